@@ -1,0 +1,11 @@
+"""GEMNet: mobile backbones made of searched cells. Importing registers the models with timm."""
+from gemnet.architecture import Architecture
+from gemnet.cell import Cell, CellError
+from gemnet.complexity import BudgetError, fit, network_cost
+from gemnet.models import gemnet_a, gemnet_b
+from gemnet.network import GEMNet
+
+__version__ = "0.1.0"
+__all__ = [
+    "Architecture", "BudgetError", "Cell", "CellError", "GEMNet", "fit", "gemnet_a", "gemnet_b", "network_cost",
+]  # fmt: skip

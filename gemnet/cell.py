@@ -1,0 +1,256 @@
+"""Cell: the directed acyclic graph of operators that a network repeats, as a frozen value and as a file."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemnet.canonical import certificate
+from gemnet.operators import INPUT, OPERATORS
+
+if TYPE_CHECKING:
+    import networkx
+
+FORMAT, VERSION = "gemnet.cell", 1
+MAX_NODES = 1024
+MAX_FILE_BYTES = 16 * 2**20
+
+
+class CellError(ValueError):
+    """A cell or cell file that is not valid. The message names the file, the place and what was expected."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: operators on nodes, edges in topological order (paper, section 3.2).
+
+    Node 0 is the input. A node with several inputs concatenates them along channels; the outputs of all leaves are
+    concatenated into the cell's output. A node that the input does not reach is dropped when a network is built.
+
+    nodes: operator names, `nodes[0] == "input"`.
+    edges: pairs (u, v) with u < v, kept sorted.
+    provenance: where the cell came from, any JSON object; no part of equality.
+
+    Raises CellError for anything else.
+    """
+
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        nodes, edges = _checked_nodes(self.nodes), _checked_edges(self.edges, len(self.nodes))
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "provenance", _checked_provenance(self.provenance))
+        if len(self.live_nodes) < 2:
+            raise CellError('edges: no node is reached from the input; expected at least one edge [0, v]')
+
+    @cached_property
+    def predecessors(self) -> tuple[tuple[int, ...], ...]:
+        """For each node the nodes that feed it, ascending."""
+        into: list[list[int]] = [[] for _ in self.nodes]
+        for u, v in self.edges:
+            into[v].append(u)
+        return tuple(map(tuple, into))
+
+    @cached_property
+    def live_nodes(self) -> tuple[int, ...]:
+        """The nodes that the input reaches, ascending; the others are dropped when a network is built."""
+        live = [True] + [False] * (len(self.nodes) - 1)
+        for u, v in self.edges:  # sorted by u, and u < v: live[u] is final when its edges come
+            live[v] = live[v] or live[u]
+        return tuple(v for v, alive in enumerate(live) if alive)
+
+    @cached_property
+    def leaves(self) -> tuple[int, ...]:
+        """The live nodes that feed nothing; their concatenation is the cell's output."""
+        feeding = {u for u, _ in self.edges}
+        return tuple(v for v in self.live_nodes if v not in feeding)
+
+    def pruned(self) -> Cell:
+        """The cell without the nodes that the input does not reach: the graph that is built. Itself if all are reached."""
+        if len(self.live_nodes) == len(self.nodes):
+            return self
+        index = {v: i for i, v in enumerate(self.live_nodes)}
+        edges = tuple((index[u], index[v]) for u, v in self.edges if u in index)
+        return Cell(tuple(self.nodes[v] for v in self.live_nodes), edges, self.provenance)
+
+    def digest(self) -> str:
+        """64 hexadecimal digits, the same for isomorphic cells (directed, operators as labels) and for these alone.
+
+        Dropped nodes count: use `cell.pruned().digest()` as the identity of the network that a cell builds.
+        See `gemnet.canonical.certificate` for the one bounded exception, graphs of extreme symmetry.
+        """
+        return hashlib.sha256(repr(certificate(self.nodes, self.edges)).encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "cell") -> Cell:
+        """Read the cell file format, version 1. `source` names the file in errors. Raises CellError."""
+        try:
+            return cls._from_document(_parsed(text))
+        except CellError as error:
+            raise CellError(f"{source}: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Cell:
+        """Read a cell file. Raises CellError, also for a file that cannot be read."""
+        try:
+            with open(path, "rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        except (OSError, ValueError) as error:
+            raise CellError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        if len(content) > MAX_FILE_BYTES:
+            raise CellError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; expected a cell of at most {MAX_NODES} nodes")
+        return cls.from_json(content, str(path))
+
+    @classmethod
+    def shipped(cls, name: str) -> Cell:
+        """A cell that comes with the package, by name. Raises CellError with the known names."""
+        files = {Path(entry.name).stem: entry for entry in resources.files("gemnet.cells").iterdir() if entry.name.endswith(".json")}
+        if name not in files:
+            raise CellError(f"no shipped cell is named {name!r}; expected one of {', '.join(sorted(files))}, or a .json file")
+        return cls.from_json(files[name].read_bytes(), f"{name}.json")
+
+    @classmethod
+    def resolve(cls, cell: Cell | str | os.PathLike[str]) -> Cell:
+        """A Cell as it is, a path to a cell file, or the name of a shipped cell. Raises CellError."""
+        if isinstance(cell, Cell):
+            return cell
+        text = os.fspath(cell)
+        return cls.load(text) if text.endswith(".json") or os.path.exists(text) else cls.shipped(text)
+
+    def to_json(self) -> str:
+        """The cell file format, version 1, one line each for nodes, edges and provenance."""
+        parts = {"nodes": list(self.nodes), "edges": [list(e) for e in self.edges]}
+        if self.provenance:
+            parts["provenance"] = dict(self.provenance)
+        lines = [f'"format": "{FORMAT}", "version": {VERSION}']
+        lines += [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in parts.items()]
+        return "{" + ",\n ".join(lines) + "}\n"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the cell file; an existing file is replaced whole or not at all."""
+        target = Path(path)
+        temporary = target.with_name(target.name + ".part")
+        temporary.write_text(self.to_json(), encoding="utf-8")
+        os.replace(temporary, target)
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """A networkx DiGraph with the operator of each node as its attribute `operator`."""
+        import networkx
+
+        graph = networkx.DiGraph()
+        graph.add_nodes_from((v, {"operator": name}) for v, name in enumerate(self.nodes))
+        graph.add_edges_from(self.edges)
+        return graph
+
+    def draw(self, path: str | os.PathLike[str]) -> None:
+        """Draw to a PNG or SVG file, told by its ending. Raises ValueError for another ending."""
+        from gemnet.drawing import draw_cell
+
+        draw_cell(self, path)
+
+    @classmethod
+    def _from_document(cls, document: Any) -> Cell:
+        if not isinstance(document, dict):
+            raise CellError(f"top level: expected an object, found {_kind(document)}")
+        unknown = sorted(set(document) - {"format", "version", "nodes", "edges", "provenance"})
+        if unknown:
+            raise CellError(f"unknown key {unknown[0]!r}; expected format, version, nodes, edges and, if any, provenance")
+        for key in ("format", "version", "nodes", "edges"):
+            if key not in document:
+                raise CellError(f"key {key!r} is missing")
+        if document["format"] != FORMAT:
+            raise CellError(f"format: expected {FORMAT!r}, found {_short(document['format'])}")
+        if document["version"] != VERSION or type(document["version"]) is not int:
+            raise CellError(f"version: expected {VERSION}, found {_short(document['version'])}; a newer file needs a newer gemnet")
+        for key in ("nodes", "edges"):
+            if not isinstance(document[key], list):
+                raise CellError(f"{key}: expected a list, found {_kind(document[key])}")
+        return cls(document["nodes"], document["edges"], document.get("provenance", {}))
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    except RecursionError:
+        raise CellError("not a cell file: nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise CellError(f"not UTF-8 text at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise CellError(f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError as error:  # a number with thousands of digits, or what the hooks refuse
+        raise CellError(f"not valid JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {_short(next(k for k in keys if keys.count(k) > 1))} occurs twice")
+    return result
+
+
+def _checked_nodes(nodes: Iterable[Any]) -> tuple[str, ...]:
+    nodes = tuple(nodes)
+    if not 2 <= len(nodes) <= MAX_NODES:
+        raise CellError(f"nodes: expected 2 to {MAX_NODES} nodes, found {len(nodes)}")
+    if nodes[0] != INPUT:
+        raise CellError(f"nodes[0]: expected {INPUT!r}, found {_short(nodes[0])}")
+    for v, name in enumerate(nodes[1:], 1):
+        if not isinstance(name, str) or name not in OPERATORS:
+            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {', '.join(OPERATORS)}")
+    return nodes
+
+
+def _checked_edges(edges: Iterable[Any], count: int) -> tuple[tuple[int, int], ...]:
+    pairs = []
+    for i, edge in enumerate(edges):
+        if not isinstance(edge, (list, tuple)) or len(edge) != 2 or type(edge[0]) is not int or type(edge[1]) is not int:
+            raise CellError(f"edges[{i}]: expected a pair [u, v] of integers, found {_short(edge)}")
+        u, v = edge
+        if not (0 <= u < count and 0 <= v < count):
+            raise CellError(f"edges[{i}]: [{_short(u)}, {_short(v)}] is out of range; expected nodes 0 to {count - 1}")
+        if u >= v:
+            raise CellError(f"edges[{i}]: [{u}, {v}] does not go forward; expected u < v (topological order)")
+        pairs.append((u, v))
+    ordered = tuple(sorted(pairs))
+    for one, two in zip(ordered, ordered[1:]):
+        if one == two:
+            raise CellError(f"edges: [{one[0]}, {one[1]}] occurs twice; expected each edge once")
+    return ordered
+
+
+def _checked_provenance(provenance: Any) -> dict[str, Any]:
+    if not isinstance(provenance, Mapping):
+        raise CellError(f"provenance: expected an object, found {_kind(provenance)}")
+    try:
+        return json.loads(json.dumps(dict(provenance), allow_nan=False))  # a private copy, and surely JSON
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CellError(f"provenance: expected JSON values: {error}") from None
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null" if value is None else type(value).__name__)
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"{_kind(value)} too long to print"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""The shipped cells, as cell files."""

@@ -1,0 +1,281 @@
+"""Analytic params, MACs and activations of a cell and a network, and the choice of a network for a budget.
+
+Nothing is built here. What the cost of a cell depends on is a handful of counts (`CellStatistics`); these may be integers or
+arrays, so that one call prices one cell or a hundred thousand.
+"""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gemnet.architecture import Architecture
+from gemnet.cell import Cell
+from gemnet.operators import OPERATORS, Cost, Operator
+
+RELATIVE_WIDTHS = (0.5, 0.5, 1, 2, 4)
+"""Widths of the five stages of the ImageNet network (design of the AutoShrink and NASGEM authors)."""
+
+
+class BudgetError(ValueError):
+    """No network of this cell fits the budget. The message gives the reachable range."""
+
+
+@dataclass(frozen=True)
+class OperatorCounts:
+    """Over the live nodes with one operator: their number, their edges from the cell's input, their edges from other nodes."""
+
+    nodes: Any
+    input_edges: Any
+    inner_edges: Any
+
+
+@dataclass(frozen=True)
+class CellStatistics:
+    """All that the cost of a cell depends on. Fields are ints, or integer arrays [B] for B cells."""
+
+    operators: Mapping[str, OperatorCounts]
+    leaves: Any
+
+
+def cell_statistics(cell: Cell) -> CellStatistics:
+    """Counts of the live part of `cell`."""
+    counts = {name: [0, 0, 0] for name in OPERATORS}
+    live = set(cell.live_nodes)
+    for v in cell.live_nodes[1:]:
+        before = [u for u in cell.predecessors[v] if u in live]
+        entry = counts[cell.nodes[v]]
+        entry[0] += 1
+        entry[1] += before[0] == 0
+        entry[2] += len(before) - (before[0] == 0)
+    return CellStatistics({name: OperatorCounts(*entry) for name, entry in counts.items() if entry[0]}, len(cell.leaves))
+
+
+def operator_cost(operator: str | Operator, in_channels: int, out_channels: int, resolution: tuple[int, int]) -> Cost:
+    """Cost of one operator on a feature map of `resolution` (height, width). Raises KeyError for an unknown name."""
+    op = OPERATORS[operator] if isinstance(operator, str) else operator
+    return op.cost(in_channels, out_channels, resolution[0] * resolution[1])
+
+
+def cell_cost(cell: Cell | CellStatistics, in_channels: Any, width: int, resolution: tuple[int, int]) -> Cost:
+    """Cost of a cell whose nodes have `width` channels, at `resolution` (height, width), fed `in_channels` channels."""
+    statistics = cell_statistics(cell) if isinstance(cell, Cell) else cell
+    total = Cost()
+    for name, counts in statistics.operators.items():
+        channels = counts.input_edges * in_channels + counts.inner_edges * width
+        total += OPERATORS[name].cost(channels, width, resolution[0] * resolution[1], counts.nodes)
+    return total
+
+
+def network_cost(
+    architecture: Architecture,
+    resolution: tuple[int, int] = (224, 224),
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    statistics: CellStatistics | None = None,
+) -> Cost:
+    """Cost of a whole network on images of `resolution` (height, width); `num_classes=0` leaves out the classifier.
+
+    statistics: prices these cells, one or B, in the architecture in place of its own.
+    """
+    stats = statistics if statistics is not None else cell_statistics(architecture.cell)
+    stage_costs = _stage_costs(stats, architecture.stem_width, architecture.stem_stride, architecture.widths, resolution)
+    size = _halved(resolution) if architecture.stem_stride == 2 else resolution
+    total = _stem_cost(architecture.stem_width, size, in_chans)
+    for (first, further), depth in zip(stage_costs, architecture.depths):
+        total += first + (depth - 1) * further
+    for _ in architecture.widths[1:]:
+        size = _halved(size)
+    channels = stats.leaves * architecture.widths[-1]
+    return total + _head_cost(channels, architecture.head_width, size, num_classes)
+
+
+def _halved(resolution: tuple[int, int]) -> tuple[int, int]:
+    return (resolution[0] + 1) // 2, (resolution[1] + 1) // 2
+
+
+def _stem_cost(width: int, size: tuple[int, int], in_chans: int) -> Cost:
+    return OPERATORS["conv3x3"].cost(in_chans, width, size[0] * size[1])
+
+
+def _head_cost(channels: Any, head_width: Any, size: tuple[int, int], num_classes: int) -> Cost:
+    """1x1 convolution with BN (where head_width is not 0), average pool, classifier. `head_width` may be an array, if positive."""
+    total = Cost()
+    if np.all(head_width):
+        total += OPERATORS["conv1x1"].cost(channels, head_width, size[0] * size[1])
+        channels = head_width
+    if num_classes:
+        total += Cost((channels + 1) * num_classes, channels * num_classes, num_classes)
+    return total
+
+
+def _stage_costs(
+    stats: CellStatistics, stem_width: int, stem_stride: int, widths: Sequence[int], resolution: tuple[int, int]
+) -> list[tuple[Cost, Cost]]:
+    """For each stage the cost of its first cell and of each further one."""
+    costs, channels = [], stem_width
+    size = _halved(resolution) if stem_stride == 2 else resolution
+    for i, width in enumerate(widths):
+        size = _halved(size) if i else size
+        first = cell_cost(stats, channels, width, size)
+        channels = stats.leaves * width
+        costs.append((first, cell_cost(stats, channels, width, size)))
+    return costs
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` chose, what it costs, and what was asked."""
+
+    architecture: Architecture
+    cost: Cost
+    target_macs: float
+    target_params: float | None
+
+    def summary(self) -> str:
+        """One line: what was reached of the budget, and with which widths, depths and head."""
+        a, c = self.architecture, self.cost
+        macs = f"{c.macs / 1e6:.1f} M MACs of {self.target_macs / 1e6:.1f} M ({c.macs / self.target_macs:.2%})"
+        params = f"{c.params / 1e6:.3f} M params"
+        if self.target_params:
+            params += f" of {self.target_params / 1e6:.3f} M ({c.params / self.target_params:.2%})"
+        return f"{params}, {macs}: widths {a.widths}, depths {a.depths}, stem {a.stem_width}, head {a.head_width}"
+
+
+HEAD_WIDTHS = (256, 2048)
+PREFERRED_HEAD_WIDTH = 1024
+"""A narrower head is taken only where the budget asks for it: 1,000 classes want features."""
+DEFAULT_HEAD_WIDTH = 1280
+MAX_DEPTH = 6
+MAX_BASE_WIDTH = 512
+
+
+def fit(
+    cell: Cell,
+    target_macs: float,
+    target_params: float | None = None,
+    resolution: tuple[int, int] = (224, 224),
+    stem_width: int = 32,
+    max_depth: int = MAX_DEPTH,
+    tolerance: float = 0.01,
+) -> Fit:
+    """Choose widths, depths and head of the five-stage ImageNet network of `cell` for a budget that it does not exceed.
+
+    target_macs: multiply-accumulates at `resolution` with 1,000 classes. target_params: weights; None leaves them free (the head
+    then has 1,280 channels, fewer where these alone overrun the MACs). The stages keep about the relative widths
+    .5, .5, 1, 2, 4. Of the networks within `tolerance` below both budgets, the one with node widths in the largest multiples
+    (8, 4, 2, 1) is taken, and of these one with a head of at least 1,024 channels and the fewest cells. Where the cell cannot fill both budgets, MACs are filled
+    first, and params as far as they go.
+
+    Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params.
+    """
+    if not target_macs > 0 or not (target_params is None or target_params > 0):
+        raise BudgetError(f"a budget must be positive; found target_macs={target_macs}, target_params={target_params}")
+    grid = _Grid(cell, resolution, stem_width, max_depth)
+    best = None
+    for divisor in (8, 4, 2, 1):
+        for candidate in grid.candidates(divisor, target_macs, target_params, tolerance):
+            best = candidate if best is None or candidate[0] < best[0] else best
+        if best is not None and best[0][:2] == (0.0, 0.0):
+            break
+    if best is None or best[0][0] > 0.05 - tolerance:
+        raise BudgetError(grid.explain(target_macs, target_params))
+    _, widths, depths, head_width = best
+    architecture = Architecture(cell, widths, depths, stem_width, head_width)
+    return Fit(architecture, network_cost(architecture, resolution), target_macs, target_params)
+
+
+class _Grid:
+    """All networks of one cell that `fit` chooses from: base widths x depths of the five stages x head widths."""
+
+    def __init__(self, cell: Cell, resolution: tuple[int, int], stem_width: int, max_depth: int) -> None:
+        self.stats = cell_statistics(cell)
+        self.resolution, self.stem_width = resolution, stem_width
+        stages = len(RELATIVE_WIDTHS)
+        self.depths = np.array(list(itertools.product(range(1, max_depth + 1), repeat=stages)))  # [D, 5]
+        # A stage at lower resolution is no shallower than the one before, but for the last: the common shape of mobile networks.
+        self.depths = self.depths[np.all(np.diff(self.depths[:, :-1], axis=1) >= 0, axis=1)]
+        size = _halved(resolution)
+        for _ in range(stages - 1):
+            size = _halved(size)
+        self.last_size = size
+        self.heads = np.arange(HEAD_WIDTHS[0], HEAD_WIDTHS[1] + 1, 8)
+
+    def widths(self, divisor: int) -> list[tuple[int, ...]]:
+        """Distinct stage widths, ascending, each a multiple of `divisor`."""
+        bases = np.arange(1.0, MAX_BASE_WIDTH + 0.25, 0.25)
+        rounded = np.maximum(1, np.floor(np.outer(bases, RELATIVE_WIDTHS) / divisor + 0.5)).astype(int) * divisor
+        return list(dict.fromkeys(tuple(row) for row in rounded.tolist()))
+
+    def body(self, widths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Params and MACs [D] without the head, over all depths."""
+        stages = _stage_costs(self.stats, self.stem_width, 2, widths, self.resolution)
+        stem = _stem_cost(self.stem_width, _halved(self.resolution), 3)
+        more = self.depths - 1
+        params = stem.params + sum(first.params for first, _ in stages) + more @ np.array([m.params for _, m in stages])
+        macs = stem.macs + sum(first.macs for first, _ in stages) + more @ np.array([m.macs for _, m in stages])
+        return params, macs
+
+    def head(self, widths: tuple[int, ...], head_width: Any) -> Cost:
+        return _head_cost(self.stats.leaves * widths[-1], head_width, self.last_size, 1000)
+
+    def candidates(self, divisor: int, target_macs: float, target_params: float | None, tolerance: float):
+        """Yield (rank, widths, depths, head) within the budget, the best of each base width; a smaller rank is better.
+
+        The rank is the share by which MACs, then params, fall short beyond the tolerance, then whether the head is narrow,
+        then the number of cells, then how little of the budget is used.
+        """
+        most = np.inf if target_params is None else target_params
+        heads = self.heads if target_params is not None else self.heads[self.heads <= DEFAULT_HEAD_WIDTH]
+        for widths in self.widths(divisor):
+            params, macs = self.body(widths)
+            if macs.min() > target_macs or params.min() > most:
+                break
+            cost = self.head(widths, heads)  # ascending with the head: the widest that fits fills the budget best
+            fits = np.searchsorted(cost.macs, target_macs - macs, side="right")
+            fits = np.minimum(fits, np.searchsorted(cost.params, most - params, side="right"))
+            rows = np.flatnonzero(fits > 0)
+            if not len(rows):
+                continue
+            choice = fits[rows] - 1
+            short_macs = np.maximum(0, 1 - tolerance - (macs[rows] + cost.macs[choice]) / target_macs)
+            short_params = np.maximum(0, 1 - tolerance - (params[rows] + cost.params[choice]) / most) if np.isfinite(most) else 0 * short_macs
+            cells = self.depths[rows].sum(axis=1)
+            narrow = heads[choice] < PREFERRED_HEAD_WIDTH
+            i = np.lexsort((cells, narrow, short_params, short_macs))[0]
+            slack = 1 - float(macs[rows[i]] + cost.macs[choice[i]]) / target_macs
+            rank = (float(short_macs[i]), float(short_params[i]), bool(narrow[i]), int(cells[i]), slack)
+            yield rank, widths, tuple(self.depths[rows[i]].tolist()), int(heads[choice[i]])
+
+    def explain(self, target_macs: float, target_params: float | None) -> str:
+        smallest, largest = self.widths(1)[0], self.widths(8)[-1]
+        low_head, high_head = self.head(smallest, self.heads[0]), self.head(largest, self.heads[-1])
+        (low_params, low_macs), (high_params, high_macs) = self.body(smallest), self.body(largest)
+        low = Cost(low_params.min() + low_head.params, low_macs.min() + low_head.macs)
+        high = Cost(high_params.max() + high_head.params, high_macs.max() + high_head.macs)
+        asked = f"target_macs={target_macs / 1e6:.1f} M"
+        reach = f"from {low.macs / 1e6:.1f} M MACs with {low.params / 1e6:.2f} M params to {high.macs / 1e6:,.0f} M with {high.params / 1e6:,.0f} M"
+        if target_params is None:
+            return f"{asked} is out of reach for this cell; it reaches {reach}"
+        asked += f" with target_params={target_params / 1e6:.2f} M"
+        span = self.reach_within(target_params)
+        within = f"; with at most {target_params / 1e6:.2f} M params, {span[0] / 1e6:.1f} to {span[1] / 1e6:.1f} M MACs" if span else ""
+        return f"{asked} is out of reach for this cell; it reaches {reach}{within}"
+
+    def reach_within(self, target_params: float) -> tuple[float, float] | None:
+        """The fewest and most MACs of the networks with at most `target_params`, or None where there are none."""
+        low, high = np.inf, 0.0
+        for widths in self.widths(1):
+            params, macs = self.body(widths)
+            if params.min() > target_params:
+                break
+            cost = self.head(widths, self.heads)
+            fits = np.searchsorted(cost.params, target_params - params, side="right")
+            rows = np.flatnonzero(fits > 0)
+            if len(rows):
+                low = min(low, float(macs[rows].min() + cost.macs[0]))
+                high = max(high, float((macs[rows] + cost.macs[fits[rows] - 1]).max()))
+        return (low, high) if high else None

@@ -1,0 +1,58 @@
+"""timm's entry points: `gemnet_a`, `gemnet_b`, and `gemnet` for any cell at any budget."""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+
+from gemnet.architecture import Architecture
+from gemnet.cell import Cell
+from gemnet.complexity import fit
+from gemnet.network import GEMNet
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7), "crop_pct": 0.875, "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD, "first_conv": "stem.conv", "classifier": "classifier",
+        "license": "apache-2.0", "paper_ids": "arXiv:2007.04452", **kwargs,
+    }  # fmt: skip
+
+
+default_cfgs = generate_default_cfgs({"gemnet_a.untrained": _cfg(), "gemnet_b.untrained": _cfg(), "gemnet.untrained": _cfg()})
+
+
+def _gemnet(variant: str, pretrained: bool, architecture: Architecture, **kwargs: Any) -> GEMNet:
+    return build_model_with_cfg(
+        GEMNet, variant, pretrained, architecture=architecture, feature_cfg={"flatten_sequential": True}, **kwargs
+    )
+
+
+@register_model
+def gemnet_a(pretrained: bool = False, **kwargs: Any) -> GEMNet:
+    """GEMNet-A: 4.3 M params, 463 M MACs at 224x224 (NASGEM, Table 1)."""
+    return _gemnet("gemnet_a", pretrained, fit(Cell.shipped("gemnet_a"), 463e6, 4.3e6).architecture, **kwargs)
+
+
+@register_model
+def gemnet_b(pretrained: bool = False, **kwargs: Any) -> GEMNet:
+    """GEMNet-B: 4.5 M params, 563 M MACs at 224x224 (NASGEM, Table 1)."""
+    return _gemnet("gemnet_b", pretrained, fit(Cell.shipped("gemnet_b"), 563e6, 4.5e6).architecture, **kwargs)
+
+
+@register_model
+def gemnet(
+    pretrained: bool = False,
+    cell: Cell | str | os.PathLike[str] = "gemnet_a",
+    target_macs: float = 463e6,
+    target_params: float | None = None,
+    **kwargs: Any,
+) -> GEMNet:
+    """The ImageNet network of any cell, fitted to a budget.
+
+    cell: a Cell, a cell file, or the name of a shipped cell. target_macs: at 224x224 with 1,000 classes; target_params: with
+    1,000 classes. Raises CellError for a cell that is not valid, BudgetError for a budget out of reach.
+    """
+    return _gemnet("gemnet", pretrained, fit(Cell.resolve(cell), target_macs, target_params).architecture, **kwargs)

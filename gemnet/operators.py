@@ -1,0 +1,124 @@
+"""The operator table: what a node of a cell may compute, and what that costs.
+
+Every operator is a convolution, batch normalisation and ReLU, in that order (paper, section 4). The cost of an operator
+is affine in its input channels, so several nodes of one operator are priced together from the sum of their input channels;
+that also prices whole arrays of cells at once.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Params (weights), MACs (multiply-accumulates of convolutions and linear layers) and activations (their output elements).
+
+    Fields are ints, or integer arrays of one shape where many cells are priced at once. Biases, normalisation, pooling and
+    element-wise work are no MACs, as in the papers' tables.
+    """
+
+    params: Any = 0
+    macs: Any = 0
+    activations: Any = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.params * times, self.macs * times, self.activations * times)
+
+    __rmul__ = __mul__
+
+
+class ConvNormAct(nn.Module):
+    """k x k convolution, BN, ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        act_layer: Callable[..., nn.Module] = nn.ReLU,
+        **dd: Any,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **dd)
+        self.bn = norm_layer(out_channels, **dd)
+        self.act = act_layer(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] -> [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
+        return self.act(self.bn(self.conv(x)))
+
+
+class SepConvNormAct(nn.Module):
+    """k x k depthwise convolution, 1x1 convolution, BN, ReLU: one triplet, nothing between the two convolutions."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+        act_layer: Callable[..., nn.Module] = nn.ReLU,
+        **dd: Any,
+    ) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, kernel_size, padding=padding, groups=in_channels, bias=False, **dd
+        )
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False, **dd)
+        self.bn = norm_layer(out_channels, **dd)
+        self.act = act_layer(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] -> [B, out_channels, H, W]."""
+        return self.act(self.bn(self.conv(self.depthwise(x))))
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A named operator: a k x k convolution, plain or depthwise separable, with BN and ReLU, at stride 1."""
+
+    name: str
+    kernel_size: int
+    separable: bool
+
+    def build(self, in_channels: int, out_channels: int, **layers: Any) -> nn.Module:
+        """The module [B, in_channels, H, W] -> [B, out_channels, H, W]; `layers` are norm_layer, act_layer, device, dtype."""
+        module = SepConvNormAct if self.separable else ConvNormAct
+        return module(in_channels, out_channels, self.kernel_size, **layers)
+
+    def cost(self, in_channels: Any, out_channels: int, positions: int, nodes: Any = 1) -> Cost:
+        """Cost of `nodes` nodes with this operator whose input channels sum to `in_channels`.
+
+        `positions` is height x width of the feature map. `in_channels` and `nodes` may be integer arrays of one shape.
+        """
+        pointwise = Cost(in_channels * out_channels, in_channels * out_channels * positions, nodes * out_channels * positions)
+        normalisation = Cost(params=2 * nodes * out_channels)
+        area = self.kernel_size**2
+        if self.separable:
+            depthwise = Cost(area * in_channels, area * in_channels * positions, in_channels * positions)
+            return depthwise + pointwise + normalisation
+        spatial = Cost(area * pointwise.params, area * pointwise.macs, pointwise.activations)
+        return spatial + normalisation
+
+
+OPERATORS: dict[str, Operator] = {
+    op.name: op
+    for op in (
+        Operator("conv1x1", 1, separable=False),
+        Operator("conv3x3", 3, separable=False),
+        Operator("sepconv3x3", 3, separable=True),
+        Operator("sepconv5x5", 5, separable=True),
+    )
+}

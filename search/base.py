@@ -1,0 +1,150 @@
+"""The protocols and values that the parts of the search share."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from gemnet.cell import Cell
+
+
+class SearchError(Exception):
+    """A mistake in what the user gave: a setting, a path, a data set, a record. The message names the value and the remedy."""
+
+
+class EvaluationError(Exception):
+    """One candidate could not be evaluated (a loss that is not a number, memory). It is recorded as failed; the search goes on."""
+
+
+@dataclass(frozen=True)
+class CellArrays:
+    """B cells of a space with n nodes, as arrays.
+
+    adjacency: bool [B, n, n]; [b, u, v] is the edge u -> v, u < v.
+    operators: int8 [B, n], index into (input, *space.operators); -1 where there is no node (dropped, or beyond a smaller cell).
+    """
+
+    adjacency: np.ndarray
+    operators: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.operators)
+
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> CellArrays:
+        return CellArrays(self.adjacency[rows], self.operators[rows])
+
+    @staticmethod
+    def concatenate(parts: Iterable[CellArrays]) -> CellArrays:
+        parts = list(parts)
+        return CellArrays(np.concatenate([p.adjacency for p in parts]), np.concatenate([p.operators for p in parts]))
+
+
+class Space(Protocol):
+    """A set of cells to search in."""
+
+    num_nodes: int
+    operators: tuple[str, ...]
+
+    def sample(self, rng: np.random.Generator, count: int) -> CellArrays:
+        """`count` random valid cells, the same for the same state of `rng`."""
+
+    def to_cells(self, arrays: CellArrays) -> list[Cell]: ...
+
+    def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
+        """Raises SearchError for a cell outside the space."""
+
+
+class Encoder(Protocol):
+    """Embeds cells in R^d. Where it learns, it learns from unlabelled cells of the space."""
+
+    space: Space
+    dim: int
+
+    def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
+        """Train; returns figures of merit by name, empty where there is nothing to train."""
+
+    def embed(self, arrays: CellArrays) -> np.ndarray:
+        """Pruned cells -> float32 [B, dim]."""
+
+    def save(self, directory: str | os.PathLike[str]) -> None: ...
+
+
+class Predictor(Protocol):
+    """Predicts scores of embedded cells."""
+
+    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
+        """vectors: [N, d]; scores: [N]."""
+
+    def query(self, vectors: np.ndarray) -> np.ndarray:
+        """[B, d] -> predicted scores, float64 [B]."""
+
+
+class Progress(Protocol):
+    """Told how far a long piece of work has come."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A candidate to evaluate. Everything that its result depends on besides the evaluator's own settings.
+
+    hurdles: (epoch, accuracy) pairs; a candidate below `accuracy` after `epoch` (counted from 1) is stopped there as hopeless.
+    """
+
+    key: int
+    cell: Cell
+    seed: int
+    hurdles: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluator measured.
+
+    accuracy: share of the validation images that are classified correctly after the last epoch trained.
+    curve: this accuracy after each epoch. stopped: whether the candidate was stopped early as hopeless.
+    """
+
+    accuracy: float
+    curve: tuple[float, ...]
+    stopped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a job: an evaluation, or an error."""
+
+    key: int
+    evaluation: Evaluation | None = None
+    error: str = ""
+    seconds: float = 0.0
+
+
+class Evaluator(Protocol):
+    """Measures the accuracy of a candidate. Pickled to workers; the same job gives the same accuracy anywhere."""
+
+    def evaluate(self, job: Job, device: str) -> Evaluation:
+        """Raises EvaluationError where the candidate itself is at fault."""
+
+
+class Executor(Protocol):
+    """Runs evaluations somewhere and yields each outcome as it comes, in any order."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A cell with its predicted score, as bootstrap optimisation returns it."""
+
+    score: float
+    cell: Cell
+    macs: int = 0
+    digest: str = field(default="", compare=False)

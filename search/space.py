@@ -1,0 +1,109 @@
+"""Search spaces: sampling cells, and cells as arrays."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemnet.cell import MAX_NODES, Cell
+from gemnet.complexity import CellStatistics, OperatorCounts
+from gemnet.operators import INPUT, OPERATORS
+from search.base import CellArrays, SearchError
+
+
+class DagSpace:
+    """The space of the paper (section 4): the complete DAG of `num_nodes` nodes, each edge there or not, any operator on each node.
+
+    Node 0 is the input. The density of edges is drawn for each cell, uniformly between the two ends of `density`, so that
+    small and large cells both occur; then each edge is drawn by itself. Cells without a node that the input reaches are
+    drawn again.
+    """
+
+    def __init__(
+        self,
+        num_nodes: int = 30,
+        operators: Sequence[str] = ("conv1x1", "sepconv3x3"),
+        density: tuple[float, float] = (0.1, 0.5),
+    ) -> None:
+        for name in operators:
+            if name not in OPERATORS:
+                raise SearchError(f"space: unknown operator {name!r}; expected some of {', '.join(OPERATORS)}")
+        if len(set(operators)) != len(operators) or not operators:
+            raise SearchError(f"space: expected distinct operators, at least one; found {list(operators)}")
+        if not (isinstance(num_nodes, int) and 2 <= num_nodes <= MAX_NODES):
+            raise SearchError(f"space: expected num_nodes from 2 to {MAX_NODES}, found {num_nodes!r}")
+        low, high = density
+        if not 0 < low <= high <= 1:
+            raise SearchError(f"space: expected 0 < low <= high <= 1 for density, found {tuple(density)}")
+        self.num_nodes = num_nodes
+        self.operators = tuple(operators)
+        self.density = (float(low), float(high))
+        self._upper = np.triu(np.ones((num_nodes, num_nodes), bool), 1)
+
+    def sample(self, rng: np.random.Generator, count: int) -> CellArrays:
+        """`count` random cells with `num_nodes` nodes, the same for the same state of `rng`."""
+        n = self.num_nodes
+        density = rng.uniform(*self.density, (count, 1, 1)).astype(np.float32)
+        adjacency = (rng.random((count, n, n), dtype=np.float32) < density) & self._upper
+        operators = rng.integers(1, len(self.operators) + 1, (count, n), dtype=np.int8)
+        operators[:, 0] = 0
+        empty = np.flatnonzero(~adjacency[:, 0].any(1))
+        if len(empty):
+            again = self.sample(rng, len(empty))
+            adjacency[empty], operators[empty] = again.adjacency, again.operators
+        return CellArrays(adjacency, operators)
+
+    def to_cells(self, arrays: CellArrays) -> list[Cell]:
+        """One Cell for each row, without the places where there is no node."""
+        names = np.array((INPUT, *self.operators))
+        cells = []
+        for adjacency, operators in zip(arrays.adjacency, arrays.operators):
+            present = np.flatnonzero(operators >= 0)
+            edges = np.argwhere(adjacency[np.ix_(present, present)])
+            cells.append(Cell(tuple(names[operators[present]].tolist()), tuple(map(tuple, edges.tolist()))))
+        return cells
+
+    def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
+        """Arrays of cells with at most `num_nodes` nodes. Raises SearchError for a cell outside the space."""
+        index = {name: i for i, name in enumerate((INPUT, *self.operators))}
+        adjacency = np.zeros((len(cells), self.num_nodes, self.num_nodes), bool)
+        operators = np.full((len(cells), self.num_nodes), -1, np.int8)
+        for b, cell in enumerate(cells):
+            if len(cell.nodes) > self.num_nodes:
+                raise SearchError(f"a cell has {len(cell.nodes)} nodes; the space allows {self.num_nodes}")
+            unknown = set(cell.nodes) - set(index)
+            if unknown:
+                raise SearchError(f"a cell has the operator {min(unknown)!r}; the space has {', '.join(self.operators)}")
+            operators[b, : len(cell.nodes)] = [index[name] for name in cell.nodes]
+            if cell.edges:
+                u, v = np.array(cell.edges).T
+                adjacency[b, u, v] = True
+        return CellArrays(adjacency, operators)
+
+
+def prune(arrays: CellArrays) -> CellArrays:
+    """The same cells without the nodes that the input does not reach: their operator becomes -1, their edges go."""
+    adjacency = arrays.adjacency
+    live = np.zeros(arrays.operators.shape, bool)
+    live[:, 0] = True
+    for v in range(1, live.shape[1]):
+        live[:, v] = (adjacency[:, :v, v] & live[:, :v]).any(1) & (arrays.operators[:, v] >= 0)
+    return CellArrays(
+        adjacency & live[:, :, None] & live[:, None, :], np.where(live, arrays.operators, np.int8(-1)).astype(np.int8)
+    )
+
+
+def statistics(space: DagSpace, arrays: CellArrays) -> CellStatistics:
+    """What the cost of each of B pruned cells depends on, as integer arrays [B]; prices all of them in one call."""
+    in_degree = arrays.adjacency.sum(1)  # [B, n]
+    from_input = arrays.adjacency[:, 0].astype(np.int64)
+    counts = {}
+    for i, name in enumerate(space.operators, 1):
+        chosen = arrays.operators == i
+        counts[name] = OperatorCounts(
+            nodes=chosen.sum(1),
+            input_edges=(chosen * from_input).sum(1),
+            inner_edges=(chosen * (in_degree - from_input)).sum(1),
+        )
+    leaves = ((arrays.operators > 0) & ~arrays.adjacency.any(2)).sum(1)
+    return CellStatistics(counts, leaves)
