@@ -1,4 +1,5 @@
 """The protocols and values that the parts of the search share."""
+
 from __future__ import annotations
 
 import os
@@ -16,7 +17,7 @@ class SearchError(Exception):
 
 
 class EvaluationError(Exception):
-    """One candidate could not be evaluated (a loss that is not a number, memory). It is recorded as failed; the search goes on."""
+    """A candidate could not be evaluated: a loss that is not a number, memory. It is recorded as failed; the search goes on."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Search spaces: sampling cells, and cells as arrays."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from search.base import CellArrays, SearchError
 
 
 class DagSpace:
-    """The space of the paper (section 4): the complete DAG of `num_nodes` nodes, each edge there or not, any operator on each node.
+    """The space of the paper (section 4): subgraphs of the complete DAG of `num_nodes` nodes, any operator on each node.
 
     Node 0 is the input. The density of edges is drawn for each cell, uniformly between the two ends of `density`, so that
     small and large cells both occur; then each edge is drawn by itself. Cells without a node that the input reaches are
@@ -32,12 +34,11 @@ class DagSpace:
             raise SearchError(f"space: expected distinct operators, at least one; found {list(operators)}")
         if not (isinstance(num_nodes, int) and 2 <= num_nodes <= MAX_NODES):
             raise SearchError(f"space: expected num_nodes from 2 to {MAX_NODES}, found {num_nodes!r}")
-        low, high = density
-        if not 0 < low <= high <= 1:
-            raise SearchError(f"space: expected 0 < low <= high <= 1 for density, found {tuple(density)}")
+        if not (isinstance(density, Sequence) and len(density) == 2 and 0 < density[0] <= density[1] <= 1):
+            raise SearchError(f"space: expected 0 < low <= high <= 1 for density, found {density!r}")
         self.num_nodes = num_nodes
         self.operators = tuple(operators)
-        self.density = (float(low), float(high))
+        self.density = (float(density[0]), float(density[1]))
         self._upper = np.triu(np.ones((num_nodes, num_nodes), bool), 1)
 
     def sample(self, rng: np.random.Generator, count: int) -> CellArrays:
@@ -79,6 +80,19 @@ class DagSpace:
                 u, v = np.array(cell.edges).T
                 adjacency[b, u, v] = True
         return CellArrays(adjacency, operators)
+
+
+SPACES = {"dag": DagSpace}
+
+
+def build_space(type: str = "dag", **settings: Any) -> DagSpace:
+    """A space by name. Raises SearchError for an unknown name or setting."""
+    if type not in SPACES:
+        raise SearchError(f"unknown space {type!r}; expected one of {', '.join(SPACES)}")
+    try:
+        return SPACES[type](**settings)
+    except TypeError as error:
+        raise SearchError(f"space {type!r}: {error}") from None
 
 
 def prune(arrays: CellArrays) -> CellArrays:

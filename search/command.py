@@ -1,0 +1,55 @@
+"""The command line of the search: messages and exit codes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gemnet.cell import CellError
+from search.base import SearchError
+from search.display import Display
+from search.pipeline import run_search
+from search.report import write_report
+from search.result import show_result, write_result
+from search.settings import load_settings
+from search.study import RECORD
+
+
+def search_command(
+    config: str, work_dir: str | None = None, resume: bool = False, options: Mapping[str, Any] | None = None
+) -> int:
+    """Run or go on with a search; prints what it finds. Returns the exit code: 0, or 1 after a message on standard error.
+
+    work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there.
+    """
+    display, start = Display(), time.monotonic()
+    name = Path(config).stem
+    directory = Path(work_dir or Path("work_dirs") / name)
+    again = shlex.join(
+        ["python", "tools/search.py", config, "--work-dir", str(directory)]
+        + (["--cfg-options", *(f"{k}={v}" for k, v in options.items())] if options else [])
+    )
+    try:
+        settings = load_settings(config, options)
+        if resume and not (directory / RECORD).exists():
+            raise SearchError(f"--resume: {directory} holds no search ({RECORD} is missing); leave out --resume to start one")
+        records = run_search(settings, directory, display)
+        result = write_result(records, settings, directory, name)
+        show_result(result, settings, display)
+        report = write_report(directory)
+        display.line(f"Report: {report}  ({time.monotonic() - start:.0f} s)")
+        return 0
+    except (SearchError, CellError) as error:
+        message = str(error)
+    except OSError as error:
+        message = (
+            f"{error.filename or directory}: {error.strerror or error}; what was recorded is safe. Then go on with: {again}"
+        )
+    except KeyboardInterrupt:
+        message = f"stopped; what was recorded is safe. Go on with: {again}"
+    print(f"search: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,277 @@
+"""NASGEM's three steps: train the encoder, build the estimator from evaluated candidates, pick cells by bootstrap (Fig. 2)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from gemnet.cell import Cell
+from gemnet.complexity import network_cost
+from search.base import CellArrays, Encoder, Executor, Job, SearchError
+from search.bootstrap import bootstrap
+from search.display import Display
+from search.efficiency import efficiency_score
+from search.embedding import build_encoder, load_encoder
+from search.executor import build_executor
+from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
+from search.proxy import ProxyEvaluator, build_evaluator
+from search.settings import decisive, evaluation_part
+from search.space import DagSpace, build_space, prune, statistics
+from search.study import DONE, FAILED, PENDING, Proposal, Record, Study
+
+ENCODER_DIRECTORY = "encoder"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many candidates are evaluated, and when.
+
+    start: random cells of round 0. rounds: further rounds, each of the `batch` best predicted cells of `draws` drawn.
+    stop_from: share of the epochs after which a candidate may be stopped early. stop_quantile: it is stopped where its accuracy
+    is below this quantile of the earlier rounds' candidates after the same epoch; 0 stops nobody but those at chance.
+    max_macs: a budget on the MACs of the proxy network, None for none. top: cells written at the end.
+    """
+
+    start: int = 16
+    rounds: int = 3
+    batch: int = 8
+    draws: int = 50_000
+    stop_from: float = 0.5
+    stop_quantile: float = 0.25
+    max_macs: float | None = None
+    top: int = 5
+
+    def __post_init__(self) -> None:
+        if self.start < 3 or self.rounds < 0 or self.batch < 1 or self.draws < 1 or self.top < 1:
+            raise SearchError("search: expected start >= 3, rounds >= 0, batch, draws and top >= 1")
+        if not 0 <= self.stop_quantile < 1 or not 0 < self.stop_from <= 1:
+            raise SearchError("search: expected 0 <= stop_quantile < 1 and 0 < stop_from <= 1")
+
+    @property
+    def evaluations(self) -> int:
+        return self.start + self.rounds * self.batch
+
+
+@dataclass
+class Search:
+    """The parts of a search, built from its settings."""
+
+    settings: Mapping[str, Any]
+    space: DagSpace
+    schedule: Schedule
+    evaluator: ProxyEvaluator
+    study: Study
+    executor: Executor
+    display: Display
+    encoder: Encoder = field(init=False)
+
+    @property
+    def seed(self) -> int:
+        return self.settings["seed"]
+
+    def run(self) -> list[Record]:
+        """All three steps; returns the record. Work that is in the record already is not done again."""
+        self.encoder = self._trained_encoder()
+        predictor = build_predictor(**self.settings["predictor"])
+        for index in range(self.schedule.rounds + 1):
+            if index:
+                self._fit(predictor, index)
+            if index not in self.study.rounds():
+                proposals, note = self._bootstrapped(predictor, index) if index else (self._random(), {})
+                self.study.propose(index, proposals, note)
+            self._evaluate(index)
+        return self.study.records()
+
+    def _trained_encoder(self) -> Encoder:
+        directory = self.study.directory / ENCODER_DIRECTORY
+        if (directory / "encoder.json").exists():
+            return load_encoder(directory, self.space)
+        encoder = build_encoder(space=self.space, **self.settings["encoder"])
+        with self.display.progress("Training the encoder") as progress:
+            figures = encoder.fit(self.seed, progress)
+        encoder.save(directory)
+        if figures:
+            self.display.line("Encoder, held-out pairs: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        return encoder
+
+    def _random(self) -> list[Proposal]:
+        """Distinct random cells for round 0; fewer where the space holds no more."""
+        rng, chosen = self._rng(0), {}
+        for _ in range(100):
+            arrays = self.space.sample(rng, 2 * self.schedule.start)
+            macs = self._macs(prune(arrays))
+            for cell, cost in zip(self.space.to_cells(arrays), macs):
+                if self.schedule.max_macs is None or cost <= self.schedule.max_macs:
+                    chosen.setdefault(cell.pruned().digest(), cell)
+                if len(chosen) == self.schedule.start:
+                    return [self._proposal(cell, digest) for digest, cell in chosen.items()]
+        if len(chosen) < 3:
+            raise SearchError(
+                f"search: {len(chosen)} distinct cells were found in {200 * self.schedule.start} draws from the space"
+                + (f" within max_macs={self.schedule.max_macs}" if self.schedule.max_macs else "")
+                + "; 3 are needed: allow more nodes, operators or MACs"
+            )
+        return [self._proposal(cell, digest) for digest, cell in chosen.items()]
+
+    def _fit(self, predictor: MLPPredictor, index: int) -> None:
+        """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
+        done = [r for r in self.study.records() if r.round < index and r.state == DONE]
+        if len(done) < 3:
+            errors = [r.error for r in self.study.records() if r.state == FAILED]
+            reason = f"; the first error: {errors[0]}" if errors else ""
+            raise SearchError(f"only {len(done)} of {self.schedule.start} candidates could be evaluated{reason}")
+        vectors, scores = self._vectors(done), np.array([r.score for r in done])
+        predictor.fit(vectors, scores, self._stream(index))
+
+    def _bootstrapped(self, predictor: MLPPredictor, index: int) -> tuple[list[Proposal], dict[str, Any]]:
+        """The best predicted cells that are not in the record yet, and how good the predictor is."""
+        records = self.study.records()
+        done = [r for r in records if r.state == DONE]
+        vectors, scores = self._vectors(done), np.array([r.score for r in done])
+        held_out = cross_validated_predictions(self.settings["predictor"], vectors, scores, self._stream(index))
+        note = {
+            "evaluated": len(done),
+            "kendall_tau": _finite(kendalltau(held_out, scores).statistic),
+            **predictor.lipschitz_bound(vectors).as_dict(),
+        }
+        with self.display.progress(f"Round {index}: bootstrap") as progress:
+            found = bootstrap(
+                self.space,
+                self.encoder,
+                predictor,
+                self._macs,
+                self._rng(index),
+                self.schedule.draws,
+                self.schedule.batch,
+                {r.digest for r in records},
+                self.schedule.max_macs,
+                progress,
+            )
+        self.display.line(
+            f"Predictor on {len(done)} cells: Kendall's tau {note['kendall_tau']:.2f} (5-fold); Lipschitz constant K <= "
+            f"{note['lipschitz']:.3g}, variance {note['variance']:.2e} <= K^2 tr Cov = {note['bound']:.3g}"
+        )
+        return [self._proposal(s.cell, s.digest, s.score) for s in found], note
+
+    def _evaluate(self, index: int) -> None:
+        """Train what is pending in round `index`, and record each result as it comes."""
+        records = self.study.records()
+        pending = {r.id: r for r in records if r.state == PENDING and r.round == index}
+        if not pending:
+            return
+        hurdles = self._hurdles([r for r in records if r.round < index and r.state == DONE])
+        jobs = [Job(r.id, r.cell.pruned(), r.seed, hurdles) for r in pending.values()]
+        finished = len(records) - len(pending)
+        with self.display.progress(f"Round {index}: evaluations") as progress:
+            progress(finished, self.schedule.evaluations)
+            for outcome in self.executor.run(jobs):
+                score = None
+                if outcome.evaluation is not None:
+                    score = float(
+                        efficiency_score(outcome.evaluation.accuracy, pending[outcome.key].macs, self.settings["penalty"])
+                    )
+                self.study.finish(outcome, score)
+                finished += 1
+                if outcome.error:
+                    self.display.line(f"Candidate {outcome.key} failed: {outcome.error}")
+                best = best_first(self.study.records())
+                progress(finished, self.schedule.evaluations, f"best score {best[0].score:.4f}" if best else "")
+        self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
+
+    def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:
+        """(epoch, accuracy) below which a candidate is hopeless: chance, and a quantile of the earlier rounds.
+
+        They depend on finished rounds alone, so that a round gives the same in any order, and after a restart.
+        """
+        epochs = self.evaluator.epochs
+        first = max(1, int(np.ceil(self.schedule.stop_from * epochs)))
+        chance = 1.5 / self.evaluator.num_classes
+        hurdles = []
+        for epoch in range(first, epochs):
+            reached = [r.curve[epoch - 1] for r in earlier if len(r.curve) >= epoch]
+            typical = float(np.quantile(reached, self.schedule.stop_quantile)) if reached else 0.0
+            hurdles.append((epoch, max(chance, typical if self.schedule.stop_quantile else 0.0)))
+        return tuple(hurdles)
+
+    def _proposal(self, cell: Cell, digest: str, predicted: float | None = None) -> Proposal:
+        cost = self.evaluator.cost(cell)
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}:{digest}".encode()).digest()[:6], "big")
+        return Proposal(cell, digest, seed, cost.macs, cost.params, predicted)
+
+    def _macs(self, pruned: CellArrays) -> np.ndarray:
+        """MACs [B] of the proxy networks of pruned cells."""
+        counts = statistics(self.space, pruned)
+        (cell,) = self.space.to_cells(pruned[:1])
+        network = self.evaluator.architecture(cell)
+        return network_cost(
+            network, self.evaluator.resolution, self.evaluator.num_classes, self.evaluator.in_chans, counts
+        ).macs
+
+    def _vectors(self, records: Sequence[Record]) -> np.ndarray:
+        return self.encoder.embed(prune(self.space.from_cells([r.cell for r in records])))
+
+    def _stream(self, index: int) -> int:
+        """A seed for round `index`."""
+        return int(self._rng(index, 1).integers(2**31))
+
+    def _rng(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *place))
+
+
+def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], display: Display) -> list[Record]:
+    """Run the search that `settings` describe in `directory`, or go on with the one there; returns the record.
+
+    Raises SearchError for settings, data or a directory that do not do, before anything is written where possible.
+    """
+    try:
+        space = build_space(**settings["space"])
+        schedule = Schedule(**settings["search"])
+    except TypeError as error:
+        raise SearchError(f"space or search: {error}") from None
+    (
+        build_encoder(space=space, **settings["encoder"]),
+        build_predictor(**settings["predictor"]),
+    )  # told of mistakes before any work
+    evaluator = build_evaluator(settings["data"], settings["proxy"])
+    with Study(directory, decisive(settings), evaluation_part(settings)) as study:
+        if study.resumed:
+            done = sum(r.state != PENDING for r in study.records())
+            display.line(f"Going on with the search in {directory}: {done} of {schedule.evaluations} evaluations are recorded.")
+        with closing(build_executor(evaluator, **settings["executor"])) as executor:
+            return Search(settings, space, schedule, evaluator, study, executor, display).run()
+
+
+BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "proxy MACs", "proxy params", "seconds")
+
+
+def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
+    """The best evaluated cells as text for a table under BEST_COLUMNS."""
+    return [
+        (
+            r.digest[:8],
+            str(r.round),
+            "" if r.predicted is None else f"{r.predicted:.4f}",
+            f"{r.score:.4f}",
+            f"{r.accuracy:.4f}",
+            f"{r.macs / 1e6:.2f} M",
+            f"{r.params / 1e3:.0f} k",
+            f"{r.seconds:.1f}",
+        )
+        for r in best_first(records)[:count]
+    ]
+
+
+def best_first(records: Sequence[Record]) -> list[Record]:
+    """Evaluated records, the highest score first; candidates that were stopped early come after all others."""
+    return sorted((r for r in records if r.state == DONE), key=lambda r: (r.stopped, -r.score, r.id))
+
+
+def _finite(value: float) -> float:
+    return float(value) if np.isfinite(value) else 0.0

@@ -1,0 +1,161 @@
+"""The efficiency-score predictor P: R^d -> R on embedded cells (paper, section 3.2), and its Lipschitz bound (Eq. 6-13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from search.base import SearchError
+
+MODES = ("retrain", "finetune")
+
+
+@dataclass(frozen=True)
+class LipschitzBound:
+    """Eq. 13 for a trained predictor and vectors X [N, d]: variance <= lipschitz^2 * input_variance.
+
+    lipschitz: K of Eq. 6, the product of the layers' spectral norms: an upper bound of the true constant.
+    input_variance: E ||X - E X||^2, the trace of the covariance of X. variance: Var P(X).
+    """
+
+    lipschitz: float
+    input_variance: float
+    variance: float
+
+    @property
+    def bound(self) -> float:
+        """The right-hand side of Eq. 13."""
+        return self.lipschitz**2 * self.input_variance
+
+    def as_dict(self) -> dict[str, float]:
+        return {**asdict(self), "bound": self.bound}
+
+
+class MLPPredictor:
+    """Fully connected ReLU network on standardised vectors, trained by mean squared error.
+
+    hidden: widths of the hidden layers. steps: full-batch AdamW steps of a training from new weights.
+    lr, weight_decay: AdamW's.
+    mode: "retrain" starts every `fit` from new weights; "finetune" goes on from the last ones for a quarter of the steps,
+    as the paper does with its enlarged set.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (64, 64),
+        steps: int = 400,
+        lr: float = 3e-3,
+        weight_decay: float = 1e-2,
+        mode: str = "retrain",
+    ) -> None:
+        if mode not in MODES:
+            raise SearchError(f"predictor: unknown mode {mode!r}; expected one of {', '.join(MODES)}")
+        if steps < 1 or not hidden or min(hidden) < 1 or lr <= 0 or weight_decay < 0:
+            raise SearchError("predictor: expected steps and hidden widths of at least 1, lr > 0 and weight_decay >= 0")
+        self.hidden, self.steps, self.lr, self.weight_decay, self.mode = tuple(hidden), steps, lr, weight_decay, mode
+        self.net: nn.Sequential | None = None
+        self._shift = self._scale = np.zeros(0)
+        self._mean, self._std = 0.0, 1.0
+
+    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
+        """Train on vectors [N, d] and scores [N], deterministic by seed.
+
+        Raises ValueError for fewer than 2 of them, or where one is not finite.
+        """
+        vectors, scores = np.asarray(vectors, np.float64), np.asarray(scores, np.float64)
+        if len(vectors) != len(scores) or len(vectors) < 2:
+            raise ValueError(f"expected as many vectors as scores, at least 2; found {len(vectors)} and {len(scores)}")
+        if not (np.isfinite(vectors).all() and np.isfinite(scores).all()):
+            raise ValueError("vectors and scores must be finite")
+        steps, mean, std = self.steps, float(scores.mean()), max(float(scores.std()), 1e-12)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.net is None or self.mode == "retrain":
+                self.net = self._build(vectors.shape[1])
+                # A dimension that is constant in the sample tells nothing; a floor keeps it from being blown up.
+                spread = vectors.std(0)
+                self._shift, self._scale = vectors.mean(0), np.maximum(spread, 1e-3 * max(spread.max(), 1e-12))
+            else:
+                steps = max(1, steps // 4)
+                self._rescale_output(mean, std)
+            self._mean, self._std = mean, std
+            self._train(vectors, (scores - mean) / std, steps)
+
+    def query(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
+        if self.net is None:
+            raise RuntimeError("the predictor is not trained yet: call fit first")
+        with torch.inference_mode():
+            out = self.net(self._inputs(vectors)).squeeze(1)
+        return out.double().numpy() * self._std + self._mean
+
+    def lipschitz_bound(self, vectors: np.ndarray) -> LipschitzBound:
+        """Eq. 6-13 on vectors [N, d], in the units of vectors and scores."""
+        predicted = self.query(vectors)
+        norm = 1.0
+        layers = [layer for layer in self.net if isinstance(layer, nn.Linear)]  # type: ignore[union-attr]
+        for i, layer in enumerate(layers):
+            weight = layer.weight.detach().double().numpy()
+            norm *= float(np.linalg.norm(weight / self._scale if i == 0 else weight, 2))
+        return LipschitzBound(norm * self._std, float(np.asarray(vectors, np.float64).var(0).sum()), float(predicted.var()))
+
+    def _build(self, dim: int) -> nn.Sequential:
+        widths = (dim, *self.hidden)
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def _inputs(self, vectors: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(((np.asarray(vectors, np.float64) - self._shift) / self._scale).astype(np.float32))
+
+    def _rescale_output(self, mean: float, std: float) -> None:
+        """Put the last layer into new units of score; what the network predicts stays the same."""
+        last = self.net[-1]  # type: ignore[index]
+        with torch.no_grad():
+            last.weight.mul_(self._std / std)
+            last.bias.mul_(self._std / std).add_((self._mean - mean) / std)
+
+    def _train(self, vectors: np.ndarray, targets: np.ndarray, steps: int) -> None:
+        x, y = self._inputs(vectors), torch.from_numpy(targets.astype(np.float32))
+        net = self.net
+        optimizer = torch.optim.AdamW(net.parameters(), lr=self.lr, weight_decay=self.weight_decay)  # type: ignore[union-attr]
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            nn.functional.mse_loss(net(x).squeeze(1), y).backward()  # type: ignore[misc]
+            optimizer.step()
+            schedule.step()
+
+
+PREDICTORS = {"mlp": MLPPredictor}
+
+
+def build_predictor(type: str = "mlp", **settings: Any) -> MLPPredictor:
+    """A predictor by name. Raises SearchError for an unknown name or setting."""
+    if type not in PREDICTORS:
+        raise SearchError(f"unknown predictor {type!r}; expected one of {', '.join(PREDICTORS)}")
+    try:
+        return PREDICTORS[type](**settings)
+    except TypeError as error:
+        raise SearchError(f"predictor {type!r}: {error}") from None
+
+
+def cross_validated_predictions(
+    settings: dict[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int, folds: int = 5
+) -> np.ndarray:
+    """Predictions [N] of each score by a predictor that was trained on the other folds: how good the predictor is."""
+    order = np.random.default_rng(seed).permutation(len(scores))
+    predicted = np.empty(len(scores))
+    for fold in np.array_split(order, min(folds, len(scores))):
+        rest = np.setdiff1d(order, fold)
+        predictor = build_predictor(**settings)
+        predictor.fit(vectors[rest], scores[rest], seed)
+        predicted[fold] = predictor.query(vectors[fold])
+    return predicted

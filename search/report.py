@@ -1,0 +1,124 @@
+"""The report of a search: one HTML file that holds everything and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from search.base import SearchError
+from search.figures import accuracy_against_macs, cell_picture, predicted_against_measured, score_over_time
+from search.pipeline import BEST_COLUMNS, ENCODER_DIRECTORY, best_first, best_rows
+from search.study import DONE, FAILED, Snapshot, read_study
+
+REPORT = "report.html"
+
+
+def write_report(directory: str | os.PathLike[str]) -> Path:
+    """Write `report.html` from the record in `directory`, of a search that runs or has ended; returns its path.
+
+    Raises SearchError where there is no record, or nothing in it yet.
+    """
+    snapshot = read_study(directory)
+    if not any(r.state == DONE for r in snapshot.records):
+        raise SearchError(f"{directory}: no evaluation is done yet, so there is nothing to report")
+    path = Path(directory) / REPORT
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(_page(snapshot, Path(directory)), encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _page(snapshot: Snapshot, directory: Path) -> str:
+    records = snapshot.records
+    done, failed = [r for r in records if r.state == DONE], [r for r in records if r.state == FAILED]
+    best = best_first(records)
+    seconds = sum(r.seconds or 0 for r in records)
+    template = resources.files("search").joinpath("report_template.html").read_text(encoding="utf-8")
+    return Template(template).substitute(
+        title=html.escape(f"NASGEM search: {directory.resolve().name}"),
+        summary=f"{len(done)} candidates evaluated ({sum(r.stopped for r in done)} stopped early, {len(failed)} failed, "
+        f"{len(records) - len(done) - len(failed)} pending) in {seconds:.0f} s of training. Best efficiency score "
+        f"<b>{best[0].score:.4f}</b>: accuracy {best[0].accuracy:.4f} at {best[0].macs / 1e6:.2f} M MACs of the proxy network.",
+        best=_table(BEST_COLUMNS, best_rows(records, 10)),
+        cells="".join(
+            _figure(cell_picture(r.cell.pruned()), f"{r.digest[:8]}: score {r.score:.4f}, accuracy {r.accuracy:.4f}")
+            for r in best[:4]
+        ),
+        figures=_figure(score_over_time(records), "Score over time")
+        + _figure(accuracy_against_macs(records), "Accuracy against cost")
+        + _figure(predicted_against_measured(records), "Predictor quality: foresight"),
+        predictor=_predictor_table(snapshot),
+        encoder=_encoder_table(directory),
+        evaluations=_table(
+            ("cell", "round", "state", "predicted", "score", "accuracy", "proxy MACs (M)", "epochs", "seconds", "error"),
+            [
+                (
+                    r.digest[:8],
+                    r.round,
+                    r.state + (", stopped early" if r.stopped else ""),
+                    _number(r.predicted),
+                    _number(r.score),
+                    _number(r.accuracy),
+                    f"{r.macs / 1e6:.2f}",
+                    len(r.curve) or "",
+                    _number(r.seconds, 1),
+                    r.error,
+                )
+                for r in records
+            ],
+            "sortable",
+        ),
+        settings=html.escape(json.dumps(snapshot.settings, indent=2)),
+    )
+
+
+def _predictor_table(snapshot: Snapshot) -> str:
+    rows = [
+        (
+            f"before round {index}",
+            note["evaluated"],
+            _number(note["kendall_tau"], 3),
+            f"{note['lipschitz']:.3g}",
+            f"{note['variance']:.3g}",
+            f"{note['bound']:.3g}",
+        )
+        for index, note in snapshot.rounds.items()
+        if note
+    ]
+    head = ("predictor", "cells", "Kendall's tau, 5-fold", "Lipschitz constant K ≤", "Var P(X)", "K² tr Cov X (Eq. 13)")
+    return _table(head, rows) if rows else "<p>One round only: no predictor was trained.</p>"
+
+
+def _encoder_table(directory: Path) -> str:
+    try:
+        figures = json.loads((directory / ENCODER_DIRECTORY / "encoder.json").read_text(encoding="utf-8"))["metrics"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return (
+        _table(("encoder, on held-out pairs", "value"), [(name, _number(value)) for name, value in figures.items()])
+        if figures
+        else ""
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]], kind: str = "plain") -> str:
+    cells = ["".join(f"<td>{html.escape(str(value))}</td>" for value in row) for row in rows]
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{c}</tr>" for c in cells)
+    return f'<table class="{kind}"><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _figure(svg: str, caption: str) -> str:
+    data = base64.b64encode(svg.encode()).decode()
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,95 @@
+"""What a search leaves: the best cell as file and picture, the next best cells, and what to do with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gemnet.cell import Cell
+from gemnet.complexity import BudgetError, fit, network_cost
+from search.base import SearchError
+from search.display import Display
+from search.pipeline import best_first
+from search.study import Record
+
+BEST, TOP = "best_cell", "top_cells"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The best record, its cell with provenance, and the files written for it."""
+
+    record: Record
+    cell: Cell
+    path: Path
+
+
+def write_result(
+    records: Sequence[Record], settings: Mapping[str, Any], directory: str | os.PathLike[str], name: str
+) -> Result:
+    """Write `best_cell.json`, `.png` and `.svg`, and the best few as `top_cells/<rank>.json`.
+
+    name: what the cells' provenance calls the search. Raises SearchError where no candidate was evaluated.
+    """
+    ranked = best_first(records)
+    if not ranked:
+        raise SearchError(f"{directory}: no candidate was evaluated successfully")
+    directory = Path(directory)
+    cells = [_with_provenance(r, settings, name) for r in ranked[: settings["search"].get("top", 5)]]
+    (directory / TOP).mkdir(exist_ok=True)
+    for rank, cell in enumerate(cells, 1):
+        cell.save(directory / TOP / f"{rank}.json")
+    path = directory / f"{BEST}.json"
+    cells[0].draw(path.with_suffix(".png"))
+    cells[0].draw(path.with_suffix(".svg"))
+    cells[0].save(path)
+    return Result(ranked[0], cells[0], path)
+
+
+def show_result(result: Result, settings: Mapping[str, Any], display: Display) -> None:
+    """Print the best cell's scores, its cost at 224x224, its files, and the Python that builds it."""
+    record, cell, model = result.record, result.cell, settings["model"]
+    predicted = "none: it is one of the random first" if record.predicted is None else f"{record.predicted:.4f}"
+    display.line()
+    size = f"{len(cell.nodes)} nodes, {len(cell.edges)} edges, {len(cell.leaves)} leaves"
+    display.line(f"Best cell {record.digest[:8]}: {size}")
+    display.line(f"  efficiency score  {record.score:.4f} measured (predicted: {predicted})")
+    display.line(
+        f"  proxy network     accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs, {record.params / 1e3:.0f} k params"
+    )
+    arguments = f"target_macs={_short(model['target_macs'])}"
+    if model.get("target_params"):
+        arguments += f", target_params={_short(model['target_params'])}"
+    try:
+        fitted = fit(cell, model["target_macs"], model.get("target_params"))
+        activations = network_cost(fitted.architecture).activations
+        display.line(f"  at 224x224        {fitted.summary()}; {activations / 1e6:.1f} M activations")
+    except BudgetError as error:
+        display.line(f"  at 224x224        {error}")
+    display.line(f"  files             {result.path} (.png, .svg), {result.path.parent / TOP}/")
+    display.line("Build it:")
+    display.line(f"  import gemnet, timm; model = timm.create_model('gemnet', cell='{result.path}', {arguments})")
+
+
+def _with_provenance(record: Record, settings: Mapping[str, Any], name: str) -> Cell:
+    cell = record.cell.pruned()
+    provenance = {
+        "search": name,
+        "seed": settings["seed"],
+        "accuracy": record.accuracy,
+        "macs": record.macs,
+        "score": record.score,
+        "predicted": record.predicted,
+        "round": record.round,
+        "data": settings["data"],
+        "proxy": settings["proxy"],
+        "penalty": settings["penalty"],
+    }
+    return Cell(cell.nodes, cell.edges, provenance)
+
+
+def _short(number: float) -> str:
+    return f"{number:g}".replace("e+0", "e").replace("e+", "e")

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="gemnet",
+    version="0.1.0",
+    description="Search a cell, get a mobile backbone that timm and MMDetection build by name (NASGEM, AAAI 2021)",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["gemnet", "gemnet.*", "search", "search.*"]),
+    package_data={"gemnet.cells": ["*.json"], "search": ["*.html"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "timm>=1.0.20",
+        "onedl-mmengine>=0.10",  # the kept fork of mmengine, under its import name
+        "matplotlib>=3.8",
+        "networkx>=3.0",
+        "numba>=0.60",
+        "numpy>=1.26",
+        "pillow>=10",
+        "rich>=13",
+        "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+    ],
+    extras_require={
+        "test": ["grakel>=0.1.10", "pytest>=8", "ruff>=0.9"],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
