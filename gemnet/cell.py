@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "gemnet.cell", 1
 MAX_NODES = 1024
-MAX_FILE_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 8 * 2**20
+"""Room for every edge of 1,024 nodes; what fits is read within about a second."""
+MAX_NESTING = 32
+"""Levels of objects and lists in a provenance: without a bound, a cell could be read that cannot be pickled."""
 
 
 class CellError(ValueError):
@@ -45,12 +49,13 @@ class Cell:
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        nodes, edges = _checked_nodes(self.nodes), _checked_edges(self.edges, len(self.nodes))
+        nodes = _checked_nodes(self.nodes)
+        edges = _checked_edges(self.edges, len(nodes))
         object.__setattr__(self, "nodes", nodes)
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "provenance", _checked_provenance(self.provenance))
         if len(self.live_nodes) < 2:
-            raise CellError('edges: no node is reached from the input; expected at least one edge [0, v]')
+            raise CellError("edges: no node is reached from the input; expected at least one edge [0, v]")
 
     @cached_property
     def predecessors(self) -> tuple[tuple[int, ...], ...]:
@@ -108,14 +113,14 @@ class Cell:
             raise CellError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
         if len(content) > MAX_FILE_BYTES:
             raise CellError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; expected a cell of at most {MAX_NODES} nodes")
-        return cls.from_json(content, str(path))
+        return cls.from_json(content, os.fsdecode(path))
 
     @classmethod
     def shipped(cls, name: str) -> Cell:
         """A cell that comes with the package, by name. Raises CellError with the known names."""
-        files = {Path(entry.name).stem: entry for entry in resources.files("gemnet.cells").iterdir() if entry.name.endswith(".json")}
+        files = {Path(f.name).stem: f for f in resources.files("gemnet.cells").iterdir() if f.name.endswith(".json")}
         if name not in files:
-            raise CellError(f"no shipped cell is named {name!r}; expected one of {', '.join(sorted(files))}, or a .json file")
+            raise CellError(f"no shipped cell is named {_short(name)}; expected one of {', '.join(sorted(files))}, or a .json file")
         return cls.from_json(files[name].read_bytes(), f"{name}.json")
 
     @classmethod
@@ -123,8 +128,10 @@ class Cell:
         """A Cell as it is, a path to a cell file, or the name of a shipped cell. Raises CellError."""
         if isinstance(cell, Cell):
             return cell
-        text = os.fspath(cell)
-        return cls.load(text) if text.endswith(".json") or os.path.exists(text) else cls.shipped(text)
+        if not isinstance(cell, (str, bytes, os.PathLike)):
+            raise CellError(f"cell: expected a Cell, a cell file or the name of a shipped cell, found {_short(cell)}")
+        text = os.fsdecode(cell)
+        return cls.load(text) if text.endswith(".json") or os.path.isfile(text) else cls.shipped(text)
 
     def to_json(self) -> str:
         """The cell file format, version 1, one line each for nodes, edges and provenance."""
@@ -136,11 +143,15 @@ class Cell:
         return "{" + ",\n ".join(lines) + "}\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the cell file; an existing file is replaced whole or not at all."""
-        target = Path(path)
-        temporary = target.with_name(target.name + ".part")
-        temporary.write_text(self.to_json(), encoding="utf-8")
-        os.replace(temporary, target)
+        """Write the cell file; an existing file is replaced whole or not at all. Raises OSError where that cannot be."""
+        target = Path(os.fsdecode(path))
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            temporary.write_text(self.to_json(), encoding="utf-8")
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def to_networkx(self) -> networkx.DiGraph:
         """A networkx DiGraph with the operator of each node as its attribute `operator`."""
@@ -163,7 +174,7 @@ class Cell:
             raise CellError(f"top level: expected an object, found {_kind(document)}")
         unknown = sorted(set(document) - {"format", "version", "nodes", "edges", "provenance"})
         if unknown:
-            raise CellError(f"unknown key {unknown[0]!r}; expected format, version, nodes, edges and, if any, provenance")
+            raise CellError(f"unknown key {_short(unknown[0])}; expected format, version, nodes, edges and, if any, provenance")
         for key in ("format", "version", "nodes", "edges"):
             if key not in document:
                 raise CellError(f"key {key!r} is missing")
@@ -199,12 +210,14 @@ def _refuse_constant(name: str) -> Any:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {_short(next(k for k in keys if keys.count(k) > 1))} occurs twice")
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"key {_short(key)} occurs twice")
     return result
 
 
-def _checked_nodes(nodes: Iterable[Any]) -> tuple[str, ...]:
+def _checked_nodes(nodes: Any) -> tuple[str, ...]:
+    if isinstance(nodes, str) or not isinstance(nodes, Iterable):
+        raise CellError(f"nodes: expected a list, found {_kind(nodes)}")
     nodes = tuple(nodes)
     if not 2 <= len(nodes) <= MAX_NODES:
         raise CellError(f"nodes: expected 2 to {MAX_NODES} nodes, found {len(nodes)}")
@@ -216,8 +229,10 @@ def _checked_nodes(nodes: Iterable[Any]) -> tuple[str, ...]:
     return nodes
 
 
-def _checked_edges(edges: Iterable[Any], count: int) -> tuple[tuple[int, int], ...]:
-    pairs = []
+def _checked_edges(edges: Any, count: int) -> tuple[tuple[int, int], ...]:
+    if isinstance(edges, str) or not isinstance(edges, Iterable):
+        raise CellError(f"edges: expected a list, found {_kind(edges)}")
+    seen: set[tuple[int, int]] = set()
     for i, edge in enumerate(edges):
         if not isinstance(edge, (list, tuple)) or len(edge) != 2 or type(edge[0]) is not int or type(edge[1]) is not int:
             raise CellError(f"edges[{i}]: expected a pair [u, v] of integers, found {_short(edge)}")
@@ -226,21 +241,27 @@ def _checked_edges(edges: Iterable[Any], count: int) -> tuple[tuple[int, int], .
             raise CellError(f"edges[{i}]: [{_short(u)}, {_short(v)}] is out of range; expected nodes 0 to {count - 1}")
         if u >= v:
             raise CellError(f"edges[{i}]: [{u}, {v}] does not go forward; expected u < v (topological order)")
-        pairs.append((u, v))
-    ordered = tuple(sorted(pairs))
-    for one, two in zip(ordered, ordered[1:]):
-        if one == two:
-            raise CellError(f"edges: [{one[0]}, {one[1]}] occurs twice; expected each edge once")
-    return ordered
+        if (u, v) in seen:
+            raise CellError(f"edges[{i}]: [{u}, {v}] occurs twice; expected each edge once")
+        seen.add((u, v))
+    return tuple(sorted(seen))
 
 
 def _checked_provenance(provenance: Any) -> dict[str, Any]:
     if not isinstance(provenance, Mapping):
         raise CellError(f"provenance: expected an object, found {_kind(provenance)}")
+    if not provenance:
+        return {}
     try:
-        return json.loads(json.dumps(dict(provenance), allow_nan=False))  # a private copy, and surely JSON
+        copy = json.loads(json.dumps(dict(provenance), allow_nan=False))  # a private copy, and surely JSON
     except (TypeError, ValueError, RecursionError) as error:
         raise CellError(f"provenance: expected JSON values: {error}") from None
+    level = [copy]
+    for _ in range(MAX_NESTING):
+        level = [x for value in level for x in (value.values() if isinstance(value, dict) else value) if isinstance(x, (dict, list))]
+        if not level:
+            return copy
+    raise CellError(f"provenance: nested too deeply; expected at most {MAX_NESTING} levels")
 
 
 def _kind(value: Any) -> str:

@@ -29,12 +29,9 @@ def bootstrap(
 
     macs: MACs [B] of pruned cells. exclude: digests (of pruned cells) that are not to be returned, the evaluated ones.
     max_macs: cells with more MACs are passed over. Isomorphic cells count once. Fewer than `top` cells come back where the
-    draws hold no more. Deterministic by the state of `rng`.
+    draws hold no more. Deterministic by the state of `rng`. Raises FloatingPointError where a score is not a number.
     """
-    # What is already evaluated tends to be predicted best, so as many more are kept as are excluded, and some for twins.
-    keep = 2 * top + len(exclude) + 64
-    best: CellArrays | None = None
-    scores, costs = np.empty(0), np.empty(0, np.int64)
+    best = _Best(space, top, exclude)
     for start in range(0, count, CHUNK):
         drawn = space.sample(rng, min(CHUNK, count - start))
         pruned = prune(drawn)
@@ -43,28 +40,47 @@ def bootstrap(
             within = cost <= max_macs
             drawn, pruned, cost = drawn[within], pruned[within], cost[within]
         if len(drawn):
-            score = predictor.query(encoder.embed(pruned))
-            best = drawn if best is None else CellArrays.concatenate([best, drawn])
-            scores, costs = np.concatenate([scores, score]), np.concatenate([costs, cost])
-            chosen = np.argsort(-scores, kind="stable")[:keep]
-            best, scores, costs = best[chosen], scores[chosen], costs[chosen]
+            scores = predictor.query(encoder.embed(pruned))
+            if not np.isfinite(scores).all():
+                raise FloatingPointError("the predictor gives scores that are not finite")
+            best.add(drawn, pruned, scores, cost)
         if progress:
             progress(min(start + CHUNK, count), count)
-    if best is None:
-        return []
-    return _distinct(space, best, scores, costs, top, exclude)
+    return best.ranked()
 
 
-def _distinct(
-    space: Space, arrays: CellArrays, scores: np.ndarray, costs: np.ndarray, top: int, exclude: Collection[str]
-) -> list[Scored]:
-    seen, result = set(exclude), []
-    for i in range(len(arrays)):
-        if len(result) == top:
-            break
-        (cell,) = space.to_cells(arrays[i : i + 1])
-        digest = cell.pruned().digest()
-        if digest not in seen:
-            seen.add(digest)
-            result.append(Scored(float(scores[i]), cell, int(costs[i]), digest))
-    return result
+class _Best:
+    """The best cells so far, no two of them isomorphic."""
+
+    def __init__(self, space: Space, top: int, exclude: Collection[str]) -> None:
+        self.space, self.top, self.exclude = space, top, frozenset(exclude)
+        self.found: dict[str, Scored] = {}
+        self.digests: dict[bytes, str] = {}  # of the cells that came this far: few in a large space, all of a small one
+
+    def add(self, drawn: CellArrays, pruned: CellArrays, scores: np.ndarray, costs: np.ndarray) -> None:
+        threshold = self._threshold()
+        for i in np.argsort(-scores, kind="stable"):
+            score = float(scores[i])
+            if score <= threshold:
+                break
+            digest = self._digest(pruned[i : i + 1])
+            known = self.found.get(digest)
+            if digest in self.exclude or (known and known.score >= score):
+                continue
+            (cell,) = self.space.to_cells(drawn[i : i + 1])
+            self.found[digest] = Scored(score, cell, int(costs[i]), digest)
+            if len(self.found) > self.top:
+                del self.found[min(self.found, key=lambda d: self.found[d].score)]
+            threshold = self._threshold()
+
+    def ranked(self) -> list[Scored]:
+        return sorted(self.found.values(), key=lambda s: (-s.score, s.digest))
+
+    def _threshold(self) -> float:
+        return min(s.score for s in self.found.values()) if len(self.found) == self.top else -np.inf
+
+    def _digest(self, pruned: CellArrays) -> str:
+        key = np.packbits(pruned.adjacency).tobytes() + pruned.operators.tobytes()
+        if key not in self.digests:
+            self.digests[key] = self.space.to_cells(pruned)[0].digest()
+        return self.digests[key]

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
-from gemnet.complexity import network_cost
 from search.base import CellArrays, Encoder, Executor, Job, SearchError
 from search.bootstrap import bootstrap
 from search.display import Display
@@ -22,11 +21,10 @@ from search.embedding import build_encoder, load_encoder
 from search.executor import build_executor
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
 from search.proxy import ProxyEvaluator, build_evaluator
+from search.ranking import BEST_COLUMNS, best_first, best_rows
 from search.settings import decisive, evaluation_part
 from search.space import DagSpace, build_space, prune, statistics
-from search.study import DONE, FAILED, PENDING, Proposal, Record, Study
-
-ENCODER_DIRECTORY = "encoder"
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study
 
 
 @dataclass(frozen=True)
@@ -207,12 +205,8 @@ class Search:
 
     def _macs(self, pruned: CellArrays) -> np.ndarray:
         """MACs [B] of the proxy networks of pruned cells."""
-        counts = statistics(self.space, pruned)
-        (cell,) = self.space.to_cells(pruned[:1])
-        network = self.evaluator.architecture(cell)
-        return network_cost(
-            network, self.evaluator.resolution, self.evaluator.num_classes, self.evaluator.in_chans, counts
-        ).macs
+        (any_cell,) = self.space.to_cells(pruned[:1])
+        return self.evaluator.cost(any_cell, statistics(self.space, pruned)).macs
 
     def _vectors(self, records: Sequence[Record]) -> np.ndarray:
         return self.encoder.embed(prune(self.space.from_cells([r.cell for r in records])))
@@ -239,38 +233,13 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
         build_encoder(space=space, **settings["encoder"]),
         build_predictor(**settings["predictor"]),
     )  # told of mistakes before any work
-    evaluator = build_evaluator(settings["data"], settings["proxy"])
+    evaluator = build_evaluator(build_data(**settings["data"]), **settings["proxy"])
     with Study(directory, decisive(settings), evaluation_part(settings)) as study:
         if study.resumed:
             done = sum(r.state != PENDING for r in study.records())
             display.line(f"Going on with the search in {directory}: {done} of {schedule.evaluations} evaluations are recorded.")
         with closing(build_executor(evaluator, **settings["executor"])) as executor:
             return Search(settings, space, schedule, evaluator, study, executor, display).run()
-
-
-BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "proxy MACs", "proxy params", "seconds")
-
-
-def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
-    """The best evaluated cells as text for a table under BEST_COLUMNS."""
-    return [
-        (
-            r.digest[:8],
-            str(r.round),
-            "" if r.predicted is None else f"{r.predicted:.4f}",
-            f"{r.score:.4f}",
-            f"{r.accuracy:.4f}",
-            f"{r.macs / 1e6:.2f} M",
-            f"{r.params / 1e3:.0f} k",
-            f"{r.seconds:.1f}",
-        )
-        for r in best_first(records)[:count]
-    ]
-
-
-def best_first(records: Sequence[Record]) -> list[Record]:
-    """Evaluated records, the highest score first; candidates that were stopped early come after all others."""
-    return sorted((r for r in records if r.state == DONE), key=lambda r: (r.stopped, -r.score, r.id))
 
 
 def _finite(value: float) -> float:

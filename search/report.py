@@ -13,8 +13,8 @@ from string import Template
 
 from search.base import SearchError
 from search.figures import accuracy_against_macs, cell_picture, predicted_against_measured, score_over_time
-from search.pipeline import BEST_COLUMNS, ENCODER_DIRECTORY, best_first, best_rows
-from search.study import DONE, FAILED, Snapshot, read_study
+from search.ranking import BEST_COLUMNS, best_first, best_rows
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
 
 REPORT = "report.html"
 
@@ -52,7 +52,7 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
         ),
         figures=_figure(score_over_time(records), "Score over time")
         + _figure(accuracy_against_macs(records), "Accuracy against cost")
-        + _figure(predicted_against_measured(records), "Predictor quality: foresight"),
+        + _figure(predicted_against_measured(records), "Predicted before against measured after an evaluation"),
         predictor=_predictor_table(snapshot),
         encoder=_encoder_table(directory),
         evaluations=_table(

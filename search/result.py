@@ -12,7 +12,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
 from search.base import SearchError
 from search.display import Display
-from search.pipeline import best_first
+from search.ranking import best_first
 from search.study import Record
 
 BEST, TOP = "best_cell", "top_cells"
@@ -58,7 +58,8 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     display.line(f"Best cell {record.digest[:8]}: {size}")
     display.line(f"  efficiency score  {record.score:.4f} measured (predicted: {predicted})")
     display.line(
-        f"  proxy network     accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs, {record.params / 1e3:.0f} k params"
+        f"  proxy network     accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs,"
+        f" {record.params / 1e3:.0f} k params"
     )
     arguments = f"target_macs={_short(model['target_macs'])}"
     if model.get("target_params"):

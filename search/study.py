@@ -23,7 +23,7 @@ from gemnet.cell import Cell
 from search.base import Outcome, SearchError
 
 FORMAT_VERSION = 1
-RECORD, LOCK = "study.sqlite", "lock"
+RECORD, LOCK, ENCODER_DIRECTORY = "study.sqlite", "lock", "encoder"
 PENDING, DONE, FAILED = "pending", "done", "failed"
 
 _SCHEMA = """

@@ -1,0 +1,31 @@
+"""The best evaluated cells of a record, and their table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.study import DONE, Record
+
+BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "proxy MACs", "proxy params", "seconds")
+
+
+def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
+    """The best evaluated cells as text for a table under BEST_COLUMNS."""
+    return [
+        (
+            r.digest[:8],
+            str(r.round),
+            "" if r.predicted is None else f"{r.predicted:.4f}",
+            f"{r.score:.4f}",
+            f"{r.accuracy:.4f}",
+            f"{r.macs / 1e6:.2f} M",
+            f"{r.params / 1e3:.0f} k",
+            f"{r.seconds:.1f}",
+        )
+        for r in best_first(records)[:count]
+    ]
+
+
+def best_first(records: Sequence[Record]) -> list[Record]:
+    """Evaluated records, the highest score first; candidates that were stopped early come after all others."""
+    return sorted((r for r in records if r.state == DONE), key=lambda r: (r.stopped, -r.score, r.id))

@@ -1,0 +1,172 @@
+"""The pipeline on a made evaluator whose truth is known; the real one is run by test_search_tool.py."""
+
+import random
+
+import numpy as np
+import pytest
+
+from gemnet.architecture import Architecture
+from gemnet.complexity import network_cost
+from search.base import Evaluation, Outcome, SearchError
+from search.display import Display
+from search.pipeline import Schedule, Search
+from search.space import DagSpace
+from search.study import DONE, FAILED, PENDING, Study
+
+SETTINGS = {
+    "seed": 0,
+    "penalty": 0.1,
+    "encoder": {"type": "adjacency"},
+    "predictor": {"type": "mlp", "steps": 40},
+}
+SCHEDULE = Schedule(start=8, rounds=3, batch=4, draws=2000)
+
+
+class MadeEvaluator:
+    """Accuracy grows with the share of 3x3 convolutions: what a search can find out."""
+
+    epochs, num_classes = 4, 10
+
+    def __init__(self, fails=lambda job: False):
+        self.fails = fails
+        self.trained = []
+
+    def cost(self, cell, statistics=None):
+        architecture = Architecture(cell, (4, 8), (1, 1), 4, 0, 1)
+        return network_cost(architecture, (8, 8), self.num_classes, in_chans=1, statistics=statistics)
+
+    def outcome(self, job):
+        self.trained.append(job.cell.pruned().digest())
+        if self.fails(job):
+            return Outcome(job.key, error="the loss is NaN", seconds=0.1)
+        share = np.mean([name == "sepconv3x3" for name in job.cell.nodes[1:]])
+        final = 0.4 + 0.5 * float(share) + 0.01 * (job.seed % 7)
+        curve = tuple(final * e / self.epochs for e in range(1, self.epochs + 1))
+        for epoch, accuracy in job.hurdles:
+            if curve[epoch - 1] < accuracy:
+                return Outcome(job.key, Evaluation(curve[epoch - 1], curve[:epoch], True, 0.1))
+        return Outcome(job.key, Evaluation(final, curve, False, 0.1))
+
+
+class MadeExecutor:
+    """Yields outcomes in a random order, and is interrupted after `patience` of them."""
+
+    def __init__(self, evaluator, patience=10**9, seed=0):
+        self.evaluator, self.patience, self.random = evaluator, patience, random.Random(seed)
+
+    def run(self, jobs):
+        for job in self.random.sample(list(jobs), len(jobs)):
+            if self.patience == 0:
+                raise KeyboardInterrupt
+            self.patience -= 1
+            yield self.evaluator.outcome(job)
+
+
+def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=None, **executor):
+    evaluator = evaluator or MadeEvaluator()
+    with Study(directory, settings, {}) as study:
+        executor = MadeExecutor(evaluator, **executor)
+        return Search(settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True)).run()
+
+
+def essence(records):
+    return [(r.id, r.round, r.digest, r.seed, r.state, r.predicted, r.accuracy, r.score, r.stopped) for r in records]
+
+
+def test_every_planned_candidate_is_evaluated_once_and_no_two_are_isomorphic(tmp_path):
+    evaluator = MadeEvaluator()
+    records = run(tmp_path, evaluator)
+    assert [r.round for r in records] == [0] * 8 + [1] * 4 + [2] * 4 + [3] * 4
+    assert {r.state for r in records} == {DONE}
+    assert len(set(evaluator.trained)) == len(evaluator.trained) == 20
+    assert {r.cell.pruned().digest() for r in records} == set(evaluator.trained)
+
+
+def test_later_rounds_find_better_cells_than_random_ones(tmp_path):
+    records = run(tmp_path, schedule=Schedule(start=30, rounds=3, batch=5, draws=2000))
+    first, last = [r.score for r in records if r.round == 0], [r.score for r in records if r.round == 3]
+    assert np.mean(last) > np.mean(first) + 1.5 * np.std(first)
+
+
+def test_scores_are_equation_5_of_accuracy_and_analytic_macs(tmp_path):
+    for r in run(tmp_path):
+        assert r.macs == MadeEvaluator().cost(r.cell).macs
+        assert r.score == pytest.approx(r.accuracy - 0.1 * np.log10(r.macs / 1e6))
+
+
+@pytest.mark.parametrize("mode", ["retrain", "finetune"])
+def test_a_search_stopped_at_any_moment_goes_on_to_the_end_of_the_undisturbed_one(tmp_path, mode):
+    settings = {**SETTINGS, "predictor": {"type": "mlp", "steps": 40, "mode": mode}}
+    undisturbed = essence(run(tmp_path / "undisturbed", settings=settings))
+    for patience, expected in ((0, 4), (3, 4), (8, 3), (10, 2)):
+        directory, evaluator, attempts = tmp_path / f"stopped{patience}", MadeEvaluator(), 0
+        while True:
+            attempts += 1
+            try:
+                records = run(directory, evaluator, settings, patience=patience if attempts < 4 else 10**9, seed=attempts)
+                break
+            except KeyboardInterrupt:
+                continue
+        assert attempts == expected
+        assert essence(records) == undisturbed
+        assert len(evaluator.trained) == 20  # nothing was trained twice
+
+
+def test_the_predictor_does_not_hang_on_the_order_in_which_workers_end(tmp_path):
+    assert essence(run(tmp_path / "one", seed=1)) == essence(run(tmp_path / "two", seed=2))
+
+
+def test_another_seed_gives_another_search(tmp_path):
+    one, two = run(tmp_path / "one"), run(tmp_path / "two", settings={**SETTINGS, "seed": 1})
+    assert {r.digest for r in one}.isdisjoint(r.digest for r in two[:8])
+
+
+def test_failed_candidates_are_recorded_and_the_search_goes_on(tmp_path):
+    records = run(tmp_path, MadeEvaluator(fails=lambda job: job.key % 3 == 0))
+    failed = [r for r in records if r.state == FAILED]
+    assert [r.id for r in failed] == [3, 6, 9, 12, 15, 18]
+    assert {r.error for r in failed} == {"the loss is NaN"}
+    assert len(records) == 20
+    assert PENDING not in {r.state for r in records}
+
+
+def test_a_search_whose_candidates_all_fail_says_why(tmp_path):
+    with pytest.raises(SearchError, match="only 0 of 8 candidates could be evaluated; the first error: the loss is NaN"):
+        run(tmp_path, MadeEvaluator(fails=lambda job: True))
+
+
+def test_hopeless_candidates_are_stopped_early_and_never_win(tmp_path):
+    schedule = Schedule(start=12, rounds=2, batch=6, draws=500, stop_quantile=0.9)
+    records = run(tmp_path, schedule=schedule)
+    stopped = [r for r in records if r.stopped]
+    assert stopped
+    assert all(r.round > 0 and 2 <= len(r.curve) < 4 for r in stopped)
+    for r in stopped:  # against the earlier rounds alone
+        epoch = len(r.curve)
+        earlier = [q.curve[epoch - 1] for q in records if q.round < r.round and len(q.curve) >= epoch]
+        assert r.curve[-1] < np.quantile(earlier, 0.9)
+
+
+def test_a_budget_of_macs_holds_for_every_candidate(tmp_path):
+    records = run(tmp_path, schedule=Schedule(start=8, rounds=2, batch=4, draws=2000, max_macs=60_000))
+    assert len(records) == 16
+    assert max(r.macs for r in records) <= 60_000
+
+
+def test_a_budget_that_no_cell_meets_is_told(tmp_path):
+    with pytest.raises(SearchError, match="0 distinct cells were found in 1600 draws from the space within max_macs=1"):
+        run(tmp_path, schedule=Schedule(start=8, max_macs=1.0))
+
+
+def test_a_space_smaller_than_the_search_ends_when_it_is_exhausted(tmp_path):
+    space = DagSpace(3, operators=("conv1x1", "sepconv3x3"))
+    records = run(tmp_path, space=space, schedule=Schedule(start=4, rounds=5, batch=4, draws=3000))
+    assert len(records) == len({r.digest for r in records})
+    # by hand: one node: 2; a chain of two: 4; two side by side: 3; a chain of two with the input in both: 4
+    assert len(records) == 13
+
+
+@pytest.mark.parametrize("settings", [{"start": 2}, {"rounds": -1}, {"batch": 0}, {"stop_quantile": 1.0}, {"stop_from": 0.0}])
+def test_a_schedule_that_makes_no_sense_is_refused(settings):
+    with pytest.raises(SearchError, match="search: expected"):
+        Schedule(**settings)
