@@ -30,8 +30,11 @@ class Architecture:
         object.__setattr__(self, "depths", tuple(self.depths))
         if not self.widths or len(self.widths) != len(self.depths):
             raise ValueError(f"expected as many widths as depths, at least one; found {self.widths} and {self.depths}")
-        if min(*self.widths, *self.depths, self.stem_width) < 1 or self.head_width < 0:
-            raise ValueError(f"expected widths, depths and stem of at least 1 and a head of at least 0; found {self}")
+        numbers = (*self.widths, *self.depths, self.stem_width, self.head_width)
+        if any(type(number) is not int for number in numbers):
+            raise ValueError(f"expected whole numbers for widths, depths, stem and head; found {numbers}")
+        if min(numbers[:-1]) < 1 or self.head_width < 0:
+            raise ValueError(f"expected widths, depths and stem of at least 1 and a head of at least 0; found {numbers}")
         if self.stem_stride not in (1, 2):
             raise ValueError(f"stem_stride: expected 1 or 2, found {self.stem_stride}")
 

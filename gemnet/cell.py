@@ -1,6 +1,7 @@
 """Cell: the directed acyclic graph of operators that a network repeats, as a frozen value and as a file."""
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "gemnet.cell", 1
 MAX_NODES = 1024
+# What an untrusted file may hold: every edge of 1,024 nodes fits, and what fits is read within about a second and 100 MiB.
 MAX_FILE_BYTES = 8 * 2**20
-"""Room for every edge of 1,024 nodes; what fits is read within about a second."""
-MAX_NESTING = 32
-"""Levels of objects and lists in a provenance: without a bound, a cell could be read that cannot be pickled."""
+MAX_FILE_SIGNS = {"[": 600_000, "{": 100_000, ":": 200_000, ",": 1_200_000}
+MAX_PROVENANCE_BYTES = 2**20
+MAX_PROVENANCE_LEVELS = 32  # deeper, a cell could be read that cannot be pickled
 
 
 class CellError(ValueError):
@@ -111,8 +114,6 @@ class Cell:
                 content = file.read(MAX_FILE_BYTES + 1)
         except (OSError, ValueError) as error:
             raise CellError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        if len(content) > MAX_FILE_BYTES:
-            raise CellError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; expected a cell of at most {MAX_NODES} nodes")
         return cls.from_json(content, os.fsdecode(path))
 
     @classmethod
@@ -120,7 +121,8 @@ class Cell:
         """A cell that comes with the package, by name. Raises CellError with the known names."""
         files = {Path(f.name).stem: f for f in resources.files("gemnet.cells").iterdir() if f.name.endswith(".json")}
         if name not in files:
-            raise CellError(f"no shipped cell is named {_short(name)}; expected one of {', '.join(sorted(files))}, or a .json file")
+            known = ", ".join(sorted(files))
+            raise CellError(f"no shipped cell is named {_short(name)}; expected one of {known}, or a .json file")
         return cls.from_json(files[name].read_bytes(), f"{name}.json")
 
     @classmethod
@@ -181,7 +183,8 @@ class Cell:
         if document["format"] != FORMAT:
             raise CellError(f"format: expected {FORMAT!r}, found {_short(document['format'])}")
         if document["version"] != VERSION or type(document["version"]) is not int:
-            raise CellError(f"version: expected {VERSION}, found {_short(document['version'])}; a newer file needs a newer gemnet")
+            found = _short(document["version"])
+            raise CellError(f"version: expected {VERSION}, found {found}; a newer file needs a newer gemnet")
         for key in ("nodes", "edges"):
             if not isinstance(document[key], list):
                 raise CellError(f"{key}: expected a list, found {_kind(document[key])}")
@@ -189,9 +192,16 @@ class Cell:
 
 
 def _parsed(text: str | bytes) -> Any:
+    if len(text) > MAX_FILE_BYTES:
+        raise CellError(f"larger than {MAX_FILE_BYTES >> 20} MiB; expected a cell of at most {MAX_NODES} nodes")
+    collecting = gc.isenabled()
+    gc.disable()  # JSON makes no cycles; looking for them would take several times as long as reading half a million edges
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
+        for sign, most in MAX_FILE_SIGNS.items():
+            if text.count(sign) > most:
+                raise CellError(f"more than {most:,} times {sign!r}; expected a cell of at most {MAX_NODES} nodes")
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError:
         raise CellError("not a cell file: nested too deeply") from None
@@ -199,19 +209,24 @@ def _parsed(text: str | bytes) -> Any:
         raise CellError(f"not UTF-8 text at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise CellError(f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except ValueError as error:  # a number with thousands of digits, or what the hooks refuse
-        raise CellError(f"not valid JSON: {error}") from None
+    except CellError:
+        raise
+    except ValueError:
+        raise CellError("a number has thousands of digits; expected a cell file") from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise CellError(f"{name} is no JSON number")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"key {_short(key)} occurs twice")
+        raise CellError(f"key {_short(key)} occurs twice")
     return result
 
 
@@ -232,19 +247,22 @@ def _checked_nodes(nodes: Any) -> tuple[str, ...]:
 def _checked_edges(edges: Any, count: int) -> tuple[tuple[int, int], ...]:
     if isinstance(edges, str) or not isinstance(edges, Iterable):
         raise CellError(f"edges: expected a list, found {_kind(edges)}")
-    seen: set[tuple[int, int]] = set()
+    pairs = []
     for i, edge in enumerate(edges):
         if not isinstance(edge, (list, tuple)) or len(edge) != 2 or type(edge[0]) is not int or type(edge[1]) is not int:
             raise CellError(f"edges[{i}]: expected a pair [u, v] of integers, found {_short(edge)}")
         u, v = edge
-        if not (0 <= u < count and 0 <= v < count):
+        if not 0 <= u < v < count:
+            if 0 <= v <= u < count:
+                raise CellError(f"edges[{i}]: [{u}, {v}] does not go forward; expected u < v (topological order)")
             raise CellError(f"edges[{i}]: [{_short(u)}, {_short(v)}] is out of range; expected nodes 0 to {count - 1}")
-        if u >= v:
-            raise CellError(f"edges[{i}]: [{u}, {v}] does not go forward; expected u < v (topological order)")
-        if (u, v) in seen:
-            raise CellError(f"edges[{i}]: [{u}, {v}] occurs twice; expected each edge once")
-        seen.add((u, v))
-    return tuple(sorted(seen))
+        pairs.append((u, v))
+    ordered = sorted(pairs)
+    for one, two in pairwise(ordered):
+        if one == two:
+            i = pairs.index(one, pairs.index(one) + 1)
+            raise CellError(f"edges[{i}]: {list(one)} occurs twice; expected each edge once")
+    return tuple(ordered)
 
 
 def _checked_provenance(provenance: Any) -> dict[str, Any]:
@@ -253,15 +271,19 @@ def _checked_provenance(provenance: Any) -> dict[str, Any]:
     if not provenance:
         return {}
     try:
-        copy = json.loads(json.dumps(dict(provenance), allow_nan=False))  # a private copy, and surely JSON
+        text = json.dumps(dict(provenance), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise CellError(f"provenance: expected JSON values: {error}") from None
+    if len(text) > MAX_PROVENANCE_BYTES:
+        raise CellError(f"provenance: larger than {MAX_PROVENANCE_BYTES >> 20} MiB")
+    copy = json.loads(text)  # private, and surely JSON
     level = [copy]
-    for _ in range(MAX_NESTING):
-        level = [x for value in level for x in (value.values() if isinstance(value, dict) else value) if isinstance(x, (dict, list))]
+    for _ in range(MAX_PROVENANCE_LEVELS):
+        children = [child for value in level for child in (value.values() if isinstance(value, dict) else value)]
+        level = [child for child in children if isinstance(child, (dict, list))]
         if not level:
             return copy
-    raise CellError(f"provenance: nested too deeply; expected at most {MAX_NESTING} levels")
+    raise CellError(f"provenance: nested too deeply; expected at most {MAX_PROVENANCE_LEVELS} levels")
 
 
 def _kind(value: Any) -> str:

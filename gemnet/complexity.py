@@ -6,8 +6,9 @@ arrays, so that one call prices one cell or a hundred thousand.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def _stem_cost(width: int, size: tuple[int, int], in_chans: int) -> Cost:
 
 
 def _head_cost(channels: Any, head_width: Any, size: tuple[int, int], num_classes: int) -> Cost:
-    """1x1 convolution with BN (where head_width is not 0), average pool, classifier. `head_width` may be an array, if positive."""
+    """1x1 convolution with BN (where head_width is not 0), pool, classifier. `head_width` may be an array, if positive."""
     total = Cost()
     if np.all(head_width):
         total += OPERATORS["conv1x1"].cost(channels, head_width, size[0] * size[1])
@@ -151,6 +152,8 @@ PREFERRED_HEAD_WIDTH = 1024
 DEFAULT_HEAD_WIDTH = 1280
 MAX_DEPTH = 6
 MAX_BASE_WIDTH = 512
+MOST_SHORT = 0.05
+"""A network whose MACs fall shorter of the budget than by this share is no answer to it."""
 
 
 def fit(
@@ -164,16 +167,20 @@ def fit(
 ) -> Fit:
     """Choose widths, depths and head of the five-stage ImageNet network of `cell` for a budget that it does not exceed.
 
-    target_macs: multiply-accumulates at `resolution` with 1,000 classes. target_params: weights; None leaves them free (the head
-    then has 1,280 channels, fewer where these alone overrun the MACs). The stages keep about the relative widths
-    .5, .5, 1, 2, 4. Of the networks within `tolerance` below both budgets, the one with node widths in the largest multiples
-    (8, 4, 2, 1) is taken, and of these one with a head of at least 1,024 channels and the fewest cells. Where the cell cannot fill both budgets, MACs are filled
-    first, and params as far as they go.
+    target_macs: multiply-accumulates at `resolution` with 1,000 classes. target_params: weights, with 1,000 classes; None
+    leaves them free (the head then has 1,280 channels, fewer where these alone overrun the MACs). max_depth: cells in a stage.
+
+    The stages keep about the relative widths .5, .5, 1, 2, 4. Of the networks within `tolerance` below both budgets, the one
+    with node widths in the largest multiples (8, 4, 2, 1) is taken, of these one with a head of at least 1,024 channels, of
+    these one with the fewest cells, and of these the one with the most MACs. Where the cell cannot fill both budgets, MACs
+    are filled first, and params as far as they go.
 
     Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params.
     """
-    if not target_macs > 0 or not (target_params is None or target_params > 0):
-        raise BudgetError(f"a budget must be positive; found target_macs={target_macs}, target_params={target_params}")
+    for target in (target_macs,) if target_params is None else (target_macs, target_params):
+        if not (isinstance(target, Real) and 0 < target < np.inf):
+            found = f"target_macs={target_macs!r}, target_params={target_params!r}"
+            raise BudgetError(f"a budget must be a positive number; found {found}")
     grid = _Grid(cell, resolution, stem_width, max_depth)
     best = None
     for divisor in (8, 4, 2, 1):
@@ -181,7 +188,7 @@ def fit(
             best = candidate if best is None or candidate[0] < best[0] else best
         if best is not None and best[0][:2] == (0.0, 0.0):
             break
-    if best is None or best[0][0] > 0.05 - tolerance:
+    if best is None or best[0][0] > MOST_SHORT - tolerance:
         raise BudgetError(grid.explain(target_macs, target_params))
     _, widths, depths, head_width = best
     architecture = Architecture(cell, widths, depths, stem_width, head_width)
@@ -196,7 +203,7 @@ class _Grid:
         self.resolution, self.stem_width = resolution, stem_width
         stages = len(RELATIVE_WIDTHS)
         self.depths = np.array(list(itertools.product(range(1, max_depth + 1), repeat=stages)))  # [D, 5]
-        # A stage at lower resolution is no shallower than the one before, but for the last: the common shape of mobile networks.
+        # A stage at lower resolution is no shallower than the one before, but for the last: the usual shape of mobile networks.
         self.depths = self.depths[np.all(np.diff(self.depths[:, :-1], axis=1) >= 0, axis=1)]
         size = _halved(resolution)
         for _ in range(stages - 1):
@@ -222,14 +229,19 @@ class _Grid:
     def head(self, widths: tuple[int, ...], head_width: Any) -> Cost:
         return _head_cost(self.stats.leaves * widths[-1], head_width, self.last_size, 1000)
 
-    def candidates(self, divisor: int, target_macs: float, target_params: float | None, tolerance: float):
+    def head_widths(self, target_params: float | None) -> np.ndarray:
+        return self.heads if target_params is not None else self.heads[self.heads <= DEFAULT_HEAD_WIDTH]
+
+    def candidates(
+        self, divisor: int, target_macs: float, target_params: float | None, tolerance: float
+    ) -> Iterator[tuple[tuple[float, float, bool, int, float], tuple[int, ...], tuple[int, ...], int]]:
         """Yield (rank, widths, depths, head) within the budget, the best of each base width; a smaller rank is better.
 
         The rank is the share by which MACs, then params, fall short beyond the tolerance, then whether the head is narrow,
-        then the number of cells, then how little of the budget is used.
+        then the number of cells, then the share of MACs left over.
         """
         most = np.inf if target_params is None else target_params
-        heads = self.heads if target_params is not None else self.heads[self.heads <= DEFAULT_HEAD_WIDTH]
+        heads = self.head_widths(target_params)
         for widths in self.widths(divisor):
             params, macs = self.body(widths)
             if macs.min() > target_macs or params.min() > most:
@@ -241,41 +253,48 @@ class _Grid:
             if not len(rows):
                 continue
             choice = fits[rows] - 1
-            short_macs = np.maximum(0, 1 - tolerance - (macs[rows] + cost.macs[choice]) / target_macs)
-            short_params = np.maximum(0, 1 - tolerance - (params[rows] + cost.params[choice]) / most) if np.isfinite(most) else 0 * short_macs
-            cells = self.depths[rows].sum(axis=1)
+            slack = 1 - (macs[rows] + cost.macs[choice]) / target_macs
+            short_macs = np.maximum(0, slack - tolerance)
+            short_params = np.zeros(len(rows))
+            if target_params is not None:
+                short_params = np.maximum(0, 1 - tolerance - (params[rows] + cost.params[choice]) / target_params)
             narrow = heads[choice] < PREFERRED_HEAD_WIDTH
-            i = np.lexsort((cells, narrow, short_params, short_macs))[0]
-            slack = 1 - float(macs[rows[i]] + cost.macs[choice[i]]) / target_macs
-            rank = (float(short_macs[i]), float(short_params[i]), bool(narrow[i]), int(cells[i]), slack)
+            cells = self.depths[rows].sum(axis=1)
+            i = np.lexsort((slack, cells, narrow, short_params, short_macs))[0]
+            rank = (float(short_macs[i]), float(short_params[i]), bool(narrow[i]), int(cells[i]), float(slack[i]))
             yield rank, widths, tuple(self.depths[rows[i]].tolist()), int(heads[choice[i]])
 
     def explain(self, target_macs: float, target_params: float | None) -> str:
-        smallest, largest = self.widths(1)[0], self.widths(8)[-1]
-        low_head, high_head = self.head(smallest, self.heads[0]), self.head(largest, self.heads[-1])
-        (low_params, low_macs), (high_params, high_macs) = self.body(smallest), self.body(largest)
-        low = Cost(low_params.min() + low_head.params, low_macs.min() + low_head.macs)
-        high = Cost(high_params.max() + high_head.params, high_macs.max() + high_head.macs)
-        asked = f"target_macs={target_macs / 1e6:.1f} M"
-        reach = f"from {low.macs / 1e6:.1f} M MACs with {low.params / 1e6:.2f} M params to {high.macs / 1e6:,.0f} M with {high.params / 1e6:,.0f} M"
-        if target_params is None:
-            return f"{asked} is out of reach for this cell; it reaches {reach}"
-        asked += f" with target_params={target_params / 1e6:.2f} M"
-        span = self.reach_within(target_params)
-        within = f"; with at most {target_params / 1e6:.2f} M params, {span[0] / 1e6:.1f} to {span[1] / 1e6:.1f} M MACs" if span else ""
-        return f"{asked} is out of reach for this cell; it reaches {reach}{within}"
+        """Why no network fits: the range of MACs that this cell reaches, rounded inwards."""
+        asked, within = f"target_macs={target_macs / 1e6:g} M", ""
+        if target_params is not None:
+            asked += f" with target_params={target_params / 1e6:g} M"
+            within = f" with at most {target_params / 1e6:g} M params"
+        reach = self.reach(target_params)
+        if reach is None:
+            widths = self.widths(1)[0]
+            fewest = self.body(widths)[0].min() + self.head(widths, self.heads[0]).params
+            return f"{asked} is out of reach for this cell: it takes at least {_millions(fewest, np.ceil)} params"
+        low, high = _millions(reach[0], np.ceil), _millions(reach[1], np.floor)
+        return f"{asked} is out of reach for this cell: it reaches {low} to {high} MACs{within}"
 
-    def reach_within(self, target_params: float) -> tuple[float, float] | None:
+    def reach(self, target_params: float | None) -> tuple[float, float] | None:
         """The fewest and most MACs of the networks with at most `target_params`, or None where there are none."""
+        most = np.inf if target_params is None else target_params
+        heads = self.head_widths(target_params)
         low, high = np.inf, 0.0
         for widths in self.widths(1):
             params, macs = self.body(widths)
-            if params.min() > target_params:
+            if params.min() > most:
                 break
-            cost = self.head(widths, self.heads)
-            fits = np.searchsorted(cost.params, target_params - params, side="right")
+            cost = self.head(widths, heads)
+            fits = np.searchsorted(cost.params, most - params, side="right")
             rows = np.flatnonzero(fits > 0)
             if len(rows):
                 low = min(low, float(macs[rows].min() + cost.macs[0]))
                 high = max(high, float((macs[rows] + cost.macs[fits[rows] - 1]).max()))
         return (low, high) if high else None
+
+
+def _millions(number: float, towards: Callable[[float], float]) -> str:
+    return f"{towards(number / 1e3) / 1e3:.3f} M"

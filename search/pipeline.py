@@ -15,6 +15,7 @@ from scipy.stats import kendalltau
 from gemnet.cell import Cell
 from search.base import CellArrays, Encoder, Executor, Job, SearchError
 from search.bootstrap import bootstrap
+from search.data import build_data
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.embedding import build_encoder, load_encoder
@@ -229,10 +230,8 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
         schedule = Schedule(**settings["search"])
     except TypeError as error:
         raise SearchError(f"space or search: {error}") from None
-    (
-        build_encoder(space=space, **settings["encoder"]),
-        build_predictor(**settings["predictor"]),
-    )  # told of mistakes before any work
+    build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
+    build_predictor(**settings["predictor"])
     evaluator = build_evaluator(build_data(**settings["data"]), **settings["proxy"])
     with Study(directory, decisive(settings), evaluation_part(settings)) as study:
         if study.resumed:

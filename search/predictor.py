@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from search.base import SearchError
+from search.threads import torch_threads
 
 MODES = ("retrain", "finetune")
 
@@ -74,7 +75,7 @@ class MLPPredictor:
         if not (np.isfinite(vectors).all() and np.isfinite(scores).all()):
             raise ValueError("vectors and scores must be finite")
         steps, mean, std = self.steps, float(scores.mean()), max(float(scores.std()), 1e-12)
-        with torch.random.fork_rng(devices=[]):
+        with torch_threads(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.net is None or self.mode == "retrain":
                 self.net = self._build(vectors.shape[1])

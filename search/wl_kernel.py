@@ -5,13 +5,15 @@ label and the same multisets of labels of in-neighbours and of out-neighbours. W
 label l at iteration t, the kernel after h iterations is k(g, g') = sum over t = 0..h and l of c_t(g, l) c_t(g', l), and the
 normalised kernel k(g, g') / sqrt(k(g, g) k(g', g')), which is 1 for isomorphic cells, compares with a cosine (Eq. 2).
 
-How: all cells that are compared are one graph, their disjoint union, whose partition into classes of equal labels is refined
-h times. A label is the index of the first node in its class. Nodes meet in a hash table whose key, the sums of codes of the
-neighbours' labels, only proposes; equality is decided on the multisets themselves, so that no collision can change a result.
-A node that is alone in its class stays alone and is never looked at again; in random cells few nodes are left after the
-first iteration, which is what makes this fast. Neighbours are bits of 64-bit words.
+How: the cells that are compared are one graph, their disjoint union, whose partition into classes of equal labels is refined
+h times. Nodes meet in a hash table by sums of codes of their neighbours' labels. Equal sums only propose; unless the codes make
+sums as good as multisets, the multisets themselves decide, so no collision can change a result. A node that is alone in its
+class stays alone and is not looked at again: in random cells hardly any are left after the first iteration, and that one
+counts operators among neighbours by bit operations. This is what makes the kernel fast.
 """
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -23,17 +25,19 @@ DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}
 
 
 def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both", normalize: bool = True) -> np.ndarray:
-    """Kernels of B pairs (a[i], b[i]): float64 [B] in [0, 1], or exact int64 [B] if not `normalize`.
+    """Kernels of B pairs (a[i], b[i]): float64 [B] in [0, 1], or int64 [B] if not `normalize`.
 
-    h: iterations. direction: "both" neighbourhoods, or "in" or "out" alone; "out" is what grakel computes for directed graphs.
+    h: iterations. direction: both neighbourhoods, or "in" or "out" alone; "out" is what grakel computes for directed graphs.
     Nodes with operator -1 are no part of a cell, nor are their edges. The order of nodes does not matter, in particular not
     whether it is topological. Raises SearchError for other values of h or direction, ValueError for cells without nodes and
-    for a and b of different shapes.
+    for a and b that do not fit together.
     """
     directions = _checked(h, direction, a, b)
     if len(a) != len(b):
         raise ValueError(f"expected as many cells in a as in b, found {len(a)} and {len(b)}")
-    values = _pairs(*_arrays(a), *_arrays(b), _num_labels(a, b), h, *directions)
+    num_operators = _num_operators(a, b)
+    union = _union(2 * _PAIRS_AT_ONCE, a, num_operators)
+    values = _pairs(union, *_packed(a), *_packed(b), num_operators, h, *directions)
     if not normalize:
         return values[:, 1]
     return values[:, 1] / np.sqrt(values[:, 0].astype(np.float64) * values[:, 2])
@@ -42,18 +46,18 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
 def wl_gram(
     a: CellArrays, b: CellArrays | None = None, h: int = 3, direction: str = "both", normalize: bool = True
 ) -> np.ndarray:
-    """Kernels of all pairs (a[i], b[j]), [B1, B2]; of a with itself, symmetric [B1, B1], without b. Otherwise as `wl_kernel`.
+    """Kernels of all pairs (a[i], b[j]), [B1, B2]; of a with itself, [B1, B1], without b. Otherwise as `wl_kernel`.
 
-    Labels are found once for each cell and values are added up for each label that two cells share: thousands of cells a second.
+    Labels are found once for each cell, and only cells that share a label meet: thousands of cells take a second.
     """
     parts = [a] if b is None else [a, b]
     directions = _checked(h, direction, *parts)
-    union = CellArrays.concatenate(parts)
-    values, own = _gram(*_arrays(union), _num_labels(union), len(a), b is None, h, *directions)
+    cells = CellArrays.concatenate(parts)
+    union = _union(len(cells), cells, _num_operators(cells))
+    values, own = _gram(union, *_packed(cells), len(a), b is None, h, *directions)
     if not normalize:
         return values
-    columns = own if b is None else own[len(a) :]
-    return values / np.sqrt(own[: len(a), None].astype(np.float64) * columns)
+    return values / np.sqrt(own[: len(a), None].astype(np.float64) * own[-values.shape[1] :])
 
 
 def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
@@ -68,16 +72,60 @@ def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
     return DIRECTIONS[direction]
 
 
-def _arrays(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
-    return np.ascontiguousarray(cells.adjacency).view(np.uint8), np.ascontiguousarray(cells.operators)
+def _packed(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
+    """All adjacency matrices, one after the other, as bits in 64-bit words, with a word to spare; and the operators."""
+    flat = np.packbits(cells.adjacency.reshape(-1), bitorder="little")
+    words = np.zeros(len(flat) // 8 + 2, "<u8")
+    words.view(np.uint8)[: len(flat)] = flat
+    return words, np.ascontiguousarray(cells.operators)
 
 
-def _num_labels(*parts: CellArrays) -> int:
-    return max((int(part.operators.max(initial=0)) for part in parts), default=0) + 1
+def _num_operators(*parts: CellArrays) -> int:
+    return max(int(part.operators.max(initial=0)) for part in parts) + 1
 
 
-# Below: N nodes in all, n for each cell; node x is node x % n of cell x // n. `rows` are bit rows, uint64 [words, N]: bit v of
-# rows[w, x] says that node 64 w + v of its cell is a neighbour of x.
+# From here on everything is compiled. Nodes are numbered through all cells of a union: node x is node x - first[x] of its
+# cell. Numbers that index arrays are unsigned where they come from memory: numba checks the sign of others at each access.
+
+_ONE = np.uint64(1)
+_ZERO = np.int64(0)  # numba compiles a function anew for a literal
+
+
+class _Union(NamedTuple):
+    """A disjoint union of cells with N nodes, n for each cell, and room for refining its partition into labels."""
+
+    operator_masks: np.ndarray  # uint64 [words, K, cells]: bit v of word w: node 64 w + v of a cell has the operator
+    in_rows: np.ndarray  # uint64 [words, N]: bit v of word w: node 64 w + v of the node's cell is an in-neighbour
+    out_rows: np.ndarray  # the same for out-neighbours
+    first: np.ndarray  # uint64 [N]: the first node of the node's cell
+    labels: np.ndarray  # uint32 [N]
+    active: np.ndarray  # uint32 [N]: ascending, at the front: the nodes that may share their label with another
+    in_sums: np.ndarray  # uint64 [N]: codes of the in-neighbours' labels, summed up
+    out_sums: np.ndarray
+    renewed: np.ndarray  # uint32 [N]: the labels of the next iteration
+    sizes: np.ndarray  # uint32 [N]: how many nodes have the label
+    table: np.ndarray  # int32 [4 N]: hash table of nodes, -1 where empty
+    counts: np.ndarray  # int64 [max(N, K cells)]: zeros between uses
+
+
+def _union(num_cells: int, cells: CellArrays, num_operators: int) -> _Union:
+    """Room for a union of `num_cells` cells like `cells`."""
+    n = cells.operators.shape[1]
+    total, words = num_cells * n, (n + 63) // 64
+    return _Union(
+        operator_masks=np.zeros((words, num_operators, num_cells), np.uint64),
+        in_rows=np.zeros((words, total), np.uint64),
+        out_rows=np.zeros((words, total), np.uint64),
+        first=np.repeat(np.arange(0, total, n, dtype=np.uint64), n),
+        labels=np.zeros(total, np.uint32),
+        active=np.zeros(total, np.uint32),
+        in_sums=np.zeros(total, np.uint64),
+        out_sums=np.zeros(total, np.uint64),
+        renewed=np.zeros(total, np.uint32),
+        sizes=np.zeros(total, np.uint32),
+        table=np.zeros(4 * total, np.int32),
+        counts=np.zeros(max(total, num_operators * num_cells), np.int64),
+    )
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -86,273 +134,305 @@ def _popcount(x):
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _lowest_bit(x):
-    return _popcount((x & (~x + np.uint64(1))) - np.uint64(1))
+    return _popcount((x & (~x + _ONE)) - _ONE)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _code(label):
-    """A pseudo-random word for a label (splitmix64)."""
-    x = np.uint64(label + 1) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    """A word for a label such that sums of different words are hardly ever equal."""
+    x = (np.uint64(label) + _ONE) * np.uint64(0x9E3779B97F4A7C15)
+    return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
 
 
 @njit(cache=True, nogil=True)
-def _load(adjacency, operators, first, in_rows, out_rows, labels, active, num_active, use_in, use_out):
-    """Write the bit rows and labels of a cell, adjacency uint8 [n, n] and operators int8 [n], whose first node is `first`."""
-    n = operators.shape[0]
-    for w in range(in_rows.shape[0]):
-        begin, end = 64 * w, min(64 * w + 64, n)
-        present = np.uint64(0)
-        for v in range(begin, end):
-            present |= np.uint64(operators[v] >= 0) << np.uint64(v - begin)
-        into, out = in_rows[w, first : first + n], out_rows[w, first : first + n]
-        into[:] = 0
-        out[:] = 0
-        if use_in:
-            for u in range(begin, end):
-                if operators[u] >= 0:
-                    for v in range(n):
-                        into[v] |= np.uint64(adjacency[u, v]) << np.uint64(u - begin)
-        if use_out:
+def _load(union, first_cell, bits, operators, source, count, use_in, use_out):
+    """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on."""
+    n = operators.shape[1]
+    words, num_operators, _ = union.operator_masks.shape
+    block = np.empty(32, np.uint64)
+    for i in range(count):
+        begin = (first_cell + i) * n
+        masks = union.operator_masks[:, :, first_cell + i]
+        for w in range(words):
+            for k in range(num_operators):
+                masks[w, k] = 0
+        for v in range(n):
+            k = operators[source + i, v]
+            if k >= 0:
+                masks[v >> 6, np.uint8(k)] |= _ONE << np.uint64(v & 63)
+        for w in range(words):
+            present = np.uint64(0)
+            for k in range(num_operators):
+                present |= masks[w, k]
+            into, out = union.in_rows[w, begin : begin + n], union.out_rows[w, begin : begin + n]
+            at = np.uint64((source + i) * n * n + 64 * w)
             for u in range(n):
-                word = np.uint64(0)
-                for v in range(begin, end):
-                    word |= np.uint64(adjacency[u, v]) << np.uint64(v - begin)
-                out[u] = word & present
-    for u in range(n):
-        labels[first + u] = operators[u]
-        active[num_active] = first + u
-        num_active += operators[u] >= 0
-    return num_active
+                k, shift = at >> np.uint64(6), at & np.uint64(63)
+                # The upper part in two shifts: one by 64 is undefined.
+                word = (bits[k] >> shift) | ((bits[k + _ONE] << _ONE) << (np.uint64(63) - shift))
+                out[u] = word & present if operators[source + i, u] >= 0 else np.uint64(0)
+                into[u] = 0
+                at += np.uint64(n)
+        for w in range(words if use_in else 0):
+            for top in range(0, n, 32):
+                out = union.out_rows[w, begin + top : begin + n]
+                for u in range(32):
+                    block[u] = out[u] if u < out.shape[0] else np.uint64(0)
+                _transpose(block)
+                into, shift = union.in_rows[top >> 6, begin + 64 * w : begin + n], np.uint64(top & 63)
+                for v in range(min(32, into.shape[0])):
+                    into[v] |= (block[v] & np.uint64(0xFFFFFFFF)) << shift
+                for v in range(min(32, into.shape[0] - 32)):
+                    into[32 + v] |= (block[v] >> np.uint64(32)) << shift
+        for w in range(0 if use_out else words):
+            for x in range(begin, begin + n):
+                union.out_rows[w, x] = 0
 
 
 @njit(cache=True, nogil=True)
-def _sum_codes(rows, x, base, codes):
+def _transpose(block):
+    """Transpose, in place, the 32 x 32 bits in the lower halves of 32 words, and those in the upper halves."""
+    step, mask = 16, np.uint64(0x0000FFFF0000FFFF)
+    while step:
+        shift = np.uint64(step)
+        for begin in range(0, 32, 2 * step):
+            for i in range(begin, begin + step):
+                swap = ((block[i] >> shift) ^ block[i + step]) & mask
+                block[i] ^= swap << shift
+                block[i + step] ^= swap
+        step >>= 1
+        mask ^= mask << np.uint64(step)
+
+
+@njit(cache=True, nogil=True)
+def _refine(union, num_active, n, iteration):
+    """One iteration on active[:num_active]: their new labels. A label is the first node that has it; at iteration 0 any number.
+
+    The nodes that share their label with another one stay active. Returns their number.
+    """
+    if iteration == 1:
+        certain = _sum_operators(union.operator_masks, union.in_rows, n, union.in_sums)
+        _sum_operators(union.operator_masks, union.out_rows, n, union.out_sums)
+    else:
+        certain = False
+        for i in range(num_active):
+            x = union.active[i]
+            union.in_sums[x] = _sum_codes(union.in_rows, x, union.first[x], union.labels)
+            union.out_sums[x] = _sum_codes(union.out_rows, x, union.first[x], union.labels)
+    return _relabel(union, num_active, certain)
+
+
+@njit(cache=True, nogil=True)
+def _sum_operators(masks, rows, n, sums):
+    """sums [N]: how many neighbours of each node have operator k, written at bit k b (modulo 64), b bits holding any count.
+
+    Returns whether all counts have their own place, so that equal sums are equal multisets.
+    """
+    b = 1
+    while 1 << b < n:
+        b += 1
+    words, num_operators, num_cells = masks.shape
+    for x in range(sums.shape[0]):
+        sums[x] = 0
+    for w in range(words):
+        for cell in range(num_cells):
+            row, into = rows[w, cell * n : cell * n + n], sums[cell * n : cell * n + n]
+            for k in range(num_operators):
+                mask, place = masks[w, k, cell], np.uint64((b * k) & 63)
+                for u in range(n):
+                    into[u] += _popcount(row[u] & mask) << place
+    return b * num_operators <= 64
+
+
+@njit(cache=True, nogil=True)
+def _sum_codes(rows, x, first, labels):
+    """The sum of the codes of the labels of the neighbours of x."""
     total = np.uint64(0)
     for w in range(rows.shape[0]):
-        word, start = rows[w, x], base + 64 * w
+        word = rows[w, x]
         while word:
-            total += codes[start + _lowest_bit(word)]
-            word &= word - np.uint64(1)
+            total += _code(labels[first + _lowest_bit(word)])
+            word &= word - _ONE
+        first += np.uint64(64)
     return total
 
 
 @njit(cache=True, nogil=True)
-def _count(rows, x, base, labels, by, counts):
-    """Add `by` to the count of the label of each neighbour of x."""
-    for w in range(rows.shape[0]):
-        word, start = rows[w, x], base + 64 * w
-        while word:
-            counts[labels[start + _lowest_bit(word)]] += by
-            word &= word - np.uint64(1)
+def _relabel(union, num_active, certain):
+    labels, in_sums, out_sums, table, renewed, sizes = (
+        union.labels, union.in_sums, union.out_sums, union.table, union.renewed, union.sizes
+    )  # fmt: skip
+    size, shift = 1, np.uint64(64)
+    while size < 2 * num_active:
+        size, shift = 2 * size, shift - _ONE
+    for i in range(size):
+        table[i] = -1
+    for i in range(num_active):
+        x = union.active[i]
+        key = in_sums[x] * np.uint64(0x9E3779B97F4A7C15) + out_sums[x] * np.uint64(0xD6E8FEB86659FD93) + np.uint64(labels[x])
+        slot = ((key ^ (key >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)) >> shift
+        sizes[x] = 0
+        while True:
+            if table[slot] < 0:
+                table[slot] = y = x
+                break
+            y = np.uint32(table[slot])
+            same = labels[x] == labels[y] and in_sums[x] == in_sums[y] and out_sums[x] == out_sums[y]
+            if same and (certain or _same_neighbours(union, x, y)):
+                break
+            slot = (slot + _ONE) & np.uint64(size - 1)
+        renewed[x] = y
+        sizes[y] += 1
+    shared = 0
+    for i in range(num_active):
+        x = union.active[i]
+        labels[x] = renewed[x]
+        union.active[shared] = x
+        shared += sizes[labels[x]] > 1
+    return shared
 
 
 @njit(cache=True, nogil=True)
-def _clear_counts(rows, x, base, labels, counts):
+def _same_neighbours(union, x, y):
+    """Whether x and y have the same multisets of labels of in-neighbours and of out-neighbours."""
+    for rows in (union.in_rows, union.out_rows):
+        for z, by in ((x, 1), (y, -1)):
+            _count(rows, z, union.first[z], union.labels, by, union.counts)
+        same = _clear(rows, x, union.first[x], union.labels, union.counts)
+        same &= _clear(rows, y, union.first[y], union.labels, union.counts)
+        if not same:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _count(rows, x, first, labels, by, counts):
+    """Add `by` to the count of the label of each neighbour of x."""
+    for w in range(rows.shape[0]):
+        word = rows[w, x]
+        while word:
+            counts[labels[first + _lowest_bit(word)]] += by
+            word &= word - _ONE
+        first += np.uint64(64)
+
+
+@njit(cache=True, nogil=True)
+def _clear(rows, x, first, labels, counts):
     """Set the count of the label of each neighbour of x to zero. Returns whether all were."""
     zero = True
     for w in range(rows.shape[0]):
-        word, start = rows[w, x], base + 64 * w
+        word = rows[w, x]
         while word:
-            label = labels[start + _lowest_bit(word)]
-            zero = zero and counts[label] == 0
+            label = labels[first + _lowest_bit(word)]
+            zero &= counts[label] == 0
             counts[label] = 0
-            word &= word - np.uint64(1)
+            word &= word - _ONE
+        first += np.uint64(64)
     return zero
 
 
-@njit(cache=True, nogil=True)
-def _same_multiset(rows, x, y, base_x, base_y, labels, counts):
-    """Whether the neighbours of x and of y have the same multiset of labels. counts: zeros, and zeros again afterwards."""
-    _count(rows, x, base_x, labels, 1, counts)
-    _count(rows, y, base_y, labels, -1, counts)
-    same = _clear_counts(rows, x, base_x, labels, counts)
-    return _clear_counts(rows, y, base_y, labels, counts) and same
+_PAIRS_AT_ONCE = 32
+"""Enough that calls cost nothing, few enough that all stays in the first level of cache."""
 
 
 @njit(cache=True, nogil=True)
-def _refine(n, in_rows, out_rows, labels, codes, certain, active, num_active, new, sums, table, counts):
-    """One iteration: renews labels and codes [N] of the nodes in active[:num_active].
-
-    certain: whether codes are such that their sums are equal only if the multisets are. new [N], sums [2, N], counts and table,
-    whose size is a power of two above num_active, are room.
-    """
-    shift = np.uint64(64)
-    size = table.shape[0]
-    while size > 1:
-        size >>= 1
-        shift -= np.uint64(1)
-    table[:] = -1
-    for i in range(num_active):
-        x = active[i]
-        base = x - x % n
-        in_sum, out_sum = _sum_codes(in_rows, x, base, codes), _sum_codes(out_rows, x, base, codes)
-        sums[0, x], sums[1, x] = in_sum, out_sum
-        key = (in_sum ^ (in_sum >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15) + out_sum * np.uint64(0xD6E8FEB86659FD93)
-        key = (key ^ (key >> np.uint64(32)) ^ codes[x]) * np.uint64(0xBF58476D1CE4E5B9)
-        slot = np.int64(key >> shift)
-        while True:
-            y = np.int64(table[slot])
-            if y < 0:
-                table[slot] = new[x] = x
-                break
-            if labels[x] == labels[y] and in_sum == sums[0, y] and out_sum == sums[1, y]:
-                other = y - y % n
-                if certain or (
-                    _same_multiset(in_rows, x, y, base, other, labels, counts)
-                    and _same_multiset(out_rows, x, y, base, other, labels, counts)
-                ):
-                    new[x] = y
-                    break
-            slot = (slot + 1) & (table.shape[0] - 1)
-    for i in range(num_active):
-        x = active[i]
-        labels[x] = new[x]
-        codes[x] = _code(new[x])
-
-
-@njit(cache=True, nogil=True)
-def _pairs(adjacency_a, operators_a, adjacency_b, operators_b, num_labels, h, use_in, use_out):
+def _pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, use_in, use_out):
     """k(a, a), k(a, b), k(b, b) for each pair: int64 [B, 3]."""
     num_pairs, n = operators_a.shape
-    in_rows, out_rows, labels, codes, active, new, sums, table, counts = _room(2 * n, n, num_labels)
-    bits, certain = _positional(n, num_labels)
-    shared = np.zeros((2, counts.shape[0]), np.int64)
-    values = np.empty((num_pairs, 3), np.int64)
-    for p in range(num_pairs):
-        num_active = _load(adjacency_a[p], operators_a[p], 0, in_rows, out_rows, labels, active, 0, use_in, use_out)
-        num_active = _load(adjacency_b[p], operators_b[p], n, in_rows, out_rows, labels, active, num_active, use_in, use_out)
-        for i in range(num_active):
-            x = active[i]
-            codes[x] = _initial_code(labels[x], bits, certain)
-        aa = ab = bb = 0
-        single_a = single_b = 0
+    labels, active = union.labels, union.active
+    in_a, in_b = np.zeros(union.counts.shape[0], np.int64), np.zeros(union.counts.shape[0], np.int64)
+    values = np.zeros((num_pairs, 3), np.int64)
+    for start in range(0, num_pairs, _PAIRS_AT_ONCE):
+        pairs = min(_PAIRS_AT_ONCE, num_pairs - start)
+        x = num_active = _ZERO
+        for side in range(2):
+            bits, operators = (bits_b, operators_b) if side else (bits_a, operators_a)
+            _load(union, side * pairs, bits, operators, start, pairs, use_in, use_out)
+            for p in range(pairs):
+                for u in range(n):
+                    present = operators[start + p, u] >= 0
+                    # Different labels for different pairs, so that one partition serves them all.
+                    labels[x] = p * num_operators + np.int64(operators[start + p, u])
+                    active[num_active] = x
+                    num_active += present
+                    values[start + p, 2 * side] += (h + 1) * present  # each node with itself; below, with the others
+                    x += 1
+        first_b = np.uint32(pairs * n)
         for t in range(h + 1):
-            if t:
-                _refine(n, in_rows, out_rows, labels, codes, certain and t == 1, active, num_active, new, sums, table, counts)
+            if t > 0:
+                num_active = _refine(union, num_active, n, t)
             for i in range(num_active):
                 x = active[i]
-                shared[np.int64(x >= n), labels[x]] += 1
-            kept = 0
-            aa += single_a
-            bb += single_b
-            for i in range(num_active):
-                x = active[i]
-                in_a, in_b = shared[0, labels[x]], shared[1, labels[x]]
-                if x < n:
-                    aa += in_a
-                    ab += in_b
-                    single_a += in_a + in_b == 1
+                if x < first_b:
+                    in_a[labels[x]] += 1
                 else:
-                    bb += in_b
-                    single_b += in_a + in_b == 1
-                new[i] = labels[x]
-                active[kept] = x
-                kept += in_a + in_b > 1
+                    in_b[labels[x]] += 1
             for i in range(num_active):
-                shared[0, new[i]] = shared[1, new[i]] = 0
-            num_active = kept
-        values[p] = aa, ab, bb
+                x = active[i]
+                p = np.uint64(start) + union.first[x] // np.uint64(n)
+                if x < first_b:
+                    values[p, 0] += in_a[labels[x]] - 1
+                    values[p, 1] += in_b[labels[x]]
+                else:
+                    values[p - np.uint64(pairs), 2] += in_b[labels[x]] - 1
+            for i in range(num_active):
+                in_a[labels[active[i]]] = in_b[labels[active[i]]] = 0
     return values
 
 
 @njit(cache=True, nogil=True)
-def _gram(adjacency, operators, num_labels, num_rows, symmetric, h, use_in, use_out):
-    """Kernels int64 [num_rows, columns] of the first cells with the others, or with themselves, and k(g, g) of all [B]."""
+def _gram(union, bits, operators, num_rows, square, h, use_in, use_out):
+    """Kernels int64 [num_rows, columns] of the first cells with all the others, or with themselves if `square`; k(g, g) [B]."""
     num_cells, n = operators.shape
-    total = num_cells * n
-    in_rows, out_rows, labels, codes, active, new, sums, table, counts = _room(total, n, num_labels)
-    bits, certain = _positional(n, num_labels)
-    first_column = 0 if symmetric else num_rows
-    values = np.zeros((num_rows, num_cells - first_column), np.int64)
+    labels, active = union.labels, union.active
+    _load(union, _ZERO, bits, operators, _ZERO, num_cells, use_in, use_out)
     own = np.zeros(num_cells, np.int64)
-    single = np.zeros(num_cells, np.int64)
-    members, cells, sizes = np.empty(total, np.int64), np.empty(num_cells, np.int64), np.empty(num_cells, np.int64)
-    ends = np.zeros(counts.shape[0] + 1, np.int64)
-    num_active = 0
+    num_active = _ZERO
     for c in range(num_cells):
-        num_active = _load(
-            adjacency[c], operators[c], c * n, in_rows, out_rows, labels, active, num_active, use_in, use_out
-        )
-    for i in range(num_active):
-        x = active[i]
-        codes[x] = _initial_code(labels[x], bits, certain)
+        for u in range(n):
+            labels[c * n + u] = operators[c, u]
+            active[num_active] = c * n + u
+            num_active += operators[c, u] >= 0
+            own[c] += (h + 1) * (operators[c, u] >= 0)  # each node with itself; below, with the others
+    first_column = 0 if square else num_rows
+    values = np.zeros((num_rows, num_cells - first_column), np.int64)
+    ends = np.empty(union.counts.shape[0] + 1, np.int64)
+    members = np.empty(num_cells * n, np.int64)  # the cells of the active nodes, class by class, ascending in a class
+    cells, sizes = np.empty(num_cells, np.int64), np.empty(num_cells, np.int64)
     for t in range(h + 1):
-        if t:
-            _refine(n, in_rows, out_rows, labels, codes, certain and t == 1, active, num_active, new, sums, table, counts)
-        own += single
-        # Members of each class, one class after the other, in the order of their cells.
-        ends[:] = 0
+        if t > 0:
+            num_active = _refine(union, num_active, n, t)
+        for label in range(ends.shape[0]):
+            ends[label] = 0
         for i in range(num_active):
             ends[labels[active[i]] + 1] += 1
-        for label in range(ends.shape[0] - 1):
-            ends[label + 1] += ends[label]
+        for label in range(1, ends.shape[0]):
+            ends[label] += ends[label - 1]
         for i in range(num_active):
-            x = active[i]
-            members[ends[labels[x]]] = x
-            ends[labels[x]] += 1
-        kept = begin = 0
+            label = labels[active[i]]
+            members[ends[label]] = active[i] // n
+            ends[label] += 1
+        begin = 0
         for label in range(ends.shape[0] - 1):
-            end = ends[label]
-            if end - begin == 1:
-                c = members[begin] // n
-                single[c] += 1
-                own[c] += 1
-            elif end > begin:
-                found = 0
-                for m in range(begin, end):
-                    x = members[m]
-                    c = x // n
-                    if found == 0 or cells[found - 1] != c:
-                        cells[found], sizes[found] = c, 0
-                        found += 1
-                    sizes[found - 1] += 1
-                    active[kept] = x
-                    kept += 1
-                for i in range(found):
-                    c = cells[i]
-                    own[c] += sizes[i] * sizes[i]
-                    if c < num_rows:
-                        for j in range(found):
-                            if cells[j] >= first_column:
-                                values[c, cells[j] - first_column] += sizes[i] * sizes[j]
-            begin = end
-        num_active = kept
-    if symmetric:
-        # Single labels are shared with nobody and were not added to any value.
+            found = 0
+            for m in range(begin, ends[label]):
+                if found == 0 or cells[found - 1] != members[m]:
+                    cells[found], sizes[found] = members[m], 0
+                    found += 1
+                sizes[found - 1] += 1
+            begin = ends[label]
+            for i in range(found):
+                own[cells[i]] += sizes[i] * (sizes[i] - 1)
+                if cells[i] < num_rows:
+                    for j in range(found):
+                        if cells[j] >= first_column:
+                            values[cells[i], cells[j] - first_column] += sizes[i] * sizes[j]
+    if square:
         for c in range(num_cells):
             values[c, c] = own[c]
     return values, own
-
-
-@njit(cache=True, nogil=True)
-def _room(total, n, num_labels):
-    words = (n + 63) // 64
-    size = 1
-    while size < 2 * total:
-        size *= 2
-    return (
-        np.empty((words, total), np.uint64), np.empty((words, total), np.uint64), np.empty(total, np.int64),
-        np.zeros(total, np.uint64), np.empty(total, np.int64), np.empty(total, np.int64), np.empty((2, total), np.uint64),
-        np.empty(size, np.int32), np.zeros(max(total, num_labels), np.int64),
-    )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
-def _positional(n, num_labels):
-    bits = 1
-    while 2**bits < n:
-        bits += 1
-    return bits, bits * num_labels <= 64
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _initial_code(label, bits, certain):
-    return np.uint64(1) << np.uint64(bits * label) if certain else _code(label)

@@ -1,0 +1,253 @@
+"""Image classification data sets held in memory, for the proxy training of candidates."""
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from search.base import SearchError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+MAX_PIXELS = 64 * 2**20
+"""An image of more pixels is not decoded: a file of a few kilobytes can claim gigabytes."""
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class ProxyData:
+    """Training and validation images of one classification task; no image is in both, and all have one size.
+
+    train_images, val_images: uint8 [N, C, H, W]. train_labels, val_labels: int64 [N], index into `classes`.
+    skipped: image files left out because they could not be read.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    skipped: int = 0
+
+    @cached_property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel over the training images, in grey levels (0 to 255)."""
+        return tuple(float(shares @ _LEVELS) for shares in self._level_shares)
+
+    @cached_property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel over the training images, in grey levels; at least 1."""
+        pairs = zip(self._level_shares, self.mean)
+        return tuple(max(1.0, float(shares @ (_LEVELS - mean) ** 2) ** 0.5) for shares, mean in pairs)
+
+    @cached_property
+    def _level_shares(self) -> list[Tensor]:
+        """For each channel the share of each grey level, float64 [256]: exact, and without a float copy of the images."""
+        counts = [torch.bincount(channel.flatten(), minlength=256).double() for channel in self.train_images.unbind(1)]
+        return [count / count.sum() for count in counts]
+
+
+_LEVELS = torch.arange(256, dtype=torch.float64)
+
+
+def digits(train_per_class: int | None = None, val_per_class: int = 50, seed: int = 0) -> ProxyData:
+    """scikit-learn's digits, a part of that package: 1,797 grey images of 8x8 pixels, 10 classes, 174 to 183 images each."""
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    bunch = load_digits()
+    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+    return _from_arrays("digits", images, bunch.target, "0123456789", train_per_class, val_per_class, seed)
+
+
+def cifar10(
+    root: str | os.PathLike[str] = "data",
+    fraction: float = 0.1,
+    val_per_class: int = 500,
+    seed: int = 0,
+    download: bool = False,
+) -> ProxyData:
+    """CIFAR-10 through torchvision: colour images of 32x32 pixels, 10 classes. Its test images are never used.
+
+    fraction: share of the 50,000 training images to train on; 0.1, that is 500 a class, is the paper's proxy (section 4).
+    val_per_class: validation images a class, drawn from the rest of the training images.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+        raise SearchError(f"cifar10: expected 0 < fraction < 1, found {fraction!r}")
+    from torchvision.datasets import CIFAR10
+
+    try:
+        data = CIFAR10(os.fspath(root), train=True, download=download)
+    except (OSError, RuntimeError) as error:  # no network is an OSError; torchvision raises RuntimeError for missing files
+        unpacked = f"unpack {CIFAR10_URL} in {os.fspath(root)!r}"
+        remedy = f"without a network, {unpacked} and set download=False" if download else f"set download=True, or {unpacked}"
+        raise SearchError(f"cifar10: no data in {os.fspath(root)!r} ({_reason(error)}); {remedy}") from error
+    images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+    train_per_class = max(1, round(fraction * len(images) / len(data.classes)))
+    return _from_arrays("cifar10", images, data.targets, data.classes, train_per_class, val_per_class, seed)
+
+
+def image_folder(
+    root: str | os.PathLike[str],
+    size: int = 32,
+    train_per_class: int | None = None,
+    val_per_class: int = 20,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+) -> ProxyData:
+    """Any folder root/<class>/**/<image>, as colour images of size x size pixels: the largest centred square, resized.
+
+    train_per_class: at most so many training images a class, None for all; only the images that are drawn are decoded.
+    skip_unreadable: leave out, and count, an image that cannot be read; otherwise SearchError names it.
+    Hidden files, files of other kinds and images that lie in no class folder are ignored.
+    """
+    _check_count("image_folder: size", size)
+    files, labels, classes = _list_images(Path(root))
+    parts, skipped = [], 0
+    for chosen in _draw(f"image_folder: {root}", labels, classes, train_per_class, val_per_class, seed):
+        images, readable = _decode([files[i] for i in chosen], size, skip_unreadable)
+        kept = torch.from_numpy(labels[chosen])[readable]
+        missing = set(range(len(classes))) - set(kept.tolist())
+        if missing:
+            raise SearchError(f"image_folder: no image drawn from {str(Path(root) / classes[min(missing)])!r} can be read")
+        skipped += len(chosen) - len(kept)
+        parts += [images[readable], kept]
+    return ProxyData("image_folder", classes, *parts, skipped=skipped)
+
+
+DATA_SETS = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
+
+
+def build_data(type: str, **settings: Any) -> ProxyData:
+    """The data set `type` of DATA_SETS, called with `settings`. Raises SearchError for unknown names and whatever is amiss."""
+    if type not in DATA_SETS:
+        raise SearchError(f"data: unknown type {type!r}; expected one of {', '.join(DATA_SETS)}")
+    known = inspect.signature(DATA_SETS[type]).parameters
+    for name in settings:
+        if name not in known:
+            raise SearchError(f"data: {type} has no setting {name!r}; expected some of {', '.join(known)}")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in settings:
+            raise SearchError(f"data: {type} needs the setting {name!r}")
+    return DATA_SETS[type](**settings)
+
+
+def _from_arrays(
+    name: str,
+    images: Tensor,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    train_per_class: int | None,
+    val_per_class: int,
+    seed: int,
+) -> ProxyData:
+    """images: uint8 [N, C, H, W], all that there are; labels: [N]."""
+    labels = np.asarray(labels, np.int64)
+    train, val = _draw(name, labels, classes, train_per_class, val_per_class, seed)
+    targets = torch.from_numpy(labels)
+    return ProxyData(name, tuple(classes), images[train], targets[train], images[val], targets[val])
+
+
+def _draw(
+    name: str,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    train_per_class: int | None,
+    val_per_class: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into `labels` [N] of the training images and of the validation images, apart from each other.
+
+    The validation images are drawn first: with the same seed they are the same for every `train_per_class`.
+    """
+    _check_count(f"{name}: val_per_class", val_per_class)
+    if train_per_class is not None:
+        _check_count(f"{name}: train_per_class", train_per_class)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise SearchError(f"{name}: seed: expected a whole number from 0, found {seed!r}")
+    rng = np.random.default_rng(seed)
+    train, val = [], []
+    for label, title in enumerate(classes):
+        shuffled = rng.permutation(np.flatnonzero(labels == label))
+        if len(shuffled) <= val_per_class:
+            raise SearchError(
+                f"{name}: class {title!r} has {len(shuffled)} images; expected more than val_per_class={val_per_class}, "
+                "so that some are left to train on: add images, remove the class, or lower val_per_class"
+            )
+        val.append(shuffled[:val_per_class])
+        train.append(shuffled[val_per_class:][:train_per_class])
+    return np.concatenate(train), np.concatenate(val)
+
+
+def _check_count(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SearchError(f"{what}: expected a whole number from 1, found {value!r}")
+
+
+def _list_images(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
+    """Image files below the class folders of `root`, sorted, with their labels int64 [N] and the class names."""
+    try:
+        entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        folders = [path for path in entries if path.is_dir()]
+        files = [[path for path in sorted(folder.rglob("*")) if _is_image(path)] for folder in folders]
+    except OSError as error:
+        reason = f"{str(root)!r} cannot be read: {error.strerror}"
+        raise SearchError(f"image_folder: {reason}; expected root/<class>/<image>") from error
+    if not folders:
+        loose = sum(map(_is_image, entries))
+        found = f"{loose} images but no class folder" if loose else "nothing to train on"
+        raise SearchError(f"image_folder: {str(root)!r} holds {found}; expected root/<class>/<image>, a folder for each class")
+    if len(folders) == 1:
+        raise SearchError(f"image_folder: {str(root)!r} has one class only, {folders[0].name!r}; expected at least two")
+    labels = np.repeat(np.arange(len(folders)), [len(found) for found in files])
+    return [path for found in files for path in found], labels, tuple(folder.name for folder in folders)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _decode(files: Sequence[Path], size: int, skip_unreadable: bool) -> tuple[Tensor, Tensor]:
+    """Images uint8 [N, 3, size, size], and bool [N]: which of them could be read. Raises SearchError, or skips."""
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    readable = torch.ones(len(files), dtype=torch.bool)
+
+    def decode(i: int) -> None:
+        try:
+            images[i] = torch.from_numpy(_read_image(files[i], size)).permute(2, 0, 1)
+        except Exception as error:  # a broken file can raise almost anything inside PIL
+            if not skip_unreadable:
+                remedy = "repair or remove it, or set skip_unreadable=True"
+                raise SearchError(f"image_folder: {str(files[i])!r} cannot be read ({_reason(error)}); {remedy}") from error
+            readable[i] = False
+
+    with ThreadPoolExecutor() as pool:  # PIL decodes outside Python's lock
+        for _ in pool.map(decode, range(len(files))):
+            pass
+    return images, readable
+
+
+def _read_image(path: Path, size: int) -> np.ndarray:
+    """uint8 [size, size, 3]. Raises whatever PIL raises, and ValueError for an image that is too large."""
+    with Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
+        image.draft("RGB", (size, size))  # a large JPEG is decoded at a fraction of its size
+        if image.mode.startswith("I"):  # 16 bits a pixel; PIL would clip them to the lowest 8
+            image = image.point(lambda level: level * (1 / 256)).convert("L")
+        return np.array(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's message, short."""
+    text = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."

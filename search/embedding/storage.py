@@ -1,0 +1,74 @@
+"""Trained encoders as files: `encoder.safetensors` with the weights, `encoder.json` with everything else."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from search.base import SearchError, Space
+
+WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+FORMAT, VERSION = "gemnet.encoder", 1
+
+
+def save_encoder(
+    directory: str | os.PathLike[str],
+    name: str,
+    space: Space,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    weights: Mapping[str, torch.Tensor],
+) -> None:
+    """Write both files; the description last, so that where it is, the encoder is whole."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "type": name,
+        "settings": dict(settings),
+        "space": describe(space),
+        "metrics": dict(metrics),
+    }
+    temporary = directory / (WEIGHTS + ".part")
+    save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, temporary)
+    os.replace(temporary, directory / WEIGHTS)
+    temporary = directory / (DESCRIPTION + ".part")
+    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+    os.replace(temporary, directory / DESCRIPTION)
+
+
+def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The description and the weights. Raises SearchError, naming the file, for whatever is not a saved encoder of `space`."""
+    path = Path(directory) / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SearchError(f"{path}: cannot be read as an encoder's description: {error}") from None
+    kinds = {"format": str, "version": int, "type": str, "settings": dict, "space": dict, "metrics": dict}
+    if not isinstance(description, dict) or any(not isinstance(description.get(k), kind) for k, kind in kinds.items()):
+        raise SearchError(f"{path}: expected an object with {', '.join(kinds)}")
+    if (description["format"], description["version"]) != (FORMAT, VERSION):
+        raise SearchError(f"{path}: expected format {FORMAT!r}, version {VERSION}")
+    if description["space"] != describe(space):
+        raise SearchError(f"{path}: trained for the space {description['space']}, not {describe(space)}; train it anew")
+    path = Path(directory) / WEIGHTS
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SearchError(f"{path}: cannot be read as safetensors: {error}") from None
+    for key, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise SearchError(f"{path}: {key} holds values that are not finite")
+    return description, weights
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """What an encoder depends on of its space."""
+    return {"num_nodes": space.num_nodes, "operators": list(space.operators)}

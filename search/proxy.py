@@ -1,0 +1,259 @@
+"""Proxy evaluation: train a candidate's small network on the proxy data, return its validation accuracy (NASGEM, step 2)."""
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gemnet.architecture import Architecture
+from gemnet.cell import Cell
+from gemnet.complexity import CellStatistics, network_cost
+from gemnet.network import GEMNet
+from gemnet.operators import Cost
+from search.base import Evaluation, EvaluationError, Job, SearchError
+from search.data import ProxyData
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """How every candidate is built and trained. The defaults are for the digits."""
+
+    # network
+    width: int = 8  # channels of each node in the first stage; 2x and 4x as many in the second and third
+    stem_width: int = 16  # channels
+    stem_stride: int = 1  # 1 or 2
+    # SGD with Nesterov momentum; the learning rate rises linearly, then falls along a cosine
+    epochs: int = 8
+    batch_size: int = 64  # images
+    learning_rate: float = 0.1  # at its peak
+    warmup: float = 0.15  # share of all steps
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # of the weights of convolutions and classifier
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    bn_momentum: float = 0.1  # weight of the newest batch in the statistics used for validation
+    # augmentation of training images
+    shift: int = 1  # pixels at most, in each direction; what comes in is black
+    flip: bool = False  # left to right, each image with probability 1/2
+    cutout: int = 0  # pixels, side of the square set to the mean colour; 0 for none
+    # arithmetic
+    amp: str = "auto"  # "auto": bfloat16 autocast on GPUs that have it, float32 elsewhere; "off": float32
+
+    def __post_init__(self) -> None:
+        counts = {"width": 1, "stem_width": 1, "epochs": 1, "batch_size": 2, "shift": 0, "cutout": 0}
+        for name, least in counts.items():
+            self._check(name, type(getattr(self, name)) is int and getattr(self, name) >= least, f"a whole number from {least}")
+        shares = ("warmup", "momentum", "label_smoothing")
+        for name in shares:
+            self._check(name, self._is_number(name) and 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
+        for name in ("learning_rate", "bn_momentum"):
+            self._check(name, self._is_number(name) and getattr(self, name) > 0, "a number above 0")
+        self._check("weight_decay", self._is_number("weight_decay") and self.weight_decay >= 0, "a number from 0")
+        self._check("stem_stride", self.stem_stride in (1, 2), "1 or 2")
+        self._check("flip", isinstance(self.flip, bool), "True or False")
+        self._check("amp", self.amp in ("auto", "off"), "'auto' or 'off'")
+
+    def _is_number(self, name: str) -> bool:
+        value = getattr(self, name)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+    def _check(self, name: str, good: bool, expected: str) -> None:
+        if not good:
+            raise SearchError(f"proxy: {name}: expected {expected}, found {getattr(self, name)!r}")
+
+
+class ProxyEvaluator:
+    """Trains a cell in a network of three stages on `data` and measures its validation accuracy.
+
+    On one device with one number of threads a job always gives the same accuracy, in any process; torch's global random
+    state is neither used nor changed. On CUDA cuDNN is held to its deterministic kernels.
+    """
+
+    def __init__(self, data: ProxyData, settings: ProxySettings | None = None) -> None:
+        self.data = data
+        self.settings = ProxySettings() if settings is None else settings
+        self._placed: dict[torch.device, _PlacedData] = {}
+        size = min(data.train_images.shape[2:])
+        for name in ("shift", "cutout"):
+            if getattr(self.settings, name) >= size:
+                raise SearchError(f"proxy: {name}={getattr(self.settings, name)}: expected less than the images' {size} pixels")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ProxyEvaluator, (self.data, self.settings)  # without the copies on devices
+
+    def architecture(self, cell: Cell) -> Architecture:
+        """The proxy network of `cell`: stem, three stages of one cell each with widths w, 2w, 4w, no head convolution."""
+        s = self.settings
+        widths = (s.width, 2 * s.width, 4 * s.width)
+        return Architecture(cell, widths, (1, 1, 1), s.stem_width, head_width=0, stem_stride=s.stem_stride)
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.epochs
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.data.classes)
+
+    def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
+        """Analytic cost of the proxy network of `cell` on one proxy image; of B cells at once if given their statistics."""
+        _, channels, height, width = self.data.train_images.shape
+        return network_cost(self.architecture(cell), (height, width), self.num_classes, channels, statistics)
+
+    def evaluate(self, job: Job, device: str = "cpu") -> Evaluation:
+        """Train job.cell from weights drawn by job.seed. Raises EvaluationError for a loss that is not finite, or memory."""
+        started = time.perf_counter()
+        place = torch.device(device)
+        try:
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+                curve, stopped = self._train(job, place)
+        except torch.cuda.OutOfMemoryError as error:
+            remedy = f"lower batch_size (now {self.settings.batch_size}) or width (now {self.settings.width})"
+            raise EvaluationError(f"out of memory on {device} ({str(error).splitlines()[0]}); {remedy}") from None
+        return Evaluation(curve[-1], tuple(curve), stopped, time.perf_counter() - started)
+
+    def _train(self, job: Job, device: torch.device) -> tuple[list[float], bool]:
+        """Validation accuracy after each epoch, and whether a hurdle of the job ended the training early."""
+        s = self.settings
+        data = self._on(device)
+        network = self._network(job).to(device, memory_format=torch.channels_last)
+        optimizer = _optimizer(network, s)
+        generator = torch.Generator().manual_seed(job.seed)
+        rates = iter(_learning_rates(s, s.epochs * data.steps(s.batch_size)))
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=s.amp == "auto" and _has_bfloat16(device))
+        curve: list[float] = []
+        for epoch in range(1, s.epochs + 1):
+            network.train()
+            total = torch.zeros((), device=device)
+            for images, labels in data.batches(s, generator):
+                for group, rate in zip(optimizer.param_groups, [next(rates)] * 2):
+                    group["lr"] = rate
+                with autocast:
+                    loss = F.cross_entropy(network(images), labels, label_smoothing=s.label_smoothing)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+            if not math.isfinite(total.item()):  # once an epoch: reading a number from a GPU waits for it
+                raise EvaluationError(
+                    f"the loss became {total.item()} in epoch {epoch} of {s.epochs}; "
+                    f"lower learning_rate (now {s.learning_rate:g}) or lengthen warmup (now {s.warmup:g})"
+                )
+            with autocast:
+                curve.append(data.accuracy(network))
+            if epoch < s.epochs and any(epoch == at and curve[-1] < least for at, least in job.hurdles):
+                return curve, True
+        return curve, False
+
+    def _network(self, job: Job) -> GEMNet:
+        """The network on the CPU; its weights depend on job.seed alone."""
+        classes, channels = self.num_classes, self.data.train_images.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(job.seed)  # torch.manual_seed would also reach the GPUs' generators
+            network = GEMNet(self.architecture(job.cell), classes, channels)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = self.settings.bn_momentum
+        return network
+
+    def _on(self, device: torch.device) -> _PlacedData:
+        if device not in self._placed:
+            self._placed[device] = _PlacedData(self.data, self.settings.shift, device)
+        return self._placed[device]
+
+
+class _PlacedData:
+    """The data on a device, channels last, training images with a black border as wide as the largest shift."""
+
+    def __init__(self, data: ProxyData, border: int, device: torch.device) -> None:
+        def place(images: Tensor) -> Tensor:
+            return images.to(device).permute(0, 2, 3, 1).contiguous()
+
+        self.train_images = place(F.pad(data.train_images, [border] * 4))  # [N, H + 2 border, W + 2 border, C]
+        self.val_images = place(data.val_images)  # [N, H, W, C]
+        self.train_labels, self.val_labels = data.train_labels.to(device), data.val_labels.to(device)
+        self.mean, self.std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
+        self.rows = torch.arange(data.train_images.shape[2], device=device)
+        self.columns = torch.arange(data.train_images.shape[3], device=device)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches in an epoch. All are full (the remainder waits for another epoch), but for a data set smaller than one."""
+        return max(1, len(self.train_labels) // batch_size)
+
+    def batches(self, s: ProxySettings, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of augmented images [B, C, H, W] and labels [B], drawn on the CPU: the same on every device."""
+        count = self.steps(s.batch_size) * s.batch_size
+
+        def draw(high: int) -> Tensor:
+            return torch.randint(high, (len(self.train_labels),), generator=generator)
+
+        draws = [torch.randperm(len(self.train_labels), generator=generator)]
+        draws += [draw(2 * s.shift + 1), draw(2 * s.shift + 1), draw(2), draw(len(self.rows)), draw(len(self.columns))]
+        for batch in torch.stack(draws)[:, :count].to(self.rows.device).split(s.batch_size, dim=1):
+            chosen, down, right, flipped, cut_row, cut_column = batch
+            columns = torch.where(flipped[:, None] == 1, self.columns.flip(0), self.columns) if s.flip else self.columns
+            rows, columns = self.rows + down[:, None], columns + right[:, None]  # [B, H], [B, W]
+            images = self._normalised(self.train_images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]])
+            if s.cutout:
+                # The square lies anywhere with its centre in the image; what sticks out is lost, as usual.
+                low, high = s.cutout // 2, (s.cutout + 1) // 2
+                in_rows = self._between(self.rows, cut_row - low, cut_row + high)[:, :, None]
+                in_columns = self._between(self.columns, cut_column - low, cut_column + high)[:, None, :]
+                images = images.masked_fill((in_rows & in_columns)[:, None], 0.0)
+            yield images, self.train_labels[chosen]
+
+    @staticmethod
+    def _between(places: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return (places >= low[:, None]) & (places < high[:, None])
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """uint8 [B, H, W, C] -> float32 [B, C, H, W] with mean 0 and standard deviation 1, still channels last in memory."""
+        return ((images - self.mean) / self.std).permute(0, 3, 1, 2)
+
+    @torch.inference_mode()
+    def accuracy(self, network: nn.Module, batch_size: int = 256) -> float:
+        """Share of the validation images whose class has the highest logit."""
+        network.eval()
+        correct = torch.zeros((), dtype=torch.int64, device=self.rows.device)
+        for images, labels in zip(self.val_images.split(batch_size), self.val_labels.split(batch_size)):
+            correct += (network(self._normalised(images)).argmax(1) == labels).sum()
+        return correct.item() / len(self.val_labels)
+
+
+def _optimizer(network: nn.Module, s: ProxySettings) -> torch.optim.Optimizer:
+    """No weight decay on batch normalisation and biases, which have one dimension."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": s.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=s.learning_rate, momentum=s.momentum, nesterov=s.momentum > 0, fused=True)
+
+
+def _learning_rates(s: ProxySettings, steps: int) -> list[float]:
+    """For each step: up linearly over the warm-up, then down to about 0 along half a cosine."""
+    warmup = s.warmup * steps
+    rates = []
+    for step in range(steps):
+        at = step + 0.5
+        rise, fall = at / max(warmup, 1e-9), (at - warmup) / (steps - warmup)
+        rates.append(s.learning_rate * (rise if at < warmup else 0.5 + 0.5 * math.cos(math.pi * fall)))
+    return rates
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def build_evaluator(data: ProxyData, **settings: Any) -> ProxyEvaluator:
+    """The evaluator with these ProxySettings. Raises SearchError for an unknown name or a value out of range."""
+    known = [field.name for field in fields(ProxySettings)]
+    for name in settings:
+        if name not in known:
+            raise SearchError(f"proxy: unknown setting {name!r}; expected some of {', '.join(known)}")
+    return ProxyEvaluator(data, ProxySettings(**settings))
