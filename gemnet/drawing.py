@@ -9,12 +9,15 @@ from gemnet.operators import INPUT, OPERATORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
     from gemnet.cell import Cell
 
 COLOURS = dict(zip((INPUT, *OPERATORS), ("#3b3f46", "#2f7fc1", "#7a57b8", "#e08214", "#c2385a")))
 DROPPED = "#b9bcc2"
-RADIUS = 0.3
+RADIUS = 0.3  # in the units of the layout: neighbours in a layer are 1 apart
+ROW = 1.3  # between layers
+GAP = 0.5  # between the middle of a node and the edges that enter it from above
 UNIT_INCHES = 0.52
 MAX_INCHES = 50.0
 DPI = 120
@@ -33,7 +36,7 @@ def draw_cell(cell: Cell, path: str | os.PathLike[str]) -> None:
     draw_on(axes, cell)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     unit = min(UNIT_INCHES, MAX_INCHES / max(right - left, top - bottom))
-    width, height, legend = max(4.4, unit * (right - left)), unit * (top - bottom), 0.8
+    width, height, legend = max(5.0, unit * (right - left)), unit * (top - bottom), 0.7
     figure.set_size_inches(width, height + legend)
     axes.set_position((0, legend / (height + legend), 1, height / (height + legend)))
     with rc_context({"svg.hashsalt": "gemnet"}):  # the same cell gives the same file
@@ -43,60 +46,69 @@ def draw_cell(cell: Cell, path: str | os.PathLike[str]) -> None:
 def draw_on(axes: Axes, cell: Cell) -> None:
     """Draw `cell` on matplotlib axes, legend below: leaves ringed, edges from a node in its colour, dropped nodes apart."""
     from matplotlib.collections import PatchCollection, PathCollection
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Circle, Polygon
+    from matplotlib.patches import Polygon
     from matplotlib.path import Path
 
     layout, leaves = layered(cell), set(cell.leaves)
+    nodes = {v: (x, -ROW * layer) for v, (x, layer) in layout.nodes.items()}
+    places = set(layout.nodes.values())
     lines = []
     for line in layout.lines:
-        (x0, y0), (x1, y1) = line.start, line.end
-        ends = y1 - 0.5 * RADIUS
-        lines.append(Path([(x0, -y0), (x0, -y0 - 0.55), (x1, -ends + 0.55), (x1, -ends)], [Path.MOVETO] + 3 * [Path.CURVE4]))
+        (x0, y0), (x1, y1) = ((x, -ROW * layer) for x, layer in (line.start, line.end))
+        y1 += GAP if line.end in places else 0
+        bend = (y0 - y1) / 2
+        lines.append(Path([(x0, y0), (x0, y0 - bend), (x1, y1 + bend), (x1, y1)], [Path.MOVETO] + 3 * [Path.CURVE4]))
     colours = [COLOURS[cell.nodes[line.source]] for line in layout.lines]
-    axes.add_collection(PathCollection(lines, facecolors="none", edgecolors=colours, linewidths=0.9, alpha=0.6, zorder=1))
-    tips = [Polygon([(x - 0.11, -y + RADIUS + 0.2), (x + 0.11, -y + RADIUS + 0.2), (x, -y + RADIUS)]) for v, (x, y) in
-            layout.nodes.items() if v and layout.lines]  # fmt: skip
+    axes.add_collection(PathCollection(lines, facecolors="none", edgecolors=colours, linewidths=1.0, alpha=0.7, zorder=1))
+    fed = list(nodes.values())[1:] if layout.lines else []
+    tips = [Polygon([(x - 0.08, y + GAP), (x + 0.08, y + GAP), (x, y + GAP - 0.13)]) for x, y in fed]
     axes.add_collection(PatchCollection(tips, facecolors="#3b3f46", edgecolors="none", zorder=2))
-    for v, (x, y) in layout.nodes.items():
-        if v in leaves:
-            axes.add_patch(Circle((x, -y), RADIUS + 0.09, facecolor="white", edgecolor="black", linewidth=1.2, zorder=3))
-        axes.add_patch(Circle((x, -y), RADIUS, facecolor=COLOURS[cell.nodes[v]], edgecolor="white", linewidth=0.6, zorder=4))
-        _write(axes, x, -y, str(v))
-    xs, rows = [x for x, _ in layout.nodes.values()], max(y for _, y in layout.nodes.values()) + 1
-    left, right = min(xs), max(xs)
-    dropped = [v for v in range(len(cell.nodes)) if v not in layout.nodes]
-    columns = max(8, int(right - left))
-    for i, v in enumerate(dropped):
-        x, y = (left + right) / 2 + i % columns - (min(columns, len(dropped)) - 1) / 2, rows + i // columns
-        axes.add_patch(Circle((x, -y), RADIUS, facecolor=DROPPED, edgecolor="white", linewidth=0.6, zorder=4))
-        _write(axes, x, -y, str(v))
-        left, right = min(left, x), max(right, x)
+    for v, place in nodes.items():
+        _disc(axes, place, RADIUS, COLOURS[cell.nodes[v]], str(v), ring=v in leaves)
 
-    def dot(label: str, colour: str, ring: str = "none") -> Line2D:
-        return Line2D([], [], linestyle="none", marker="o", markersize=8, color=colour, markeredgecolor=ring, label=label)
-
-    handles = [dot(name, COLOURS[name]) for name in COLOURS if name in cell.nodes]
-    handles.append(dot("leaf: part of the output", "white", "black"))
-    if dropped:
-        handles.append(dot("dropped: the input does not reach it", DROPPED))
-    if not layout.lines:
-        handles.append(Line2D([], [], color="none", label=f"{len(cell.edges):,} edges, too many to draw"))
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=8, frameon=False, columnspacing=1)
-    axes.set_xlim(left - 0.9, right + 0.9)
-    axes.set_ylim(-(rows - 1 + -(-len(dropped) // columns)) - 0.7, 0.7)
+    xs = [x for x, _ in nodes.values()] + [line.end[0] for line in layout.lines]
+    left, right, bottom = min(xs) - 0.8, max(xs) + 0.8, min(y for _, y in nodes.values()) - 0.7
+    dropped = [v for v in range(len(cell.nodes)) if v not in nodes]
+    columns = max(10, int((right - left) / 0.6))
+    for i in range(0, len(dropped), columns):
+        row = dropped[i : i + columns]
+        for k, v in enumerate(row):
+            _disc(axes, ((left + right + 0.6 * (2 * k + 1 - len(row))) / 2, bottom), 0.6 * RADIUS, DROPPED, str(v))
+        bottom -= 0.6
+    half = 0.3 * min(columns, len(dropped))
+    axes.set_xlim(min(left, (left + right) / 2 - half), max(right, (left + right) / 2 + half))
+    axes.set_ylim(bottom, 0.6)
     axes.set_aspect("equal")
     axes.axis("off")
 
+    names = {cell.nodes[v] for v in nodes}
+    handles = [_dot(name, colour) for name, colour in COLOURS.items() if name in names]
+    handles.append(_dot("leaf: part of the output", "white", "black"))
+    if dropped:
+        handles.append(_dot("dropped: not reached", DROPPED))
+    if not layout.lines:
+        handles.append(_dot(f"{len(cell.edges):,} edges: too many to draw", "none"))
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=8, frameon=False)
 
-def _write(axes: Axes, x: float, y: float, text: str) -> None:
-    """White text in the middle of a node, in the units of the axes, so that it keeps its place at any size."""
-    from matplotlib.patches import PathPatch
+
+def _dot(label: str, colour: str, edge: str = "none") -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none", marker="o", markersize=8, color=colour, markeredgecolor=edge, label=label)
+
+
+def _disc(axes: Axes, place: tuple[float, float], radius: float, colour: str, text: str, ring: bool = False) -> None:
+    """A node with its number, all in the units of the axes, so that it looks the same at any size."""
+    from matplotlib.patches import Circle, PathPatch
     from matplotlib.textpath import TextPath
     from matplotlib.transforms import Affine2D
 
+    x, y = place
+    if ring:
+        axes.add_patch(Circle((x, y), radius + 0.08, facecolor="white", edgecolor="black", linewidth=1.3, zorder=3))
+    axes.add_patch(Circle((x, y), radius, facecolor=colour, edgecolor="none", zorder=4))
     path = TextPath((0, 0), text, size=1)
     box = path.get_extents()
-    scale = min(0.36, 1.5 * RADIUS / box.width)
+    scale = radius * min(1.15, 1.5 / box.width)
     move = Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2).scale(scale).translate(x, y)
     axes.add_patch(PathPatch(path.transformed(move), facecolor="white", edgecolor="none", zorder=5))

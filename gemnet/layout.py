@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gemnet.cell import Cell
 
@@ -88,7 +89,7 @@ def _coordinates(
     starts = []
     for row in layers:
         start = [0.0]
-        for a, b in zip(row, row[1:]):
+        for a, b in pairwise(row):
             start.append(start[-1] + half[a] + half[b])
         starts.append(start)
         x.update((point, s - start[-1] / 2) for point, s in zip(row, start))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -48,11 +49,14 @@ def gemnet(
     cell: Cell | str | os.PathLike[str] = "gemnet_a",
     target_macs: float = 463e6,
     target_params: float | None = None,
+    residual: bool = False,
     **kwargs: Any,
 ) -> GEMNet:
     """The ImageNet network of any cell, fitted to a budget.
 
     cell: a Cell, a cell file, or the name of a shipped cell. target_macs: at 224x224 with 1,000 classes; target_params: with
-    1,000 classes. Raises CellError for a cell that is not valid, BudgetError for a budget out of reach.
+    1,000 classes. residual: add a cell's input to its output where both have the same channels. Raises CellError for a cell
+    that is not valid, BudgetError for a budget out of reach.
     """
-    return _gemnet("gemnet", pretrained, fit(Cell.resolve(cell), target_macs, target_params).architecture, **kwargs)
+    architecture = fit(Cell.resolve(cell), target_macs, target_params).architecture
+    return _gemnet("gemnet", pretrained, replace(architecture, residual=residual), **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 import time
@@ -46,9 +47,8 @@ def search_command(
     except (SearchError, CellError) as error:
         message = str(error)
     except OSError as error:
-        message = (
-            f"{error.filename or directory}: {error.strerror or error}; what was recorded is safe. Then go on with: {again}"
-        )
+        remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
+        message = f"{error.filename or directory}: {error.strerror or error}; {remedy}, then go on with: {again}"
     except KeyboardInterrupt:
         message = f"stopped; what was recorded is safe. Go on with: {again}"
     print(f"search: {message}", file=sys.stderr)

@@ -1,4 +1,5 @@
 """Image classification data sets held in memory, for the proxy training of candidates."""
+
 from __future__ import annotations
 
 import inspect
@@ -244,6 +245,8 @@ def _read_image(path: Path, size: int) -> np.ndarray:
         image.draft("RGB", (size, size))  # a large JPEG is decoded at a fraction of its size
         if image.mode.startswith("I"):  # 16 bits a pixel; PIL would clip them to the lowest 8
             image = image.point(lambda level: level * (1 / 256)).convert("L")
+        if "transparency" in image.info:
+            image = image.convert("RGBA")  # PIL warns where a palette's transparency is dropped at once
         return np.array(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
 
 

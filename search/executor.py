@@ -8,11 +8,14 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+import traceback
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +24,16 @@ from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, Sear
 from search.threads import torch_threads
 
 ATTEMPTS = 2
-"""How often a job is given to a worker before a worker's death counts as the job's fault."""
+"""How often a job is given to a worker before the worker's death counts as the job's fault."""
+STARTS = 3
+"""How many workers in a row may die before they are ready for their first job."""
 WATCH_SECONDS = 0.5
+TERMINATE_SECONDS = 2.0
+READY = "ready"
 
 
 class SerialExecutor:
-    """Evaluates one job after the other in this process."""
+    """Evaluates one job after the other in this process, on `device`, with `threads` CPU threads."""
 
     def __init__(self, evaluator: Evaluator, device: str = "cpu", threads: int = 1) -> None:
         self.evaluator, self.device, self.threads = evaluator, device, threads
@@ -47,124 +54,165 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     device: str
+    ready: bool = False
     job: Job | None = None
-    started: float = 0.0
+    started: float = 0.0  # of the job, on the clock time.monotonic
 
 
 class WorkerExecutor:
-    """Evaluates jobs in worker processes, one on each of `devices`, each with `threads` threads of its own.
+    """Evaluates jobs in worker processes, one on each of `devices`, each with `threads` CPU threads.
 
-    The same job gives the same accuracy as in SerialExecutor with as many threads. A worker that dies is replaced and its job
-    tried once more; a job whose workers die twice is reported as failed. Workers end with this process, however it ends.
+    The same job gives the same accuracy as in SerialExecutor with as many threads. The evaluator travels to a worker once;
+    its tensors lie in shared memory. A worker that dies is replaced and its job tried once more; a job whose workers die
+    twice is reported as failed. Workers start with the first jobs, and end with this process, however it ends.
     """
 
     def __init__(self, evaluator: Evaluator, devices: Sequence[str], threads: int = 1) -> None:
-        self.evaluator, self.threads = evaluator, threads
+        self.evaluator, self.devices, self.threads = evaluator, tuple(devices), threads
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
-        try:
-            for device in devices:
-                self._workers.append(self._start(device))
-        except BaseException:
-            self.close()
-            raise
+        self._failed_starts = 0
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Yields the outcome of each job as it comes, in any order."""
+        """Yields the outcome of each job as it comes, in any order. Raises SearchError where no worker can be started."""
         waiting = deque(jobs)
         attempts = dict.fromkeys((job.key for job in jobs), 0)
-        left = len(jobs)
-        while left:
-            for worker in self._workers:
-                if worker.job is None and waiting:
-                    self._give(worker, waiting.popleft(), attempts)
-            busy = [worker for worker in self._workers if worker.job is not None]
-            ready = set(wait([w.connection for w in busy]))
-            for worker in [w for w in busy if w.connection in ready]:
-                job = worker.job
-                try:
-                    outcome = worker.connection.recv()
-                except (EOFError, OSError):
-                    outcome = self._bury(worker, attempts[job.key])
-                    if outcome is None:
-                        waiting.appendleft(job)
-                        continue
-                worker.job = None
-                left -= 1
-                yield outcome
+        try:
+            while waiting or any(worker.job for worker in self._workers):
+                self._start_missing(len(waiting) + sum(worker.job is not None for worker in self._workers))
+                for worker in self._workers:
+                    self._give_next(worker, waiting, attempts)
+                heard = set(wait([worker.connection for worker in self._workers]))
+                for worker in [w for w in self._workers if w.connection in heard]:
+                    outcome = self._hear(worker, waiting, attempts)
+                    if outcome is not None:
+                        yield outcome
+        finally:  # where the caller goes away early, what is still under way must not answer in the next run
+            self._end([worker for worker in self._workers if worker.job])
 
     def close(self) -> None:
         """End all workers now."""
-        for worker in self._workers:
-            worker.connection.close()
-            worker.process.terminate()
-        deadline = time.monotonic() + 3
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.process.close()
-        self._workers.clear()
+        self._end(self._workers)
 
-    def _start(self, device: str) -> _Worker:
+    def _start_missing(self, jobs: int) -> None:
+        """Start workers on devices that have none, as far as there are jobs for them."""
+        free = Counter(self.devices) - Counter(worker.device for worker in self._workers)
+        for device in list(free.elements())[: max(0, jobs - len(self._workers))]:
+            self._start(device)
+
+    def _start(self, device: str) -> None:
         here, there = self._context.Pipe()
-        # OpenMP reads its number of threads when it is loaded, before the worker's first line of Python.
-        before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        os.environ.update({name: str(self.threads) for name in before})
+        arguments = (there, self.evaluator, device, self.threads, os.getpid())
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
         try:
-            arguments = (there, self.evaluator, device, self.threads, os.getpid())
-            process = self._context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
-        there.close()
-        return _Worker(process, here, device)
+            with _environment_of_worker(self.threads), there:
+                process.start()
+        except RuntimeError as error:
+            here.close()
+            if "shared memory" not in str(error):
+                raise
+            raise SearchError(
+                f"executor: the images do not fit into shared memory ({error}); enlarge /dev/shm "
+                "(docker: --shm-size), use fewer or smaller images, or set workers=1"
+            ) from error
+        except OSError as error:
+            here.close()
+            raise SearchError(f"executor: a worker could not be started: {error}; use fewer workers") from error
+        self._workers.append(_Worker(process, here, device))
 
-    def _give(self, worker: _Worker, job: Job, attempts: dict[int, int]) -> None:
+    def _hear(self, worker: _Worker, waiting: deque[Job], attempts: dict[int, int]) -> Outcome | None:
+        """What a worker that has spoken, or died, means for the caller. The job of a dead one goes back to `waiting` once."""
+        job = worker.job
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            how = self._bury(worker)
+            if job is not None and attempts[job.key] < ATTEMPTS:
+                waiting.appendleft(job)
+            elif job is not None:
+                seconds = time.monotonic() - worker.started
+                return Outcome(job.key, error=f"its worker died {ATTEMPTS} times, the last time {how}", seconds=seconds)
+            return None
+        worker.ready, worker.job, self._failed_starts = True, None, 0
+        self._give_next(worker, waiting, attempts)  # before the caller is busy with the outcome
+        return None if message == READY else message
+
+    @staticmethod
+    def _give_next(worker: _Worker, waiting: deque[Job], attempts: dict[int, int]) -> None:
+        """Send the next waiting job to a worker that is ready and has none."""
+        if not worker.ready or worker.job or not waiting:
+            return
+        job = waiting.popleft()
         attempts[job.key] += 1
         worker.job, worker.started = job, time.monotonic()
         with contextlib.suppress(OSError):  # it is dead: reading from it will say so
             worker.connection.send(job)
 
-    def _bury(self, worker: _Worker, attempts: int) -> Outcome | None:
-        """Put a new worker in the place of a dead one. Returns the outcome of its job, or None if that may be tried again."""
+    def _bury(self, worker: _Worker) -> str:
+        """Remove a dead worker; returns how it died. Raises SearchError if workers keep dying at their start."""
         worker.process.join()
-        code, job = worker.process.exitcode, worker.job
-        worker.connection.close()
-        worker.process.close()
-        self._workers[self._workers.index(worker)] = self._start(worker.device)
-        if attempts < ATTEMPTS:
-            return None
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Outcome(
-            job.key, error=f"its worker died {attempts} times, last by {how}", seconds=time.monotonic() - worker.started
-        )
+        code = worker.process.exitcode
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        self._end([worker])
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                raise SearchError(f"executor: workers end {how} before their first job; see above, or set workers=1")
+        return how
+
+    def _end(self, workers: Sequence[_Worker]) -> None:
+        workers = list(workers)
+        self._workers = [worker for worker in self._workers if worker not in workers]
+        for worker in workers:
+            worker.connection.close()
+            worker.process.terminate()
+        deadline = time.monotonic() + TERMINATE_SECONDS
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.process.close()
+
+
+@contextlib.contextmanager
+def _environment_of_worker(threads: int) -> Iterator[None]:
+    """What a worker inherits at its start: the number of threads, and deafness to Ctrl-C, which is for the driver to hear."""
+    # These libraries read their number of threads when they are loaded, before the worker's first line of Python.
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    resource_tracker.ensure_running()  # else it starts with the worker, and unblocks the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _evaluate(evaluator: Evaluator, job: Job, device: str) -> Outcome:
     started = time.perf_counter()
     try:
         evaluation = evaluator.evaluate(job, device)
+        return Outcome(job.key, evaluation, seconds=time.perf_counter() - started)
     except EvaluationError as error:
-        return Outcome(job.key, error=str(error), seconds=time.perf_counter() - started)
+        message = str(error)
     except Exception as error:  # a candidate must not take the search with it, whatever it does
-        return Outcome(job.key, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
-    return Outcome(job.key, evaluation, seconds=evaluation.seconds)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno}: {last.line})"
+    return Outcome(job.key, error=message, seconds=time.perf_counter() - started)
 
 
 def _work(connection: Connection, evaluator: Evaluator, device: str, threads: int, parent: int) -> None:
-    """A worker: takes jobs and sends outcomes until the connection ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which then ends the workers
+    """A worker: says that it is ready, then takes jobs and sends outcomes until the connection ends."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, OSError):
-            return
-        connection.send(_evaluate(evaluator, job, device))
+    with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has closed
+        connection.send(READY)
+        while True:
+            connection.send(_evaluate(evaluator, connection.recv(), device))
 
 
 def _end_with(parent: int) -> None:
@@ -188,10 +236,15 @@ def build_executor(
     if type(threads) is not int or threads < 1:
         raise SearchError(f"executor: threads: expected a whole number from 1, found {threads!r}")
     devices = _devices(device)
-    cores = len(os.sched_getaffinity(0))
-    count = workers if workers != "auto" else (len(devices) if devices[0] != "cpu" else max(1, cores // threads))
-    placed = [devices[i % len(devices)] for i in range(count)]
-    return SerialExecutor(evaluator, placed[0], threads) if count == 1 else WorkerExecutor(evaluator, placed, threads)
+    if workers == "auto":
+        workers = len(devices) if devices[0] != "cpu" else max(1, _cores() // threads)
+    placed = [devices[i % len(devices)] for i in range(workers)]
+    return SerialExecutor(evaluator, placed[0], threads) if workers == 1 else WorkerExecutor(evaluator, placed, threads)
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _devices(device: Any) -> list[str]:
@@ -199,7 +252,7 @@ def _devices(device: Any) -> list[str]:
     known = ["cpu", *gpus]
     if device == "auto":
         return gpus or ["cpu"]
-    names = [device] if isinstance(device, str) else list(device)
+    names = list(device) if isinstance(device, (list, tuple)) else [device]
     if not names:
         raise SearchError(f"executor: device: expected at least one of {', '.join(known)}")
     chosen = []

@@ -22,7 +22,7 @@ from search.embedding import build_encoder, load_encoder
 from search.executor import build_executor
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
 from search.proxy import ProxyEvaluator, build_evaluator
-from search.ranking import BEST_COLUMNS, best_first, best_rows
+from search.ranking import BEST_COLUMNS, best_rows
 from search.settings import decisive, evaluation_part
 from search.space import DagSpace, build_space, prune, statistics
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study
@@ -167,21 +167,20 @@ class Search:
             return
         hurdles = self._hurdles([r for r in records if r.round < index and r.state == DONE])
         jobs = [Job(r.id, r.cell.pruned(), r.seed, hurdles) for r in pending.values()]
-        finished = len(records) - len(pending)
+        finished, best = len(records) - len(pending), max((r.score for r in records if r.state == DONE), default=-np.inf)
         with self.display.progress(f"Round {index}: evaluations") as progress:
             progress(finished, self.schedule.evaluations)
             for outcome in self.executor.run(jobs):
                 score = None
                 if outcome.evaluation is not None:
-                    score = float(
-                        efficiency_score(outcome.evaluation.accuracy, pending[outcome.key].macs, self.settings["penalty"])
-                    )
+                    accuracy, macs = outcome.evaluation.accuracy, pending[outcome.key].macs
+                    score = float(efficiency_score(accuracy, macs, self.settings["penalty"]))
+                    best = max(best, score)
                 self.study.finish(outcome, score)
                 finished += 1
                 if outcome.error:
                     self.display.line(f"Candidate {outcome.key} failed: {outcome.error}")
-                best = best_first(self.study.records())
-                progress(finished, self.schedule.evaluations, f"best score {best[0].score:.4f}" if best else "")
+                progress(finished, self.schedule.evaluations, f"best score {best:.4f}")
         self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
 
     def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:

@@ -1,4 +1,5 @@
 """torch's threads, for a while."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

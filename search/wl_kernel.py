@@ -11,6 +11,7 @@ sums as good as multisets, the multisets themselves decide, so no collision can 
 class stays alone and is not looked at again: in random cells hardly any are left after the first iteration, and that one
 counts operators among neighbours by bit operations. This is what makes the kernel fast.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -1,4 +1,5 @@
 """Encoders of cells, one interface (`search.base.Encoder`), chosen by name."""
+
 from __future__ import annotations
 
 import os

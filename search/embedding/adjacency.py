@@ -1,4 +1,5 @@
 """The plain encoding: the flattened adjacency matrix and the operators themselves, nothing learned."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """A fully connected autoencoder of cells, trained to reconstruct them (the paper's baseline "MLP", Table 3)."""
+
 from __future__ import annotations
 
 import os

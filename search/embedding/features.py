@@ -1,4 +1,5 @@
 """Cells as flat vectors: what every fully connected encoder reads, and its decoder writes."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,5 @@
 """NASGEM's encoder: fully connected, guided by the Weisfeiler-Lehman kernel (paper, section 3.1)."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """Trained encoders as files: `encoder.safetensors` with the weights, `encoder.json` with everything else."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from search.base import SearchError, Space
 
@@ -36,12 +37,15 @@ def save_encoder(
         "space": describe(space),
         "metrics": dict(metrics),
     }
-    temporary = directory / (WEIGHTS + ".part")
-    save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, temporary)
-    os.replace(temporary, directory / WEIGHTS)
-    temporary = directory / (DESCRIPTION + ".part")
-    temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
-    os.replace(temporary, directory / DESCRIPTION)
+    content = save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
+    _replace(directory / WEIGHTS, content)
+    _replace(directory / DESCRIPTION, json.dumps(description, indent=1).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
 
 
 def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
