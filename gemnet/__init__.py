@@ -1,4 +1,5 @@
 """GEMNet: mobile backbones made of searched cells. Importing registers the models with timm."""
+
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell, CellError
 from gemnet.complexity import BudgetError, fit, network_cost

@@ -1,4 +1,5 @@
 """Architecture: everything that decides a GEMNet, as data."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ are the majority, the missing ones say the same. Along the fewer of the two the 
 canonised by itself, so that repeated parts (twins, parallel branches) cost their sum and not their product. Where nothing
 falls apart, each vertex of one class is individualised in turn and the smallest result is taken.
 """
+
 from __future__ import annotations
 
 from collections import Counter, defaultdict

@@ -1,4 +1,5 @@
 """Cell: the directed acyclic graph of operators that a network repeats, as a frozen value and as a file."""
+
 from __future__ import annotations
 
 import gc

@@ -3,6 +3,7 @@
 Nothing is built here. What the cost of a cell depends on is a handful of counts (`CellStatistics`); these may be integers or
 arrays, so that one call prices one cell or a hundred thousand.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -150,6 +151,8 @@ HEAD_WIDTHS = (256, 2048)
 PREFERRED_HEAD_WIDTH = 1024
 """A narrower head is taken only where the budget asks for it: 1,000 classes want features."""
 DEFAULT_HEAD_WIDTH = 1280
+DIVISORS = (8, 4, 2, 1)
+"""Node widths are multiples of the first of these that fills the budget."""
 MAX_DEPTH = 6
 MAX_BASE_WIDTH = 512
 MOST_SHORT = 0.05
@@ -183,7 +186,7 @@ def fit(
             raise BudgetError(f"a budget must be a positive number; found {found}")
     grid = _Grid(cell, resolution, stem_width, max_depth)
     best = None
-    for divisor in (8, 4, 2, 1):
+    for divisor in DIVISORS:
         for candidate in grid.candidates(divisor, target_macs, target_params, tolerance):
             best = candidate if best is None or candidate[0] < best[0] else best
         if best is not None and best[0][:2] == (0.0, 0.0):
@@ -283,16 +286,17 @@ class _Grid:
         most = np.inf if target_params is None else target_params
         heads = self.head_widths(target_params)
         low, high = np.inf, 0.0
-        for widths in self.widths(1):
-            params, macs = self.body(widths)
-            if params.min() > most:
-                break
-            cost = self.head(widths, heads)
-            fits = np.searchsorted(cost.params, most - params, side="right")
-            rows = np.flatnonzero(fits > 0)
-            if len(rows):
-                low = min(low, float(macs[rows].min() + cost.macs[0]))
-                high = max(high, float((macs[rows] + cost.macs[fits[rows] - 1]).max()))
+        for divisor in DIVISORS:
+            for widths in self.widths(divisor):
+                params, macs = self.body(widths)
+                if params.min() > most:
+                    break
+                cost = self.head(widths, heads)
+                fits = np.searchsorted(cost.params, most - params, side="right")
+                rows = np.flatnonzero(fits > 0)
+                if len(rows):
+                    low = min(low, float(macs[rows].min() + cost.macs[0]))
+                    high = max(high, float((macs[rows] + cost.macs[fits[rows] - 1]).max()))
         return (low, high) if high else None
 
 

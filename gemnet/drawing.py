@@ -1,4 +1,5 @@
 """Drawing of cells with matplotlib: data flow downwards from the input; nodes and the edges they feed coloured by operator."""
+
 from __future__ import annotations
 
 import os

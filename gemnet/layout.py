@@ -3,6 +3,7 @@
 The edges of one node that pass several layers run together, as one bus, and branch off just above their targets. So every
 line goes from one layer to the next, and a cell of 30 nodes and 170 edges can still be followed by eye.
 """
+
 from __future__ import annotations
 
 from collections import defaultdict

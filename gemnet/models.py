@@ -1,4 +1,5 @@
 """timm's entry points: `gemnet_a`, `gemnet_b`, and `gemnet` for any cell at any budget."""
+
 from __future__ import annotations
 
 import os
@@ -26,21 +27,24 @@ default_cfgs = generate_default_cfgs({"gemnet_a.untrained": _cfg(), "gemnet_b.un
 
 
 def _gemnet(variant: str, pretrained: bool, architecture: Architecture, **kwargs: Any) -> GEMNet:
-    return build_model_with_cfg(
-        GEMNet, variant, pretrained, architecture=architecture, feature_cfg={"flatten_sequential": True}, **kwargs
-    )
+    feature_cfg = {"flatten_sequential": True, **kwargs.pop("feature_cfg", {})}
+    return build_model_with_cfg(GEMNet, variant, pretrained, architecture=architecture, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model
 def gemnet_a(pretrained: bool = False, **kwargs: Any) -> GEMNet:
     """GEMNet-A: 4.3 M params, 463 M MACs at 224x224 (NASGEM, Table 1)."""
-    return _gemnet("gemnet_a", pretrained, fit(Cell.shipped("gemnet_a"), 463e6, 4.3e6).architecture, **kwargs)
+    widths, depths = (16, 16, 24, 56, 104), (1, 1, 1, 1, 2)
+    architecture = Architecture(Cell.shipped("gemnet_a"), widths, depths, stem_width=32, head_width=1784)
+    return _gemnet("gemnet_a", pretrained, architecture, **kwargs)
 
 
 @register_model
 def gemnet_b(pretrained: bool = False, **kwargs: Any) -> GEMNet:
     """GEMNet-B: 4.5 M params, 563 M MACs at 224x224 (NASGEM, Table 1)."""
-    return _gemnet("gemnet_b", pretrained, fit(Cell.shipped("gemnet_b"), 563e6, 4.5e6).architecture, **kwargs)
+    widths, depths = (24, 24, 40, 80, 160), (1, 1, 2, 2, 1)
+    architecture = Architecture(Cell.shipped("gemnet_b"), widths, depths, stem_width=32, head_width=1504)
+    return _gemnet("gemnet_b", pretrained, architecture, **kwargs)
 
 
 @register_model

@@ -4,6 +4,7 @@ Every operator is a convolution, batch normalisation and ReLU, in that order (pa
 is affine in its input channels, so several nodes of one operator are priced together from the sum of their input channels;
 that also prices whole arrays of cells at once.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -73,9 +74,7 @@ class SepConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         padding = kernel_size // 2
-        self.depthwise = nn.Conv2d(
-            in_channels, in_channels, kernel_size, padding=padding, groups=in_channels, bias=False, **dd
-        )
+        self.depthwise = nn.Conv2d(in_channels, in_channels, kernel_size, padding=padding, groups=in_channels, bias=False, **dd)
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False, **dd)
         self.bn = norm_layer(out_channels, **dd)
         self.act = act_layer(inplace=True)

@@ -61,8 +61,11 @@ class ProxyData:
 _LEVELS = torch.arange(256, dtype=torch.float64)
 
 
-def digits(train_per_class: int | None = None, val_per_class: int = 50, seed: int = 0) -> ProxyData:
-    """scikit-learn's digits, a part of that package: 1,797 grey images of 8x8 pixels, 10 classes, 174 to 183 images each."""
+def digits(train_per_class: int | None = 64, val_per_class: int = 50, seed: int = 0) -> ProxyData:
+    """scikit-learn's digits, a part of that package: 1,797 grey images of 8x8 pixels, 10 classes, 174 to 183 images each.
+
+    train_per_class: None for all that are no validation images.
+    """
     from sklearn.datasets import load_digits  # takes a second to import
 
     bunch = load_digits()

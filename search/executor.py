@@ -212,7 +212,10 @@ def _work(connection: Connection, evaluator: Evaluator, device: str, threads: in
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has closed
         connection.send(READY)
         while True:
-            connection.send(_evaluate(evaluator, connection.recv(), device))
+            outcome = _evaluate(evaluator, connection.recv(), device)
+            connection.send(outcome)
+            if "CUDA error" in outcome.error:  # CUDA is lost to this process: what comes next would fail as well
+                return
 
 
 def _end_with(parent: int) -> None:

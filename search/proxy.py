@@ -30,9 +30,9 @@ class ProxySettings:
     stem_width: int = 16  # channels
     stem_stride: int = 1  # 1 or 2
     # SGD with Nesterov momentum; the learning rate rises linearly, then falls along a cosine
-    epochs: int = 8
+    epochs: int = 4
     batch_size: int = 64  # images
-    learning_rate: float = 0.1  # at its peak
+    learning_rate: float = 0.3  # at its peak
     warmup: float = 0.15  # share of all steps
     momentum: float = 0.9
     weight_decay: float = 5e-4  # of the weights of convolutions and classifier
@@ -130,7 +130,8 @@ class ProxyEvaluator:
             network.train()
             total = torch.zeros((), device=device)
             for images, labels in data.batches(s, generator):
-                for group, rate in zip(optimizer.param_groups, [next(rates)] * 2):
+                rate = next(rates)
+                for group in optimizer.param_groups:
                     group["lr"] = rate
                 with autocast:
                     loss = F.cross_entropy(network(images), labels, label_smoothing=s.label_smoothing)

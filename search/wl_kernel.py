@@ -30,8 +30,8 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
 
     h: iterations. direction: both neighbourhoods, or "in" or "out" alone; "out" is what grakel computes for directed graphs.
     Nodes with operator -1 are no part of a cell, nor are their edges. The order of nodes does not matter, in particular not
-    whether it is topological. Raises SearchError for other values of h or direction, ValueError for cells without nodes and
-    for a and b that do not fit together.
+    whether it is topological. Raises SearchError for other values of h or direction, ValueError for a and b that do not fit
+    together and for cells without nodes, which cannot be normalised.
     """
     directions = _checked(h, direction, a, b)
     if len(a) != len(b):
@@ -39,9 +39,8 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
     num_operators = _num_operators(a, b)
     union = _union(2 * _PAIRS_AT_ONCE, a, num_operators)
     values = _pairs(union, *_packed(a), *_packed(b), num_operators, h, *directions)
-    if not normalize:
-        return values[:, 1]
-    return values[:, 1] / np.sqrt(values[:, 0].astype(np.float64) * values[:, 2])
+    aa, ab, bb = values.T
+    return _normalized(ab, aa, bb) if normalize else ab
 
 
 def wl_gram(
@@ -56,9 +55,7 @@ def wl_gram(
     cells = CellArrays.concatenate(parts)
     union = _union(len(cells), cells, _num_operators(cells))
     values, own = _gram(union, *_packed(cells), len(a), b is None, h, *directions)
-    if not normalize:
-        return values
-    return values / np.sqrt(own[: len(a), None].astype(np.float64) * own[-values.shape[1] :])
+    return _normalized(values, own[: len(a), None], own[0 if b is None else len(a) :]) if normalize else values
 
 
 def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
@@ -68,9 +65,13 @@ def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
         raise SearchError(f"WL kernel: unknown direction {direction!r}; expected one of {', '.join(DIRECTIONS)}")
     if len({part.operators.shape[1] for part in parts}) > 1:
         raise ValueError(f"expected cells of one space, found {[part.operators.shape[1] for part in parts]} places for nodes")
-    if not all((part.operators >= 0).any(1).all() for part in parts):
-        raise ValueError("expected cells with at least one node")
     return DIRECTIONS[direction]
+
+
+def _normalized(values: np.ndarray, own_a: np.ndarray, own_b: np.ndarray) -> np.ndarray:
+    if not (own_a.all() and own_b.all()):
+        raise ValueError("expected cells with at least one node")
+    return values / np.sqrt(own_a.astype(np.float64) * own_b)
 
 
 def _packed(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +86,10 @@ def _num_operators(*parts: CellArrays) -> int:
     return max(int(part.operators.max(initial=0)) for part in parts) + 1
 
 
-# From here on everything is compiled. Nodes are numbered through all cells of a union: node x is node x - first[x] of its
-# cell. Numbers that index arrays are unsigned where they come from memory: numba checks the sign of others at each access.
+# From here on nearly everything is compiled, and in one file, for numba's cache does not notice changes in another. Nodes are
+# numbered through all cells of a union: node x is node x - first[x] of its cell. Numbers that index arrays are unsigned where
+# they come from memory: numba looks at the sign of others at each access. Inner functions take arrays, not the union: to hand
+# that over costs more than they do.
 
 _ONE = np.uint64(1)
 _ZERO = np.int64(0)  # numba compiles a function anew for a literal
@@ -216,15 +219,16 @@ def _refine(union, num_active, n, iteration):
 
     The nodes that share their label with another one stay active. Returns their number.
     """
+    masks, in_rows, out_rows, first, labels, active, in_sums, out_sums, _, _, _, _ = union
     if iteration == 1:
-        certain = _sum_operators(union.operator_masks, union.in_rows, n, union.in_sums)
-        _sum_operators(union.operator_masks, union.out_rows, n, union.out_sums)
+        certain = _sum_operators(masks, in_rows, n, in_sums)
+        _sum_operators(masks, out_rows, n, out_sums)
     else:
         certain = False
         for i in range(num_active):
-            x = union.active[i]
-            union.in_sums[x] = _sum_codes(union.in_rows, x, union.first[x], union.labels)
-            union.out_sums[x] = _sum_codes(union.out_rows, x, union.first[x], union.labels)
+            x = active[i]
+            in_sums[x] = _sum_codes(in_rows, x, first[x], labels)
+            out_sums[x] = _sum_codes(out_rows, x, first[x], labels)
     return _relabel(union, num_active, certain)
 
 
@@ -265,16 +269,18 @@ def _sum_codes(rows, x, first, labels):
 
 @njit(cache=True, nogil=True)
 def _relabel(union, num_active, certain):
-    labels, in_sums, out_sums, table, renewed, sizes = (
-        union.labels, union.in_sums, union.out_sums, union.table, union.renewed, union.sizes
-    )  # fmt: skip
+    """Put the nodes of active[:num_active] that agree in their labels and in those around them into one class.
+
+    certain: whether equal sums are proof enough.
+    """
+    _, in_rows, out_rows, first, labels, active, in_sums, out_sums, renewed, sizes, table, counts = union
     size, shift = 1, np.uint64(64)
     while size < 2 * num_active:
         size, shift = 2 * size, shift - _ONE
     for i in range(size):
         table[i] = -1
     for i in range(num_active):
-        x = union.active[i]
+        x = active[i]
         key = in_sums[x] * np.uint64(0x9E3779B97F4A7C15) + out_sums[x] * np.uint64(0xD6E8FEB86659FD93) + np.uint64(labels[x])
         slot = ((key ^ (key >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)) >> shift
         sizes[x] = 0
@@ -284,68 +290,66 @@ def _relabel(union, num_active, certain):
                 break
             y = np.uint32(table[slot])
             same = labels[x] == labels[y] and in_sums[x] == in_sums[y] and out_sums[x] == out_sums[y]
-            if same and (certain or _same_neighbours(union, x, y)):
+            if same and (
+                certain
+                or (
+                    _same_multiset(in_rows, x, y, first, labels, counts)
+                    and _same_multiset(out_rows, x, y, first, labels, counts)
+                )
+            ):
                 break
             slot = (slot + _ONE) & np.uint64(size - 1)
         renewed[x] = y
         sizes[y] += 1
     shared = 0
     for i in range(num_active):
-        x = union.active[i]
+        x = active[i]
         labels[x] = renewed[x]
-        union.active[shared] = x
+        active[shared] = x
         shared += sizes[labels[x]] > 1
     return shared
 
 
 @njit(cache=True, nogil=True)
-def _same_neighbours(union, x, y):
-    """Whether x and y have the same multisets of labels of in-neighbours and of out-neighbours."""
-    for rows in (union.in_rows, union.out_rows):
-        for z, by in ((x, 1), (y, -1)):
-            _count(rows, z, union.first[z], union.labels, by, union.counts)
-        same = _clear(rows, x, union.first[x], union.labels, union.counts)
-        same &= _clear(rows, y, union.first[y], union.labels, union.counts)
-        if not same:
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _count(rows, x, first, labels, by, counts):
-    """Add `by` to the count of the label of each neighbour of x."""
-    for w in range(rows.shape[0]):
-        word = rows[w, x]
+def _same_multiset(rows, x, y, first, labels, counts):
+    """Whether the neighbours of x and of y have the same multiset of labels."""
+    words, same = rows.shape[0], True
+    for w in range(words):
+        word, start = rows[w, x], first[x] + np.uint64(64 * w)
         while word:
-            counts[labels[first + _lowest_bit(word)]] += by
+            counts[labels[start + _lowest_bit(word)]] += 1
             word &= word - _ONE
-        first += np.uint64(64)
-
-
-@njit(cache=True, nogil=True)
-def _clear(rows, x, first, labels, counts):
-    """Set the count of the label of each neighbour of x to zero. Returns whether all were."""
-    zero = True
-    for w in range(rows.shape[0]):
-        word = rows[w, x]
+    for w in range(words):
+        word, start = rows[w, y], first[y] + np.uint64(64 * w)
         while word:
-            label = labels[first + _lowest_bit(word)]
-            zero &= counts[label] == 0
+            label = labels[start + _lowest_bit(word)]
+            same &= counts[label] > 0
+            counts[label] -= 1
+            word &= word - _ONE
+    for w in range(words):
+        word, start = rows[w, x], first[x] + np.uint64(64 * w)
+        while word:
+            label = labels[start + _lowest_bit(word)]
+            same &= counts[label] <= 0
             counts[label] = 0
             word &= word - _ONE
-        first += np.uint64(64)
-    return zero
+    for w in range(0 if same else words):
+        word, start = rows[w, y], first[y] + np.uint64(64 * w)
+        while word:
+            counts[labels[start + _lowest_bit(word)]] = 0
+            word &= word - _ONE
+    return same
 
 
 _PAIRS_AT_ONCE = 32
-"""Enough that calls cost nothing, few enough that all stays in the first level of cache."""
+"""Enough that calls cost nothing, few enough that all stays in cache."""
 
 
 @njit(cache=True, nogil=True)
 def _pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, use_in, use_out):
     """k(a, a), k(a, b), k(b, b) for each pair: int64 [B, 3]."""
     num_pairs, n = operators_a.shape
-    labels, active = union.labels, union.active
+    labels, active, first = union.labels, union.active, union.first
     in_a, in_b = np.zeros(union.counts.shape[0], np.int64), np.zeros(union.counts.shape[0], np.int64)
     values = np.zeros((num_pairs, 3), np.int64)
     for start in range(0, num_pairs, _PAIRS_AT_ONCE):
@@ -356,17 +360,21 @@ def _pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, us
             _load(union, side * pairs, bits, operators, start, pairs, use_in, use_out)
             for p in range(pairs):
                 for u in range(n):
-                    present = operators[start + p, u] >= 0
                     # Different labels for different pairs, so that one partition serves them all.
                     labels[x] = p * num_operators + np.int64(operators[start + p, u])
                     active[num_active] = x
-                    num_active += present
-                    values[start + p, 2 * side] += (h + 1) * present  # each node with itself; below, with the others
+                    num_active += operators[start + p, u] >= 0
                     x += 1
+        for p in range(pairs):
+            for k in range(num_operators):
+                a, b = _num_nodes(union.operator_masks, k, p), _num_nodes(union.operator_masks, k, pairs + p)
+                # Iteration 0, and in all others each node with itself; below, with the others.
+                values[start + p, 0] += a * a + h * a
+                values[start + p, 1] += a * b
+                values[start + p, 2] += b * b + h * b
         first_b = np.uint32(pairs * n)
-        for t in range(h + 1):
-            if t > 0:
-                num_active = _refine(union, num_active, n, t)
+        for t in range(1, h + 1):
+            num_active = _refine(union, num_active, n, t)
             for i in range(num_active):
                 x = active[i]
                 if x < first_b:
@@ -375,7 +383,7 @@ def _pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, us
                     in_b[labels[x]] += 1
             for i in range(num_active):
                 x = active[i]
-                p = np.uint64(start) + union.first[x] // np.uint64(n)
+                p = np.uint64(start) + first[x] // np.uint64(n)
                 if x < first_b:
                     values[p, 0] += in_a[labels[x]] - 1
                     values[p, 1] += in_b[labels[x]]
@@ -384,6 +392,15 @@ def _pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, us
             for i in range(num_active):
                 in_a[labels[active[i]]] = in_b[labels[active[i]]] = 0
     return values
+
+
+@njit(cache=True, nogil=True)
+def _num_nodes(operator_masks, k, cell):
+    """How many nodes of a cell have operator k."""
+    total = _ZERO
+    for w in range(operator_masks.shape[0]):
+        total += np.int64(_popcount(operator_masks[w, k, cell]))
+    return total
 
 
 @njit(cache=True, nogil=True)

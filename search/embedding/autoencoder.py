@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -21,19 +22,22 @@ from search.wl_kernel import wl_kernel
 
 CHUNK = 8192
 """Cells embedded at a time."""
+MAX_WIDTH = 65_536
+"""Of a layer: no saved description may ask for more."""
 HELD_OUT_PAIRS = 2000
 BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
 
 
 class AutoencoderEncoder:
-    """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of both cells of each pair.
+    """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of each cell.
 
     dim: d, length of the embedding. hidden: widths between features and embedding, mirrored in the decoder.
-    iterations, batch: Adam steps, and pairs of fresh random cells a step. lr: the peak of a cosine schedule.
+    iterations, batch: Adam steps, and fresh random cells a step. lr: the peak of a one-cycle schedule.
     device: where to train and embed.
     """
 
     name = "autoencoder"
+    h = 3  # iterations of the kernel in the figures on held-out pairs
 
     def __init__(
         self,
@@ -42,19 +46,24 @@ class AutoencoderEncoder:
         hidden: Sequence[int] = (256,),
         iterations: int = 2000,
         batch: int = 128,
-        lr: float = 2e-3,
+        lr: float = 5e-3,
         device: str = "cpu",
     ) -> None:
-        counts = {"dim": [dim], "iterations": [iterations], "batch": [batch], "hidden": list(hidden)}
+        counts = {"dim": [dim], "hidden": list(hidden), "iterations": [iterations], "batch": [batch]}
         for label, values in counts.items():
-            if any(type(value) is not int or value < 1 for value in values):
-                raise SearchError(f"encoder: {label}: expected whole numbers from 1, found {values}")
+            most = MAX_WIDTH if label in ("dim", "hidden") else sys.maxsize
+            if any(type(value) is not int or not 1 <= value <= most for value in values):
+                raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
         if not lr > 0:
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise SearchError(f"encoder: device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
         self.space, self.dim, self.device = space, dim, device
         self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
         self.metrics: dict[str, float] = {}
-        self._build(seed=0)
+        self.net: nn.ModuleDict | None = None
 
     @property
     def settings(self) -> dict[str, object]:
@@ -69,29 +78,30 @@ class AutoencoderEncoder:
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Train from new weights on pairs drawn by `seed`; returns figures on held-out pairs by name. Deterministic by seed."""
-        with torch_threads(1):
+        with torch_threads(1), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = self._new_net().to(self.device)
             self._train(seed, progress)
         self.metrics = self._held_out(np.random.default_rng((seed, 1)))
         return self.metrics
 
     def _train(self, seed: int, progress: Progress | None) -> None:
-        self._build(seed)
-        self.net.train()
         optimizer = torch.optim.Adam(self.net.parameters(), lr=self.lr)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.iterations)
-        for done, (a, b, kernel) in enumerate(self._batches(np.random.default_rng((seed, 0))), 1):
-            loss = self._loss(a, b, kernel)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, self.iterations, pct_start=0.1)
+        for done, cells in enumerate(self._batches(np.random.default_rng((seed, 0))), 1):
+            loss = self._loss(cells, self._tensor(cells))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
             if progress and (done % 20 == 0 or done == self.iterations):
                 progress(done, self.iterations, f"loss {loss.item():.4f}")
-        self.net.eval()
 
     @torch.inference_mode()
     def embed(self, arrays: CellArrays) -> np.ndarray:
-        """Pruned cells -> float32 [B, dim]."""
+        """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
+        if self.net is None:
+            raise RuntimeError("the encoder is not trained yet: call fit first")
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(arrays), CHUNK):
             parts.append(self.net["encoder"](self._tensor(arrays[start : start + CHUNK])).cpu().numpy())
@@ -103,35 +113,29 @@ class AutoencoderEncoder:
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""
-        self.net.load_state_dict(weights)
-        self.net.to(self.device).eval()
+        with torch.device("meta"):  # no memory is taken before all shapes are known to fit
+            net = self._new_net()
+        net.load_state_dict(weights, assign=True)
+        self.net = net.to(self.device)
 
-    def _build(self, seed: int) -> None:
+    def _new_net(self) -> nn.ModuleDict:
         widths = (num_features(self.space), *self.hidden, self.dim)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.net = nn.ModuleDict({"encoder": _mlp(widths), "decoder": _mlp(widths[::-1])}).to(self.device)
+        return nn.ModuleDict({"encoder": _mlp(widths), "decoder": _mlp(widths[::-1])})
 
     def _tensor(self, arrays: CellArrays) -> Tensor:
         return torch.from_numpy(features(self.space, arrays)).to(self.device).float()
 
-    def _batches(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Features of both cells of fresh pairs, and their kernels."""
+    def _batches(self, rng: np.random.Generator) -> Iterator[CellArrays]:
+        """Fresh cells for each iteration."""
         for start in range(0, self.iterations, BATCHES_AT_A_TIME):
-            steps = min(BATCHES_AT_A_TIME, self.iterations - start)
-            a, b, kernel = self._pairs(rng, steps * self.batch)
-            yield from zip(self._tensor(a).split(self.batch), self._tensor(b).split(self.batch), kernel.split(self.batch))
+            batches = min(BATCHES_AT_A_TIME, self.iterations - start)
+            cells = prune(self.space.sample(rng, batches * self.batch))
+            for i in range(batches):
+                yield cells[i * self.batch : (i + 1) * self.batch]
 
-    def _pairs(self, rng: np.random.Generator, count: int) -> tuple[CellArrays, CellArrays, Tensor]:
-        a, b = prune(self.space.sample(rng, count)), prune(self.space.sample(rng, count))
-        return a, b, self._kernel(a, b)
-
-    def _kernel(self, a: CellArrays, b: CellArrays) -> Tensor:
-        """What the loss wants to know of the pairs: nothing here."""
-        return torch.zeros(len(a), device=self.device)
-
-    def _loss(self, a: Tensor, b: Tensor, kernel: Tensor) -> Tensor:
-        return self._reconstruction(a, self.net["encoder"](a)) + self._reconstruction(b, self.net["encoder"](b))
+    def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
+        """Of `batch` cells and their features."""
+        return self._reconstruction(x, self.net["encoder"](x))
 
     def _reconstruction(self, x: Tensor, embedded: Tensor) -> Tensor:
         """L_r of Eq. 4: binary cross-entropy of all features, in nats a feature."""
@@ -140,7 +144,7 @@ class AutoencoderEncoder:
     @torch.inference_mode()
     def _held_out(self, rng: np.random.Generator) -> dict[str, float]:
         a, b = prune(self.space.sample(rng, HELD_OUT_PAIRS)), prune(self.space.sample(rng, HELD_OUT_PAIRS))
-        kernel = wl_kernel(a, b, getattr(self, "h", 3))
+        kernel = wl_kernel(a, b, self.h)
         x, y = torch.from_numpy(self.embed(a)), torch.from_numpy(self.embed(b))
         cosine = F.cosine_similarity(x, y).double().numpy()
         inputs = self._tensor(a)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from search.base import CellArrays, SearchError, Space
 from search.embedding.autoencoder import AutoencoderEncoder
-from search.wl_kernel import wl_kernel
+from search.wl_kernel import wl_gram
 
 
 class KernelGuidedEncoder(AutoencoderEncoder):
@@ -22,7 +22,7 @@ class KernelGuidedEncoder(AutoencoderEncoder):
 
     name = "kernel_guided"
 
-    def __init__(self, space: Space, h: int = 3, similarity_weight: float = 10.0, **settings: Any) -> None:
+    def __init__(self, space: Space, h: int = 3, similarity_weight: float = 50.0, **settings: Any) -> None:
         if type(h) is not int or h < 0:
             raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
         if not similarity_weight > 0:
@@ -34,11 +34,11 @@ class KernelGuidedEncoder(AutoencoderEncoder):
     def settings(self) -> dict[str, object]:
         return {**super().settings, "h": self.h, "similarity_weight": self.similarity_weight}
 
-    def _kernel(self, a: CellArrays, b: CellArrays) -> Tensor:
-        """S_g, Eq. 1, normalised."""
-        return torch.from_numpy(wl_kernel(a, b, self.h)).float().to(self.device)
-
-    def _loss(self, a: Tensor, b: Tensor, kernel: Tensor) -> Tensor:
-        x, y = self.net["encoder"](a), self.net["encoder"](b)
-        similarity = F.mse_loss(F.cosine_similarity(x, y), kernel)  # Eq. 2 and 3
-        return self.similarity_weight * similarity + self._reconstruction(a, x) + self._reconstruction(b, y)
+    def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
+        """Eq. 4, the mean over all pairs i != j of the batch: each pair has one L_s and two L_r."""
+        embedded = self.net["encoder"](x)
+        unit = F.normalize(embedded)
+        kernel = torch.from_numpy(wl_gram(cells, h=self.h)).float().to(x.device)  # S_g, Eq. 1, normalised
+        pairs = max(1, len(cells) * (len(cells) - 1))
+        similarity = ((unit @ unit.T - kernel) ** 2).sum() / pairs  # Eq. 2 and 3; the diagonal adds nothing
+        return self.similarity_weight * similarity + 2 * self._reconstruction(x, embedded)

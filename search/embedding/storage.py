@@ -68,8 +68,8 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
     except (OSError, SafetensorError) as error:
         raise SearchError(f"{path}: cannot be read as safetensors: {error}") from None
     for key, value in weights.items():
-        if not torch.isfinite(value).all():
-            raise SearchError(f"{path}: {key} holds values that are not finite")
+        if value.dtype != torch.float32 or not torch.isfinite(value).all():
+            raise SearchError(f"{path}: {key}: expected finite float32 values")
     return description, weights
 
 

@@ -1,15 +1,14 @@
-import subprocess
-import sys
-
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import group_parameters
+from timm.optim import param_groups_layer_decay
 
 import gemnet
 from gemnet.complexity import network_cost
 
-TINY = {"target_macs": 60e6, "target_params": 2e6}
+TINY = {"target_macs": 40e6, "target_params": 1.2e6}
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +17,11 @@ def cell_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("cell") / "mine.json"
     cell.save(path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def create(cell_file):
+    return lambda **settings: timm.create_model("gemnet", **{"cell": cell_file, **TINY, **settings})
 
 
 @pytest.mark.parametrize(("name", "params", "macs"), [("gemnet_a", 4.3e6, 463e6), ("gemnet_b", 4.5e6, 563e6)])
@@ -34,83 +38,168 @@ def test_shipped_cells_say_where_they_come_from(name):
     assert {"search", "seed", "accuracy", "macs", "score"} <= set(provenance)
 
 
-def test_any_cell_file_builds_at_any_budget(cell_file):
-    model = timm.create_model("gemnet", cell=cell_file, **TINY)
-    cost = network_cost(model.architecture)
-    assert cost.macs <= 60e6
-    assert cost.params <= 2e6
-    assert model(torch.randn(2, 3, 64, 64)).shape == (2, 1000)
-
-
-def test_the_budget_counts_1000_classes_whatever_the_classifier_so_that_backbones_match(cell_file):
-    one, two = (timm.create_model("gemnet", cell=cell_file, num_classes=n, **TINY) for n in (10, 1000))
-    assert one.architecture == two.architecture
-
-
-def test_features_at_every_stride(cell_file):
-    model = timm.create_model("gemnet", cell=cell_file, features_only=True, out_indices=(1, 2, 3, 4), **TINY)
-    assert model.feature_info.reduction() == [4, 8, 16, 32]
-    features = model(torch.randn(1, 3, 100, 75))
-    assert [f.shape[1] for f in features] == model.feature_info.channels()
-    assert [f.shape[2:] for f in features] == [(25, 19), (13, 10), (7, 5), (4, 3)]
-
-
-def test_input_channels_classes_pooling_and_dropout(cell_file):
-    model = timm.create_model("gemnet", cell=cell_file, in_chans=1, num_classes=5, drop_rate=0.3, global_pool="max", **TINY)
-    assert model(torch.randn(2, 1, 40, 40)).shape == (2, 5)
-    assert model.head_drop.p == 0.3
-    assert (
-        timm.create_model("gemnet", cell=cell_file, num_classes=0, **TINY)(torch.randn(2, 3, 40, 40)).shape[1]
-        == model.num_features
-    )
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_a_checkpoint_comes_back(cell_file, tmp_path, suffix):
+def test_eager_and_scripted_gemnet_a_agree_at_224():
     torch.manual_seed(0)
-    model = timm.create_model("gemnet", cell=cell_file, **TINY)
-    path = str(tmp_path / f"weights{suffix}")
-    save_file(model.state_dict(), path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
-    again = timm.create_model("gemnet", cell=cell_file, checkpoint_path=path, **TINY)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
-
-
-def test_layer_decay_orders_layers_from_stem_to_classifier(cell_file):
-    from timm.models import group_parameters
-
-    model = timm.create_model("gemnet", cell=cell_file, **TINY)
-    groups = group_parameters(model, model.group_matcher())
-    layer = {name: i for i, names in groups.items() for name in names}
-    assert set(layer) == {name for name, _ in model.named_parameters()}
-    order = [layer[n] for n in ("stem.conv.weight", "stages.0.cells.0.nodes.0.operator.conv.weight", "head_conv.conv.weight")]
-    order.append(layer["classifier.weight"])
-    assert order == sorted(order)
-    assert order[0] < order[1] < order[2]
-
-
-def test_the_eager_and_the_scripted_gemnet_a_agree_at_224():
     model = timm.create_model("gemnet_a").eval()
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
-        assert torch.allclose(model(x), torch.jit.script(model)(x), atol=1e-5)
+        y = model(x)
+        assert y.shape == (1, 1000)
+        assert torch.allclose(y, torch.jit.script(model)(x), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gemnet_a", "gemnet_b"])
+def test_eager_traced_exported_and_compiled_shipped_models_agree_at_224(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    x = torch.randn(2, 3, 224, 224)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        y = model(x)
+        exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},)).module()
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        for other in (torch.jit.trace(model, x), torch.fx.symbolic_trace(model), exported, compiled):
+            assert torch.allclose(y, other(x), atol=1e-5)
+
+
+def test_any_cell_builds_at_any_budget_from_a_file_a_cell_or_a_name(create, cell_file):
+    cell = gemnet.Cell.load(cell_file)
+    for given in (cell_file, cell):
+        model = create(cell=given)
+        cost = network_cost(model.architecture)
+        assert model.architecture.cell == cell
+        assert 0.99 * 40e6 <= cost.macs <= 40e6
+        assert 0.99 * 1.2e6 <= cost.params <= 1.2e6
+    assert model(torch.randn(2, 3, 64, 64)).shape == (2, 1000)
+    assert create(cell="gemnet_b").architecture.cell == gemnet.Cell.shipped("gemnet_b")
+
+
+def test_the_budget_counts_1000_classes_whatever_the_classifier_so_that_backbones_match(create):
+    one, two = (create(num_classes=n, in_chans=c) for n, c in ((10, 1), (1000, 3)))
+    assert one.architecture == two.architecture
+
+
+def test_a_residual_network_costs_the_same_and_computes_something_else(create):
+    plain, residual = create().eval(), create(residual=True, target_macs=40e6).eval()
+    assert network_cost(plain.architecture) == network_cost(residual.architecture)
+    residual.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    assert any(cell.residual for stage in residual.stages for cell in stage.cells)
+    assert not torch.allclose(plain.forward_features(x), residual.forward_features(x))
+
+
+@pytest.mark.parametrize("feature_cls", ["list", "getter", "fx"])
+@pytest.mark.parametrize("out_indices", [(1, 2, 3, 4), (0, 2), (-1,)])
+def test_features_at_every_stride(create, feature_cls, out_indices):
+    model = create(features_only=True, out_indices=out_indices, feature_cls=feature_cls)
+    taken = [range(5)[i] for i in out_indices]
+    reductions = [2, 4, 8, 16, 32]
+    assert model.feature_info.reduction() == [reductions[i] for i in taken]
+    for size in ((224, 224), (33, 47)):
+        features = model(torch.randn(1, 3, *size))
+        assert [f.shape[1] for f in features] == model.feature_info.channels()
+        assert [f.shape[2:] for f in features] == [tuple(-(-s // reductions[i]) for s in size) for i in taken]
+
+
+def test_a_detector_may_train_the_features_with_gradient_checkpointing(create):
+    x = torch.randn(2, 3, 64, 64)
+    gradients = []
+    for enable in (False, True):
+        torch.manual_seed(0)
+        model = create(features_only=True).train()
+        model.set_grad_checkpointing(enable)
+        sum(f.square().mean() for f in model(x)).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("in_chans", [1, 4])
+def test_input_channels_classes_pooling_and_dropout(create, in_chans):
+    model = create(in_chans=in_chans, num_classes=5, drop_rate=0.3, global_pool="max")
+    assert model(torch.randn(2, in_chans, 40, 40)).shape == (2, 5)
+    assert (model.in_chans, model.num_classes, model.drop_rate, model.head_drop.p) == (in_chans, 5, 0.3, 0.3)
+    assert model.global_pool.pool_type == "max"
+    assert create(num_classes=0)(torch.randn(2, 3, 40, 40)).shape == (2, model.num_features)
+    model.reset_classifier(9, "avg")
+    assert model(torch.randn(2, in_chans, 40, 40)).shape == (2, 9)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_checkpoint_comes_back(create, tmp_path, suffix):
+    torch.manual_seed(0)
+    model = create()
+    path = str(tmp_path / f"weights{suffix}")
+    save_file(model.state_dict(), path) if suffix == ".safetensors" else torch.save(model.state_dict(), path)
+    again = create(checkpoint_path=path)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_weights_from_a_file_adapt_to_other_input_channels_and_classes(create, tmp_path):
+    model = create().eval()
+    path = str(tmp_path / "weights.safetensors")
+    save_file(model.state_dict(), path)
+    other = create(pretrained=True, pretrained_cfg_overlay={"file": path}, in_chans=1, num_classes=3).eval()
+    assert torch.allclose(other.stem.conv.weight, model.stem.conv.weight.sum(1, keepdim=True))
+    grey = torch.randn(1, 1, 64, 64)
+    assert torch.allclose(other.forward_features(grey), model.forward_features(grey.expand(-1, 3, -1, -1)), atol=1e-4)
+    features = create(pretrained=True, pretrained_cfg_overlay={"file": path}, features_only=True).eval()
+    x = torch.randn(1, 3, 64, 64)
+    expected = model.forward_intermediates(x, intermediates_only=True)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(expected, features(x), strict=True))
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_layer_decay_orders_layers_from_stem_to_classifier(create, coarse):
+    model = create()
+    groups = group_parameters(model, model.group_matcher(coarse))
+    layer = {name: i for i, names in groups.items() for name in names}
+    assert set(layer) == {name for name, _ in model.named_parameters()}
+    by_cell = {}
+    for name, number in layer.items():
+        parts = name.split(".")
+        cell = (int(parts[1]), 0 if coarse else int(parts[3])) if parts[0] == "stages" else parts[0]
+        by_cell.setdefault(cell, set()).add(number)
+    cells = sorted(key for key in by_cell if isinstance(key, tuple))
+    order = [by_cell[key] for key in ("stem", *cells)]
+    assert order == [{i} for i in range(len(order))]
+    assert by_cell["head_conv"] == by_cell["classifier"] == {len(order)} or not coarse
+    assert max(by_cell["head_conv"]) <= max(by_cell["classifier"])
+
+
+def test_layer_decay_scales_fall_from_classifier_to_stem_and_norms_do_not_decay(create):
+    model = create()
+    scale, decay = {}, {}
+    for group in param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5):
+        for p in group["params"]:
+            scale[p], decay[p] = group["lr_scale"], group["weight_decay"]
+    assert scale[model.classifier.weight] == 1
+    assert min(scale.values()) == scale[model.stem.conv.weight] < scale[model.stages[0].cells[0].nodes[0].operator.conv.weight]
+    assert {decay[p] for p in model.parameters() if p.ndim > 1} == {0.05}
+    assert {decay[p] for p in model.parameters() if p.ndim == 1} == {0}
 
 
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         ({"cell": "gemnet_z"}, gemnet.CellError, "no shipped cell is named 'gemnet_z'; expected one of gemnet_a, gemnet_b"),
-        ({"cell": "nowhere.json"}, gemnet.CellError, r"nowhere\.json: cannot be read"),
-        ({"target_macs": 1e3}, gemnet.BudgetError, "it reaches from"),
-        ({"output_stride": 16}, ValueError, "output_stride=16 is not offered"),
-        ({"pretrained": True}, RuntimeError, "pretrained"),
+        ({"cell": "nowhere.json"}, gemnet.CellError, r"nowhere\.json: cannot be read: No such file"),
+        ({"cell": 5}, gemnet.CellError, "expected a Cell, a cell file or the name of a shipped cell, found 5"),
+        ({"target_macs": 1e3}, gemnet.BudgetError, "it reaches [0-9.]+ M to [0-9.]+ M MACs"),
+        ({"target_params": "4.3M"}, gemnet.BudgetError, "a budget must be a positive number"),
+        ({"output_stride": 16}, ValueError, "output_stride=16 is not offered: .* expected 32"),
+        ({"features_only": True, "output_stride": 8}, ValueError, "output_stride=8 is not offered"),
+        ({"pretrained": True}, RuntimeError, "No pretrained weights exist for gemnet"),
+        ({"not_a_setting": 1}, TypeError, "not_a_setting"),
     ],
 )
-def test_what_is_not_offered_is_refused_clearly(settings, error, message):
+def test_what_is_not_offered_is_refused_clearly(create, settings, error, message):
     with pytest.raises(error, match=message):
-        timm.create_model("gemnet", **settings)
+        create(**settings)
 
 
-def test_importing_gemnet_imports_neither_mm_packages_nor_what_only_drawing_and_the_search_need():
-    code = "import sys, gemnet; print([m for m in ('mmengine', 'mmcv', 'mmdet', 'matplotlib', 'networkx', 'numba') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert result.stdout.strip() == "[]", result.stderr
+def test_the_data_settings_are_imagenets():
+    config = timm.data.resolve_data_config(model=timm.create_model("gemnet_a"))
+    assert config["input_size"] == (3, 224, 224)
+    assert config["mean"] == timm.data.IMAGENET_DEFAULT_MEAN
+    assert config["std"] == timm.data.IMAGENET_DEFAULT_STD

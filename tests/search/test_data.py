@@ -1,4 +1,5 @@
 """Data sets for proxy training: what is drawn, what is decoded, what is refused."""
+
 from __future__ import annotations
 
 import io
@@ -55,7 +56,7 @@ def test_training_and_validation_images_are_disjoint_and_balanced():
     assert torch.bincount(data.train_labels).tolist() == [30] * 10
     assert torch.bincount(data.val_labels).tolist() == [20] * 10
     assert not set(rows(data.train_images)) & set(rows(data.val_images))
-    everything = build_data("digits", val_per_class=20)
+    everything = build_data("digits", train_per_class=None, val_per_class=20)
     assert len(everything.train_labels) == 1797 - 200
 
 

@@ -1,13 +1,16 @@
 """Executors: the same results everywhere, failures that stay with their job, and no process left behind."""
+
 from __future__ import annotations
 
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -16,18 +19,20 @@ import torch
 from gemnet.cell import Cell
 from search.base import Evaluation, EvaluationError, Job, SearchError
 from search.data import build_data
-from search.executor import STARTS, SerialExecutor, WorkerExecutor, build_executor
-from search.proxy import build_evaluator
+from search.executor import SerialExecutor, WorkerExecutor, build_executor
+from search.proxy import ProxyEvaluator, build_evaluator
 
 ROOT = Path(__file__).resolve().parents[2]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CELL = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (0, 2)))
 
 
 @dataclass
 class Scripted:
-    """Does what the job's seed asks for; `directory` is where attempts are counted."""
+    """Does what the job's seed asks for; in `directory` attempts are counted. Other seeds are trained by `proxy`."""
 
     directory: str = ""
+    proxy: ProxyEvaluator | None = None
 
     def evaluate(self, job: Job, device: str) -> Evaluation:
         if job.seed == 1:
@@ -41,6 +46,12 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGKILL)
         if job.seed == 5:
             time.sleep(60)
+        if job.seed == 6:
+            return Evaluation(torch.get_num_threads(), tuple(float(os.environ[name]) for name in THREADS), False, 0.0)
+        if job.seed == 7:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if job.seed >= 100:
+            return self.proxy.evaluate(job, device)
         return Evaluation(job.key / 100, (), False, float(os.getpid()))
 
 
@@ -48,17 +59,21 @@ def jobs(*seeds: int) -> list[Job]:
     return [Job(key, CELL, seed) for key, seed in enumerate(seeds)]
 
 
-@pytest.fixture
-def workers():
-    """Makes executors of two workers, closed at the end."""
-    made = []
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory) -> Scripted:
+    data = build_data("digits", train_per_class=20, val_per_class=20)
+    proxy = build_evaluator(data, width=4, stem_width=8, epochs=2, batch_size=50)
+    return Scripted(str(tmp_path_factory.mktemp("attempts")), proxy)
 
-    def make(evaluator, count: int = 2, threads: int = 1) -> WorkerExecutor:
-        made.append(WorkerExecutor(evaluator, ["cpu"] * count, threads))
-        return made[-1]
 
-    yield make
-    for executor in made:
+@pytest.fixture(scope="module")
+def workers(evaluator):
+    """Two workers, started by the first test that needs them: each start costs the seconds of importing torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "7")
+        patch.delenv("MKL_NUM_THREADS", raising=False)
+        executor = WorkerExecutor(evaluator, ["cpu", "cpu"], threads=1)
+        yield executor
         executor.close()
 
 
@@ -83,20 +98,33 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 
 
-def test_two_workers_give_what_one_process_gives(workers):
-    data = build_data("digits", train_per_class=20, val_per_class=20)
-    evaluator = build_evaluator(data, width=4, stem_width=8, epochs=2, batch_size=50)
-    asked = [Job(key, cell, key, ((1, 0.0),)) for key, cell in enumerate([CELL, Cell(("input", "conv1x1"), ((0, 1),))] * 2)]
+def test_two_workers_give_what_one_process_gives(evaluator, workers):
+    cells = [CELL, Cell(("input", "conv1x1"), ((0, 1),))]
+    asked = [Job(key, cells[key % 2], 100 + key, ((1, 0.0),)) for key in range(4)]
     serial = {outcome.key: outcome.evaluation.curve for outcome in SerialExecutor(evaluator).run(asked)}
     segments = set(os.listdir("/dev/shm"))
-    parallel = {outcome.key: outcome.evaluation.curve for outcome in workers(evaluator).run(asked)}
+    parallel = {outcome.key: outcome.evaluation.curve for outcome in workers.run(asked)}
     assert parallel == serial
     assert len(set(serial.values())) == 4
     assert set(os.listdir("/dev/shm")) <= segments
 
 
-def test_errors_stay_with_their_job(workers):
-    for executor in (SerialExecutor(Scripted()), workers(Scripted())):
+def test_workers_have_the_threads_asked_for_and_this_process_keeps_its_own(evaluator, workers, monkeypatch):
+    (outcome,) = workers.run(jobs(6))
+    assert outcome.evaluation.accuracy == 1
+    assert outcome.evaluation.curve == (1.0, 1.0, 1.0)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+    for name in THREADS:
+        monkeypatch.setenv(name, "7")
+    before = torch.get_num_threads()
+    (outcome,) = SerialExecutor(evaluator, threads=3).run(jobs(6))
+    assert outcome.evaluation.accuracy == 3
+    assert torch.get_num_threads() == before
+
+
+def test_errors_stay_with_their_job(evaluator, workers):
+    for executor in (SerialExecutor(evaluator), workers):
         outcomes = {outcome.key: outcome for outcome in executor.run(jobs(0, 1, 2, 0))}
         assert outcomes[0].evaluation.accuracy == 0.0
         assert outcomes[1].error == "the loss became nan"
@@ -107,120 +135,103 @@ def test_errors_stay_with_their_job(workers):
         assert all(outcome.seconds >= 0 for outcome in outcomes.values())
 
 
-def test_the_job_of_a_killed_worker_is_tried_again_and_then_reported(workers, tmp_path):
-    executor = workers(Scripted(str(tmp_path)))
-    outcomes = {outcome.key: outcome for outcome in executor.run(jobs(0, 3, 4, 0, 0))}
+def test_workers_stay_for_the_next_run(workers):
+    list(workers.run(jobs(0, 0)))
+    pids = {worker.process.pid for worker in workers._workers}
+    outcomes = list(workers.run(jobs(0, 0, 0, 0)))
+    assert {outcome.evaluation.seconds for outcome in outcomes} <= pids
+    assert {worker.process.pid for worker in workers._workers} == pids
+
+
+def test_the_job_of_a_killed_worker_is_tried_again_and_then_reported(evaluator, workers):
+    outcomes = {outcome.key: outcome for outcome in workers.run(jobs(0, 3, 4, 0, 0))}
     assert sorted(outcomes) == [0, 1, 2, 3, 4]
     assert outcomes[1].evaluation.accuracy == 0.01
     assert outcomes[2].evaluation is None
     assert outcomes[2].error == "its worker died 2 times, the last time by SIGKILL"
-    assert [len(list(tmp_path.glob(f"{key}.*"))) for key in (1, 2)] == [2, 2]
+    assert [len(list(Path(evaluator.directory).glob(f"{key}.*"))) for key in (1, 2)] == [2, 2]
     assert {outcome.error for key, outcome in outcomes.items() if key != 2} == {""}
 
 
-def test_an_idle_worker_that_dies_is_replaced(workers):
-    executor = workers(Scripted(), count=1)
-    (first,) = executor.run(jobs(0))
-    os.kill(int(first.evaluation.seconds), signal.SIGKILL)
-    (second,) = executor.run(jobs(0))
-    assert second.error == ""
-    assert second.evaluation.seconds != first.evaluation.seconds
+def test_idle_workers_that_die_are_replaced_and_no_more_than_there_are_jobs(workers):
+    list(workers.run(jobs(0, 0)))
+    for worker in workers._workers:
+        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.join()
+    (outcome,) = workers.run(jobs(0))
+    assert outcome.error == ""
+    (left,) = workers._workers
+    assert left.process.pid == outcome.evaluation.seconds
 
 
-def test_workers_stay_for_the_next_run_and_are_no_more_than_jobs(workers):
-    executor = workers(Scripted(), count=8)
-    pids = [{outcome.evaluation.seconds for outcome in executor.run(jobs(0))} for _ in range(2)]
-    assert pids[0] == pids[1]
-    assert len(children(os.getpid())) <= 2  # one worker, and Python's tracker of resources
+def test_a_worker_that_lost_its_gpu_is_replaced(workers):
+    (lost,) = workers.run(jobs(7))
+    (worker,) = workers._workers
+    pid = worker.process.pid
+    (outcome,) = workers.run(jobs(0))
+    assert "CUDA error: an illegal memory access" in lost.error
+    assert outcome.evaluation.seconds != pid
 
 
 def test_a_run_that_is_left_early_does_not_answer_in_the_next(workers):
-    executor = workers(Scripted())
-    run = executor.run(jobs(0, 5, 5))
+    run = workers.run(jobs(0, 5))
     assert next(run).key == 0
     run.close()
-    assert [outcome.key for outcome in executor.run([Job(9, CELL, 0)])] == [9]
+    assert [outcome.key for outcome in workers.run([Job(9, CELL, 0)])] == [9]
 
 
 def test_close_ends_busy_workers(workers):
-    executor = workers(Scripted())
-    run = executor.run(jobs(0, 5, 5))
+    run = workers.run(jobs(0, 5))
     next(run)
-    pids = [worker.process.pid for worker in executor._workers]
-    executor.close()
+    pids = [worker.process.pid for worker in workers._workers]
+    workers.close()
+    assert pids
     assert not any(map(alive, pids))
-    executor.close()
+    workers.close()
 
 
-@dataclass
-class Threads:
-    """Tells the threads of its process instead of an accuracy."""
-
-    def evaluate(self, job: Job, device: str) -> Evaluation:
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        return Evaluation(torch.get_num_threads(), tuple(float(os.environ[name]) for name in names), False, 0.0)
-
-
-def test_workers_have_the_threads_asked_for_and_this_process_keeps_its_own(workers, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    (outcome,) = workers(Threads(), count=1, threads=2).run(jobs(0))
-    assert outcome.evaluation.accuracy == 2
-    assert outcome.evaluation.curve == (2.0, 2.0, 2.0)
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert "MKL_NUM_THREADS" not in os.environ
-    before = torch.get_num_threads()
-    monkeypatch.setattr(Threads, "evaluate", lambda self, job, device: Evaluation(torch.get_num_threads(), (), False, 0.0))
-    (outcome,) = SerialExecutor(Threads(), threads=3).run(jobs(0))
-    assert outcome.evaluation.accuracy == 3
-    assert torch.get_num_threads() == before
-
-
-class DiesWhenSent:
-    """Ends the process that unpickles it."""
+class TooLarge:
+    """Fails to pickle as tensors do that find no room in shared memory."""
 
     def __reduce__(self):
-        return os._exit, (7,)
-
-    def evaluate(self, job: Job, device: str) -> Evaluation:
-        raise AssertionError
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
 
-def test_workers_that_cannot_start_end_the_run(workers):
-    with pytest.raises(SearchError, match="workers end with exit code 7 before their first job"):
-        list(workers(DiesWhenSent()).run(jobs(*[0] * (STARTS + 1))))
+def test_shared_memory_that_is_too_small_is_told_with_the_remedy():
+    with pytest.raises(SearchError, match=r"do not fit into shared memory .* enlarge /dev/shm .* or set workers=1"):
+        list(WorkerExecutor(TooLarge(), ["cpu"]).run(jobs(0)))
 
 
 DRIVER = """
-    import sys
-    sys.path[:0] = {path!r}
-    from contextlib import closing
-    from search.executor import build_executor
-    from test_executor import Scripted, jobs
+import sys
+sys.path[:0] = {path}
+from contextlib import closing
+from search.executor import WorkerExecutor
+from test_executor import Scripted, jobs
 
-    def main():
-        with closing(build_executor(Scripted(), workers=2, device="cpu")) as executor:
-            for outcome in executor.run(jobs(0, 0, 5, 5)):
-                print(int(outcome.evaluation.seconds), flush=True)
+def main():
+    with closing(WorkerExecutor(Scripted(), ["cpu"])) as executor:
+        for outcome in executor.run(jobs(0, 5)):
+            print("one is done", flush=True)
 
-    if __name__ == "__main__":
-        try:
-            main()
-        except KeyboardInterrupt:
-            print("stopped", flush=True)
-            sys.exit(3)
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+        sys.exit(3)
 """
 
 
 @pytest.fixture
 def driver(tmp_path):
-    """A driver in a process group of its own, as a shell starts it, with two workers asleep in their second job."""
+    """A driver in a process group of its own, as a shell starts it, whose worker sleeps in its second job."""
     script = tmp_path / "driver.py"
-    script.write_text(textwrap.dedent(DRIVER.format(path=[str(ROOT), str(Path(__file__).parent)])))
+    script.write_text(DRIVER.format(path=[str(ROOT), str(Path(__file__).parent)]))
     process = subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    process.stdout.readline(), process.stdout.readline()
+    assert process.stdout.readline() == "one is done\n"
     yield process
     process.kill()
     process.communicate()
@@ -228,7 +239,7 @@ def driver(tmp_path):
 
 def test_workers_end_when_the_driver_is_killed(driver):
     pids = children(driver.pid)
-    assert len(pids) == 3  # two workers, and Python's tracker of resources
+    assert len(pids) == 2  # the worker, and Python's tracker of resources
     driver.kill()
     driver.wait()
     assert eventually(lambda: not any(map(alive, pids)))
@@ -244,17 +255,14 @@ def test_ctrl_c_ends_driver_and_workers_without_a_traceback_of_theirs(driver):
     assert eventually(lambda: not any(map(alive, pids)))
 
 
-def test_an_unguarded_script_is_told_that_its_workers_cannot_start(tmp_path):
-    script = tmp_path / "script.py"
-    path = [str(ROOT), str(Path(__file__).parent)]
-    script.write_text(
-        f"import sys\nsys.path[:0] = {path!r}\nfrom search.executor import WorkerExecutor\nfrom test_executor import *\n"
-        "list(WorkerExecutor(Scripted(), ['cpu']).run(jobs(0)))\n"
-    )
-    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 1
-    assert "SearchError: executor: workers end with exit code 1 before their first job; see above" in result.stderr
-    assert "if __name__ == '__main__':" in result.stderr  # Python's own advice, above
+def test_workers_that_cannot_start_end_the_run(monkeypatch):
+    resource_tracker.ensure_running()  # it starts with the same Python
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", shutil.which("false").encode())
+    executor = WorkerExecutor(Scripted(), ["cpu", "cpu"])
+    with pytest.raises(SearchError, match="workers end with exit code 1 before their first job; see above, or set workers=1"):
+        list(executor.run(jobs(0, 0, 0)))
+    executor.close()
+    assert not executor._workers
 
 
 @pytest.mark.parametrize(

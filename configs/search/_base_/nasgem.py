@@ -12,4 +12,5 @@ space = dict(
 encoder = dict(type="kernel_guided", dim=50)  # d; ours
 predictor = dict(type="mlp", mode="retrain")
 model = dict(target_macs=463e6, target_params=4.3e6)  # GEMNet-A, paper, Table 1
+proxy = dict()  # width, epochs and so on: see search/proxy.py
 executor = dict(workers="auto", device="auto")  # one worker for each GPU, or for each CPU core

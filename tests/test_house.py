@@ -1,0 +1,70 @@
+"""What holds for the repository as a whole."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gemnet
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def test_gemnet_never_imports_search_nor_anything_of_the_tools():
+    files = list((ROOT / "gemnet").rglob("*.py"))
+    assert files
+    assert not [path for path in files if {"search", "tools"} & set(imported(path))]
+
+
+def test_readme_has_the_two_commands_that_set_up_and_run():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "pip install -e . && python tools/search.py\n" in readme
+    command = re.search(r"<!-- test command -->\n```\n(.*)\n```", readme).group(1)
+    assert command.startswith('pip install -e ".[test]" && ')
+    assert command.endswith("pytest")
+
+
+def test_readmes_table_of_models_is_what_the_models_cost():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("gemnet_a", "gemnet_b"):
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}` |"))
+        architecture = getattr(gemnet, name)().architecture
+        cost = gemnet.network_cost(architecture)
+        told = [cell.strip() for cell in row.strip("|").split("|")]
+        assert told[1:] == [
+            f"{cost.params / 1e6:.2f} M",
+            f"{cost.macs / 1e6:.0f} M",
+            f"{cost.activations / 1e6:.1f} M",
+            ", ".join(map(str, architecture.widths)),
+            ", ".join(map(str, architecture.depths)),
+            str(architecture.head_width),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["kernel", "--pairs", "2000", "--grakel-pairs", "20"],
+            r"largest difference of the values \d\.\de-(1[5-9]|0?[0-9]?)|0\.0e\+00",
+        ),
+        (["bootstrap", "--cells", "5000"], r"Bootstrap, 5000 cells of 30 nodes: [\d,.]+/s"),
+        (["models", "--models", "resnet10t", "--batch", "1"], r"resnet10t, batch 1, 224x224, fp32, cpu: [\d,.]+/s"),
+    ],
+)
+def test_the_benchmark_prints_a_rate(arguments, line):
+    command = [sys.executable, str(ROOT / "tools/benchmark.py"), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert re.search(line, result.stdout)
