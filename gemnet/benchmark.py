@@ -23,18 +23,16 @@ class Timing:
         return f"{items / self.median:,.1f}/s ({items / self.slowest:,.1f} - {items / self.fastest:,.1f})"
 
 
-def measure(
-    call: Callable[[], object], repeats: int = 10, warm_up: int = 2, synchronise: Callable[[], None] | None = None
-) -> Timing:
-    """Time `call`. synchronise: waits for work that a call leaves running, as on a GPU. Raises ValueError for repeats below 1."""
+def measure(call: Callable[[], object], repeats: int = 10, warm_up: int = 2, wait: Callable[[], None] | None = None) -> Timing:
+    """Time `call`. wait: waits for work that a call leaves running, as on a GPU. Raises ValueError for repeats below 1."""
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, found {repeats}")
     seconds = []
     for i in range(warm_up + repeats):
         start = time.perf_counter()
         call()
-        if synchronise:
-            synchronise()
+        if wait:
+            wait()
         if i >= warm_up:
             seconds.append(time.perf_counter() - start)
     seconds.sort()
@@ -48,4 +46,4 @@ def inference(
     model = model.eval().to(device=device, dtype=dtype, memory_format=torch.channels_last)
     images = torch.randn(batch, 3, resolution, resolution).to(device=device, dtype=dtype, memory_format=torch.channels_last)
     with torch.inference_mode():
-        return measure(lambda: model(images), synchronise=torch.cuda.synchronize if device.startswith("cuda") else None)
+        return measure(lambda: model(images), wait=torch.cuda.synchronize if device.startswith("cuda") else None)

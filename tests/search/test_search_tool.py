@@ -84,7 +84,7 @@ def test_the_same_command_again_goes_on_and_finds_nothing_left_to_do(finished):
 def test_a_search_killed_with_9_goes_on_to_the_same_end(finished, tmp_path):
     expected, chance = essence(finished[0]), random.Random(0)
     seen = {}
-    for kill in range(3):
+    for _ in range(3):
         with subprocess.Popen(command(tmp_path / "w"), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
             wanted = len(seen) + chance.choice([0, 1, 2])
             deadline = time.monotonic() + 120
