@@ -187,7 +187,8 @@ def test_a_budget_that_is_no_positive_number_is_refused(cells, macs, params):
 
 
 @pytest.mark.parametrize(("macs", "params"), [(1e6, None), (20e9, 4.3e6)])
-def test_the_reachable_range_that_the_error_tells_is_true(cells, macs, params):
+def test_the_reachable_range_that_the_error_tells_is_true(cells, macs, params, monkeypatch):
+    monkeypatch.setattr("gemnet.complexity.MAX_BASE_WIDTH", 64)  # fewer networks, to be quick
     cell = cells[3]
     with pytest.raises(BudgetError, match="out of reach for this cell: it reaches ") as caught:
         fit(cell, macs, params, max_depth=2)
