@@ -232,12 +232,14 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
     build_predictor(**settings["predictor"])
     evaluator = build_evaluator(build_data(**settings["data"]), **settings["proxy"])
-    with Study(directory, decisive(settings), evaluation_part(settings)) as study:
+    with (
+        closing(build_executor(evaluator, **settings["executor"])) as executor,  # its workers start with the first job
+        Study(directory, decisive(settings), evaluation_part(settings)) as study,
+    ):
         if study.resumed:
             done = sum(r.state != PENDING for r in study.records())
             display.line(f"Going on with the search in {directory}: {done} of {schedule.evaluations} evaluations are recorded.")
-        with closing(build_executor(evaluator, **settings["executor"])) as executor:
-            return Search(settings, space, schedule, evaluator, study, executor, display).run()
+        return Search(settings, space, schedule, evaluator, study, executor, display).run()
 
 
 def _finite(value: float) -> float:
