@@ -18,7 +18,7 @@ from search.bootstrap import bootstrap
 from search.data import build_data
 from search.display import Display
 from search.efficiency import efficiency_score
-from search.embedding import build_encoder, load_encoder
+from search.embedding import DESCRIPTION, build_encoder, load_encoder
 from search.executor import build_executor
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
 from search.proxy import ProxyEvaluator, build_evaluator
@@ -90,7 +90,7 @@ class Search:
 
     def _trained_encoder(self) -> Encoder:
         directory = self.study.directory / ENCODER_DIRECTORY
-        if (directory / "encoder.json").exists():
+        if (directory / DESCRIPTION).exists():
             return load_encoder(directory, self.space)
         encoder = build_encoder(space=self.space, **self.settings["encoder"])
         with self.display.progress("Training the encoder") as progress:

@@ -12,6 +12,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
 from search.base import SearchError
 from search.display import Display
+from search.pipeline import Schedule
 from search.ranking import best_first
 from search.study import Record
 
@@ -38,7 +39,7 @@ def write_result(
     if not ranked:
         raise SearchError(f"{directory}: no candidate was evaluated successfully")
     directory = Path(directory)
-    cells = [_with_provenance(r, settings, name) for r in ranked[: settings["search"].get("top", 5)]]
+    cells = [_with_provenance(r, settings, name) for r in ranked[: Schedule(**settings["search"]).top]]
     (directory / TOP).mkdir(exist_ok=True)
     for rank, cell in enumerate(cells, 1):
         cell.save(directory / TOP / f"{rank}.json")

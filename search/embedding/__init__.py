@@ -18,7 +18,15 @@ ENCODERS: dict[str, Any] = {
     "kernel_guided": KernelGuidedEncoder,
 }
 
-__all__ = ["ENCODERS", "AdjacencyEncoder", "AutoencoderEncoder", "KernelGuidedEncoder", "build_encoder", "load_encoder"]
+__all__ = [
+    "DESCRIPTION",
+    "ENCODERS",
+    "AdjacencyEncoder",
+    "AutoencoderEncoder",
+    "KernelGuidedEncoder",
+    "build_encoder",
+    "load_encoder",
+]
 
 
 def build_encoder(type: str, space: Space, **settings: Any) -> Encoder:
