@@ -224,11 +224,11 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
 
     Raises SearchError for settings, data or a directory that do not do, before anything is written where possible.
     """
+    space = build_space(**settings["space"])
     try:
-        space = build_space(**settings["space"])
         schedule = Schedule(**settings["search"])
     except TypeError as error:
-        raise SearchError(f"space or search: {error}") from None
+        raise SearchError(f"search: {error}") from None
     build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
     build_predictor(**settings["predictor"])
     evaluator = build_evaluator(build_data(**settings["data"]), **settings["proxy"])

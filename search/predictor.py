@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from search.base import SearchError
+from search.named import build_named
 from search.threads import torch_threads
 
 MODES = ("retrain", "finetune")
@@ -140,12 +141,7 @@ PREDICTORS = {"mlp": MLPPredictor}
 
 def build_predictor(type: str = "mlp", **settings: Any) -> MLPPredictor:
     """A predictor by name. Raises SearchError for an unknown name or setting."""
-    if type not in PREDICTORS:
-        raise SearchError(f"unknown predictor {type!r}; expected one of {', '.join(PREDICTORS)}")
-    try:
-        return PREDICTORS[type](**settings)
-    except TypeError as error:
-        raise SearchError(f"predictor {type!r}: {error}") from None
+    return build_named("predictor", PREDICTORS, type, **settings)
 
 
 def cross_validated_predictions(

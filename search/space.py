@@ -11,6 +11,7 @@ from gemnet.cell import MAX_NODES, Cell
 from gemnet.complexity import CellStatistics, OperatorCounts
 from gemnet.operators import INPUT, OPERATORS
 from search.base import CellArrays, SearchError
+from search.named import build_named
 
 
 class DagSpace:
@@ -87,12 +88,7 @@ SPACES = {"dag": DagSpace}
 
 def build_space(type: str = "dag", **settings: Any) -> DagSpace:
     """A space by name. Raises SearchError for an unknown name or setting."""
-    if type not in SPACES:
-        raise SearchError(f"unknown space {type!r}; expected one of {', '.join(SPACES)}")
-    try:
-        return SPACES[type](**settings)
-    except TypeError as error:
-        raise SearchError(f"space {type!r}: {error}") from None
+    return build_named("space", SPACES, type, **settings)
 
 
 def prune(arrays: CellArrays) -> CellArrays:

@@ -11,6 +11,7 @@ from search.embedding.adjacency import AdjacencyEncoder
 from search.embedding.autoencoder import AutoencoderEncoder
 from search.embedding.kernel_guided import KernelGuidedEncoder
 from search.embedding.storage import DESCRIPTION, WEIGHTS, read_encoder
+from search.named import build_named
 
 ENCODERS: dict[str, Any] = {
     "adjacency": AdjacencyEncoder,
@@ -31,12 +32,7 @@ __all__ = [
 
 def build_encoder(type: str, space: Space, **settings: Any) -> Encoder:
     """An untrained encoder by name. Raises SearchError for an unknown name or setting."""
-    if type not in ENCODERS:
-        raise SearchError(f"unknown encoder {type!r}; expected one of {', '.join(ENCODERS)}")
-    try:
-        return ENCODERS[type](space, **settings)
-    except TypeError as error:
-        raise SearchError(f"encoder {type!r}: {error}") from None
+    return build_named("encoder", ENCODERS, type, space, **settings)
 
 
 def load_encoder(directory: str | os.PathLike[str], space: Space) -> Encoder:
