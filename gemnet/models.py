@@ -26,25 +26,30 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 default_cfgs = generate_default_cfgs({"gemnet_a.untrained": _cfg(), "gemnet_b.untrained": _cfg(), "gemnet.untrained": _cfg()})
 
 
-def _gemnet(variant: str, pretrained: bool, architecture: Architecture, **kwargs: Any) -> GEMNet:
+def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any) -> GEMNet:
     feature_cfg = {"flatten_sequential": True, **kwargs.pop("feature_cfg", {})}
-    return build_model_with_cfg(GEMNet, variant, pretrained, architecture=architecture, feature_cfg=feature_cfg, **kwargs)
+    return build_model_with_cfg(GEMNet, variant, pretrained, architecture=network, feature_cfg=feature_cfg, **kwargs)
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of a shipped model, `gemnet_a` or `gemnet_b` (NASGEM, Table 1). Raises ValueError for another name."""
+    if name == "gemnet_a":  # 4.3 M params, 463 M MACs at 224x224
+        return Architecture(Cell.shipped(name), (16, 16, 24, 56, 104), (1, 1, 1, 1, 2), stem_width=32, head_width=1784)
+    if name == "gemnet_b":  # 4.5 M params, 563 M MACs
+        return Architecture(Cell.shipped(name), (24, 16, 24, 72, 160), (1, 2, 2, 3, 2), stem_width=32, head_width=1032)
+    raise ValueError(f"no model is called {name!r}; expected gemnet_a or gemnet_b")
 
 
 @register_model
 def gemnet_a(pretrained: bool = False, **kwargs: Any) -> GEMNet:
     """GEMNet-A: 4.3 M params, 463 M MACs at 224x224 (NASGEM, Table 1)."""
-    widths, depths = (16, 16, 24, 56, 104), (1, 1, 1, 1, 2)
-    architecture = Architecture(Cell.shipped("gemnet_a"), widths, depths, stem_width=32, head_width=1784)
-    return _gemnet("gemnet_a", pretrained, architecture, **kwargs)
+    return _gemnet("gemnet_a", pretrained, architecture("gemnet_a"), **kwargs)
 
 
 @register_model
 def gemnet_b(pretrained: bool = False, **kwargs: Any) -> GEMNet:
     """GEMNet-B: 4.5 M params, 563 M MACs at 224x224 (NASGEM, Table 1)."""
-    widths, depths = (24, 24, 40, 80, 160), (1, 1, 2, 2, 1)
-    architecture = Architecture(Cell.shipped("gemnet_b"), widths, depths, stem_width=32, head_width=1504)
-    return _gemnet("gemnet_b", pretrained, architecture, **kwargs)
+    return _gemnet("gemnet_b", pretrained, architecture("gemnet_b"), **kwargs)
 
 
 @register_model
@@ -62,5 +67,5 @@ def gemnet(
     1,000 classes. residual: add a cell's input to its output where both have the same channels. Raises CellError for a cell
     that is not valid, BudgetError for a budget out of reach.
     """
-    architecture = fit(Cell.resolve(cell), target_macs, target_params).architecture
-    return _gemnet("gemnet", pretrained, replace(architecture, residual=residual), **kwargs)
+    fitted = fit(Cell.resolve(cell), target_macs, target_params).architecture
+    return _gemnet("gemnet", pretrained, replace(fitted, residual=residual), **kwargs)

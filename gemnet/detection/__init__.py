@@ -1,0 +1,1 @@
+"""Object detection with MMDetection: data, heads, cost, training tools. Importing a module here needs mmdet."""

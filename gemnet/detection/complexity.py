@@ -1,0 +1,54 @@
+"""What a detector costs: parameters and multiply-accumulates of its parts, counted on shapes alone (no data, no memory)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gemnet.operators import Cost
+
+INPUT_SIZE = (800, 1333)
+PROPOSALS = 1000
+
+
+def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> dict[str, Cost]:
+    """Cost of `backbone`, `neck` and heads of one image of height x width `input_size`, in the order of computation.
+
+    As in the paper's Table 2: MACs of convolutions and linear layers. A second stage is counted for the number of proposals
+    that the test configuration lets through (1,000), whatever the image. Neither activations nor memory are told.
+    """
+    settings = copy.deepcopy(config.model)
+    settings.pop("init_cfg", None)
+    model = MODELS.build(settings).eval().to("meta")
+    image = torch.empty(1, 3, *input_size, device="meta")
+    costs = {}
+
+    def run(name: str, module: nn.Module, *inputs: Any) -> Any:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            outputs = module(*inputs)
+        params = sum(parameter.numel() for parameter in module.parameters())
+        costs[name] = Cost(params, counter.get_total_flops() // 2)
+        return outputs
+
+    features = run("backbone", model.backbone, image)
+    if model.with_neck:
+        features = run("neck", model.neck, features)
+    if hasattr(model, "roi_head"):
+        run("rpn_head", model.rpn_head, features)
+        proposals = settings.test_cfg.rpn.max_per_img
+        extractor, head = model.roi_head.bbox_roi_extractor, model.roi_head.bbox_head
+        size = extractor.roi_layers[0].output_size
+        run("roi_head", head, torch.empty(proposals, extractor.out_channels, *size, device="meta"))
+    else:
+        run("bbox_head", model.bbox_head, features)
+    return costs
+
+
+def total(costs: dict[str, Cost]) -> Cost:
+    return sum(costs.values(), Cost())

@@ -1,0 +1,150 @@
+"""COCO and images, read as untrusted: what is missing or broken is named, with the remedy."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import mmcv
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset as _CocoDataset
+from mmengine.dist import is_main_process
+from mmengine.fileio import get
+from mmengine.logging import print_log
+from PIL import Image, UnidentifiedImageError
+
+from gemnet.registry import DATASETS, TRANSFORMS
+
+COCO_TREE = """\
+data/coco/
+  annotations/instances_train2017.json
+  annotations/instances_val2017.json
+  train2017/*.jpg
+  val2017/*.jpg"""
+TOLD = 3
+
+
+class DataError(ValueError):
+    """Data that is missing, broken or does not fit; the message names the file and the remedy."""
+
+
+@DATASETS.register_module()
+class CocoDataset(_CocoDataset):
+    """mmdet's CocoDataset on local files, which are checked before they are used.
+
+    Raises DataError where the annotation file or the folder of images is missing, the file is no COCO annotation, has no
+    images or no class of the data set's, or names images that the folder lacks, and where filtering leaves no image.
+    """
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        self._check_files()
+        try:
+            data = super().load_data_list()
+        except (KeyError, TypeError, IndexError, ValueError, AssertionError, AttributeError) as error:
+            raise DataError(
+                f"{self.ann_file}: not a COCO annotation file for detection ({type(error).__name__}: {error}); expected lists "
+                "'images' (id, file_name, width, height), 'annotations' (id, image_id, category_id, bbox, area), 'categories'"
+            ) from error
+        if not self.test_mode and not any(info["instances"] for info in data):
+            raise DataError(f"{self.ann_file}: not one box to train on; expected annotations with a bbox of a known class")
+        return data
+
+    def filter_data(self) -> list[dict[str, Any]]:
+        data = super().filter_data()
+        if not data:
+            raise DataError(f"{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} images")
+        return data
+
+    def _check_files(self) -> None:
+        annotations, images = Path(self.ann_file), Path(self.data_prefix["img"])
+        if not annotations.is_file():
+            raise DataError(f"{annotations}: no such file{_where(annotations)}")
+        if not images.is_dir():
+            raise DataError(f"{images}: no such folder of images{_where(images)}")
+        try:
+            content = json.loads(annotations.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{annotations}: not JSON ({error}); it may have been cut off, fetch it again") from error
+        if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+            raise DataError(f"{annotations}: not a COCO annotation file; expected an object with a list 'images'")
+        if not content["images"]:
+            raise DataError(f"{annotations}: has no images")
+        names = [image.get("file_name") if isinstance(image, dict) else None for image in content["images"]]
+        if not all(isinstance(name, str) for name in names):
+            raise DataError(f"{annotations}: an image without 'file_name'")
+        known = content.get("categories")
+        known = [c.get("name") for c in known if isinstance(c, dict)] if isinstance(known, list) else []
+        absent = [name for name in self.metainfo["classes"] if name not in known]
+        if absent:
+            raise DataError(
+                f"{annotations}: lacks {len(absent)} of the {len(self.metainfo['classes'])} classes, first "
+                f"{', '.join(absent[:TOLD])}; it has {', '.join(map(str, known[:TOLD])) or 'none'}, ...: set "
+                "*_dataloader.dataset.metainfo.classes to its own, in its order, and num_classes of the heads"
+            )
+        present = {os.path.join(folder, name) for folder, _, files in os.walk(images) for name in files}
+        absent = [name for name in names if os.path.join(images, name) not in present]
+        if absent:
+            raise DataError(
+                f"{annotations} does not fit {images}: {len(absent)} of its {len(names)} images are not there, first "
+                f"{', '.join(absent[:TOLD])}; check data_prefix, or fetch the images again"
+            )
+
+
+def _where(path: Path) -> str:
+    return (
+        f" (from {Path.cwd()}). COCO 2017 (https://cocodataset.org/#download) is expected as\n{COCO_TREE}\n"
+        "For a data set elsewhere, link it to data/coco or set *_dataloader.dataset.data_root and *_evaluator.ann_file"
+    )
+
+
+@TRANSFORMS.register_module()
+class LoadImage(LoadImageFromFile):
+    """mmcv's LoadImageFromFile, which names an image that cannot be read or is cut off.
+
+    on_error: 'raise' (DataError), or 'skip': the image is told once and another one is taken in training; testing always
+    raises, for its result would not be of the whole set.
+    """
+
+    def __init__(self, on_error: str = "raise", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error={on_error!r}: expected raise or skip")
+        self.on_error = on_error
+        self.told: set[str] = set()
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Add `img` [H, W, 3] in BGR and its shape to `results`; None where the image is to be skipped."""
+        path = results["img_path"]
+        try:
+            image = self._decode(get(path, backend_args=self.backend_args))
+        except DataError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = error.strerror or type(error).__name__
+        else:
+            results["img"] = image
+            results["img_shape"] = results["ori_shape"] = image.shape[:2]
+            return results
+        if self.on_error == "raise":
+            raise DataError(f"{path}: {problem}; mend or remove it, or set on_error='skip' in the pipeline")
+        if path not in self.told and is_main_process():
+            print_log(f"{path}: {problem}; skipped, another image is taken", logger="current", level=30)
+        self.told.add(path)
+        return None
+
+    def _decode(self, content: bytes) -> Any:
+        try:
+            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        except Exception as error:  # OpenCV's own, and whatever a backend raises on rubbish
+            raise DataError(f"not an image that can be decoded ({type(error).__name__})") from error
+        if image is None:
+            raise DataError("not an image that can be decoded")
+        if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-1024:]:  # a JPEG without its end: OpenCV fills with grey
+            try:
+                Image.open(io.BytesIO(content)).load()
+            except (OSError, UnidentifiedImageError) as error:
+                raise DataError(f"cut off ({error})") from error
+        return image.astype("float32") if self.to_float32 else image

@@ -1,0 +1,121 @@
+"""Proof that a detector learns: overfit a few images, measure the AP on the same images, draw the boxes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from gemnet import engine
+from gemnet.detection.data import DataError
+from gemnet.detection.predict import predict
+
+
+def write_subset(data_root: Path, count: int, target: Path) -> None:
+    """Write to `target` the COCO annotations of the first `count` training images that have boxes.
+
+    Raises DataError where the data set is missing or has fewer such images.
+    """
+    source = data_root / "annotations/instances_train2017.json"
+    try:
+        content = json.loads(source.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source}: {error}; --data takes a folder in COCO's layout") from error
+    boxed = {annotation["image_id"] for annotation in content["annotations"] if not annotation.get("iscrowd")}
+    images = [image for image in sorted(content["images"], key=lambda image: image["id"]) if image["id"] in boxed][:count]
+    if len(images) < count:
+        raise DataError(f"{source}: {len(images)} images with boxes; expected {count}")
+    chosen = {image["id"] for image in images}
+    content["images"] = images
+    content["annotations"] = [annotation for annotation in content["annotations"] if annotation["image_id"] in chosen]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(content), encoding="utf-8")
+
+
+def overfit_options(config: Config, data_root: Path, annotations: Path, images: int, size: int, iterations: int) -> dict[str, Any]:
+    """What differs from a training config: the data, `size` pixels on the longer side, no flips, a short schedule."""
+    changes = {"Resize": {"scale": (size, size)}, "RandomFlip": {"prob": 0.0}}
+
+    def changed(loader: Any) -> list[dict[str, Any]]:
+        return [{**step, **changes.get(step["type"], {})} for step in loader.dataset.pipeline]
+
+    dataset = {"data_root": str(data_root), "ann_file": str(annotations.resolve()), "data_prefix": {"img": "train2017/"}}
+    test = {"dataset": {**dataset, "pipeline": changed(config.test_dataloader)}, "num_workers": 0, "persistent_workers": False}
+    evaluator = {"ann_file": str(annotations)}
+    return {
+        "train_dataloader": {
+            "batch_size": images,
+            "num_workers": 0,
+            "persistent_workers": False,
+            "sampler": {"type": "InfiniteSampler", "shuffle": False},
+            "batch_sampler": None,
+            "dataset": {**dataset, "pipeline": changed(config.train_dataloader), "filter_cfg": {"filter_empty_gt": True, "min_size": 1}},
+        },
+        "val_dataloader": test,
+        "test_dataloader": test,
+        "val_evaluator": evaluator,
+        "test_evaluator": evaluator,
+        "custom_hooks": [],
+        "train_cfg": {"_delete_": True, "type": "IterBasedTrainLoop", "max_iters": iterations, "val_interval": iterations},
+        "param_scheduler": [
+            {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": min(50, iterations // 2)},
+            {"type": "CosineAnnealingLR", "by_epoch": False, "begin": 0, "end": iterations, "eta_min": 0.0},
+        ],
+        "optim_wrapper": {
+            "type": "OptimWrapper",
+            "optimizer": {"_delete_": True, "type": "AdamW", "lr": 1e-3, "weight_decay": 1e-4},
+            "paramwise_cfg": {"norm_decay_mult": 0.0},
+            "clip_grad": {"max_norm": 10},
+        },
+        "default_hooks": {
+            "logger": {"type": "LoggerHook", "interval": 10},
+            "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": iterations, "save_best": None},
+        },
+        "log_processor": {"by_epoch": False, "window_size": 10},
+    }
+
+
+def overfit(
+    config: str,
+    data_root: str,
+    work_dir: str,
+    images: int = 8,
+    size: int = 256,
+    iterations: int = 400,
+    amp: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Train the config's detector on `images` images alone and return COCO's metrics on them.
+
+    In the work directory: mmengine's log and checkpoint, `pictures/` with the boxes, `overfit.json` with the figures.
+    """
+    start = time.monotonic()
+    folder = Path(work_dir)
+    annotations = folder / "instances.json"
+    write_subset(Path(data_root), images, annotations)
+    settings = engine.load_config(config, None, work_dir)
+    settings.merge_from_dict(overfit_options(settings, Path(data_root), annotations, images, size, iterations))
+    settings.merge_from_dict(dict(options or {}))
+    if amp:
+        engine.use_amp(settings)
+    settings.dump(folder / "overfit.py")
+    runner = engine.build_runner(settings)
+    runner.train()
+    metrics = runner.val_loop.run()
+    names = [image["file_name"] for image in json.loads(annotations.read_text())["images"]]
+    predict(
+        str(folder / "overfit.py"),
+        str(folder / f"iter_{iterations}.pth"),
+        [str(Path(data_root) / "train2017" / name) for name in names],
+        str(folder / "pictures"),
+    )
+    figures = {
+        "config": config, "images": images, "size": size, "iterations": iterations, "amp": amp,
+        "seconds": round(time.monotonic() - start), **{key: float(value) for key, value in metrics.items()},
+    }  # fmt: skip
+    (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return metrics

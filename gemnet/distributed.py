@@ -1,0 +1,114 @@
+"""Training on several processes, with GPUs or without: process group, wrapper, synchronised normalisation, mixed precision.
+
+mmengine's own assume a GPU for each process; these fall back to gloo, the CPU and bfloat16 where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from gemnet.registry import MODEL_WRAPPERS, MODELS, OPTIM_WRAPPERS
+
+
+class LaunchError(RuntimeError):
+    """The processes do not fit the machine."""
+
+
+def init_processes(launcher: str) -> None:
+    """Join the process group that the launcher (`pytorch` for torchrun, or `slurm`) has made: NCCL, or gloo without a GPU.
+
+    Raises LaunchError where a GPU is there, but not one for each process of this machine.
+    """
+    if launcher == "slurm":
+        _slurm_to_torchrun()
+    elif launcher != "pytorch":
+        raise LaunchError(f"launcher {launcher!r}: expected pytorch (torchrun) or slurm")
+    missing = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise LaunchError(f"launcher {launcher}: {', '.join(missing)} not set; start it with tools/dist_train.sh")
+    local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+    if gpus and processes > gpus:
+        raise LaunchError(
+            f"{processes} processes on this machine, but {gpus} GPU{'s' * (gpus > 1)}: start at most {gpus}, "
+            "or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+    if gpus:
+        torch.cuda.set_device(local)
+    dist.init_process_group(backend="nccl" if gpus else "gloo")
+
+
+def _slurm_to_torchrun() -> None:
+    """Slurm's variables under torchrun's names."""
+    names = {"SLURM_PROCID": "RANK", "SLURM_LOCALID": "LOCAL_RANK", "SLURM_NTASKS": "WORLD_SIZE"}
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise LaunchError(f"launcher slurm: {', '.join(missing)} not set; start it with tools/slurm_train.sh")
+    for theirs, ours in names.items():
+        os.environ[ours] = os.environ[theirs]
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in os.environ:
+        nodes = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        os.environ["MASTER_ADDR"] = subprocess.run(nodes, check=True, capture_output=True, text=True).stdout.split()[0]
+    if "SLURM_NTASKS_PER_NODE" in os.environ:
+        os.environ["LOCAL_WORLD_SIZE"] = os.environ["SLURM_NTASKS_PER_NODE"]
+
+
+@MODEL_WRAPPERS.register_module()
+class DistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's wrapper for a model on the CPU as well, where a device must not be named."""
+
+    def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **kwargs: Any) -> None:
+        on_gpu = next(module.parameters()).is_cuda
+        super().__init__(module=module, device_ids=device_ids if on_gpu else None, **kwargs)
+
+
+class CPUSyncBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation with the statistics of all processes on the CPU, which torch's SyncBatchNorm cannot do.
+
+    The sums travel by a differentiable all-reduce. On one process, and in evaluation, it is plain batch normalisation.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(input)
+        self.num_batches_tracked += 1
+        x = input.float()
+        count = x.new_full((1,), x.numel() / x.shape[1])
+        mean = all_reduce(torch.cat([x.sum((0, 2, 3)), count]))
+        total = mean[-1].detach()
+        mean = mean[:-1] / total
+        centred = x - mean[:, None, None]
+        var = all_reduce(centred.square().sum((0, 2, 3))) / total
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * total / (total - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+
+# torch's own where there are GPUs; mmengine makes it plain batch normalisation where there is one process.
+MODELS.register_module("SyncBN", module=nn.SyncBatchNorm if torch.cuda.is_available() else CPUSyncBatchNorm)
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Mixed precision in bfloat16, which needs no loss scaling, on any device."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield

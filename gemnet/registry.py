@@ -1,0 +1,23 @@
+"""Child registries of mmengine's under the scope `gemnet`.
+
+mmengine imports this module when it meets `type='gemnet.…'` and then the modules in `locations`, so that nothing need be
+imported before. `custom_imports = dict(imports=['gemnet.registry'])` in a config does the same when the config is read.
+"""
+
+from mmengine import registry
+
+SCOPE = "gemnet"
+
+MODELS = registry.Registry(
+    "model", parent=registry.MODELS, scope=SCOPE,
+    locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", "gemnet.detection.head"],
+)  # fmt: skip
+DATASETS = registry.Registry("dataset", parent=registry.DATASETS, scope=SCOPE, locations=["gemnet.detection.data"])
+TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.detection.data"])
+HOOKS = registry.Registry("hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks"])
+MODEL_WRAPPERS = registry.Registry(
+    "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]
+)
+OPTIM_WRAPPERS = registry.Registry(
+    "optim_wrapper", parent=registry.OPTIM_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]
+)

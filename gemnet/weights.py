@@ -1,0 +1,128 @@
+"""Read a checkpoint from anywhere without running what is in it, and put its weights into a module.
+
+Files are safetensors, or PyTorch's read with `weights_only=True`. Training checkpoints of mmengine also pickle their log;
+what is not a tensor or a plain container in them is replaced by an inert object, never built.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+NESTED = ("state_dict", "model", "model_state_dict")
+PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "timm_model.", "body.")
+TOLD = 8
+
+
+class WeightsError(ValueError):
+    """A checkpoint that cannot be read or does not fit; the message names the file and the keys."""
+
+
+class _Inert:
+    """Takes the place of any object in a pickle that is not a weight."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The weights in a checkpoint: a file, or an http(s) address.
+
+    Raises WeightsError for a file that is missing, damaged, holds no weights, or wants code to be run.
+    """
+    text = str(path)
+    try:
+        if re.match(r"https?://", text):
+            loaded = torch.hub.load_state_dict_from_url(text, map_location="cpu", weights_only=True)
+        elif text.endswith(".safetensors"):
+            loaded = safetensors.torch.load_file(text)
+        else:
+            loaded = _load_inert(Path(text).expanduser())
+    except FileNotFoundError:
+        raise WeightsError(f"{text}: no such checkpoint") from None
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{text}: not a checkpoint that can be read safely ({first})") from error
+    state = loaded
+    while isinstance(state, Mapping) and not _is_state(state):
+        state = next((state[key] for key in NESTED if isinstance(state.get(key), Mapping)), None)
+    if not state:
+        raise WeightsError(f"{text}: holds no weights; expected a state dict, or one under {', '.join(NESTED)}")
+    return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _is_state(mapping: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in mapping.values())
+
+
+def _load_inert(path: Path) -> Any:
+    """`torch.load(weights_only=True)`, with every other class that the pickle names made inert."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        try:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except ValueError:  # an old file that is no zip archive
+            raise error from None
+    try:
+        with torch.serialization.safe_globals([(_Inert, name) for name in names]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(f"it asks for {', '.join(sorted(names)[:TOLD]) or 'what no weights need'}") from error
+
+
+def load_weights(
+    module: nn.Module, path: str | os.PathLike[str], prefix: str | None = None, ignore: Iterable[str] = ()
+) -> None:
+    """Load a checkpoint of the same network into `module`, whatever library it was trained with.
+
+    prefix: where in the checkpoint the module's weights are, as `backbone.`; None finds out. ignore: regular expressions of
+    keys, without that prefix, that the module may lack, as those of a classifier. Raises WeightsError that names the missing,
+    unexpected and differently shaped keys; then the module was not changed.
+    """
+    state, own = read_state_dict(path), module.state_dict()
+    state = _strip(state, own, prefix)
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    shapes = [
+        f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    allowed = re.compile("|".join(f"(?:{pattern})" for pattern in ignore) or r"(?!)")
+    unexpected = [key for key in state if key not in own and not allowed.match(key)]
+    problems = [
+        f"{len(keys)} {what}: {', '.join(keys[:TOLD])}{', ...' if len(keys) > TOLD else ''}"
+        for what, keys in (("missing", missing), ("of another shape", shapes), ("unexpected", unexpected))
+        if keys
+    ]
+    if problems:
+        raise WeightsError(f"{path}: a checkpoint of another network; of {len(own)} weights, {'; '.join(problems)}")
+    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _strip(state: dict[str, Tensor], own: Mapping[str, Tensor], prefix: str | None) -> dict[str, Tensor]:
+    """The part of `state` below `prefix`, or below the prefix that gives the most of the module's keys."""
+
+    def below(start: str) -> dict[str, Tensor]:
+        return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+
+    if prefix is not None:
+        return below(prefix if prefix.endswith(".") or not prefix else prefix + ".")
+    candidates = [""]
+    for start in candidates:  # grows while it is read: prefixes of prefixes
+        for more in PREFIXES:
+            if more not in start and any(key.startswith(start + more) for key in state):
+                candidates.append(start + more)
+    return max((below(start) for start in candidates), key=lambda part: sum(key in own for key in part))

@@ -1,0 +1,174 @@
+"""The backbone for MMDetection and MMPretrain, after mmdet's own tests of its backbones."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import gemnet
+from gemnet.backbone import GEMNet, out_channels
+from gemnet.complexity import fit
+from gemnet.features import FeatureBackbone
+
+COMPILED = not isinstance(importlib.import_module("mmcv._ext"), gemnet.mmcv_ops.Extension)
+
+
+def image(height=65, width=97, batch=2):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def norms(module):
+    return [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "mmengine",
+        "mmpretrain",
+        pytest.param("mmdet", marks=pytest.mark.skipif(not COMPILED, reason="mmdet alone needs mmcv's compiled operators")),
+    ],
+)
+def test_it_resolves_by_name_with_nothing_imported_before(scope):
+    code = (
+        f"from {scope}.registry import MODELS; b = MODELS.build(dict(type='gemnet.GEMNet', arch='a')); "
+        "print(type(b).__module__, b.out_channels)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "gemnet.backbone (80, 120, 280, 1784)"
+
+
+@pytest.mark.parametrize("arch", ["a", "b"])
+def test_the_maps_have_the_promised_channels_and_strides_on_odd_images(arch):
+    backbone = MODELS.build({"type": "gemnet.GEMNet", "arch": arch, "out_indices": (0, 1, 2, 3, 4, 5)})
+    outputs = backbone(image())
+    assert [tuple(o.shape[2:]) for o in outputs] == [(33, 49), (17, 25), (9, 13), (5, 7), (3, 4), (3, 4)]
+    assert [o.shape[1] for o in outputs] == list(backbone.out_channels) == out_channels(arch, range(6))
+
+
+def test_a_cell_file_with_a_budget_builds_what_timm_builds(tmp_path):
+    cell = gemnet.Cell(("input", "conv1x1", "sepconv3x3"), ((0, 1), (0, 2), (1, 2)))
+    cell.save(tmp_path / "mine.json")
+    backbone = GEMNet(cell=tmp_path / "mine.json", target_macs=200e6)
+    network = timm.create_model("gemnet", cell=tmp_path / "mine.json", target_macs=200e6)
+    own, theirs = backbone.state_dict(), network.state_dict()
+    assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in theirs.items() if not k.startswith("classifier")}
+    assert list(backbone.out_channels) == out_channels(fit(cell, 200e6).architecture)
+
+
+@pytest.mark.parametrize("arch", ["a", "b"])
+def test_it_computes_what_the_timm_model_computes(arch):
+    network = timm.create_model(f"gemnet_{arch}").eval()
+    backbone = GEMNet(arch=arch, out_indices=(1, 2, 3, 4, 5))
+    backbone.load_state_dict(network.state_dict(), strict=False)
+    x = image()
+    with torch.no_grad():
+        last, intermediates = network.forward_intermediates(x)
+        outputs = backbone.eval()(x)
+    for ours, theirs in zip(outputs, [*intermediates[1:], last], strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("frozen", [-1, 0, 1, 3, 5])
+def test_frozen_stages_mean_what_they_mean_in_resnet(frozen):
+    backbone = GEMNet(arch="a", frozen_stages=frozen).train()
+    parts = [backbone.stem, *backbone.stages]
+    for index, part in enumerate(parts):
+        is_frozen = index <= frozen
+        assert all(p.requires_grad != is_frozen for p in part.parameters())
+        assert all(n.training != is_frozen for n in norms(part))
+    assert all(p.requires_grad for p in backbone.head_conv.parameters())
+    if frozen < 5:
+        sum(o.sum() for o in backbone(image())).backward()
+        assert all((p.grad is not None) == p.requires_grad for p in backbone.parameters())
+
+
+def test_norm_eval_keeps_the_statistics():
+    backbone = GEMNet(arch="a", norm_eval=True).train()
+    before = [n.running_mean.clone() for n in norms(backbone)]
+    backbone(image())
+    assert before and all(torch.equal(a, n.running_mean) for a, n in zip(before, norms(backbone)))
+    assert all(p.requires_grad for p in backbone.parameters())
+
+
+def test_checkpointing_changes_no_gradient():
+    plain, saving = GEMNet(arch="a", norm_eval=True), GEMNet(arch="a", norm_eval=True, with_cp=True)
+    saving.load_state_dict(plain.state_dict())
+    for backbone in (plain, saving):
+        sum(o.square().mean() for o in backbone.train()(image())).backward()
+    for (name, a), b in zip(plain.named_parameters(), saving.parameters()):
+        torch.testing.assert_close(a.grad, b.grad, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("norm_cfg", "kind"),
+    [({"type": "SyncBN"}, nn.SyncBatchNorm), ({"type": "GN", "num_groups": 8}, nn.GroupNorm), ({"type": "BN"}, nn.BatchNorm2d)],
+)
+def test_norm_cfg_chooses_the_normalisation(norm_cfg, kind):
+    backbone = GEMNet(arch="a", norm_cfg={**norm_cfg, "requires_grad": False})
+    found = [m for m in backbone.modules() if isinstance(m, kind)]
+    assert len(found) == len(norms(GEMNet(arch="a")))
+    assert not any(p.requires_grad for m in found for p in m.parameters())
+
+
+def test_what_no_output_needs_is_not_built():
+    backbone = GEMNet(arch="a", out_indices=(1, 2))
+    assert not [key for key in backbone.state_dict() if key.startswith(("stages.3", "head_conv"))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "expected one of the two"),
+        ({"arch": "a", "cell": "gemnet_a"}, "expected one of the two"),
+        ({"arch": "c"}, "expected 'a' or 'b'"),
+        ({"arch": "a", "out_indices": (1, 6)}, "from 0 to 5"),
+        ({"arch": "a", "out_indices": (3, 1)}, "rising"),
+        ({"arch": "a", "out_indices": ()}, "rising"),
+        ({"arch": "a", "frozen_stages": 6}, "up to 5 stages"),
+        ({"arch": "a", "init_cfg": {"type": "Kaiming"}}, "Pretrained"),
+        ({"cell": "nowhere.json"}, "nowhere.json"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GEMNet(**arguments)
+
+
+@pytest.mark.parametrize("model", ["timm/mobilenetv2_140", "torchvision/mnasnet1_3"])
+def test_the_wrapper_gives_the_librarys_own_features(model):
+    node = "bn2" if model.startswith("timm") else "layers.16"
+    library, name = model.split("/")
+    full = timm.create_model(name) if library == "timm" else __import__("torchvision").models.get_model(name)
+    backbone = FeatureBackbone(model, [node])
+    backbone.body.load_state_dict({k: v for k, v in full.state_dict().items() if not k.startswith("classifier")})
+    x = image(64, 64)
+    with torch.no_grad():
+        expected = full.eval().forward_features(x) if library == "timm" else full.eval().layers(x)
+        (found,) = backbone.eval()(x)
+    assert torch.equal(found, expected)
+    assert backbone.out_channels == (expected.shape[1],)
+
+
+def test_the_wrapper_trains_its_normalisation_unless_norm_eval():
+    for norm_eval in (False, True):
+        backbone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.1"], norm_eval=norm_eval).train()
+        before = [n.running_mean.clone() for n in norms(backbone)]
+        backbone(image(64, 64))
+        assert all(torch.equal(a, n.running_mean) == norm_eval for a, n in zip(before, norms(backbone)))
+
+
+def test_the_wrapper_names_what_it_does_not_know():
+    with pytest.raises(ValueError, match="blocks.9"):
+        FeatureBackbone("timm/mobilenetv2_140", ["blocks.9"])
+    with pytest.raises(ValueError, match="timm/NAME or torchvision/NAME"):
+        FeatureBackbone("mobilenetv2_140", ["bn2"])
+    with pytest.raises(ValueError, match="nonesuch"):
+        FeatureBackbone("torchvision/nonesuch", ["bn2"])

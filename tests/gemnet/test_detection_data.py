@@ -1,0 +1,139 @@
+"""COCO sets and images that are missing, broken or do not fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from gemnet.detection.data import CocoDataset, DataError, LoadImage
+from gemnet.detection.made import write_made_coco
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_made_coco(tmp_path / "coco")
+
+
+def dataset(root, **kwargs):
+    init_default_scope("mmdet")
+    arguments = {
+        "ann_file": "annotations/instances_train2017.json",
+        "data_prefix": {"img": "train2017/"},
+        "filter_cfg": {"filter_empty_gt": True, "min_size": 32},
+        "pipeline": [],
+        **kwargs,
+    }
+    return CocoDataset(data_root=str(root), **arguments)
+
+
+def change(root, **fields):
+    file = Path(root) / "annotations/instances_train2017.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def test_a_made_set_is_read(root):
+    found = dataset(root)
+    assert len(found) == 8
+    assert all(info["instances"] for info in map(found.get_data_info, range(8)))
+
+
+def test_a_missing_set_is_told_with_the_tree(tmp_path):
+    with pytest.raises(DataError, match="(?s)no such file.*train2017/\\*.jpg.*data_root"):
+        dataset(tmp_path / "nowhere")
+
+
+def test_a_missing_folder_of_images_is_told(root):
+    with pytest.raises(DataError, match="no such folder of images"):
+        dataset(root, data_prefix={"img": "train2014/"})
+
+
+def test_annotations_that_do_not_fit_the_images_name_some(root):
+    for name in ("000000000002.jpg", "000000000005.jpg"):
+        (root / "train2017" / name).unlink()
+    with pytest.raises(DataError, match="2 of its 8 images are not there, first 000000000002.jpg, 000000000005.jpg"):
+        dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100000, "not JSON"),
+        (b"[]", "expected an object"),
+        (b'{"images": []}', "has no images"),
+        (b'{"images": [{"id": 1}]}', "without 'file_name'"),
+        (b'{"images": [7]}', "without 'file_name'"),
+    ],
+)
+def test_a_file_that_is_no_annotation_is_told(content, message, root):
+    (root / "annotations/instances_train2017.json").write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        dataset(root)
+    assert "instances_train2017.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"annotations": []}, "not one box"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1}]}, "KeyError: 'bbox'"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2], "area": 4}]}, "not a COCO annotation file"),
+        ({"annotations": 3}, "not a COCO annotation file"),
+        ({"categories": [{"id": 1, "name": "person"}]}, "lacks 79 of the 80 classes, first bicycle"),
+        ({"categories": []}, "lacks 80 of the 80 classes"),
+    ],
+)
+def test_annotations_that_cannot_be_trained_on_are_told(fields, message, root):
+    change(root, **fields)
+    with pytest.raises(DataError, match=message):
+        dataset(root)
+
+
+def test_a_filter_that_leaves_nothing_is_told(root):
+    with pytest.raises(DataError, match="leaves none of 8 images"):
+        dataset(root, filter_cfg={"filter_empty_gt": True, "min_size": 1000})
+
+
+def test_own_classes_are_read_in_their_order(root):
+    change(root, categories=[{"id": 1, "name": "cell"}, {"id": 3, "name": "mote"}, {"id": 16, "name": "speck"}])
+    found = dataset(root, metainfo={"classes": ("cell", "mote", "speck")})
+    assert {i["bbox_label"] for n in range(8) for i in found.get_data_info(n)["instances"]} == {0, 1, 2}
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A whole JPEG and a PNG, and files that are broken in every way."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
+    noise.save(tmp_path / "whole.jpg")
+    noise.save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_bytes(b"this is no image")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    (tmp_path / "folder.jpg").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["whole.jpg", "whole.png"])
+def test_whole_images_are_loaded(name, broken):
+    results = LoadImage()({"img_path": str(broken / name)})
+    assert results["img"].shape == (64, 48, 3)
+    assert results["ori_shape"] == (64, 48)
+
+
+@pytest.mark.parametrize("name", ["cut.jpg", "empty.jpg", "text.jpg", "cut.png", "missing.jpg", "folder.jpg"])
+def test_a_broken_image_is_named_or_skipped(name, broken):
+    with pytest.raises(DataError, match=name):
+        LoadImage()({"img_path": str(broken / name)})
+    assert LoadImage(on_error="skip")({"img_path": str(broken / name)}) is None
+
+
+def test_a_broken_image_in_a_set_is_replaced_when_skipped(root):
+    (root / "train2017/000000000003.jpg").write_bytes(b"broken")
+    found = dataset(root, pipeline=[{"type": "gemnet.LoadImage", "on_error": "skip"}])
+    assert all(found[index]["img"].shape == (96, 128, 3) for index in range(8))

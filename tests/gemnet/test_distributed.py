@@ -1,0 +1,88 @@
+"""Processes, synchronised normalisation and mixed precision without a GPU."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from gemnet.distributed import CPUSyncBatchNorm, LaunchError, init_processes
+
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in [*VARIABLES, *(name for name in os.environ if name.startswith("SLURM_"))]:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def one_of_two(rank, file, x, weights, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    norm = CPUSyncBatchNorm(5)
+    norm.load_state_dict(weights)
+    shares = x.chunk(2) if len(x) % 2 == 0 else (x[:2], x[2:])  # unequal batches count by their size
+    share = shares[rank].clone().requires_grad_()
+    y = norm(share)
+    coefficients = torch.linspace(-1, 1, x.numel()).reshape(x.shape)
+    (y * (coefficients[: len(shares[0])] if rank == 0 else coefficients[len(shares[0]) :])).square().sum().backward()
+    gradients = [norm.weight.grad, norm.bias.grad]
+    for gradient in gradients:
+        dist.all_reduce(gradient)
+    results[rank] = (y.detach(), share.grad, *gradients, norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("batch", [4, 5])
+def test_two_processes_normalise_as_one_with_the_whole_batch(batch, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = 3 + 2 * torch.randn(batch, 5, 6, 7, generator=generator)
+    whole = nn.BatchNorm2d(5)
+    nn.init.normal_(whole.weight, generator=generator)
+    weights = {key: value.clone() for key, value in whole.state_dict().items()}
+    inputs = x.clone().requires_grad_()
+    expected = whole(inputs)
+    (expected * torch.linspace(-1, 1, x.numel()).reshape(x.shape)).square().sum().backward()
+
+    results = mp.Manager().dict()
+    mp.spawn(one_of_two, (str(tmp_path / "meet"), x, weights, results), nprocs=2)
+    first, second = results[0], results[1]
+    torch.testing.assert_close(torch.cat([first[0], second[0]]), expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat([first[1], second[1]]), inputs.grad, rtol=1e-4, atol=1e-5)
+    for result in (first, second):
+        for found, wanted in zip(result[2:], (whole.weight.grad, whole.bias.grad, whole.running_mean, whole.running_var)):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        assert result[6] == whole.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_process_normalises_as_batch_normalisation_does(training):
+    norm, plain = CPUSyncBatchNorm(5).train(training), nn.BatchNorm2d(5).train(training)
+    x = torch.randn(3, 5, 4, 4)
+    assert torch.equal(norm(x), plain(x))
+    assert all(torch.equal(a, b) for a, b in zip(norm.state_dict().values(), plain.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variables", "message"),
+    [
+        ("pytorch", {}, "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT not set; start it with tools/dist_train.sh"),
+        ("slurm", {}, "SLURM_PROCID, SLURM_LOCALID, SLURM_NTASKS not set; start it with tools/slurm_train.sh"),
+        ("mpi", {}, "expected pytorch .* or slurm"),
+    ],
+)
+def test_a_launch_without_a_launcher_is_told(launcher, variables, message, environment):
+    with pytest.raises(LaunchError, match=message):
+        init_processes(launcher)
+
+
+def test_more_processes_than_gpus_are_told(environment):
+    environment.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in zip(VARIABLES, ("0", "0", "2", "2", "localhost", "1")):
+        environment.setenv(name, value)
+    with pytest.raises(LaunchError, match="2 processes on this machine, but 1 GPU: start at most 1"):
+        init_processes("pytorch")

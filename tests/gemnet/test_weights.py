@@ -1,0 +1,149 @@
+"""Checkpoints of timm, mmpretrain and mmdet, and files that are none."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from mmengine.logging import HistoryBuffer
+
+from gemnet.backbone import GEMNet
+from gemnet.features import FeatureBackbone
+from gemnet.weights import WeightsError, load_weights, read_state_dict
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(1)
+    return timm.create_model("gemnet_a")
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def forms(state):
+    """The same weights as timm, mmpretrain, mmdet and a wrapped model save them."""
+    inner = {k: v for k, v in state.items() if not k.startswith("classifier")}
+    head = {"head.fc.weight": torch.zeros(10, 1784)}
+    neck = {"neck.lateral_convs.0.conv.weight": torch.zeros(256, 80, 1, 1), "bbox_head.retina_cls.bias": torch.zeros(720)}
+    return {
+        "timm": state,
+        "timm nested": {"state_dict": state, "epoch": 3},
+        "timm DDP": prefixed(state, "module."),
+        "compiled": prefixed(state, "_orig_mod."),
+        "mmpretrain": {"meta": {"epoch": 3}, "state_dict": prefixed(inner, "backbone.") | head},
+        "mmdet": {"state_dict": prefixed(inner, "backbone.") | neck, "message_hub": {"log": HistoryBuffer([1.0], [1])}},
+        "mmdet DDP": {"state_dict": prefixed(prefixed(inner, "backbone.") | neck, "module.")},
+    }
+
+
+@pytest.mark.parametrize("form", list(forms({})))
+def test_a_checkpoint_of_any_library_starts_the_backbone(form, network, tmp_path):
+    torch.save(forms(network.state_dict())[form], tmp_path / "weights.pth")
+    backbone = GEMNet(arch="a", init_cfg={"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")})
+    backbone.init_weights()
+    expected = network.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
+
+
+def test_safetensors_and_a_given_prefix_load_too(network, tmp_path):
+    file = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(prefixed(network.state_dict(), "student."), file)
+    backbone = GEMNet(arch="a", init_cfg={"type": "Pretrained", "checkpoint": str(file), "prefix": "student."})
+    backbone.init_weights()
+    assert torch.equal(backbone.stem.conv.weight, network.stem.conv.weight)
+
+
+def test_a_backbone_without_the_last_stages_takes_the_whole_networks_checkpoint(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    backbone = GEMNet(arch="a", out_indices=(1, 2))
+    load_weights(backbone, tmp_path / "weights.pth", ignore=backbone.unused_weights)
+    assert torch.equal(backbone.stem.conv.weight, network.stem.conv.weight)
+
+
+def test_the_wrapper_takes_the_librarys_checkpoint(tmp_path):
+    model = timm.create_model("mobilenetv2_140")
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    init = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
+    backbone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.1", "bn2"], init_cfg=init)
+    backbone.init_weights()
+    assert torch.equal(backbone.body.conv_head.weight, model.conv_head.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "stem.conv.weight"}, "1 missing: stem.conv.weight"),
+        (lambda s: s | {"stem.conv.weight": torch.zeros(8, 3, 3, 3)}, r"of another shape: stem.conv.weight \(8, 3, 3, 3\), exp"),
+        (lambda s: s | {"stages.4.cells.2.extra": torch.zeros(1)}, "1 unexpected: stages.4.cells.2.extra"),
+        (lambda s: timm.create_model("resnet10t").state_dict(), "missing: stem.conv.weight, .*86 unexpected: conv1.0.weight"),
+        (lambda s: timm.create_model("gemnet_b").state_dict(), "another network"),
+    ],
+)
+def test_a_mismatch_names_the_keys_and_changes_nothing(change, message, network, tmp_path):
+    torch.save(change(network.state_dict()), tmp_path / "weights.pth")
+    backbone = GEMNet(arch="a")
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    with pytest.raises(WeightsError, match=message) as error:
+        load_weights(backbone, tmp_path / "weights.pth", ignore=backbone.unused_weights)
+    assert str(tmp_path / "weights.pth") in str(error.value)
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+class Evil:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("function", [os.mkdir, Path.mkdir, eval])
+def test_nothing_in_a_checkpoint_is_executed(function, zipped, network, tmp_path):
+    target = tmp_path / "executed"
+    argument = {os.mkdir: str(target), Path.mkdir: target, eval: f"__import__('os').mkdir({str(target)!r})"}[function]
+    content = {"state_dict": network.state_dict(), "meta": Evil(function, argument)}
+    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    try:
+        state = read_state_dict(tmp_path / "evil.pth")
+    except WeightsError as error:
+        assert "evil.pth: not a checkpoint that can be read safely" in str(error)
+    else:
+        assert torch.equal(state["stem.conv.weight"], network.stem.conv.weight)
+    assert not target.exists()
+
+
+def test_the_attack_of_these_tests_works_where_nothing_guards(network, tmp_path):
+    torch.save({"meta": Evil(os.mkdir, str(tmp_path / "executed"))}, tmp_path / "evil.pth")
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert (tmp_path / "executed").exists()
+
+
+def test_files_that_are_no_checkpoints_are_told(tmp_path):
+    whole = tmp_path / "whole.pth"
+    torch.save({"a": torch.zeros(1000)}, whole)
+    cases = {
+        "missing.pth": None,
+        "empty.pth": b"",
+        "text.pth": b"hello",
+        "cut.pth": whole.read_bytes()[:-500],
+        "pickle.pth": pickle.dumps({"a": 1}),
+        "none.pth": None,
+        "bad.safetensors": b"\xff" * 64,
+        "no_weights.pth": "dict",
+    }
+    for name, content in cases.items():
+        file = tmp_path / name
+        if content == "dict":
+            torch.save({"epoch": 3, "state_dict": {}}, file)
+        elif content is not None:
+            file.write_bytes(content)
+        with pytest.raises(WeightsError, match=name):
+            read_state_dict(file)

@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""Show that a detector learns: train it on a few COCO images alone, measure the AP on the same images, draw the boxes.
+
+examples:
+  python tools/overfit.py configs/retinanet_gemnet_a.py --data data/coco
+  python tools/overfit.py configs/faster_rcnn_gemnet_b.py --data data/coco --images 4 --iterations 200 --amp
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
+def main() -> int:
+    from mmengine.config import DictAction
+
+    from gemnet import engine
+    from gemnet.detection.overfit import overfit
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", default="configs/retinanet_gemnet_a.py")
+    parser.add_argument("--data", default="data/coco", help="a folder in COCO's layout; default: data/coco")
+    parser.add_argument("--work-dir", default="work_dirs/overfit", help="default: work_dirs/overfit")
+    parser.add_argument("--images", type=int, default=8, help="the first so many with boxes; default: 8")
+    parser.add_argument("--size", type=int, default=256, help="longer side in pixels; default: 256")
+    parser.add_argument("--iterations", type=int, default=400, help="default: 400")
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    args = parser.parse_args()
+    return engine.command(
+        "overfit",
+        lambda: overfit(
+            args.config,
+            args.data,
+            args.work_dir,
+            args.images,
+            args.size,
+            args.iterations,
+            args.amp,
+            args.cfg_options,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("overfit: stopped")

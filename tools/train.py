@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Train a model by a config.
+
+examples:
+  python tools/train.py configs/retinanet_gemnet_a.py                        one GPU, or the CPU
+  tools/dist_train.sh configs/retinanet_gemnet_a.py                          all GPUs of this machine
+  python tools/train.py configs/retinanet_gemnet_a.py --resume               go on from the last checkpoint
+  python tools/train.py configs/retinanet_gemnet_a.py --amp --auto-scale-lr
+  python tools/train.py configs/faster_rcnn_mnasnet_130.py --pretrained      torchvision's weights, shorter schedule
+  python tools/train.py configs/retinanet_gemnet_a.py --cfg-options train_dataloader.batch_size=4 train_cfg.max_epochs=12
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
+def main() -> int:
+    from mmengine.config import DictAction
+
+    from gemnet import engine
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config")
+    parser.add_argument("--work-dir", help="where log and checkpoints go; default: work_dirs/<config>")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", metavar="CHECKPOINT", help="go on from the last checkpoint, or from this one"
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs, bfloat16 on the CPU")
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with processes x batch size (the config's: 16)"
+    )
+    parser.add_argument(
+        "--pretrained",
+        nargs="?",
+        const="library",
+        metavar="CHECKPOINT",
+        help="start the backbone from a checkpoint, or from the weights of its library; takes the config's shorter schedule",
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    args = parser.parse_args()
+    return engine.command(
+        "train",
+        lambda: engine.train(
+            args.config,
+            args.work_dir,
+            args.resume,
+            args.amp,
+            args.auto_scale_lr,
+            args.pretrained,
+            args.launcher,
+            args.cfg_options,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while Python still imports
+        sys.exit("train: stopped")
