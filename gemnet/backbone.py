@@ -151,7 +151,7 @@ class GEMNet(Backbone):
             module.requires_grad_(False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images [B, in_channels, H, W] -> features [B, out_channels[i], ceil(H / stride), ceil(W / stride)], fine to coarse."""
+        """Images [B, in_channels, H, W] -> features [B, out_channels[i], H / stride, W / stride], rounded up."""
         x, outputs = self.stem(x), []
         for index, stage in enumerate(self.stages):
             x = stage(x)

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -150,7 +149,7 @@ def train(
     build_runner(settings, launcher).train()
 
 
-def test(
+def evaluate(
     config: str,
     checkpoint: str,
     work_dir: str | None = None,

@@ -16,7 +16,7 @@ from gemnet.registry import HOOKS
 
 def _seed(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what the transforms of mmcv and mmdet draw from
     torch.manual_seed(seed)
 
 

@@ -30,9 +30,7 @@ def main() -> int:
     args = parser.parse_args()
     return engine.command(
         "predict",
-        lambda: predict(
-            args.config, args.checkpoint, args.inputs, args.out_dir, args.score, args.device, args.cfg_options
-        ),
+        lambda: predict(args.config, args.checkpoint, args.inputs, args.out_dir, args.score, args.device, args.cfg_options),
     )
 
 

@@ -30,7 +30,7 @@ def main() -> int:
     args = parser.parse_args()
     return engine.command(
         "test",
-        lambda: engine.test(
+        lambda: engine.evaluate(
             args.config, args.checkpoint, args.work_dir, args.out, args.show_dir, args.launcher, args.cfg_options
         ),
     )

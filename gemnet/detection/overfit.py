@@ -36,7 +36,9 @@ def write_subset(data_root: Path, count: int, target: Path) -> None:
     target.write_text(json.dumps(content), encoding="utf-8")
 
 
-def overfit_options(config: Config, data_root: Path, annotations: Path, images: int, size: int, iterations: int) -> dict[str, Any]:
+def overfit_options(
+    config: Config, data_root: Path, annotations: Path, images: int, size: int, iterations: int
+) -> dict[str, Any]:
     """What differs from a training config: the data, `size` pixels on the longer side, no flips, a short schedule."""
     changes = {"Resize": {"scale": (size, size)}, "RandomFlip": {"prob": 0.0}}
 
@@ -53,7 +55,11 @@ def overfit_options(config: Config, data_root: Path, annotations: Path, images: 
             "persistent_workers": False,
             "sampler": {"type": "InfiniteSampler", "shuffle": False},
             "batch_sampler": None,
-            "dataset": {**dataset, "pipeline": changed(config.train_dataloader), "filter_cfg": {"filter_empty_gt": True, "min_size": 1}},
+            "dataset": {
+                **dataset,
+                "pipeline": changed(config.train_dataloader),
+                "filter_cfg": {"filter_empty_gt": True, "min_size": 1},
+            },
         },
         "val_dataloader": test,
         "test_dataloader": test,

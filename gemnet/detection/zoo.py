@@ -75,7 +75,10 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def model_index(rows: list[dict[str, Any]]) -> str:
     """The rows in OpenMMLab's form of a model index."""
-    paper = {"Title": "NASGEM: Neural Architecture Search via Graph Embedding Method", "URL": "https://arxiv.org/abs/2007.04452"}
+    paper = {
+        "Title": "NASGEM: Neural Architecture Search via Graph Embedding Method",
+        "URL": "https://arxiv.org/abs/2007.04452",
+    }
     models = []
     for row in rows:
         model = {

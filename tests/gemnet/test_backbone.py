@@ -94,7 +94,8 @@ def test_norm_eval_keeps_the_statistics():
     backbone = GEMNet(arch="a", norm_eval=True).train()
     before = [n.running_mean.clone() for n in norms(backbone)]
     backbone(image())
-    assert before and all(torch.equal(a, n.running_mean) for a, n in zip(before, norms(backbone)))
+    assert before
+    assert all(torch.equal(a, n.running_mean) for a, n in zip(before, norms(backbone)))
     assert all(p.requires_grad for p in backbone.parameters())
 
 
@@ -166,7 +167,7 @@ def test_the_wrapper_trains_its_normalisation_unless_norm_eval():
 
 
 def test_the_wrapper_names_what_it_does_not_know():
-    with pytest.raises(ValueError, match="blocks.9"):
+    with pytest.raises(ValueError, match=r"blocks\.9"):
         FeatureBackbone("timm/mobilenetv2_140", ["blocks.9"])
     with pytest.raises(ValueError, match="timm/NAME or torchvision/NAME"):
         FeatureBackbone("mobilenetv2_140", ["bn2"])

@@ -41,7 +41,7 @@ def test_a_made_set_is_read(root):
 
 
 def test_a_missing_set_is_told_with_the_tree(tmp_path):
-    with pytest.raises(DataError, match="(?s)no such file.*train2017/\\*.jpg.*data_root"):
+    with pytest.raises(DataError, match=r"(?s)no such file.*train2017/\*\.jpg.*data_root"):
         dataset(tmp_path / "nowhere")
 
 
@@ -53,7 +53,7 @@ def test_a_missing_folder_of_images_is_told(root):
 def test_annotations_that_do_not_fit_the_images_name_some(root):
     for name in ("000000000002.jpg", "000000000005.jpg"):
         (root / "train2017" / name).unlink()
-    with pytest.raises(DataError, match="2 of its 8 images are not there, first 000000000002.jpg, 000000000005.jpg"):
+    with pytest.raises(DataError, match=r"2 of its 8 images are not there, first 000000000002\.jpg, 000000000005\.jpg"):
         dataset(root)
 
 
@@ -81,7 +81,10 @@ def test_a_file_that_is_no_annotation_is_told(content, message, root):
     [
         ({"annotations": []}, "not one box"),
         ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1}]}, "KeyError: 'bbox'"),
-        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2], "area": 4}]}, "not a COCO annotation file"),
+        (
+            {"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2], "area": 4}]},
+            "not a COCO annotation file",
+        ),
         ({"annotations": 3}, "not a COCO annotation file"),
         ({"categories": [{"id": 1, "name": "person"}]}, "lacks 79 of the 80 classes, first bicycle"),
         ({"categories": []}, "lacks 80 of the 80 classes"),

@@ -147,9 +147,7 @@ def test_a_killed_run_resumed_ends_in_the_weights_of_one_left_alone(coco, tmp_pa
 def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     config = "configs/faster_rcnn_gemnet_a.py"
     short = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1}
-    result = run(
-        "tools/train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path, *options(coco, **short)
-    )
+    result = run("tools/train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path, *options(coco, **short))
     found = losses(result.stdout + result.stderr)
     assert len(found) == 4
     assert all(0 < loss < 100 for _, loss in found)
@@ -197,9 +195,9 @@ def test_slurm_starts_one_process_a_task(coco, tmp_path):
     fake = tmp_path / "bin"
     fake.mkdir()
     (fake / "srun").write_text(
-        "#!/bin/bash\necho \"$@\" > $(dirname $0)/asked\nwhile [ \"$1\" != python ]; do shift; done\nexport SLURM_NTASKS=2 "
+        '#!/bin/bash\necho "$@" > $(dirname $0)/asked\nwhile [ "$1" != python ]; do shift; done\nexport SLURM_NTASKS=2 '
         "SLURM_NODELIST=here SLURM_NTASKS_PER_NODE=2\n"
-        "SLURM_PROCID=1 SLURM_LOCALID=1 \"$@\" & SLURM_PROCID=0 SLURM_LOCALID=0 \"$@\"; status=$?; wait; exit $status\n"
+        'SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; status=$?; wait; exit $status\n'
     )
     (fake / "scontrol").write_text("#!/bin/bash\necho localhost\n")
     for file in fake.iterdir():

@@ -31,9 +31,16 @@ def detector(name):
 def samples(count, size=128, boxes=((8.0, 8.0, 72.0, 88.0), (60.0, 30.0, 120.0, 90.0)), labels=(0, 79)):
     found = []
     for _ in range(count):
-        meta = {"img_shape": (size, size), "ori_shape": (size, size), "scale_factor": (1.0, 1.0), "batch_input_shape": (size, size)}
+        meta = {
+            "img_shape": (size, size),
+            "ori_shape": (size, size),
+            "scale_factor": (1.0, 1.0),
+            "batch_input_shape": (size, size),
+        }
         sample = DetDataSample(metainfo={**meta, "pad_shape": (size, size), "img_id": 0})
-        sample.gt_instances = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.tensor(labels, dtype=torch.long))
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor(boxes).reshape(-1, 4), labels=torch.tensor(labels, dtype=torch.long)
+        )
         found.append(sample)
     return found
 

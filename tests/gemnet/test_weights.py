@@ -1,5 +1,6 @@
 """Checkpoints of timm, mmpretrain and mmdet, and files that are none."""
 
+import contextlib
 import os
 import pickle
 from pathlib import Path
@@ -78,7 +79,10 @@ def test_the_wrapper_takes_the_librarys_checkpoint(tmp_path):
     ("change", "message"),
     [
         (lambda s: {k: v for k, v in s.items() if k != "stem.conv.weight"}, "1 missing: stem.conv.weight"),
-        (lambda s: s | {"stem.conv.weight": torch.zeros(8, 3, 3, 3)}, r"of another shape: stem.conv.weight \(8, 3, 3, 3\), exp"),
+        (
+            lambda s: s | {"stem.conv.weight": torch.zeros(8, 3, 3, 3)},
+            r"of another shape: stem.conv.weight \(8, 3, 3, 3\), exp",
+        ),
         (lambda s: s | {"stages.4.cells.2.extra": torch.zeros(1)}, "1 unexpected: stages.4.cells.2.extra"),
         (lambda s: timm.create_model("resnet10t").state_dict(), "missing: stem.conv.weight, .*86 unexpected: conv1.0.weight"),
         (lambda s: timm.create_model("gemnet_b").state_dict(), "another network"),
@@ -111,11 +115,8 @@ def test_nothing_in_a_checkpoint_is_executed(function, zipped, network, tmp_path
     argument = {os.mkdir: str(target), Path.mkdir: target, eval: f"__import__('os').mkdir({str(target)!r})"}[function]
     content = {"state_dict": network.state_dict(), "meta": Evil(function, argument)}
     torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
-    try:
+    with contextlib.suppress(WeightsError):  # refused, or read with something inert in its place
         state = read_state_dict(tmp_path / "evil.pth")
-    except WeightsError as error:
-        assert "evil.pth: not a checkpoint that can be read safely" in str(error)
-    else:
         assert torch.equal(state["stem.conv.weight"], network.stem.conv.weight)
     assert not target.exists()
 
