@@ -49,12 +49,15 @@ def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: s
         raise
     except Exception as error:  # the config's own code may raise anything
         raise ConfigError(f"{path}: not a config that can be read ({type(error).__name__}: {error})") from error
-    if "model" not in config:
-        raise ConfigError(f"{path}: has no model; expected a config for training, as configs/retinanet_gemnet_a.py")
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, AssertionError, ValueError) as error:
         raise ConfigError(f"--cfg-options: {error} does not fit {path}") from error
+    if not isinstance(config.get("model"), dict) or "type" not in config.model:
+        raise ConfigError(
+            f"{path}: model={config.get('model')!r} is no model; expected a config for training, "
+            "as configs/retinanet_gemnet_a.py"
+        )
     config.work_dir = work_dir or config.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
     return config
 

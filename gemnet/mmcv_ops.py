@@ -36,9 +36,9 @@ class OperatorMissing:
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"mmcv's operator {self.name!r} is not offered: mmcv was installed without its compiled operators, and "
-            "gemnet.mmcv_ops stands in for those of RetinaNet and Faster R-CNN only. To compile mmcv (about 20 minutes): "
-            "pip install ninja 'setuptools<81' wheel && "
-            "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary onedl-mmcv --force-reinstall --no-deps onedl-mmcv"
+            "gemnet.mmcv_ops stands in for those of RetinaNet and Faster R-CNN only. To compile mmcv, unpack its source, set "
+            "-std=c++20 in its setup.py where torch wants that, and there: MMCV_WITH_OPS=1 pip install --no-build-isolation "
+            "--no-deps --force-reinstall . (all commands: README.md, 'No compiler is needed')"
         )
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gemnet.engine import check_neck
 from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)
@@ -24,8 +25,8 @@ def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> d
     that the test configuration lets through (1,000), whatever the image. Neither activations nor memory are told.
     """
     settings = copy.deepcopy(config.model)
-    settings.pop("init_cfg", None)
     model = MODELS.build(settings).eval().to("meta")
+    check_neck(model)
     image = torch.empty(1, 3, *input_size, device="meta")
     costs = {}
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from mmengine.config import Config
+from PIL import Image
 
 from gemnet import engine
 from gemnet.detection.data import DataError
@@ -97,7 +99,8 @@ def overfit(
 ) -> dict[str, float]:
     """Train the config's detector on `images` images alone and return COCO's metrics on them.
 
-    In the work directory: mmengine's log and checkpoint, `pictures/` with the boxes, `overfit.json` with the figures.
+    In the work directory: mmengine's log and checkpoint, `pictures/` with the boxes and all of them in `boxes.jpg`, the losses'
+    curve in `losses.png`, and `overfit.json` with the figures.
     """
     start = time.monotonic()
     folder = Path(work_dir)
@@ -124,4 +127,32 @@ def overfit(
         "seconds": round(time.monotonic() - start), **{key: float(value) for key, value in metrics.items()},
     }  # fmt: skip
     (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    _grid(sorted((folder / "pictures").glob("*.jpg")), folder / "boxes.jpg", size)
+    _curve(Path(runner.log_dir) / "vis_data/scalars.json", metrics, folder / "losses.png")
+    print(
+        f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s: {folder}/boxes.jpg, losses.png"
+    )
     return metrics
+
+
+def _grid(pictures: list[Path], target: Path, side: int, columns: int = 4) -> None:
+    """All pictures on one sheet, each within `side` x `side` pixels."""
+    sheet = Image.new("RGB", (columns * side, -(-len(pictures) // columns) * side), "white")
+    for number, path in enumerate(pictures):
+        with Image.open(path) as picture:
+            picture.thumbnail((side, side))
+            sheet.paste(picture, (number % columns * side, number // columns * side))
+    sheet.save(target, quality=90)
+
+
+def _curve(scalars: Path, metrics: Mapping[str, float], target: Path) -> None:
+    """Losses by iteration, from mmengine's log of scalars."""
+    rows = [json.loads(line) for line in scalars.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if "loss" in row]
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name in sorted({key for row in rows for key in row if key.startswith("loss")}):
+        axes.semilogy([row["step"] for row in rows], [row[name] for row in rows], label=name)
+    axes.set(xlabel="iteration", ylabel="loss", title=f"box AP {metrics['coco/bbox_mAP']:.3f} at the end")
+    axes.legend()
+    figure.savefig(target, dpi=120)

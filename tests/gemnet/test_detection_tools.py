@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -157,21 +158,44 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["tools/train.py", "configs/retinanet_gemnet_c.py"], "no such config; there are .*configs/retinanet_gemnet_a.py"),
-        (["tools/train.py", RETINANET, "--work-dir", "{tmp}"], "(?s)data/coco/annotations/instances_train2017.json: no such"),
-        (["tools/test.py", RETINANET, "{tmp}/none.pth", "--work-dir", "{tmp}", "{options}"], "none.pth: no such checkpoint"),
-        (["tools/train.py", RETINANET, "--pretrained"], "no weights of gemnet.GEMNet are published"),
-        (["tools/train.py", RETINANET, "--resume", "none.pth"], "--resume none.pth: no such checkpoint"),
-        (["tools/predict.py", RETINANET, "none.pth", "nothing.jpg"], "nothing.jpg: no such image or folder"),
+        (["train.py", "configs/retinanet_gemnet_c.py"], "no such config; there are .*configs/retinanet_gemnet_a.py"),
+        (["train.py", RETINANET, "--pretrained"], "no weights of gemnet.GEMNet are published"),
+        (["train.py", RETINANET, "--resume", "none.pth"], "--resume none.pth: no such checkpoint"),
+        (["train.py", "configs/search/digits.py"], "is no model; expected a config for training"),
+        (["train.py", RETINANET, "--launcher", "pytorch"], "start it with tools/dist_train.sh"),
+        (["predict.py", RETINANET, "none.pth", "nothing.jpg"], "nothing.jpg: no such image or folder"),
+        (["predict.py", RETINANET, "none.pth", "docs"], "none.pth: no such checkpoint"),
+        (["overfit.py", "--data", "nowhere"], "nowhere/annotations/instances_train2017.json"),
+        (["complexity.py", RETINANET, "--cfg-options", "model=7"], "model=7 is no model"),
     ],
 )
-def test_a_careless_command_gets_one_clear_message(command, message, coco, tmp_path):
-    filled = [part.format(tmp=tmp_path, options="") for part in command if part != "{options}"]
-    if "{options}" in command:
-        filled += options(coco)
-    result = run(*filled, code=1)
+def test_a_careless_command_gets_one_clear_message(command, message, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", command)
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "tools" / command[0]), run_name="__main__")
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["tools/dist_train.sh", RETINANET, "1"], r"(?s)data/coco/annotations/instances_train2017.json: no such"),
+        (["tools/test.py", RETINANET, "none.pth"], "none.pth: no such checkpoint"),
+    ],
+)
+def test_a_missing_data_set_or_checkpoint_is_told_by_the_tool(command, message, coco, tmp_path):
+    more = options(coco) if "none.pth" in command else []
+    result = run(*command, "--work-dir", tmp_path, *more, code=1)
     assert re.search(message, result.stderr)
-    assert "Traceback" not in result.stderr
+    told = [line for line in result.stderr.splitlines() if line.startswith(("train", "test"))]
+    assert len(told) == 1
 
 
 def test_a_broken_image_stops_training_and_is_named_even_by_a_worker(tmp_path):
