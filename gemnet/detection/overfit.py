@@ -128,10 +128,9 @@ def overfit(
     }  # fmt: skip
     (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     _grid(sorted((folder / "pictures").glob("*.jpg")), folder / "boxes.jpg", size)
-    _curve(Path(runner.log_dir) / "vis_data/scalars.json", metrics, folder / "losses.png")
-    print(
-        f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s: {folder}/boxes.jpg, losses.png"
-    )
+    _curve(max(folder.glob("*/vis_data/scalars.json")), metrics, folder / "losses.png")  # folders are named by time
+    found = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
+    print(f"{found}: {folder}/boxes.jpg, losses.png, overfit.json")
     return metrics
 
 
