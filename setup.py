@@ -14,8 +14,8 @@ setup(
     packages=find_packages(include=["gemnet", "gemnet.*", "search", "search.*"]),
     package_data={"gemnet.cells": ["*.json"], "search": ["*.html"]},
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "timm>=1.0.20",
         # The kept forks of mmengine, mmcv, mmdet and mmpretrain, under these import names; never beside the upstream ones.
         "onedl-mmengine>=0.10",
@@ -26,7 +26,7 @@ setup(
         "networkx>=3.0",
         "numba>=0.60",
         "numpy>=1.26",
-        "pillow>=10",
+        "pillow>=10.1",
         "pycocotools>=2.0.7",
         "pyyaml>=6",
         "rich>=13",

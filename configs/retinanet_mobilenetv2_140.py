@@ -1,6 +1,8 @@
 # The paper's baseline MobileNetV2x1.4 (Table 2). Its weights: tools/train.py --pretrained
 _base_ = "./_base_/retinanet.py"
 model = dict(
-    backbone=dict(type="gemnet.FeatureBackbone", model="timm/mobilenetv2_140", nodes=["blocks.2", "blocks.4", "bn2"]),
+    backbone=dict(
+        type="gemnet.FeatureBackbone", sync_bn=True, model="timm/mobilenetv2_140", nodes=["blocks.2", "blocks.4", "bn2"]
+    ),
     neck=dict(in_channels=[48, 136, 1792]),
 )

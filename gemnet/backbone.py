@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
+from gemnet.errors import UserError
 from gemnet.models import architecture as shipped
 from gemnet.network import GEMNet as Network
 from gemnet.registry import MODELS
@@ -30,13 +31,13 @@ def resolve_architecture(
 ) -> Architecture:
     """The architecture of `arch` ('a' or 'b'), or of `cell` fitted to a budget (ImageNet, 224x224, 1,000 classes).
 
-    Raises ValueError unless exactly one of the two is given, CellError and BudgetError as `create_model('gemnet')` does.
+    Raises UserError unless exactly one of the two is given, CellError and BudgetError as `create_model('gemnet')` does.
     """
     if (arch is None) == (cell is None):
-        raise ValueError(f"arch={arch!r} and cell={cell!r}: expected one of the two, arch='a' or 'b', or a cell file")
+        raise UserError(f"arch={arch!r} and cell={cell!r}: expected one of the two, arch='a' or 'b', or a cell file")
     if arch is not None:
         if arch not in ("a", "b"):
-            raise ValueError(f"arch={arch!r}: expected 'a' or 'b'; for a cell of your own, cell='file.json'")
+            raise UserError(f"arch={arch!r}: expected 'a' or 'b'; for a cell of your own, cell='file.json'")
         return shipped(f"gemnet_{arch}")
     return fit(Cell.resolve(cell), target_macs, target_params).architecture
 
@@ -56,7 +57,7 @@ def _checked(out_indices: Sequence[int], network: Architecture) -> tuple[int, ..
     last = len(network.widths) if network.head_width else len(network.widths) - 1
     indices = tuple(out_indices)
     if not indices or list(indices) != sorted(set(indices)) or indices[0] < 0 or indices[-1] > last:
-        raise ValueError(f"out_indices={indices}: expected rising numbers from 0 to {last}, the stages and then the head")
+        raise UserError(f"out_indices={indices}: expected rising numbers from 0 to {last}, the stages and then the head")
     return indices
 
 
@@ -73,7 +74,7 @@ class Backbone(BaseModule):
     def __init__(self, norm_eval: bool = False, init_cfg: dict[str, Any] | None = None) -> None:
         super().__init__(init_cfg)
         if init_cfg is not None and init_cfg.get("type") != "Pretrained":
-            raise ValueError(f"init_cfg={init_cfg}: expected None or dict(type='Pretrained', checkpoint=...)")
+            raise UserError(f"init_cfg={init_cfg}: expected None or dict(type='Pretrained', checkpoint=...)")
         self.norm_eval = norm_eval
 
     def init_weights(self) -> None:
@@ -102,7 +103,8 @@ class GEMNet(Backbone):
     arch: 'a' or 'b'; or cell: a cell file with target_macs, target_params (see `resolve_architecture`).
     out_indices: stages 0 to 4 (strides 2 to 32) and 5, the head's 1x1 convolution (stride 32); what none needs is not built.
     frozen_stages: -1 none, 0 the stem, n the stem and the first n stages. norm_eval: normalisation in evaluation mode.
-    with_cp: recompute stages in the backward pass to save memory. norm_cfg: mmcv's, as dict(type='SyncBN').
+    with_cp: recompute stages in the backward pass to save memory; normalisation then takes in its statistics twice a step, as
+    in mmdet's ResNet. norm_cfg: mmcv's, as dict(type='SyncBN').
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class GEMNet(Backbone):
         network_architecture = resolve_architecture(arch, cell, target_macs, target_params)
         stages = len(network_architecture.widths)
         if not -1 <= frozen_stages <= stages:
-            raise ValueError(f"frozen_stages={frozen_stages}: expected -1 (none), 0 (stem) or up to {stages} stages")
+            raise UserError(f"frozen_stages={frozen_stages}: expected -1 (none), 0 (stem) or up to {stages} stages")
         self.out_indices = _checked(out_indices, network_architecture)
         self.out_channels = tuple(out_channels(network_architecture, out_indices))
         self.frozen_stages = frozen_stages

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemnet.canonical import certificate
+from gemnet.errors import UserError
 from gemnet.operators import INPUT, OPERATORS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ MAX_PROVENANCE_BYTES = 2**20
 MAX_PROVENANCE_LEVELS = 32  # deeper, a cell could be read that cannot be pickled
 
 
-class CellError(ValueError):
+class CellError(UserError):
     """A cell or cell file that is not valid. The message names the file, the place and what was expected."""
 
 

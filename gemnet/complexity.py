@@ -16,13 +16,14 @@ import numpy as np
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
+from gemnet.errors import UserError
 from gemnet.operators import OPERATORS, Cost, Operator
 
 RELATIVE_WIDTHS = (0.5, 0.5, 1, 2, 4)
 """Widths of the five stages of the ImageNet network (design of the AutoShrink and NASGEM authors)."""
 
 
-class BudgetError(ValueError):
+class BudgetError(UserError):
     """No network of this cell fits the budget. The message gives the reachable range."""
 
 

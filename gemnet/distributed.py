@@ -15,13 +15,15 @@ import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from gemnet.errors import UserError
 from gemnet.registry import MODEL_WRAPPERS, MODELS, OPTIM_WRAPPERS
 
 
-class LaunchError(RuntimeError):
+class LaunchError(UserError):
     """The processes do not fit the machine."""
 
 
@@ -39,7 +41,10 @@ def init_processes(launcher: str) -> None:
         raise LaunchError(f"launcher {launcher}: {', '.join(missing)} not set; start it with tools/dist_train.sh")
     local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
-    if gpus and processes > gpus:
+    if launcher == "slurm" and gpus == 1:  # Slurm shows each task its own GPU alone
+        local = 0
+        os.environ["LOCAL_RANK"] = "0"
+    elif gpus and processes > gpus:
         raise LaunchError(
             f"{processes} processes on this machine, but {gpus} GPU{'s' * (gpus > 1)}: start at most {gpus}, "
             "or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
@@ -59,8 +64,11 @@ def _slurm_to_torchrun() -> None:
         os.environ[ours] = os.environ[theirs]
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:
-        nodes = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
-        os.environ["MASTER_ADDR"] = subprocess.run(nodes, check=True, capture_output=True, text=True).stdout.split()[0]
+        nodes = ["scontrol", "show", "hostnames", os.environ.get("SLURM_NODELIST", "")]
+        try:
+            os.environ["MASTER_ADDR"] = subprocess.run(nodes, check=True, capture_output=True, text=True).stdout.split()[0]
+        except (OSError, subprocess.CalledProcessError, IndexError) as error:
+            raise LaunchError(f"launcher slurm: scontrol does not tell the first machine ({error}); set MASTER_ADDR") from error
     if "SLURM_NTASKS_PER_NODE" in os.environ:
         os.environ["LOCAL_WORLD_SIZE"] = os.environ["SLURM_NTASKS_PER_NODE"]
 
@@ -72,6 +80,15 @@ class DistributedDataParallel(MMDistributedDataParallel):
     def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **kwargs: Any) -> None:
         on_gpu = next(module.parameters()).is_cuda
         super().__init__(module=module, device_ids=device_ids if on_gpu else None, **kwargs)
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """As mmengine's; the losses to be logged are the means of all processes, not those of the first."""
+        logged = super().train_step(data, optim_wrapper)
+        names = sorted(logged)
+        means = torch.stack([torch.as_tensor(logged[name], dtype=torch.float32).detach() for name in names])
+        means = means.to(next(self.parameters()).device)
+        dist.all_reduce(means)
+        return dict(zip(names, means / dist.get_world_size()))
 
 
 class CPUSyncBatchNorm(nn.BatchNorm2d):
@@ -97,6 +114,35 @@ class CPUSyncBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(var * total / (total - 1), self.momentum)
         scale = self.weight * torch.rsqrt(var + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+
+class CPUSyncBatchNormAct(CPUSyncBatchNorm):
+    """The same in place of timm's BatchNormAct2d, whose dropout and activation it keeps."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
+def synchronised(module: nn.Module) -> nn.Module:
+    """`module` with synchronised batch normalisation if several processes train; its weights keep their names.
+
+    Of plain BatchNorm2d and timm's BatchNormAct2d.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return module
+    if torch.cuda.is_available():
+        return convert_sync_batchnorm(module)
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            kind = CPUSyncBatchNormAct if isinstance(child, BatchNormAct2d) else CPUSyncBatchNorm
+            norm = kind(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+            norm.load_state_dict(child.state_dict())
+            if isinstance(child, BatchNormAct2d):
+                norm.drop, norm.act = child.drop, child.act
+            setattr(module, name, norm)
+        else:
+            synchronised(child)
+    return module
 
 
 # torch's own where there are GPUs; mmengine makes it plain batch normalisation where there is one process.

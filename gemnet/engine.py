@@ -7,30 +7,30 @@ is told in one message, without a traceback.
 from __future__ import annotations
 
 import errno
-import os
 import re
-import shlex
 import sys
-import warnings
 import zipfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.dist import get_rank
-from mmengine.runner import Runner
+from mmengine.config import Config, DictAction
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size
+from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from gemnet.backbone import Backbone
-from gemnet.cell import CellError
-from gemnet.complexity import BudgetError
-from gemnet.distributed import LaunchError, init_processes
-from gemnet.weights import WeightsError, load_weights
+from gemnet.distributed import init_processes
+from gemnet.errors import UserError
+from gemnet.weights import WeightsError, load_weights, read_checkpoint
+
+RESUME = "gemnet-run:"
+"""Prefix by which mmengine is told to read a checkpoint with `load_from_run`."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config that cannot be read or does not fit together."""
 
 
@@ -49,17 +49,21 @@ def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: s
         raise
     except Exception as error:  # the config's own code may raise anything
         raise ConfigError(f"{path}: not a config that can be read ({type(error).__name__}: {error})") from error
-    try:
-        config.merge_from_dict(dict(options or {}))
-    except (KeyError, TypeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"--cfg-options: {error} does not fit {path}") from error
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
-        raise ConfigError(
-            f"{path}: model={config.get('model')!r} is no model; expected a config for training, "
-            "as configs/retinanet_gemnet_a.py"
-        )
+        raise ConfigError(f"{path}: has no model; expected a config for training, as configs/retinanet_gemnet_a.py")
+    merge(config, options)
     config.work_dir = work_dir or config.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
     return config
+
+
+def merge(config: Config, options: Mapping[str, Any] | None) -> None:
+    """Put `options` (dotted keys, or nested dictionaries) over the config. Raises ConfigError where they do not fit into it."""
+    try:
+        config.merge_from_dict(dict(options or {}))
+    except (KeyError, TypeError, AssertionError, ValueError, IndexError) as error:
+        raise ConfigError(f"--cfg-options: {', '.join(options)}: does not fit {config.filename} ({error})") from error
+    if not isinstance(config.model, dict):
+        raise ConfigError(f"--cfg-options: model={config.model!r}: expected a model's settings, as model.backbone.arch=b")
 
 
 def use_amp(config: Config) -> None:
@@ -106,15 +110,38 @@ def check_neck(model: nn.Module) -> None:
 
 
 def build_runner(config: Config, launcher: str = "none") -> Runner:
-    """mmengine's runner for the config, with its process group joined and its model's parts checked against each other."""
-    if launcher != "none":
-        init_processes(launcher)
+    """mmengine's runner for the config, with its model's parts checked against each other."""
     config.launcher = launcher
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*no current default scope.*")
-        runner = Runner.from_cfg(config)
+    runner = Runner.from_cfg(config)
     check_neck(getattr(runner.model, "module", runner.model))
     return runner
+
+
+@CheckpointLoader.register_scheme(prefixes=RESUME)
+def load_from_run(filename: str, map_location: Any = None) -> Any:
+    """A checkpoint of a run to go on with, read without running what is in it; the smoothing of the log starts anew."""
+    checkpoint = read_checkpoint(filename.removeprefix(RESUME), map_location or "cpu")
+    if not isinstance(checkpoint, dict) or not {"state_dict", "optimizer", "meta"} <= set(checkpoint):
+        raise WeightsError(
+            f"{filename.removeprefix(RESUME)}: not a checkpoint of a run that can go on; expected mmengine's own"
+        )
+    if "message_hub" in checkpoint:
+        checkpoint["message_hub"]["log_scalars"] = {}
+    return checkpoint
+
+
+def use_checkpoint(config: Config, resume: str) -> None:
+    """Go on from `resume`, a file, or with 'auto' from the last checkpoint in the work directory; where there is none, start.
+
+    The first process chooses for all. Raises ConfigError where the file is missing, in any process.
+    """
+    found = [latest_checkpoint(config.work_dir) if resume == "auto" else Path(resume)]
+    broadcast_object_list(found)
+    if found[0] is None:
+        return
+    if not found[0].is_file():
+        raise ConfigError(f"--resume: {found[0]}: no such checkpoint")
+    config.resume, config.load_from = True, f"{RESUME}{found[0]}"
 
 
 def train(
@@ -129,26 +156,23 @@ def train(
 ) -> None:
     """Train by a config.
 
-    resume: 'auto' goes on from the last complete checkpoint in the work directory, or starts where there is none; a file is
-    gone on from. It must be your own: optimiser and log are read with mmengine's reader. pretrained: a checkpoint of the
-    backbone, or 'library'. launcher: none, pytorch, slurm.
+    resume: a checkpoint to go on from, or 'auto', the last complete one in the work directory, if any. pretrained: a
+    checkpoint of the backbone, or 'library'. launcher: none, pytorch, slurm.
     """
     settings = load_config(config, None, work_dir)
     if pretrained is not None:
         use_pretrained(settings, None if pretrained == "library" else pretrained)
-    settings.merge_from_dict(dict(options or {}))
+    merge(settings, options)
     if amp:
         use_amp(settings)
     if auto_scale_lr:
         if "base_batch_size" not in settings.get("auto_scale_lr", {}):
             raise ConfigError(f"{config}: --auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
         settings.auto_scale_lr.enable = True
+    if launcher != "none":
+        init_processes(launcher)
     if resume is not None:
-        found = latest_checkpoint(settings.work_dir) if resume == "auto" else Path(resume)
-        if resume != "auto" and not found.is_file():
-            raise ConfigError(f"--resume {resume}: no such checkpoint")
-        settings.resume = found is not None
-        settings.load_from = None if found is None else str(found)
+        use_checkpoint(settings, resume)
     build_runner(settings, launcher).train()
 
 
@@ -168,9 +192,13 @@ def evaluate(
     settings = load_config(config, options, work_dir)
     settings.load_from, settings.resume = None, False
     if out is not None:
+        if not isinstance(settings.test_evaluator, dict):
+            raise ConfigError(f"--out: {config} has several test evaluators; set outfile_prefix of one of them in the config")
         settings.test_evaluator.outfile_prefix = out
     if show_dir is not None:
-        settings.default_hooks.visualization.update(draw=True, test_out_dir=show_dir)
+        settings.default_hooks.visualization.update(draw=True, test_out_dir=str(Path(show_dir).absolute()))
+    if launcher != "none":
+        init_processes(launcher)
     runner = build_runner(settings, launcher)
     load_weights(getattr(runner.model, "module", runner.model), checkpoint)
     return runner.test()
@@ -178,32 +206,30 @@ def evaluate(
 
 def command(name: str, task: Callable[[], Any]) -> int:
     """Run `task` for a command line: its exit code, with one message on standard error for what the user can mend."""
-    known = (ConfigError, LaunchError, WeightsError, CellError, BudgetError)
     try:
         task()
         return 0
-    except known as error:
-        message = str(error)
+    except UserError as error:  # from a loader's worker it comes with a traceback before the message
+        message = re.split(r"\n[\w.]+Error: ", str(error))[-1].strip()
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         remedy = "; free some space, then go on with --resume" if error.errno == errno.ENOSPC else ""
         message = f"{error.filename or 'writing'}: {error.strerror or error}{remedy}"
     except KeyboardInterrupt:
-        message = f"stopped. Go on with: {shlex.join(['python', *sys.argv])}" + (
-            " --resume" if name == "train" and "--resume" not in sys.argv else ""
-        )
-    except Exception as error:
-        message = _data_error(error)
-        if message is None:
-            raise
-    process = f" (process {get_rank()})" if os.environ.get("WORLD_SIZE", "1") != "1" else ""
+        message = "stopped" + ("; the same command with --resume goes on from the last checkpoint" if name == "train" else "")
+        if get_rank():
+            return 1
+    process = f" (process {get_rank()})" if get_world_size() > 1 else ""
     print(f"{name}{process}: {message}", file=sys.stderr)
     return 1
 
 
-def _data_error(error: Exception) -> str | None:
-    """The message of a DataError, also of one that a loader's worker process raised; None for any other error."""
-    if type(error).__name__ != "DataError":
-        return None
-    return re.split(r"gemnet\.detection\.data\.DataError: ", str(error))[-1].strip()
+class Options(DictAction):
+    """argparse's action for `--cfg-options KEY=VALUE ...`, which tells what is no such pair."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option: str | None = None) -> None:
+        wrong = [value for value in values if not re.match(r"[^=]+=", value)]
+        if wrong:
+            parser.error(f"{option}: {' '.join(wrong)}: expected KEY=VALUE")
+        super().__call__(parser, namespace, values, option)

@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from gemnet.backbone import Backbone
+from gemnet.distributed import synchronised
+from gemnet.errors import UserError
 from gemnet.registry import MODELS
 from gemnet.weights import load_weights
 
@@ -25,7 +27,8 @@ class FeatureBackbone(Backbone):
 
     model: `timm/mobilenetv2_140`, `torchvision/mnasnet1_3`. nodes: names of modules, fine to coarse
     (`torchvision.models.feature_extraction.get_graph_node_names` lists them). pretrained: the library's own weights, fetched
-    by it; another checkpoint of the same model comes by `init_cfg`. kwargs go to the model.
+    by it; another checkpoint of the same model comes by `init_cfg`. sync_bn: where several processes train, normalise with
+    the statistics of all. kwargs go to the model.
     """
 
     def __init__(
@@ -33,18 +36,21 @@ class FeatureBackbone(Backbone):
         model: str,
         nodes: Sequence[str],
         pretrained: bool = False,
+        sync_bn: bool = False,
         norm_eval: bool = False,
         init_cfg: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(norm_eval, init_cfg)
         full = _create(model, pretrained, kwargs)
+        if sync_bn:
+            full = synchronised(full)
         # Normalisation stays a module, so that it can be put into evaluation mode and keeps all its statistics.
         tracer = {"leaf_modules": list({type(module) for module in full.modules() if isinstance(module, _BatchNorm)})}
         names = get_graph_node_names(full, tracer)[0]
         unknown = [node for node in nodes if not any(name == node or name.startswith(f"{node}.") for name in names)]
         if unknown or not nodes:
-            raise ValueError(f"{model}: nodes={list(nodes)}: {unknown} are not in it; expected some of {', '.join(names)}")
+            raise UserError(f"{model}: nodes={list(nodes)}: {unknown} are not in it; expected some of {', '.join(names)}")
         self.nodes = tuple(nodes)
         self.body = create_feature_extractor(full, return_nodes=list(nodes), tracer_kwargs=tracer)
         kept = self.body.state_dict()
@@ -73,5 +79,5 @@ def _create(model: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
         if library == "torchvision":
             return torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None, **kwargs)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"model={model!r}: {error}") from error
-    raise ValueError(f"model={model!r}: expected timm/NAME or torchvision/NAME")
+        raise UserError(f"model={model!r}: {error}") from error
+    raise UserError(f"model={model!r}: expected timm/NAME or torchvision/NAME")

@@ -11,6 +11,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from gemnet.errors import UserError
 from gemnet.registry import HOOKS
 
 
@@ -36,7 +37,7 @@ class EpochSeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if getattr(runner.train_dataloader, "persistent_workers", False):
-            raise ValueError("train_dataloader.persistent_workers=True: EpochSeedHook needs False, or remove the hook")
+            raise UserError("train_dataloader.persistent_workers=True: EpochSeedHook needs False, or remove the hook")
 
     def before_train_epoch(self, runner: Runner) -> None:
         words = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()]).generate_state(1)

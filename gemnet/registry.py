@@ -4,13 +4,16 @@ mmengine imports this module when it meets `type='gemnet.…'` and then the modu
 imported before. `custom_imports = dict(imports=['gemnet.registry'])` in a config does the same when the config is read.
 """
 
+from importlib.util import find_spec
+
 from mmengine import registry
 
 SCOPE = "gemnet"
+DETECTION = ["gemnet.detection.head"] if find_spec("mmdet") else []  # MMPretrain alone will do for the backbone
 
 MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,
-    locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", "gemnet.detection.head"],
+    locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", *DETECTION],
 )  # fmt: skip
 DATASETS = registry.Registry("dataset", parent=registry.DATASETS, scope=SCOPE, locations=["gemnet.detection.data"])
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.detection.data"])

@@ -6,6 +6,7 @@ what is not a tensor or a plain container in them is replaced by an inert object
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
@@ -13,17 +14,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
+
+from gemnet.errors import UserError
 
 NESTED = ("state_dict", "model", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "timm_model.", "body.")
 TOLD = 8
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A checkpoint that cannot be read or does not fit; the message names the file and the keys."""
 
 
@@ -42,20 +45,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises WeightsError for a file that is missing, damaged, holds no weights, or wants code to be run.
     """
-    text = str(path)
-    try:
-        if re.match(r"https?://", text):
-            loaded = torch.hub.load_state_dict_from_url(text, map_location="cpu", weights_only=True)
-        elif text.endswith(".safetensors"):
-            loaded = safetensors.torch.load_file(text)
-        else:
-            loaded = _load_inert(Path(text).expanduser())
-    except FileNotFoundError:
-        raise WeightsError(f"{text}: no such checkpoint") from None
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{text}: not a checkpoint that can be read safely ({first})") from error
-    state = loaded
+    text, state = str(path), read_checkpoint(path)
     while isinstance(state, Mapping) and not _is_state(state):
         state = next((state[key] for key in NESTED if isinstance(state.get(key), Mapping)), None)
     if not state:
@@ -63,24 +53,58 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
+def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
+    """All of a checkpoint's tensors and plain containers; raises WeightsError as `read_state_dict` does."""
+    text = str(path)
+    try:
+        file = _download(text) if re.match(r"https?://", text) else Path(text).expanduser()
+        return safetensors.torch.load_file(file) if file.suffix == ".safetensors" else _load_inert(file, map_location)
+    except FileNotFoundError:
+        raise WeightsError(f"{text}: no such checkpoint") from None
+    except Exception as error:  # a damaged pickle raises anything
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{text}: not a checkpoint that can be read safely ({first})") from error
+
+
+def _download(address: str) -> Path:
+    """Fetch once into torch.hub's cache, under a name that belongs to the whole address."""
+    name = hashlib.sha256(address.encode()).hexdigest()[:16] + "-" + address.rsplit("/", 1)[-1]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, str(file))
+    return file
+
+
 def _is_state(mapping: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Tensor) for value in mapping.values())
 
 
-def _load_inert(path: Path) -> Any:
-    """`torch.load(weights_only=True)`, with every other class that the pickle names made inert."""
+def _load_inert(path: Path, map_location: Any) -> Any:
+    """`torch.load(weights_only=True)`; of other classes that the pickle names, numpy's data are built, the rest is inert."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         try:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except ValueError:  # an old file that is no zip archive
             raise error from None
     try:
-        with torch.serialization.safe_globals([(_Inert, name) for name in names]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]
+        with torch.serialization.safe_globals([*kinds, *((_numpy_data(name) or _Inert, name) for name in names)]):
+            return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise pickle.UnpicklingError(f"it asks for {', '.join(sorted(names)[:TOLD]) or 'what no weights need'}") from error
+
+
+def _numpy_data(name: str) -> Any:
+    """What numpy's arrays, scalars and data types are pickled with; None for anything else."""
+    attribute = name.rpartition(".")[2]
+    if name in ("numpy.ndarray", "numpy.dtype"):
+        return getattr(np, attribute)
+    if re.fullmatch(r"numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)", name):
+        return getattr(np._core.multiarray if hasattr(np, "_core") else np.core.multiarray, attribute)
+    return None
 
 
 def load_weights(

@@ -17,8 +17,6 @@ sys.path[0] = str(ROOT)
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
     from gemnet import engine
     from gemnet.detection import zoo
 
@@ -27,7 +25,7 @@ def main() -> int:
     parser.add_argument("--shape", nargs=2, type=int, default=(800, 1333), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--table2", action="store_true", help="all detectors of configs/ beside the paper's")
     parser.add_argument("--write", action="store_true", help="with --table2: renew the files that show them")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
     if (args.config is None) != args.table2:
         parser.error("give a config, or --table2")

@@ -6,7 +6,7 @@ script=$1 positionals=$2
 shift 2
 if [ $# -lt "$positionals" ] || [ "$1" = --help ] || [ "$1" = -h ]; then
     sed -n '2,/^exec/{/^#/s/^# \{0,1\}//p}' "$tools/dist_${script%.py}.sh"
-    [ $# -ge 1 ] && exit 0 || exit 2
+    case "${1:-}" in --help | -h) exit 0 ;; *) exit 2 ;; esac
 fi
 arguments=("${@:1:$positionals}")
 shift "$positionals"

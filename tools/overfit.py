@@ -14,8 +14,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
     from gemnet import engine
     from gemnet.detection.overfit import overfit
 
@@ -27,7 +25,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, help="longer side in pixels; default: 256")
     parser.add_argument("--iterations", type=int, default=400, help="default: 400")
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
     return engine.command(
         "overfit",

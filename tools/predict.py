@@ -14,8 +14,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
     from gemnet import engine
     from gemnet.detection.predict import predict
 
@@ -26,7 +24,7 @@ def main() -> int:
     parser.add_argument("--out-dir", default="work_dirs/predictions", help="default: work_dirs/predictions")
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes below this score; default: 0.3")
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
     return engine.command(
         "predict",

@@ -18,8 +18,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
     from gemnet import engine
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,7 +38,7 @@ def main() -> int:
         help="start the backbone from a checkpoint, or from the weights of its library; takes the config's shorter schedule",
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
     return engine.command(
         "train",

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gemnet.engine import check_neck
+from gemnet.engine import ConfigError, check_neck
 from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)
@@ -44,10 +44,14 @@ def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> d
         run("rpn_head", model.rpn_head, features)
         proposals = settings.test_cfg.rpn.max_per_img
         extractor, head = model.roi_head.bbox_roi_extractor, model.roi_head.bbox_head
+        if isinstance(head, nn.ModuleList):
+            raise ConfigError(f"{settings.type}: a cascade of heads cannot be counted, only one- and two-stage detectors")
         size = extractor.roi_layers[0].output_size
         run("roi_head", head, torch.empty(proposals, extractor.out_channels, *size, device="meta"))
     else:
         run("bbox_head", model.bbox_head, features)
+    if total(costs).params != sum(parameter.numel() for parameter in model.parameters()):
+        raise ConfigError(f"{settings.type} has more parts than {', '.join(costs)}: only such detectors can be counted")
     return costs
 
 

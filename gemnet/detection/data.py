@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mmcv
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset as _CocoDataset
-from mmengine.dist import is_main_process
+from mmdet.datasets.api_wrappers import COCO
 from mmengine.fileio import get
-from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
+from gemnet.errors import UserError
 from gemnet.registry import DATASETS, TRANSFORMS
 
 COCO_TREE = """\
@@ -27,8 +28,20 @@ data/coco/
 TOLD = 3
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that is missing, broken or does not fit; the message names the file and the remedy."""
+
+
+class _CheckedCOCO(COCO):
+    """COCO's annotations, checked between reading and indexing."""
+
+    def __init__(self, file: str, check: Callable[[dict[str, Any]], None]) -> None:
+        self.check = check
+        super().__init__(file)
+
+    def createIndex(self) -> None:
+        self.check(self.dataset)
+        super().createIndex()
 
 
 @DATASETS.register_module()
@@ -36,20 +49,29 @@ class CocoDataset(_CocoDataset):
     """mmdet's CocoDataset on local files, which are checked before they are used.
 
     Raises DataError where the annotation file or the folder of images is missing, the file is no COCO annotation, has no
-    images or no class of the data set's, or names images that the folder lacks, and where filtering leaves no image.
+    images or other classes than the data set, or names images that the folder lacks, and where filtering leaves no image.
     """
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        self._check_files()
+        annotations, images = Path(self.ann_file), Path(self.data_prefix["img"])
+        if not annotations.is_file():
+            raise DataError(f"{annotations}: no such file{_where()}")
+        if not images.is_dir():
+            raise DataError(f"{images}: no such folder of images{_where()}")
+        self.COCOAPI = lambda file: _CheckedCOCO(file, self._check)
         try:
             data = super().load_data_list()
-        except (KeyError, TypeError, IndexError, ValueError, AssertionError, AttributeError) as error:
+        except DataError:
+            raise
+        except (KeyError, TypeError, IndexError, ValueError, AssertionError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"{self.ann_file}: not a COCO annotation file for detection ({type(error).__name__}: {error}); expected lists "
+                f"{annotations}: not a COCO annotation file for detection ({type(error).__name__}: {error}); expected lists "
                 "'images' (id, file_name, width, height), 'annotations' (id, image_id, category_id, bbox, area), 'categories'"
             ) from error
+        finally:
+            del self.COCOAPI
         if not self.test_mode and not any(info["instances"] for info in data):
-            raise DataError(f"{self.ann_file}: not one box to train on; expected annotations with a bbox of a known class")
+            raise DataError(f"{annotations}: not one box to train on; expected annotations with a bbox of a known class")
         return data
 
     def filter_data(self) -> list[dict[str, Any]]:
@@ -58,30 +80,29 @@ class CocoDataset(_CocoDataset):
             raise DataError(f"{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} images")
         return data
 
-    def _check_files(self) -> None:
-        annotations, images = Path(self.ann_file), Path(self.data_prefix["img"])
-        if not annotations.is_file():
-            raise DataError(f"{annotations}: no such file{_where(annotations)}")
-        if not images.is_dir():
-            raise DataError(f"{images}: no such folder of images{_where(images)}")
-        try:
-            content = json.loads(annotations.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{annotations}: not JSON ({error}); it may have been cut off, fetch it again") from error
-        if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-            raise DataError(f"{annotations}: not a COCO annotation file; expected an object with a list 'images'")
-        if not content["images"]:
-            raise DataError(f"{annotations}: has no images")
-        names = [image.get("file_name") if isinstance(image, dict) else None for image in content["images"]]
+    def prepare_data(self, index: int) -> Any:
+        """An image through the pipeline; None, for another one to be taken, only in training."""
+        data = super().prepare_data(index)
+        if data is None and self.test_mode:
+            path = self.get_data_info(index)["img_path"]
+            raise DataError(f"{path}: cannot be used, and testing needs every image; mend it or take it out of {self.ann_file}")
+        return data
+
+    def _check(self, content: dict[str, Any]) -> None:
+        annotations, images = self.ann_file, self.data_prefix["img"]
+        entries = content.get("images")
+        if not isinstance(entries, list) or not entries:
+            raise DataError(f"{annotations}: has no images; expected an object with a list 'images'")
+        names = [entry.get("file_name") if isinstance(entry, dict) else None for entry in entries]
         if not all(isinstance(name, str) for name in names):
             raise DataError(f"{annotations}: an image without 'file_name'")
-        known = content.get("categories")
+        classes, known = list(self.metainfo["classes"]), content.get("categories")
         known = [c.get("name") for c in known if isinstance(c, dict)] if isinstance(known, list) else []
-        absent = [name for name in self.metainfo["classes"] if name not in known]
-        if absent:
+        if [name for name in known if name in classes] != classes:  # labels follow the order of the file
+            absent = [name for name in classes if name not in known]
+            problem = f"lacks {len(absent)} of the {len(classes)} classes, first {absent[0]}" if absent else "has another order"
             raise DataError(
-                f"{annotations}: lacks {len(absent)} of the {len(self.metainfo['classes'])} classes, first "
-                f"{', '.join(absent[:TOLD])}; it has {', '.join(map(str, known[:TOLD])) or 'none'}, ...: set "
+                f"{annotations}: {problem}; it has {', '.join(map(str, known[:TOLD])) or 'none'}, ...: set "
                 "*_dataloader.dataset.metainfo.classes to its own, in its order, and num_classes of the heads"
             )
         present = {os.path.join(folder, name) for folder, _, files in os.walk(images) for name in files}
@@ -93,7 +114,7 @@ class CocoDataset(_CocoDataset):
             )
 
 
-def _where(path: Path) -> str:
+def _where() -> str:
     return (
         f" (from {Path.cwd()}). COCO 2017 (https://cocodataset.org/#download) is expected as\n{COCO_TREE}\n"
         "For a data set elsewhere, link it to data/coco or set *_dataloader.dataset.data_root and *_evaluator.ann_file"
@@ -102,16 +123,16 @@ def _where(path: Path) -> str:
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """mmcv's LoadImageFromFile, which names an image that cannot be read or is cut off.
+    """mmcv's LoadImageFromFile, which names an image that cannot be read, is cut off, or is not as large as annotated.
 
-    on_error: 'raise' (DataError), or 'skip': the image is told once and another one is taken in training; testing always
-    raises, for its result would not be of the whole set.
+    on_error: 'raise' (DataError), or 'skip': the image is told, once an epoch by each loading process, and in training another
+    one is taken; testing raises all the same (`CocoDataset`), for its result would not be of the whole set.
     """
 
     def __init__(self, on_error: str = "raise", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error={on_error!r}: expected raise or skip")
+            raise DataError(f"LoadImage: on_error={on_error!r}: expected raise or skip")
         self.on_error = on_error
         self.told: set[str] = set()
 
@@ -120,6 +141,10 @@ class LoadImage(LoadImageFromFile):
         path = results["img_path"]
         try:
             image = self._decode(get(path, backend_args=self.backend_args))
+            annotated = (results.get("height", image.shape[0]), results.get("width", image.shape[1]))
+            if annotated != image.shape[:2]:
+                found, expected = ("x".join(map(str, shape)) for shape in (image.shape[:2], annotated))
+                raise DataError(f"is {found} pixels high and wide, but annotated as {expected}")
         except DataError as error:
             problem = str(error)
         except OSError as error:
@@ -130,8 +155,8 @@ class LoadImage(LoadImageFromFile):
             return results
         if self.on_error == "raise":
             raise DataError(f"{path}: {problem}; mend or remove it, or set on_error='skip' in the pipeline")
-        if path not in self.told and is_main_process():
-            print_log(f"{path}: {problem}; skipped, another image is taken", logger="current", level=30)
+        if path not in self.told:
+            print(f"{path}: {problem}; skipped", file=sys.stderr, flush=True)
         self.told.add(path)
         return None
 

@@ -107,14 +107,14 @@ def overfit(
     annotations = folder / "instances.json"
     write_subset(Path(data_root), images, annotations)
     settings = engine.load_config(config, None, work_dir)
-    settings.merge_from_dict(overfit_options(settings, Path(data_root), annotations, images, size, iterations))
-    settings.merge_from_dict(dict(options or {}))
+    engine.merge(settings, overfit_options(settings, Path(data_root), annotations, images, size, iterations))
+    engine.merge(settings, options)
     if amp:
         engine.use_amp(settings)
     settings.dump(folder / "overfit.py")
     runner = engine.build_runner(settings)
     runner.train()
-    metrics = runner.val_loop.run()
+    metrics = runner.val_loop.run() or {"coco/bbox_mAP": 0.0}  # mmdet has no figures where nothing was detected
     names = [image["file_name"] for image in json.loads(annotations.read_text())["images"]]
     predict(
         str(folder / "overfit.py"),
@@ -127,7 +127,7 @@ def overfit(
         "seconds": round(time.monotonic() - start), **{key: float(value) for key, value in metrics.items()},
     }  # fmt: skip
     (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    _grid(sorted((folder / "pictures").glob("*.jpg")), folder / "boxes.jpg", size)
+    _grid([folder / "pictures" / Path(name).with_suffix(".jpg") for name in names], folder / "boxes.jpg", size)
     _curve(max(folder.glob("*/vis_data/scalars.json")), metrics, folder / "losses.png")  # folders are named by time
     found = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
     print(f"{found}: {folder}/boxes.jpg, losses.png, overfit.json")

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from rich.console import Console
 from rich.progress import track
 
@@ -123,9 +122,15 @@ def _images(inputs: Sequence[str]) -> Iterator[tuple[Path, str]]:
 
 def _draw(path: Path, boxes: torch.Tensor, texts: list[str], labels: list[int]) -> Image.Image:
     with Image.open(path) as file:
-        image = torchvision.transforms.functional.pil_to_tensor(file.convert("RGB"))
-    if len(boxes):
-        colours = [PALETTE[label % len(PALETTE)] for label in labels]
-        boxes = torchvision.ops.clip_boxes_to_image(boxes, image.shape[1:])
-        image = torchvision.utils.draw_bounding_boxes(image, boxes, texts, colours, width=2)
-    return torchvision.transforms.functional.to_pil_image(image)
+        image = ImageOps.exif_transpose(file).convert("RGB")  # as the detector saw it
+    draw = ImageDraw.Draw(image)
+    unit = max(1, round(min(image.size) / 300))
+    font = ImageFont.load_default(10 * unit)
+    for (x1, y1, x2, y2), text, label in zip(boxes.tolist(), texts, labels):
+        colour = PALETTE[label % len(PALETTE)]
+        x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, image.width - 1), min(y2, image.height - 1)
+        if x1 <= x2 and y1 <= y2:
+            draw.rectangle((x1, y1, x2, y2), outline=colour, width=2 * unit)
+            draw.rectangle(draw.textbbox((x1, y1), text, font), fill=colour)
+            draw.text((x1, y1), text, "white", font)
+    return image

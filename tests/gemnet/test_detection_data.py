@@ -60,10 +60,10 @@ def test_annotations_that_do_not_fit_the_images_name_some(root):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "not JSON"),
-        (b"\xff\xfe", "not JSON"),
-        (b"[" * 100000, "not JSON"),
-        (b"[]", "expected an object"),
+        (b"{", "not a COCO annotation file.*JSONDecodeError"),
+        (b"\xff\xfe", "not a COCO annotation file.*UnicodeDecodeError"),
+        (b"[" * 100000, "not a COCO annotation file.*RecursionError"),
+        (b"[]", "not a COCO annotation file.*list"),
         (b'{"images": []}', "has no images"),
         (b'{"images": [{"id": 1}]}', "without 'file_name'"),
         (b'{"images": [7]}', "without 'file_name'"),
@@ -88,6 +88,10 @@ def test_a_file_that_is_no_annotation_is_told(content, message, root):
         ({"annotations": 3}, "not a COCO annotation file"),
         ({"categories": [{"id": 1, "name": "person"}]}, "lacks 79 of the 80 classes, first bicycle"),
         ({"categories": []}, "lacks 80 of the 80 classes"),
+        (
+            {"categories": [{"id": i, "name": n} for i, n in enumerate(reversed(CocoDataset.METAINFO["classes"]))]},
+            "another order",
+        ),
     ],
 )
 def test_annotations_that_cannot_be_trained_on_are_told(fields, message, root):
@@ -136,7 +140,23 @@ def test_a_broken_image_is_named_or_skipped(name, broken):
     assert LoadImage(on_error="skip")({"img_path": str(broken / name)}) is None
 
 
-def test_a_broken_image_in_a_set_is_replaced_when_skipped(root):
+def test_an_image_of_another_size_than_annotated_is_told(root):
+    Image.new("RGB", (256, 192)).save(root / "train2017/000000000003.jpg")
+    found = dataset(root, pipeline=[{"type": "gemnet.LoadImage"}])
+    with pytest.raises(DataError, match=r"000000000003\.jpg: is 192x256 pixels high and wide, but annotated as 96x128"):
+        found[2]
+
+
+def test_a_broken_image_stops_testing_even_when_skipped(root):
+    (root / "train2017/000000000003.jpg").write_bytes(b"broken")
+    found = dataset(root, pipeline=[{"type": "gemnet.LoadImage", "on_error": "skip"}], test_mode=True)
+    assert found[0] is not None
+    with pytest.raises(DataError, match=r"000000000003\.jpg: cannot be used, and testing needs every image"):
+        found[2]
+
+
+def test_a_broken_image_in_a_set_is_replaced_and_told_when_skipped(root, capfd):
     (root / "train2017/000000000003.jpg").write_bytes(b"broken")
     found = dataset(root, pipeline=[{"type": "gemnet.LoadImage", "on_error": "skip"}])
     assert all(found[index]["img"].shape == (96, 128, 3) for index in range(8))
+    assert capfd.readouterr().err.count("000000000003.jpg: not an image that can be decoded; skipped") == 1

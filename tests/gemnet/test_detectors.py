@@ -143,6 +143,15 @@ def test_the_count_is_that_of_a_real_forward_pass():
     assert counter.get_total_flops() == 2 * total(costs).macs
 
 
+@pytest.mark.parametrize(
+    "base", ["mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"]
+)
+def test_a_detector_with_other_parts_is_refused_not_miscounted(base, tmp_path):
+    (tmp_path / "other.py").write_text(f"_base_ = '{base}'\nmodel = dict(backbone=dict(init_cfg=None))\n")
+    with pytest.raises(ConfigError, match="more parts than|cannot be counted"):
+        detector_cost(load_config(str(tmp_path / "other.py")), (64, 64))
+
+
 def test_configs_hold_no_logic_and_are_short():
     for path in [*ROOT.glob("configs/*.py"), *ROOT.glob("configs/_base_/*.py")]:
         text = path.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from gemnet.distributed import CPUSyncBatchNorm, LaunchError, init_processes
+from gemnet.features import FeatureBackbone
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -16,7 +17,8 @@ VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADD
 @pytest.fixture
 def environment(monkeypatch):
     for name in [*VARIABLES, *(name for name in os.environ if name.startswith("SLURM_"))]:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what the launcher sets is undone
+        monkeypatch.delenv(name)
     return monkeypatch
 
 
@@ -59,6 +61,25 @@ def test_two_processes_normalise_as_one_with_the_whole_batch(batch, tmp_path):
         assert result[6] == whole.num_batches_tracked == 1
 
 
+def wrapped_of_two(rank, file, x, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    backbone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.0", "blocks.1"], sync_bn=True).train()
+    results[rank] = tuple(y.detach() for y in backbone(x.chunk(2)[rank]))
+    dist.destroy_process_group()
+
+
+def test_a_wrapped_model_normalises_over_two_processes_and_keeps_its_activations(tmp_path):
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    results = mp.Manager().dict()
+    mp.spawn(wrapped_of_two, (str(tmp_path / "meet"), x, results), nprocs=2)
+    torch.manual_seed(0)
+    alone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.0", "blocks.1"], sync_bn=True).train()
+    for first, second, whole in zip(results[0], results[1], alone(x)):
+        torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_one_process_normalises_as_batch_normalisation_does(training):
     norm, plain = CPUSyncBatchNorm(5).train(training), nn.BatchNorm2d(5).train(training)
@@ -86,3 +107,24 @@ def test_more_processes_than_gpus_are_told(environment):
         environment.setenv(name, value)
     with pytest.raises(LaunchError, match="2 processes on this machine, but 1 GPU: start at most 1"):
         init_processes("pytorch")
+
+
+def test_a_slurm_task_with_a_gpu_of_its_own_uses_that(environment):
+    joined = []
+    environment.setattr(torch.cuda, "device_count", lambda: 1)
+    environment.setattr(torch.cuda, "set_device", joined.append)
+    environment.setattr(dist, "init_process_group", lambda backend: joined.append(backend))
+    variables = {"SLURM_PROCID": "3", "SLURM_LOCALID": "3", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}
+    for name, value in {**variables, "MASTER_ADDR": "here"}.items():
+        environment.setenv(name, value)
+    init_processes("slurm")
+    assert joined == [0, "nccl"]
+    assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("3", "0", "8")
+
+
+def test_slurm_without_scontrol_asks_for_the_address(environment):
+    for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"):
+        environment.setenv(name, "1")
+    environment.setenv("PATH", "")
+    with pytest.raises(LaunchError, match="set MASTER_ADDR"):
+        init_processes("slurm")

@@ -3,8 +3,12 @@
 import contextlib
 import os
 import pickle
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -13,7 +17,7 @@ from mmengine.logging import HistoryBuffer
 
 from gemnet.backbone import GEMNet
 from gemnet.features import FeatureBackbone
-from gemnet.weights import WeightsError, load_weights, read_state_dict
+from gemnet.weights import WeightsError, load_weights, read_checkpoint, read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,44 @@ def test_the_attack_of_these_tests_works_where_nothing_guards(network, tmp_path)
     torch.save({"meta": Evil(os.mkdir, str(tmp_path / "executed"))}, tmp_path / "evil.pth")
     torch.load(tmp_path / "evil.pth", weights_only=False)
     assert (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_of_a_run_keeps_numbers_and_loses_its_objects(tmp_path):
+    hub = {"log_scalars": {"loss": HistoryBuffer([1.0], [1])}, "runtime_info": {"best_score": np.float64(0.25), "epoch": 3}}
+    torch.save({"state_dict": {"a": torch.ones(2)}, "message_hub": hub, "times": np.arange(3.0)}, tmp_path / "epoch_3.pth")
+    found = read_checkpoint(tmp_path / "epoch_3.pth")
+    assert found["message_hub"]["runtime_info"] == {"best_score": 0.25, "epoch": 3}
+    assert found["times"].tolist() == [0.0, 1.0, 2.0]
+    assert not isinstance(found["message_hub"]["log_scalars"]["loss"], HistoryBuffer)
+
+
+def test_mutated_checkpoints_are_read_or_told(tmp_path):
+    rng = np.random.default_rng(0)
+    torch.save({"state_dict": {"a": torch.ones(2)}, "meta": HistoryBuffer([1.0], [1])}, tmp_path / "whole.pth")
+    content = np.frombuffer((tmp_path / "whole.pth").read_bytes(), np.uint8)
+    told = 0
+    for _ in range(600):
+        mutated = content.copy()
+        mutated[rng.integers(0, len(content), rng.integers(1, 8))] = rng.integers(0, 256)
+        (tmp_path / "mutated.pth").write_bytes(mutated.tobytes())
+        try:
+            read_state_dict(tmp_path / "mutated.pth")
+        except WeightsError as error:
+            told += "mutated.pth" in str(error)
+    assert told > 100
+
+
+def test_files_of_one_name_from_two_addresses_are_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    for number in (1, 2):
+        (tmp_path / f"run{number}").mkdir()
+        torch.save({"state_dict": {"a": torch.full((2,), float(number))}}, tmp_path / f"run{number}/epoch_1.pth")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    for number in (1, 2):
+        state = read_state_dict(f"http://127.0.0.1:{server.server_port}/run{number}/epoch_1.pth")
+        assert state["a"].tolist() == [number, number]
+    server.shutdown()
 
 
 def test_files_that_are_no_checkpoints_are_told(tmp_path):
