@@ -102,7 +102,7 @@ class CPUSyncBatchNorm(nn.BatchNorm2d):
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(input)
         self.num_batches_tracked += 1
-        x = input.float()
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.new_full((1,), x.numel() / x.shape[1])
         mean = all_reduce(torch.cat([x.sum((0, 2, 3)), count]))
         total = mean[-1].detach()

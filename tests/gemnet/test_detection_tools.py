@@ -63,11 +63,16 @@ def weights(path):
     return torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
 
 
-def furthest(one, other, kind=""):
-    """The largest difference between two checkpoints, of keys that end with `kind`."""
+def furthest(one, other):
     one, other = weights(one), weights(other)
     assert one.keys() == other.keys()
-    return max((one[key].double() - other[key].double()).abs().max().item() for key in one if key.endswith(kind))
+    return max((one[key].double() - other[key].double()).abs().max().item() for key in one)
+
+
+def distance(one, other):
+    """The Euclidean distance of two checkpoints' weights."""
+    one, other = weights(one), weights(other)
+    return sum((one[key].double() - other[key].double()).square().sum() for key in one if key.endswith("weight")).sqrt().item()
 
 
 def losses(text):
@@ -85,7 +90,7 @@ def two_processes(coco, tmp_path_factory):
     return folder, result.stdout + result.stderr
 
 
-NO_FLIP = {"train_dataloader.dataset.pipeline.3.prob": 0.0, "param_scheduler.0.start_factor": 1.0}
+NO_FLIP = {"train_dataloader.dataset.pipeline.3.prob": 0.0, "param_scheduler.0.start_factor": 0.1}
 
 
 def test_two_processes_train_as_one_with_the_doubled_batch(two_processes, coco, tmp_path):
@@ -96,10 +101,10 @@ def test_two_processes_train_as_one_with_the_doubled_batch(two_processes, coco, 
     assert len(ours) == len(theirs) == 4
     for step, other in zip(ours, theirs):
         assert step == pytest.approx(other, rel=2e-3)  # gradient norm and loss
-    apart = furthest(folder / "epoch_2.pth", tmp_path / "epoch_2.pth", "weight")
-    moved = furthest(tmp_path / "epoch_1.pth", tmp_path / "epoch_2.pth", "weight")
-    print(f"weights moved by up to {moved:.1e} in two steps and are at most {apart:.1e} apart after four")
-    assert apart < moved / 100
+    apart = distance(folder / "epoch_2.pth", tmp_path / "epoch_2.pth")
+    moved = distance(tmp_path / "epoch_1.pth", tmp_path / "epoch_2.pth")
+    print(f"in norm, the weights are {apart:.1e} apart after four steps, and moved {moved:.1e} in the last two")
+    assert apart < moved / 20  # rounding, which each step amplifies; test_distributed.py has the equality in double precision
 
 
 def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_path):
@@ -169,7 +174,7 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     [
         (["train.py", "configs/retinanet_gemnet_c.py"], "no such config; there are .*configs/retinanet_gemnet_a.py"),
         (["train.py", RETINANET, "--pretrained"], "no weights of gemnet.GEMNet are published"),
-        (["train.py", RETINANET, "--resume", "none.pth"], "--resume none.pth: no such checkpoint"),
+        (["train.py", RETINANET, "--resume", "none.pth"], "--resume: none.pth: no such checkpoint"),
         (["train.py", "configs/_base_/coco.py"], "has no model; expected a config for training"),
         (["train.py", RETINANET, "--launcher", "pytorch"], "start it with tools/dist_train.sh"),
         (["predict.py", RETINANET, "none.pth", "nothing.jpg"], "nothing.jpg: no such image or folder"),
@@ -223,8 +228,8 @@ def test_a_broken_image_stops_training_and_is_named_even_by_a_worker(tmp_path):
 
 def test_the_overfit_proof_leaves_figures_and_pictures(coco, tmp_path):
     run(
-        "tools/overfit.py", "configs/faster_rcnn_gemnet_b.py", "--data", coco, "--work-dir", tmp_path, "--images", 2, "--size", 64,
-        "--iterations", 2,
+        "tools/overfit.py", "configs/faster_rcnn_gemnet_b.py", "--data", coco, "--work-dir", tmp_path, "--images", 2,
+        "--size", 64, "--iterations", 2,
     )  # fmt: skip
     figures = json.loads((tmp_path / "overfit.json").read_text())
     assert figures["images"] == 2

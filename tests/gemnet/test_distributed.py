@@ -1,14 +1,20 @@
 """Processes, synchronised normalisation and mixed precision without a GPU."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 from torch import nn
 
 from gemnet.distributed import CPUSyncBatchNorm, LaunchError, init_processes
+from gemnet.engine import load_config
 from gemnet.features import FeatureBackbone
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -78,6 +84,52 @@ def test_a_wrapped_model_normalises_over_two_processes_and_keeps_its_activations
     alone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.0", "blocks.1"], sync_bn=True).train()
     for first, second, whole in zip(results[0], results[1], alone(x)):
         torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-4, atol=1e-4)
+
+
+def retinanet_step(share=slice(None)):
+    """Losses and mean gradients of RetinaNet with GEMNet-A in double precision, on a share of four made images."""
+    torch.set_default_dtype(torch.float64)
+    config = load_config(str(Path(__file__).parents[2] / "configs/retinanet_gemnet_a.py"))
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    model.double().train()
+    random = torch.Generator().manual_seed(1)
+    inputs = torch.randn(4, 3, 64, 64, generator=random)
+    samples = []
+    for count in (1, 3, 2, 5):  # unequal numbers of boxes, so that each process has another number of positive anchors
+        corners = 40 * torch.rand(count, 2, generator=random)
+        sample = DetDataSample(metainfo={"img_shape": (64, 64), "pad_shape": (64, 64), "batch_input_shape": (64, 64)})
+        boxes = torch.cat([corners, corners + 10 + 10 * torch.rand(count, 2, generator=random)], 1)
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(0, 80, (count,), generator=random))
+        samples.append(sample)
+    loss, logged = model.parse_losses(model(inputs[share], samples[share], mode="loss"))
+    loss.backward()
+    torch.set_default_dtype(torch.float32)
+    return {name: value.item() for name, value in logged.items()}, {n: p.grad for n, p in model.named_parameters()}
+
+
+def retinanet_of_two(rank, file, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    logged, gradients = retinanet_step(slice(2 * rank, 2 * rank + 2))
+    for gradient in gradients.values():
+        dist.all_reduce(gradient)
+        gradient /= 2
+    results[rank] = logged, gradients
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_losses_and_gradients_of_one_with_the_doubled_batch(tmp_path):
+    results = mp.Manager().dict()
+    mp.spawn(retinanet_of_two, (str(tmp_path / "meet"), results), nprocs=2)
+    logged, gradients = retinanet_step()
+    for name, value in logged.items():  # mmdet adds 1.2e-7 to each normaliser, else it would be 1e-14
+        assert (results[0][0][name] + results[1][0][name]) / 2 == pytest.approx(value, rel=1e-8)
+    for name, gradient in gradients.items():
+        scale = gradient.abs().max().clamp(min=1e-6)
+        assert (results[0][1][name] - gradient).abs().max() < 1e-7 * scale, name
 
 
 @pytest.mark.parametrize("training", [True, False])
