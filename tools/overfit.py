@@ -10,12 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
 
 
 def main() -> int:
     from gemnet import engine
-    from gemnet.detection.overfit import overfit
+    from gemnet.detection.overfit import overfit, record
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", default="configs/retinanet_gemnet_a.py")
@@ -25,11 +26,12 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, help="longer side in pixels; default: 256")
     parser.add_argument("--iterations", type=int, default=400, help="default: 400")
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
+    parser.add_argument("--record", action="store_true", help="put the figures into configs/overfit.json and configs/README.md")
     parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
-    return engine.command(
-        "overfit",
-        lambda: overfit(
+
+    def task() -> None:
+        overfit(
             args.config,
             args.data,
             args.work_dir,
@@ -38,8 +40,11 @@ def main() -> int:
             args.iterations,
             args.amp,
             args.cfg_options,
-        ),
-    )
+        )
+        if args.record:
+            record(ROOT, args.work_dir)
+
+    return engine.command("overfit", task)
 
 
 if __name__ == "__main__":

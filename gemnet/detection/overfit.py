@@ -13,8 +13,12 @@ from mmengine.config import Config
 from PIL import Image
 
 from gemnet import engine
+from gemnet.detection import zoo
 from gemnet.detection.data import DataError
 from gemnet.detection.predict import predict
+
+RECORDS = "configs/overfit.json"
+MARKS = ("<!-- overfitting: made by tools/overfit.py --record -->", "<!-- end of overfitting -->")
 
 
 def write_subset(data_root: Path, count: int, target: Path) -> None:
@@ -132,6 +136,33 @@ def overfit(
     found = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
     print(f"{found}: {folder}/boxes.jpg, losses.png, overfit.json")
     return metrics
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown of recorded figures."""
+    lines = [
+        "| config | images | longer side | iterations | precision | box AP | AP50 | AP75 | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in records:
+        aps = " | ".join(f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
+        precision = "bfloat16" if row["amp"] else "float32"
+        lines.append(
+            f"| {Path(row['config']).stem} | {row['images']} | {row['size']} | {row['iterations']} | {precision} | {aps} "
+            f"| {row['seconds'] / 60:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def record(root: Path, work_dir: str) -> None:
+    """Put the figures of a run into `configs/overfit.json` below `root`, in place of its config's, and renew the table."""
+    file = root / RECORDS
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    row = json.loads((Path(work_dir) / "overfit.json").read_text(encoding="utf-8"))
+    rows = sorted([other for other in rows if other["config"] != row["config"]] + [row], key=lambda other: other["config"])
+    text = zoo.between(MARKS, (root / zoo.README).read_text(encoding="utf-8"), table(rows))
+    file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (root / zoo.README).write_text(text, encoding="utf-8")
 
 
 def _grid(pictures: list[Path], target: Path, side: int, columns: int = 4) -> None:

@@ -102,18 +102,18 @@ def model_index(rows: list[dict[str, Any]]) -> str:
     return yaml.safe_dump({"Collections": collections, "Models": models}, sort_keys=False, width=128)
 
 
-def readme(text: str, rows: list[dict[str, Any]]) -> str:
-    """`text` with the table between the marks renewed. Raises ConfigError where the marks are missing."""
-    start, end = map(re.escape, MARKS)
-    renewed, count = re.subn(f"{start}.*?{end}", lambda _: f"{MARKS[0]}\n{table(rows)}\n{MARKS[1]}", text, flags=re.DOTALL)
+def between(marks: tuple[str, str], text: str, table: str) -> str:
+    """`text` with `table` between the marks. Raises ConfigError where they are missing."""
+    start, end = map(re.escape, marks)
+    renewed, count = re.subn(f"{start}.*?{end}", lambda _: f"{marks[0]}\n{table}\n{marks[1]}", text, flags=re.DOTALL)
     if count != 1:
-        raise ConfigError(f"{README}: expected the line {MARKS[0]!r}, later {MARKS[1]!r}, once")
+        raise ConfigError(f"{README}: expected the line {marks[0]!r}, later {marks[1]!r}, once")
     return renewed
 
 
 def write(root: Path, rows: list[dict[str, Any]]) -> None:
     """Write the data file, the table and the index below `root`."""
-    text = readme((root / README).read_text(encoding="utf-8"), rows)
+    text = between(MARKS, (root / README).read_text(encoding="utf-8"), table(rows))
     (root / MEASURED).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     (root / README).write_text(text, encoding="utf-8")
     (root / INDEX).write_text(model_index(rows), encoding="utf-8")
