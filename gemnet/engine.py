@@ -7,11 +7,12 @@ is told in one message, without a traceback.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 import zipfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +100,35 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     return max(numbered)[1] if numbered else None
 
 
-def check_neck(model: nn.Module) -> None:
-    """Raise ConfigError, with the right channels, where the neck was not made for the backbone."""
-    backbone, neck = getattr(model, "backbone", None), getattr(model, "neck", None)
-    found = getattr(neck, "in_channels", None)
-    if isinstance(backbone, Backbone) and found is not None:
-        found, expected = list(found) if isinstance(found, (list, tuple)) else [found], list(backbone.out_channels)
-        if found != expected:
-            raise ConfigError(f"neck.in_channels={found} do not fit the backbone; expected in_channels={expected}")
+def check_parts(model: nn.Module) -> None:
+    """Raise ConfigError, with the right channels, where the neck, or a classifier's head, was not made for the backbone."""
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, Backbone):
+        return
+    expected = list(backbone.out_channels)
+    neck, head = (getattr(getattr(model, part, None), "in_channels", None) for part in ("neck", "head"))
+    if isinstance(neck, (list, tuple)) and list(neck) != expected:
+        raise ConfigError(f"neck.in_channels={list(neck)} do not fit the backbone; expected in_channels={expected}")
+    if neck is None and isinstance(head, int) and head != expected[-1]:
+        raise ConfigError(f"head.in_channels={head} does not fit the backbone; expected in_channels={expected[-1]}")
+
+
+def check_classes(model: nn.Module, classes: Sequence[str]) -> None:
+    """Raise ConfigError where a head was made for another number of classes than the data set has."""
+    for path in ("head", "bbox_head", "roi_head.bbox_head"):
+        part = model
+        for name in path.split("."):
+            part = getattr(part, name, None)
+        found = getattr(part, "num_classes", None)
+        if isinstance(found, int) and found != len(classes):
+            raise ConfigError(f"model.{path}.num_classes={found}, but the data set has {len(classes)} classes; expected that")
 
 
 def build_runner(config: Config, launcher: str = "none") -> Runner:
     """mmengine's runner for the config, with its model's parts checked against each other."""
     config.launcher = launcher
     runner = Runner.from_cfg(config)
-    check_neck(getattr(runner.model, "module", runner.model))
+    check_parts(getattr(runner.model, "module", runner.model))
     return runner
 
 
@@ -173,7 +188,9 @@ def train(
         init_processes(launcher)
     if resume is not None:
         use_checkpoint(settings, resume)
-    build_runner(settings, launcher).train()
+    runner = build_runner(settings, launcher)
+    check_classes(getattr(runner.model, "module", runner.model), runner.train_loop.dataloader.dataset.metainfo["classes"])
+    runner.train()
 
 
 def evaluate(
@@ -211,11 +228,12 @@ def command(name: str, task: Callable[[], Any]) -> int:
         return 0
     except UserError as error:  # from a loader's worker it comes with a traceback before the message
         message = re.split(r"\n[\w.]+Error: ", str(error))[-1].strip()
-    except OSError as error:
-        if error.filename is None and error.errno is None:
+    except (OSError, RuntimeError) as error:
+        cause = _system_error(error)
+        if cause is None:
             raise
-        remedy = "; free some space, then go on with --resume" if error.errno == errno.ENOSPC else ""
-        message = f"{error.filename or 'writing'}: {error.strerror or error}{remedy}"
+        full = cause.errno == errno.ENOSPC
+        message = f"{cause.filename or 'writing'}: {cause.strerror}" + "; free some space, then go on with --resume" * full
     except KeyboardInterrupt:
         message = "stopped" + ("; the same command with --resume goes on from the last checkpoint" if name == "train" else "")
         if get_rank():
@@ -223,6 +241,17 @@ def command(name: str, task: Callable[[], Any]) -> int:
     process = f" (process {get_rank()})" if get_world_size() > 1 else ""
     print(f"{name}{process}: {message}", file=sys.stderr)
     return 1
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error that `error` is or was caused by: torch tells a full disk as its own RuntimeError."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class Options(DictAction):

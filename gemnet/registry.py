@@ -15,8 +15,11 @@ MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,
     locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", *DETECTION],
 )  # fmt: skip
-DATASETS = registry.Registry("dataset", parent=registry.DATASETS, scope=SCOPE, locations=["gemnet.detection.data"])
-TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.detection.data"])
+DATASETS = registry.Registry(
+    "dataset", parent=registry.DATASETS, scope=SCOPE,
+    locations=["gemnet.images", *(["gemnet.detection.data"] if DETECTION else [])],
+)  # fmt: skip
+TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.images"])
 HOOKS = registry.Registry("hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks"])
 MODEL_WRAPPERS = registry.Registry(
     "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]

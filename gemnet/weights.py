@@ -150,3 +150,46 @@ def _strip(state: dict[str, Tensor], own: Mapping[str, Tensor], prefix: str | No
             if more not in start and any(key.startswith(start + more) for key in state):
                 candidates.append(start + more)
     return max((below(start) for start in candidates), key=lambda part: sum(key in own for key in part))
+
+
+FORMS = {"timm": ("", "classifier."), "mmpretrain": ("backbone.", "head.fc."), "mmdet": ("backbone.", None)}
+"""Where each library keeps the network's weights and its classifier's; None: it has none."""
+
+
+def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], form: str) -> int:
+    """Write the weights of a classification or detection checkpoint in the form of another library; returns how many.
+
+    form: one of FORMS. target: `.safetensors` or `.pth`; written whole or not at all. A checkpoint of a detector gives its
+    backbone. Raises WeightsError where the source has no weights of a GEMNet, or the target's ending is another.
+    """
+    if form not in FORMS:
+        raise WeightsError(f"form {form!r}: expected {', '.join(FORMS)}")
+    target = Path(target)
+    if target.suffix not in (".safetensors", ".pth"):
+        raise WeightsError(f"{target}: expected a file .safetensors or .pth")
+    plain: dict[str, Tensor] = {}
+    for key, value in read_state_dict(source).items():
+        while start := next((prefix for prefix in PREFIXES if key.startswith(prefix)), None):
+            key = key.removeprefix(start)
+        key = re.sub(r"^head\.fc\.", "classifier.", key)
+        if key.startswith(("stem.", "stages.", "head_conv.", "classifier.")):
+            plain[key] = value.contiguous()
+    if "stem.conv.weight" not in plain:
+        raise WeightsError(f"{source}: no weights of a GEMNet; expected stem.*, stages.*, ...")
+    body, head = FORMS[form]
+    state = {
+        (head if key.startswith("classifier.") else body) + key.removeprefix("classifier."): value
+        for key, value in plain.items()
+        if head is not None or not key.startswith("classifier.")
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        if target.suffix == ".safetensors":
+            safetensors.torch.save_file(state, partial)
+        else:
+            torch.save(state if form == "timm" else {"state_dict": state}, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(state)

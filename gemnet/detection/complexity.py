@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gemnet.engine import ConfigError, check_neck
+from gemnet.engine import ConfigError, check_parts
 from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)
@@ -26,7 +26,7 @@ def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> d
     """
     settings = copy.deepcopy(config.model)
     model = MODELS.build(settings).eval().to("meta")
-    check_neck(model)
+    check_parts(model)
     image = torch.empty(1, 3, *input_size, device="meta")
     costs = {}
 

@@ -1,23 +1,17 @@
-"""COCO and images, read as untrusted: what is missing or broken is named, with the remedy."""
+"""COCO, read as untrusted: what is missing or broken is named, with the remedy."""
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mmcv
-from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmdet.datasets.api_wrappers import COCO
-from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
 
-from gemnet.errors import UserError
-from gemnet.registry import DATASETS, TRANSFORMS
+from gemnet.images import DataError
+from gemnet.registry import DATASETS
 
 COCO_TREE = """\
 data/coco/
@@ -26,10 +20,6 @@ data/coco/
   train2017/*.jpg
   val2017/*.jpg"""
 TOLD = 3
-
-
-class DataError(UserError):
-    """Data that is missing, broken or does not fit; the message names the file and the remedy."""
 
 
 class _CheckedCOCO(COCO):
@@ -119,57 +109,3 @@ def _where() -> str:
         f" (from {Path.cwd()}). COCO 2017 (https://cocodataset.org/#download) is expected as\n{COCO_TREE}\n"
         "For a data set elsewhere, link it to data/coco or set *_dataloader.dataset.data_root and *_evaluator.ann_file"
     )
-
-
-@TRANSFORMS.register_module()
-class LoadImage(LoadImageFromFile):
-    """mmcv's LoadImageFromFile, which names an image that cannot be read, is cut off, or is not as large as annotated.
-
-    on_error: 'raise' (DataError), or 'skip': the image is told, once an epoch by each loading process, and in training another
-    one is taken; testing raises all the same (`CocoDataset`), for its result would not be of the whole set.
-    """
-
-    def __init__(self, on_error: str = "raise", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if on_error not in ("raise", "skip"):
-            raise DataError(f"LoadImage: on_error={on_error!r}: expected raise or skip")
-        self.on_error = on_error
-        self.told: set[str] = set()
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Add `img` [H, W, 3] in BGR and its shape to `results`; None where the image is to be skipped."""
-        path = results["img_path"]
-        try:
-            image = self._decode(get(path, backend_args=self.backend_args))
-            annotated = (results.get("height", image.shape[0]), results.get("width", image.shape[1]))
-            if annotated != image.shape[:2]:
-                found, expected = ("x".join(map(str, shape)) for shape in (image.shape[:2], annotated))
-                raise DataError(f"is {found} pixels high and wide, but annotated as {expected}")
-        except DataError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = error.strerror or type(error).__name__
-        else:
-            results["img"] = image
-            results["img_shape"] = results["ori_shape"] = image.shape[:2]
-            return results
-        if self.on_error == "raise":
-            raise DataError(f"{path}: {problem}; mend or remove it, or set on_error='skip' in the pipeline")
-        if path not in self.told:
-            print(f"{path}: {problem}; skipped", file=sys.stderr, flush=True)
-        self.told.add(path)
-        return None
-
-    def _decode(self, content: bytes) -> Any:
-        try:
-            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
-        except Exception as error:  # OpenCV's own, and whatever a backend raises on rubbish
-            raise DataError(f"not an image that can be decoded ({type(error).__name__})") from error
-        if image is None:
-            raise DataError("not an image that can be decoded")
-        if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-1024:]:  # a JPEG without its end: OpenCV fills with grey
-            try:
-                Image.open(io.BytesIO(content)).load()
-            except (OSError, UnidentifiedImageError) as error:
-                raise DataError(f"cut off ({error})") from error
-        return image.astype("float32") if self.to_float32 else image

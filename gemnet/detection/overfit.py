@@ -14,8 +14,8 @@ from PIL import Image
 
 from gemnet import engine
 from gemnet.detection import zoo
-from gemnet.detection.data import DataError
 from gemnet.detection.predict import predict
+from gemnet.images import DataError
 
 RECORDS = "configs/overfit.json"
 MARKS = ("<!-- overfitting: made by tools/overfit.py --record -->", "<!-- end of overfitting -->")

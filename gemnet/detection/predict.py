@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.progress import track
 
 from gemnet import engine
-from gemnet.detection.data import DataError
+from gemnet.images import SUFFIXES, DataError
 from gemnet.weights import load_weights
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PALETTE = ((220, 20, 60), (0, 82, 204), (0, 130, 70), (204, 102, 0), (128, 0, 160), (0, 120, 140), (150, 100, 40), (90, 90, 90))
 
 
@@ -80,7 +79,7 @@ class Detector:
         with DefaultScope.overwrite_default_scope(scope):
             self.model = MODELS.build(config.model)
             self.pipeline = Compose([step for step in dataset.pipeline if step["type"] != "LoadAnnotations"])
-        engine.check_neck(self.model)
+        engine.check_parts(self.model)
         load_weights(self.model, checkpoint)
         self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         self.classes = dataset.get("metainfo", {}).get("classes", CocoDataset.METAINFO["classes"])

@@ -8,8 +8,9 @@ import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from gemnet.detection.data import CocoDataset, DataError, LoadImage
+from gemnet.detection.data import CocoDataset
 from gemnet.detection.made import write_made_coco
+from gemnet.images import DataError, LoadImage
 
 
 @pytest.fixture

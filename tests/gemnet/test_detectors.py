@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 
 from gemnet.detection import overfit, zoo
 from gemnet.detection.complexity import detector_cost, total
-from gemnet.engine import ConfigError, check_neck, load_config
+from gemnet.engine import ConfigError, check_parts, load_config
 from gemnet.mmcv_ops import Extension
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def batch(model, count=2, size=128, training=True, **kwargs):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_built_trains_predicts_and_gives_tensors(name):
     model = detector(name)
-    check_neck(model)
+    check_parts(model)
     assert all(p.requires_grad for p in model.parameters())  # nothing is frozen where there are no weights
 
     losses, _ = model.train().parse_losses(model(**batch(model), mode="loss"))
@@ -108,7 +108,7 @@ def test_mixed_precision_gives_the_loss_of_full_precision(name):
 def test_a_neck_that_does_not_fit_is_told_the_right_channels():
     config = load_config(str(ROOT / "configs/retinanet_gemnet_a.py"), {"model.neck.in_channels": [8, 16, 32]})
     with pytest.raises(ConfigError, match=re.escape("expected in_channels=[120, 280, 1784]")):
-        check_neck(MODELS.build(config.model))
+        check_parts(MODELS.build(config.model))
 
 
 @pytest.fixture(scope="module")
@@ -172,4 +172,4 @@ def test_configs_hold_no_logic_and_are_short():
     for path in [*ROOT.glob("configs/*.py"), *ROOT.glob("configs/_base_/*.py")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^(import|from|def|class|if|for|while)\b", text, re.MULTILINE), path
-        assert len(text.splitlines()) <= 40, path
+        assert len(text.splitlines()) <= (100 if "_base_" in str(path) else 20), path
