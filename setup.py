@@ -18,6 +18,9 @@ setup(
         "torchvision>=0.21",
         "timm>=1.0.20",
         # The kept forks of mmengine, mmcv, mmdet and mmpretrain, under these import names; never beside the upstream ones.
+        "onnx>=1.17",
+        "onnxruntime>=1.20",
+        "onnxscript>=0.3",
         "onedl-mmengine>=0.10",
         "onedl-mmcv>=2.3",
         "onedl-mmdetection>=3.4",

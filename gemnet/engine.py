@@ -19,12 +19,14 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
+from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from gemnet.backbone import Backbone
 from gemnet.distributed import init_processes
 from gemnet.errors import UserError
+from gemnet.images import folder_classes
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
 RESUME = "gemnet-run:"
@@ -100,6 +102,25 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     return max(numbered)[1] if numbered else None
 
 
+def complete(config: Config) -> None:
+    """Fill in what a config leaves open as None: the head's or neck's in_channels, from the backbone, and the head's
+    num_classes, from the folders of the training images."""
+    model = config.model
+    open_parts = [
+        model[part] for part in ("neck", "head") if isinstance(model.get(part), dict) and "in_channels" in model[part]
+    ]
+    open_parts = [part for part in open_parts if part.in_channels is None]
+    if open_parts:
+        channels = list(MODELS.build(model.backbone).out_channels)
+        for part in open_parts:
+            part.in_channels = channels[-1] if part is model.get("head") else channels
+    if "head" in model and model.head.get("num_classes", 0) is None:
+        dataset = config.train_dataloader.dataset
+        model.head.num_classes = len(folder_classes(Path(dataset.data_root) / dataset.split))
+        if "data_preprocessor" in config:
+            config.data_preprocessor.num_classes = model.head.num_classes
+
+
 def check_parts(model: nn.Module) -> None:
     """Raise ConfigError, with the right channels, where the neck, or a classifier's head, was not made for the backbone."""
     backbone = getattr(model, "backbone", None)
@@ -127,6 +148,7 @@ def check_classes(model: nn.Module, classes: Sequence[str]) -> None:
 def build_runner(config: Config, launcher: str = "none") -> Runner:
     """mmengine's runner for the config, with its model's parts checked against each other."""
     config.launcher = launcher
+    complete(config)
     runner = Runner.from_cfg(config)
     check_parts(getattr(runner.model, "module", runner.model))
     return runner

@@ -38,13 +38,13 @@ class ImageFolder(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         root = Path(self.data_root)
-        classes = _classes(root / self.classes_of)
+        classes = folder_classes(root / self.classes_of)
         if len(classes) < 2:
             raise DataError(
                 f"{root / self.classes_of}: {len(classes)} classes; expected a folder for each of two or more classes"
             )
         if self.split != self.classes_of:
-            found = _classes(root / self.split)
+            found = folder_classes(root / self.split)
             unknown, absent = sorted(set(found) - set(classes)), sorted(set(classes) - set(found))
             if unknown or absent:
                 problems = [
@@ -70,7 +70,8 @@ class ImageFolder(BaseDataset):
         return data
 
 
-def _classes(folder: Path) -> list[str]:
+def folder_classes(folder: Path) -> list[str]:
+    """The sorted names of the classes' folders in `folder`. Raises DataError where it is missing."""
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such folder (from {Path.cwd()}); expected images as <data_root>/train/<class>/*.jpg and "

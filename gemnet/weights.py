@@ -116,8 +116,12 @@ def load_weights(
     keys, without that prefix, that the module may lack, as those of a classifier. Raises WeightsError that names the missing,
     unexpected and differently shaped keys; then the module was not changed.
     """
-    state, own = read_state_dict(path), module.state_dict()
-    state = _strip(state, own, prefix)
+    state = _strip(read_state_dict(path), module.state_dict(), prefix)
+    _load(module, state, path, ignore)
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], path: str | os.PathLike[str], ignore: Iterable[str] = ()) -> None:
+    own = module.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     shapes = [
         f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
@@ -167,15 +171,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], form
     target = Path(target)
     if target.suffix not in (".safetensors", ".pth"):
         raise WeightsError(f"{target}: expected a file .safetensors or .pth")
-    plain: dict[str, Tensor] = {}
-    for key, value in read_state_dict(source).items():
-        while start := next((prefix for prefix in PREFIXES if key.startswith(prefix)), None):
-            key = key.removeprefix(start)
-        key = re.sub(r"^head\.fc\.", "classifier.", key)
-        if key.startswith(("stem.", "stages.", "head_conv.", "classifier.")):
-            plain[key] = value.contiguous()
-    if "stem.conv.weight" not in plain:
-        raise WeightsError(f"{source}: no weights of a GEMNet; expected stem.*, stages.*, ...")
+    plain = _plain(source)
     body, head = FORMS[form]
     state = {
         (head if key.startswith("classifier.") else body) + key.removeprefix("classifier."): value
@@ -193,3 +189,28 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], form
     finally:
         partial.unlink(missing_ok=True)
     return len(state)
+
+
+def load_classifier(model: nn.Module, source: str | os.PathLike[str]) -> None:
+    """Load a checkpoint of timm, mmpretrain or mmdet into timm's model; without a classifier in it, the model's own stays.
+
+    Raises WeightsError that names the keys where it is of another network or number of classes.
+    """
+    plain, own = _plain(source), model.state_dict()
+    if not any(key.startswith("classifier.") for key in plain):
+        plain |= {key: value for key, value in own.items() if key.startswith("classifier.")}
+    _load(model, plain, source)
+
+
+def _plain(source: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The weights of a GEMNet in a checkpoint of any library, under timm's names."""
+    plain: dict[str, Tensor] = {}
+    for key, value in read_state_dict(source).items():
+        while start := next((prefix for prefix in PREFIXES if key.startswith(prefix)), None):
+            key = key.removeprefix(start)
+        key = re.sub(r"^head\.fc\.", "classifier.", key)
+        if key.startswith(("stem.", "stages.", "head_conv.", "classifier.")):
+            plain[key] = value.contiguous()
+    if "stem.conv.weight" not in plain:
+        raise WeightsError(f"{source}: no weights of a GEMNet; expected stem.*, stages.*, ...")
+    return plain

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gemnet.engine import ConfigError, check_parts
+from gemnet.engine import ConfigError, check_parts, complete
 from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)
@@ -24,7 +24,9 @@ def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> d
     As in the paper's Table 2: MACs of convolutions and linear layers. A second stage is counted for the number of proposals
     that the test configuration lets through (1,000), whatever the image. Neither activations nor memory are told.
     """
-    settings = copy.deepcopy(config.model)
+    config = copy.deepcopy(config)
+    complete(config)
+    settings = config.model
     model = MODELS.build(settings).eval().to("meta")
     check_parts(model)
     image = torch.empty(1, 3, *input_size, device="meta")

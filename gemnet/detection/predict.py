@@ -73,6 +73,7 @@ class Detector:
     """A detector with its weights and its test pipeline: path of an image -> boxes, scores, labels, (height, width)."""
 
     def __init__(self, config: Config, checkpoint: str, device: str | None = None) -> None:
+        engine.complete(config)
         dataset = config.test_dataloader.dataset
         scope = config.get("default_scope", "mmdet")
         DefaultScope.get_instance(f"predict_{scope}", scope_name=scope)

@@ -11,7 +11,7 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
-from gemnet.engine import ConfigError, check_classes, check_parts, load_config
+from gemnet.engine import ConfigError, check_classes, check_parts, complete, load_config
 from gemnet.images import DataError, ImageFolder
 from gemnet.weights import WeightsError, convert, load_weights, read_state_dict
 
@@ -75,6 +75,22 @@ def test_the_imagenet_configs_fit_together(arch):
     assert sum(p.numel() for p in model.parameters()) == sum(
         p.numel() for p in timm.create_model(f"gemnet_{arch}").parameters()
     )
+
+
+def test_what_a_config_leaves_open_is_filled_in(tmp_path):
+    write_folder(tmp_path / "images", classes=("a", "b", "c"))
+    config = load_config(
+        str(ROOT / "configs/gemnet_a_image_folder.py"), {"train_dataloader.dataset.data_root": tmp_path / "images"}
+    )
+    complete(config)
+    assert (config.model.head.num_classes, config.data_preprocessor.num_classes) == (3, 3)
+    cell = {"model.backbone.cell": "gemnet_b", "model.backbone.target_macs": 300e6, "model.backbone.target_params": None}
+    config = load_config(str(ROOT / "configs/gemnet_cell_imagenet.py"), cell)
+    complete(config)
+    check_parts(MODELS.build({**config.model, "_scope_": "mmpretrain"}))
+    config = load_config(str(ROOT / "configs/retinanet_gemnet_b.py"), {"model.neck.in_channels": None})
+    complete(config)
+    assert config.model.neck.in_channels == [168, 504, 1032]
 
 
 def test_heads_that_do_not_fit_are_told_the_right_numbers():

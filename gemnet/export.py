@@ -1,0 +1,179 @@
+"""A trained network in a form for deployment: ONNX, TorchScript or torch.export, normalisation folded, outputs checked.
+
+What is written is read again and compared with eager on random images; where it differs by more than the tolerance, the file
+is removed and ExportError tells by how much.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gemnet.errors import UserError
+from gemnet.operators import ConvNormAct, SepConvNormAct
+from gemnet.weights import load_classifier
+
+TOLERANCE = 1e-4
+"""Largest difference of an output, relative to the largest output (at least 1)."""
+BATCHES = (2, 1, 5)
+"""Batch sizes that are compared; the first is the one that is traced."""
+
+
+class ExportError(UserError):
+    """A target that is not offered, or an export that does not compute what the model does."""
+
+
+def create(name: str, checkpoint: str | None = None, num_classes: int = 1000, in_chans: int = 3, **settings: Any) -> nn.Module:
+    """timm's model `name`, one of ours, with the weights of a checkpoint of any library; settings that are None are left out.
+
+    Raises ExportError for a model that is not ours, WeightsError for a checkpoint that does not fit.
+    """
+    if name not in timm.list_models(module="models") or not name.startswith("gemnet"):
+        raise ExportError(f"model {name!r} is not offered; expected gemnet_a, gemnet_b or gemnet")
+    given = {key: value for key, value in settings.items() if value is not None}
+    if given and name != "gemnet":
+        raise ExportError(f"{', '.join(given)}: only for the model gemnet, which takes a cell")
+    model = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **given)
+    if checkpoint is not None:
+        load_classifier(model, checkpoint)
+    return model
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy of the model in evaluation mode, each batch normalisation folded into the convolution before it.
+
+    The outputs are the model's up to rounding: y = g (Wx - m) / s + b is (g W / s) x + (b - g m / s).
+    """
+    folded = copy.deepcopy(model).eval()
+    for module in folded.modules():
+        if isinstance(module, (ConvNormAct, SepConvNormAct)) and isinstance(module.bn, nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()
+    return folded
+
+
+class Features(nn.Module):
+    """The network's stages as a tuple of maps, and last the head convolution's: what a detector's neck takes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.stages, self.head_conv = network.stem, network.stages, network.head_conv
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images [B, C, H, W] -> maps [B, C_i, ceil(H / 2^i), ceil(W / 2^i)]."""
+        x = self.stem(x)
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        outputs.append(self.head_conv(x))
+        return tuple(outputs)
+
+
+Run = Callable[[Tensor], Sequence[Tensor]]
+
+
+def _onnx(model: nn.Module, example: Tensor, path: Path) -> Run:
+    import onnxruntime
+
+    names = [f"output{index}" for index in range(len(_tuple(model(example))))]
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    torch.onnx.export(
+        model, (example,), str(path), input_names=["images"], output_names=names, dynamic_shapes=({0: batch},), dynamo=True,
+        external_data=False, verbose=False,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
+
+
+def _torchscript(model: nn.Module, example: Tensor, path: Path) -> Run:
+    torch.jit.trace(model, example, check_trace=False).save(str(path))
+    loaded = torch.jit.load(str(path))
+    return lambda images: _tuple(loaded(images))
+
+
+def _torch_export(model: nn.Module, example: Tensor, path: Path) -> Run:
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=({0: batch},)), str(path))
+    loaded = torch.export.load(str(path)).module()
+    return lambda images: _tuple(loaded(images))
+
+
+FORMATS: dict[str, tuple[str, Callable[[nn.Module, Tensor, Path], Run]]] = {
+    "onnx": (".onnx", _onnx),
+    "torchscript": (".pt", _torchscript),
+    "torch.export": (".pt2", _torch_export),
+}
+"""Name of a format -> ending of its files, and how to write one."""
+
+
+def export(
+    model: nn.Module,
+    path: str | Path,
+    form: str = "onnx",
+    input_size: tuple[int, int, int] = (3, 224, 224),
+    features: bool = False,
+    fold: bool = True,
+    tolerance: float = TOLERANCE,
+) -> float:
+    """Write `model`, a GEMNet of timm's kind, to `path`; returns the largest relative difference from eager.
+
+    form: one of FORMATS. The batch is dynamic, height and width are `input_size`'s. features: the stages' maps, not the logits.
+    fold: fold batch normalisation. Raises ExportError for another format or ending, and where the outputs differ by more than
+    `tolerance`; then no file is left.
+    """
+    path = Path(path)
+    if form not in FORMATS:
+        raise ExportError(f"format {form!r} is not offered; expected {', '.join(FORMATS)}")
+    suffix, write = FORMATS[form]
+    if path.suffix != suffix:
+        raise ExportError(f"{path}: a file of format {form} ends with {suffix}")
+    plain = (Features(model) if features else model).eval().cpu()
+    exported = fold_batch_norm(plain) if fold else plain
+    random = torch.Generator().manual_seed(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    worst = 0.0
+    try:
+        with torch.no_grad(), _quiet():
+            run = write(exported, torch.randn(BATCHES[0], *input_size, generator=random), path)
+            for count in BATCHES:
+                images = torch.randn(count, *input_size, generator=random)
+                for found, expected in zip(run(images), _tuple(plain(images)), strict=True):
+                    scale = expected.abs().max().clamp(min=1)
+                    worst = max(worst, ((found - expected).abs().max() / scale).item())
+        if not worst <= tolerance:
+            raise ExportError(f"{path}: outputs differ from the model's by {worst:.1e}, more than {tolerance:.0e}")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return worst
+
+
+def _tuple(outputs: Any) -> tuple[Tensor, ...]:
+    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' warnings, which are about other models."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)

@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""Write a model for deployment, normalisation folded, and check the file against the model. The batch is dynamic.
+
+examples:
+  python tools/export.py gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors
+  python tools/export.py gemnet_b features.pt --format torchscript --features --input-size 320 320
+  python tools/export.py gemnet mine.pt2 --format torch.export --cell best_cell.json --target-macs 300e6 --num-classes 10
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+
+def main() -> int:
+    from gemnet import engine
+    from gemnet.export import FORMATS, TOLERANCE, create, export
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="gemnet_a, gemnet_b, or gemnet with --cell")
+    parser.add_argument("out", help=f"the file; it ends with {', '.join(suffix for suffix, _ in FORMATS.values())}")
+    parser.add_argument("--format", default="onnx", help=f"{', '.join(FORMATS)}; default: onnx")
+    parser.add_argument("--checkpoint", help="of timm, mmpretrain or mmdet; default: random weights")
+    parser.add_argument("--cell", help="a cell file, for the model gemnet")
+    parser.add_argument("--target-macs", type=float, help="its budget at 224x224 with 1,000 classes")
+    parser.add_argument("--target-params", type=float)
+    parser.add_argument("--num-classes", type=int, default=1000, help="default: 1000")
+    parser.add_argument("--in-chans", type=int, default=3, help="default: 3")
+    parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
+    parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"largest relative difference; default: {TOLERANCE}")
+    args = parser.parse_args()
+
+    def task() -> None:
+        budget = {"cell": args.cell, "target_macs": args.target_macs, "target_params": args.target_params}
+        model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **budget)
+        size = (args.in_chans, *args.input_size)
+        worst = export(model, args.out, args.format, size, args.features, not args.no_fold, args.tolerance)
+        print(f"{args.out}: outputs equal the model's to {worst:.1e}")
+
+    return engine.command("export", task)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("export: stopped")
