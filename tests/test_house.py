@@ -32,7 +32,7 @@ def test_readme_has_the_two_commands_that_set_up_and_run():
     assert "pip install -e . && python tools/search.py\n" in readme
     command = re.search(r"<!-- test command -->\n```\n(.*)\n```", readme).group(1)
     assert command.startswith('pip install -e ".[test]" && ')
-    assert command.endswith("pytest")
+    assert command.endswith("pytest -n auto")
 
 
 def test_readmes_table_of_models_is_what_the_models_cost():
