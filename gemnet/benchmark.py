@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gemnet.cell import Cell
+from gemnet.models import gemnet
+from gemnet.tables import between
 
 
 @dataclass(frozen=True)
@@ -42,13 +54,18 @@ def measure(call: Callable[[], object], repeats: int = 10, warm_up: int = 2, wai
     return Timing(seconds[len(seconds) // 2], seconds[0], seconds[-1])
 
 
+MEASURED = "configs/benchmark.json"
+MARKS = ("<!-- models: made by tools/benchmark.py models --write -->", "<!-- end of models -->")
 PEERS = ("torchvision/mnasnet1_3", "timm/mobilenetv2_140", "timm/efficientnet_b0", "timm/rexnet_100")
 """The networks that GEMNet is measured beside."""
 
 
 def build(name: str) -> nn.Module:
-    """`timm/NAME`, `torchvision/NAME`, or a plain name of timm's, with random weights."""
+    """`timm/NAME`, `torchvision/NAME`, a plain name of timm's, or `shape/NAME` at GEMNet-A's budget, with random weights."""
     library, _, model = name.rpartition("/")
+    if library == "shape":
+        operators, edges = SHAPES[model]
+        return gemnet(cell=Cell(("input", *operators), edges), target_macs=463e6, target_params=4.3e6)
     return torchvision.models.get_model(model) if library == "torchvision" else timm.create_model(model)
 
 
@@ -122,11 +139,100 @@ def compare(
     return found
 
 
-def inference(
-    model: nn.Module, batch: int, resolution: int = 224, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> Timing:
-    """Time of a forward pass over `batch` images, channels-last, in evaluation mode."""
-    model = model.eval().to(device=device, dtype=dtype, memory_format=torch.channels_last)
-    images = torch.randn(batch, 3, resolution, resolution).to(device=device, dtype=dtype, memory_format=torch.channels_last)
-    with torch.inference_mode():
-        return measure(lambda: model(images), wait=torch.cuda.synchronize if device.startswith("cuda") else None)
+SHAPES = {
+    "sepconv3x3 -> conv1x1": (("sepconv3x3", "conv1x1"), ((0, 1), (1, 2))),
+    "conv1x1 -> sepconv3x3": (("conv1x1", "sepconv3x3"), ((0, 1), (1, 2))),
+    "sepconv3x3": (("sepconv3x3",), ((0, 1),)),
+    "conv1x1 -> sepconv3x3 -> conv1x1": (("conv1x1", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2), (2, 3))),
+    "two leaves: conv1x1, sepconv3x3": (("conv1x1", "sepconv3x3"), ((0, 1), (0, 2))),
+    "four leaves: sepconv3x3": (("sepconv3x3",) * 4, tuple((0, i) for i in range(1, 5))),
+    "conv1x1 -> four leaves sepconv3x3": (("conv1x1",) + ("sepconv3x3",) * 4, ((0, 1), *((1, i) for i in range(2, 6)))),
+    "dense: 3 nodes, each reads all before": (("sepconv3x3",) * 3, ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))),
+}
+"""Cells of small shapes, to see which are fast at one budget: operators of the nodes after the input, edges."""
+
+
+def cost(name: str) -> tuple[int, int]:
+    """Params, and MACs at 224x224 of convolutions and linear layers, counted on shapes."""
+    with torch.device("meta"):
+        model = build(name).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, 224, 224))
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+
+
+def peak_memory(name: str, setting: Setting) -> int:
+    """Bytes by which two steps on the CPU raise the peak of a fresh process above what it had with the model built."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak, name, setting).result()
+
+
+def _peak(name: str, setting: Setting) -> int:
+    call = step(name, setting)
+    before = _high_water()
+    call()
+    call()
+    return _high_water() - before
+
+
+def _high_water() -> int:
+    """The peak resident memory of this process in bytes, from Linux; getrusage's would be the parent's."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="ignore").splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+
+
+def measure_models(names: Sequence[str], repeats: int = 10, device: str = "cpu") -> dict[str, Any]:
+    """Everything about `names`, measured side by side, with machine, versions and date: what the data file holds."""
+    found = compare(names, SETTINGS, repeats, device)
+    models = []
+    for name in names:
+        params, macs = cost(name)
+        rates = {
+            str(setting): {"images_per_second": setting.batch / timings[name].median, "seconds": asdict(timings[name])}
+            for setting, timings in found.items()
+        }
+        memory = peak_memory(name, SETTINGS[-1]) if device == "cpu" else None
+        models.append({"name": name, "params": params, "macs": macs, "training_memory": memory, "rates": rates})
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{_processor()}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__},
+        "repeats": repeats,
+        "models": models,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(measured: dict[str, Any]) -> str:
+    """Markdown: a row a model, a column a setting; images a second, latency at batch 1."""
+    settings = list(measured["models"][0]["rates"])
+    lines = [
+        "| model | params M | MACs M | " + " | ".join(settings) + " | its memory MiB |",
+        "|---|" + "---|" * (len(settings) + 3),
+    ]
+    for row in measured["models"]:
+        cells = []
+        for setting, rate in row["rates"].items():
+            seconds = rate["seconds"]["median"]
+            cells.append(f"{1000 * seconds:.1f} ms" if setting.startswith("batch 1,") else f"{rate['images_per_second']:.1f}/s")
+        memory = "" if row["training_memory"] is None else f"{row['training_memory'] / 2**20:.0f}"
+        name = row["name"].removeprefix("timm/") if "gemnet" in row["name"] else row["name"]
+        lines.append(f"| {name} | {row['params'] / 1e6:.2f} | {row['macs'] / 1e6:.0f} | {' | '.join(cells)} | {memory} |")
+    lines.append(
+        f"\n{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
+    )
+    return "\n".join(lines)
+
+
+def write(root: Path, measured: dict[str, Any]) -> None:
+    """Write the data file below `root` and renew README's table."""
+    text = between(MARKS, (root / "README.md").read_text(encoding="utf-8"), table(measured), "README.md")
+    (root / MEASURED).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    (root / "README.md").write_text(text, encoding="utf-8")

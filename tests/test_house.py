@@ -1,6 +1,7 @@
 """What holds for the repository as a whole."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import gemnet
+from gemnet import benchmark
+from gemnet.tables import between
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +55,15 @@ def test_readmes_table_of_models_is_what_the_models_cost():
         ]
 
 
+def test_readmes_table_of_speed_is_made_from_its_data_file():
+    measured = json.loads((ROOT / benchmark.MEASURED).read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert between(benchmark.MARKS, readme, benchmark.table(measured), "README.md") == readme
+    for row in measured["models"]:
+        if "gemnet" in row["name"]:
+            assert (row["params"], row["macs"]) == benchmark.cost(row["name"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -60,7 +72,10 @@ def test_readmes_table_of_models_is_what_the_models_cost():
             r"largest difference of the values \d\.\de-(1[5-9]|0?[0-9]?)|0\.0e\+00",
         ),
         (["bootstrap", "--cells", "5000"], r"Bootstrap, 5000 cells of 30 nodes: [\d,.]+/s"),
-        (["models", "--models", "resnet10t", "--batch", "1"], r"resnet10t, batch 1, 224x224, fp32, cpu: [\d,.]+/s"),
+        (
+            ["models", "--models", "timm/resnet10t", "--repeats", "1"],
+            r"timm/resnet10t \| 5.44 \| 1097 \| [\d.]+/s \| [\d.]+ ms",
+        ),
     ],
 )
 def test_the_benchmark_prints_a_rate(arguments, line):

@@ -5,7 +5,9 @@ examples:
   python tools/benchmark.py                                       all three parts
   python tools/benchmark.py kernel --pairs 50000                  beside grakel, if it is installed
   python tools/benchmark.py bootstrap --cells 200000
-  python tools/benchmark.py models --models gemnet_a mobilenetv2_140 --batch 16
+  python tools/benchmark.py models                                GEMNets and their peers side by side
+  python tools/benchmark.py models --write                        renews configs/benchmark.json and README's table
+  python tools/benchmark.py shapes                                which shapes of cells are fast at GEMNet-A's budget
 """
 
 import argparse
@@ -14,22 +16,23 @@ import platform
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's folder would hide the package `search`
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=["kernel", "bootstrap", "models", "all"], default="all")
+    parser.add_argument("part", nargs="?", choices=["kernel", "bootstrap", "models", "shapes", "all"], default="all")
     parser.add_argument("--pairs", type=int, default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument("--grakel-pairs", type=int, default=1000, help="pairs for grakel, 0 for none (default: %(default)s)")
     parser.add_argument("--cells", type=int, default=100_000, help="cells for bootstrap optimisation (default: %(default)s)")
-    parser.add_argument("--models", nargs="+", default=["gemnet_a", "gemnet_b", "mobilenetv2_140"], help="timm names")
-    parser.add_argument("--batch", type=int, default=16, help="images a forward pass (default: %(default)s)")
+    parser.add_argument("--models", nargs="+", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)")
+    parser.add_argument("--repeats", type=int, default=10, help="timed passes of each model (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="with models: renew configs/benchmark.json and README's table")
     parser.add_argument("--device", default="cpu", help="for the models (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args()
 
-    import timm
     import torch
 
     import gemnet.benchmark
@@ -53,9 +56,15 @@ def main() -> None:
         timing = search.benchmark.bootstrap_cells(args.cells)
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")
     if args.part in ("models", "all"):
-        for name in args.models:
-            timing = gemnet.benchmark.inference(timm.create_model(name), args.batch, device=args.device)
-            print(f"{name}, batch {args.batch}, 224x224, fp32, {args.device}: {timing.rate(args.batch)} images")
+        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *gemnet.benchmark.PEERS]
+        measured = gemnet.benchmark.measure_models(names, args.repeats, args.device)
+        print(gemnet.benchmark.table(measured))
+        if args.write:
+            gemnet.benchmark.write(ROOT, measured)
+            print(f"written: {gemnet.benchmark.MEASURED}, README.md")
+    if args.part == "shapes":
+        names = [f"shape/{name}" for name in gemnet.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.benchmark.PEERS[0]]
+        print(gemnet.benchmark.table(gemnet.benchmark.measure_models(names, args.repeats, args.device)))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gemnet.detection.complexity import INPUT_SIZE, detector_cost, total
-from gemnet.engine import ConfigError, load_config
+from gemnet.engine import load_config
+from gemnet.tables import between
 
 # NASGEM (AAAI 2021), Table 2: params in millions, MACs in 10^9 at 800 x 1333, AP on COCO minival.
 PAPER = {
@@ -102,18 +102,9 @@ def model_index(rows: list[dict[str, Any]]) -> str:
     return yaml.safe_dump({"Collections": collections, "Models": models}, sort_keys=False, width=128)
 
 
-def between(marks: tuple[str, str], text: str, table: str) -> str:
-    """`text` with `table` between the marks. Raises ConfigError where they are missing."""
-    start, end = map(re.escape, marks)
-    renewed, count = re.subn(f"{start}.*?{end}", lambda _: f"{marks[0]}\n{table}\n{marks[1]}", text, flags=re.DOTALL)
-    if count != 1:
-        raise ConfigError(f"{README}: expected the line {marks[0]!r}, later {marks[1]!r}, once")
-    return renewed
-
-
 def write(root: Path, rows: list[dict[str, Any]]) -> None:
     """Write the data file, the table and the index below `root`."""
-    text = between(MARKS, (root / README).read_text(encoding="utf-8"), table(rows))
+    text = between(MARKS, (root / README).read_text(encoding="utf-8"), table(rows), README)
     (root / MEASURED).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     (root / README).write_text(text, encoding="utf-8")
     (root / INDEX).write_text(model_index(rows), encoding="utf-8")

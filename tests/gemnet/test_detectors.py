@@ -17,6 +17,7 @@ from gemnet.detection import overfit, zoo
 from gemnet.detection.complexity import detector_cost, total
 from gemnet.engine import ConfigError, check_parts, load_config
 from gemnet.mmcv_ops import Extension
+from gemnet.tables import between
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(zoo.PAPER)
@@ -119,7 +120,7 @@ def measured():
 def test_the_data_file_the_table_and_the_index_are_what_is_measured(measured):
     assert json.loads((ROOT / zoo.MEASURED).read_text(encoding="utf-8")) == measured
     text = (ROOT / zoo.README).read_text(encoding="utf-8")
-    assert zoo.between(zoo.MARKS, text, zoo.table(measured)) == text
+    assert between(zoo.MARKS, text, zoo.table(measured), zoo.README) == text
     index = (ROOT / zoo.INDEX).read_text(encoding="utf-8")
     assert index == zoo.model_index(measured)
     models = yaml.safe_load(index)["Models"]
@@ -130,7 +131,7 @@ def test_the_data_file_the_table_and_the_index_are_what_is_measured(measured):
 def test_the_table_of_overfitting_is_made_from_its_data_file():
     text = (ROOT / zoo.README).read_text(encoding="utf-8")
     records = json.loads((ROOT / overfit.RECORDS).read_text(encoding="utf-8"))
-    assert zoo.between(overfit.MARKS, text, overfit.table(records)) == text
+    assert between(overfit.MARKS, text, overfit.table(records), zoo.README) == text
     assert {record["config"] for record in records} == {f"configs/{name}.py" for name in NAMES if "gemnet" in name}
 
 
