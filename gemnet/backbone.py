@@ -77,10 +77,14 @@ class Backbone(BaseModule):
             raise UserError(f"init_cfg={init_cfg}: expected None or dict(type='Pretrained', checkpoint=...)")
         self.norm_eval = norm_eval
 
+    def network(self) -> nn.Module:
+        """The module whose weights are named as in a checkpoint of the network alone."""
+        return self
+
     def init_weights(self) -> None:
         """Load the pretrained weights, if any; without them the initialisation of the network stays."""
         if self.init_cfg is not None:
-            load_weights(self, self.init_cfg["checkpoint"], self.init_cfg.get("prefix"), self.unused_weights)
+            load_weights(self.network(), self.init_cfg["checkpoint"], self.init_cfg.get("prefix"), self.unused_weights)
         self._is_init = True
 
     def freeze(self) -> None:

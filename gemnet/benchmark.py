@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -18,11 +17,12 @@ import timm
 import torch
 import torchvision
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from gemnet.cell import Cell
+from gemnet.complexity import counted
+from gemnet.library import create_library_model
 from gemnet.models import gemnet
-from gemnet.tables import between
+from gemnet.tables import publish
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,25 @@ class Timing:
 
 def measure(call: Callable[[], object], repeats: int = 10, warm_up: int = 2, wait: Callable[[], None] | None = None) -> Timing:
     """Time `call`. wait: waits for work that a call leaves running, as on a GPU. Raises ValueError for repeats below 1."""
+    return measure_together({"": call}, repeats, warm_up, wait)[""]
+
+
+def measure_together(
+    calls: Mapping[str, Callable[[], object]], repeats: int = 10, warm_up: int = 2, wait: Callable[[], None] | None = None
+) -> dict[str, Timing]:
+    """Time calls side by side: in each round each runs once, so that what disturbs the machine disturbs all; as `measure`."""
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, found {repeats}")
-    seconds = []
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(warm_up + repeats):
-        start = time.perf_counter()
-        call()
-        if wait:
-            wait()
-        if i >= warm_up:
-            seconds.append(time.perf_counter() - start)
-    seconds.sort()
-    return Timing(seconds[len(seconds) // 2], seconds[0], seconds[-1])
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if wait:
+                wait()
+            if i >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
 
 
 MEASURED = "configs/benchmark.json"
@@ -66,7 +73,7 @@ def build(name: str) -> nn.Module:
     if library == "shape":
         operators, edges = SHAPES[model]
         return gemnet(cell=Cell(("input", *operators), edges), target_macs=463e6, target_params=4.3e6)
-    return torchvision.models.get_model(model) if library == "torchvision" else timm.create_model(model)
+    return create_library_model(name if library else f"timm/{name}")
 
 
 @dataclass(frozen=True)
@@ -122,21 +129,12 @@ def step(name: str, setting: Setting, device: str = "cpu", resolution: int = 224
 def compare(
     names: Sequence[str], settings: Sequence[Setting] = SETTINGS, repeats: int = 10, device: str = "cpu", resolution: int = 224
 ) -> dict[Setting, dict[str, Timing]]:
-    """Time models side by side: in each round every model runs once, so that what disturbs the machine disturbs all."""
-    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
-    found: dict[Setting, dict[str, Timing]] = {}
-    for setting in settings:
-        calls = {name: step(name, setting, device, resolution) for name in names}
-        seconds: dict[str, list[float]] = {name: [] for name in names}
-        for round_number in range(repeats + 2):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                wait()
-                if round_number >= 2:  # the first two warm up
-                    seconds[name].append(time.perf_counter() - start)
-        found[setting] = {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
-    return found
+    """Time models side by side in each of the settings."""
+    wait = torch.cuda.synchronize if device.startswith("cuda") else None
+    return {
+        setting: measure_together({name: step(name, setting, device, resolution) for name in names}, repeats, wait=wait)
+        for setting in settings
+    }
 
 
 SHAPES = {
@@ -155,10 +153,8 @@ SHAPES = {
 def cost(name: str) -> tuple[int, int]:
     """Params, and MACs at 224x224 of convolutions and linear layers, counted on shapes."""
     with torch.device("meta"):
-        model = build(name).eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, 3, 224, 224))
-    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+        _, found = counted(build(name).eval(), torch.empty(1, 3, 224, 224))
+    return found.params, found.macs
 
 
 def peak_memory(name: str, setting: Setting) -> int:
@@ -233,6 +229,4 @@ def table(measured: dict[str, Any]) -> str:
 
 def write(root: Path, measured: dict[str, Any]) -> None:
     """Write the data file below `root` and renew README's table."""
-    text = between(MARKS, (root / "README.md").read_text(encoding="utf-8"), table(measured), "README.md")
-    (root / MEASURED).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    (root / "README.md").write_text(text, encoding="utf-8")
+    publish(root, MEASURED, measured, "README.md", MARKS, table(measured))

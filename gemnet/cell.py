@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemnet.canonical import certificate
 from gemnet.errors import UserError
+from gemnet.files import replacing
 from gemnet.operators import INPUT, OPERATORS
 
 if TYPE_CHECKING:
@@ -148,14 +149,8 @@ class Cell:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the cell file; an existing file is replaced whole or not at all. Raises OSError where that cannot be."""
-        target = Path(os.fsdecode(path))
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
+        with replacing(path) as temporary:
             temporary.write_text(self.to_json(), encoding="utf-8")
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def to_networkx(self) -> networkx.DiGraph:
         """A networkx DiGraph with the operator of each node as its attribute `operator`."""

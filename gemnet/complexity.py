@@ -13,6 +13,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
@@ -94,6 +97,14 @@ def network_cost(
         size = _halved(size)
     channels = stats.leaves * architecture.widths[-1]
     return total + _head_cost(channels, architecture.head_width, size, num_classes)
+
+
+def counted(module: nn.Module, *inputs: Any) -> tuple[Any, Cost]:
+    """The outputs of a forward pass, and its params and MACs counted as it runs, without activations; on the device `meta` it
+    costs nothing. For modules whose cost is not known in a formula."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        outputs = module(*inputs)
+    return outputs, Cost(sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops() // 2)
 
 
 def _halved(resolution: tuple[int, int]) -> tuple[int, int]:

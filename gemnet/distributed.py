@@ -30,8 +30,12 @@ class LaunchError(UserError):
 def init_processes(launcher: str) -> None:
     """Join the process group that the launcher (`pytorch` for torchrun, or `slurm`) has made: NCCL, or gloo without a GPU.
 
+    With the launcher `none` there is one process, and nothing to join.
+
     Raises LaunchError where a GPU is there, but not one for each process of this machine.
     """
+    if launcher == "none":
+        return
     if launcher == "slurm":
         _slurm_to_torchrun()
     elif launcher != "pytorch":

@@ -150,8 +150,13 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
     config.launcher = launcher
     complete(config)
     runner = Runner.from_cfg(config)
-    check_parts(getattr(runner.model, "module", runner.model))
+    check_parts(bare_model(runner))
     return runner
+
+
+def bare_model(runner: Runner) -> nn.Module:
+    """The runner's model without the wrapper of several processes."""
+    return getattr(runner.model, "module", runner.model)
 
 
 @CheckpointLoader.register_scheme(prefixes=RESUME)
@@ -206,12 +211,11 @@ def train(
         if "base_batch_size" not in settings.get("auto_scale_lr", {}):
             raise ConfigError(f"{config}: --auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
         settings.auto_scale_lr.enable = True
-    if launcher != "none":
-        init_processes(launcher)
+    init_processes(launcher)
     if resume is not None:
         use_checkpoint(settings, resume)
     runner = build_runner(settings, launcher)
-    check_classes(getattr(runner.model, "module", runner.model), runner.train_loop.dataloader.dataset.metainfo["classes"])
+    check_classes(bare_model(runner), runner.train_loop.dataloader.dataset.metainfo["classes"])
     runner.train()
 
 
@@ -236,10 +240,9 @@ def evaluate(
         settings.test_evaluator.outfile_prefix = out
     if show_dir is not None:
         settings.default_hooks.visualization.update(draw=True, test_out_dir=str(Path(show_dir).absolute()))
-    if launcher != "none":
-        init_processes(launcher)
+    init_processes(launcher)
     runner = build_runner(settings, launcher)
-    load_weights(getattr(runner.model, "module", runner.model), checkpoint)
+    load_weights(bare_model(runner), checkpoint)
     return runner.test()
 
 

@@ -7,9 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -17,8 +15,8 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from gemnet.backbone import Backbone
 from gemnet.distributed import synchronised
 from gemnet.errors import UserError
+from gemnet.library import create_library_model
 from gemnet.registry import MODELS
-from gemnet.weights import load_weights
 
 
 @MODELS.register_module()
@@ -42,7 +40,7 @@ class FeatureBackbone(Backbone):
         **kwargs: Any,
     ) -> None:
         super().__init__(norm_eval, init_cfg)
-        full = _create(model, pretrained, kwargs)
+        full = create_library_model(model, pretrained, **kwargs)
         if sync_bn:
             full = synchronised(full)
         # Normalisation stays a module, so that it can be put into evaluation mode and keeps all its statistics.
@@ -59,25 +57,10 @@ class FeatureBackbone(Backbone):
             outputs = copy.deepcopy(self.body).eval().to("meta")(torch.empty(1, 3, 64, 64, device="meta"))
         self.out_channels = tuple(outputs[node].shape[1] for node in nodes)
 
-    def init_weights(self) -> None:
-        """Load the pretrained weights, if any, by the names that they have in the library's model."""
-        if self.init_cfg is not None:
-            load_weights(self.body, self.init_cfg["checkpoint"], self.init_cfg.get("prefix"), self.unused_weights)
-        self._is_init = True
+    def network(self) -> nn.Module:
+        return self.body
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images [B, 3, H, W] -> the outputs of the nodes, [B, out_channels[i], h, w]."""
         outputs = self.body(x)
         return tuple(outputs[node] for node in self.nodes)
-
-
-def _create(model: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
-    library, _, name = model.partition("/")
-    try:
-        if library == "timm":
-            return timm.create_model(name, pretrained=pretrained, **kwargs)
-        if library == "torchvision":
-            return torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None, **kwargs)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"model={model!r}: {error}") from error
-    raise UserError(f"model={model!r}: expected timm/NAME or torchvision/NAME")

@@ -24,8 +24,20 @@ class DataError(UserError):
     """Data that is missing, broken or does not fit; the message names the file and the remedy."""
 
 
+class EveryImageTested(BaseDataset):
+    """A data set that replaces an image which its pipeline gives up, but only in training."""
+
+    def prepare_data(self, index: int) -> Any:
+        """An image through the pipeline; None, for another one to be taken, only in training."""
+        data = super().prepare_data(index)
+        if data is None and self.test_mode:
+            path, where = self.get_data_info(index)["img_path"], self.ann_file or self.data_root
+            raise DataError(f"{path}: cannot be used, and testing needs every image; mend it or take it out of {where}")
+        return data
+
+
 @DATASETS.register_module()
-class ImageFolder(BaseDataset):
+class ImageFolder(EveryImageTested):
     """Images in one folder a class: `data_root/split/class/*.jpg`. Classes are numbered by their sorted names.
 
     ImageNet is such a folder. Raises DataError where a folder is missing, has fewer than two classes, has a class without
@@ -55,19 +67,16 @@ class ImageFolder(BaseDataset):
         self._metainfo["classes"] = tuple(classes)
         data = []
         for label, name in enumerate(classes):
-            folder = root / self.split / name
-            files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-            if not files:
-                raise DataError(f"{folder}: no images; expected files {' '.join(SUFFIXES)}")
-            data += [{"img_path": str(file), "gt_label": label} for file in files]
+            data += [{"img_path": str(file), "gt_label": label} for file in image_files(root / self.split / name)]
         return data
 
-    def prepare_data(self, index: int) -> Any:
-        """An image through the pipeline; None, for another one to be taken, only in training."""
-        data = super().prepare_data(index)
-        if data is None and self.test_mode:
-            raise DataError(f"{self.get_data_info(index)['img_path']}: cannot be used, and testing needs every image")
-        return data
+
+def image_files(folder: Path) -> list[Path]:
+    """The sorted images in `folder` and the folders in it. Raises DataError where there are none."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"{folder}: no images in this folder; expected files {' '.join(SUFFIXES)}")
+    return files
 
 
 def folder_classes(folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet.errors import UserError
+from gemnet.files import replacing
 
 NESTED = ("state_dict", "model", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "timm_model.", "body.")
@@ -179,15 +180,11 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], form
         if head is not None or not key.startswith("classifier.")
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    try:
+    with replacing(target) as temporary:
         if target.suffix == ".safetensors":
-            safetensors.torch.save_file(state, partial)
+            safetensors.torch.save_file(state, temporary)
         else:
-            torch.save(state if form == "timm" else {"state_dict": state}, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+            torch.save(state if form == "timm" else {"state_dict": state}, temporary)
     return len(state)
 
 

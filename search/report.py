@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from gemnet.files import replacing
 from search.base import SearchError
 from search.figures import accuracy_against_macs, cell_picture, predicted_against_measured, score_over_time
 from search.ranking import BEST_COLUMNS, best_first, best_rows
@@ -28,9 +29,8 @@ def write_report(directory: str | os.PathLike[str]) -> Path:
     if not any(r.state == DONE for r in snapshot.records):
         raise SearchError(f"{directory}: no evaluation is done yet, so there is nothing to report")
     path = Path(directory) / REPORT
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(_page(snapshot, Path(directory)), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(_page(snapshot, Path(directory)), encoding="utf-8")
     return path
 
 

@@ -9,13 +9,12 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from gemnet.complexity import counted
 from gemnet.engine import ConfigError, check_parts, complete
 from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)
-PROPOSALS = 1000
 
 
 def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> dict[str, Cost]:
@@ -33,10 +32,7 @@ def detector_cost(config: Config, input_size: tuple[int, int] = INPUT_SIZE) -> d
     costs = {}
 
     def run(name: str, module: nn.Module, *inputs: Any) -> Any:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            outputs = module(*inputs)
-        params = sum(parameter.numel() for parameter in module.parameters())
-        costs[name] = Cost(params, counter.get_total_flops() // 2)
+        outputs, costs[name] = counted(module, *inputs)
         return outputs
 
     features = run("backbone", model.backbone, image)

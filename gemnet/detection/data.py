@@ -10,7 +10,7 @@ from typing import Any
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 
-from gemnet.images import DataError
+from gemnet.images import TOLD, DataError, EveryImageTested
 from gemnet.registry import DATASETS
 
 COCO_TREE = """\
@@ -19,7 +19,6 @@ data/coco/
   annotations/instances_val2017.json
   train2017/*.jpg
   val2017/*.jpg"""
-TOLD = 3
 
 
 class _CheckedCOCO(COCO):
@@ -35,7 +34,7 @@ class _CheckedCOCO(COCO):
 
 
 @DATASETS.register_module()
-class CocoDataset(_CocoDataset):
+class CocoDataset(EveryImageTested, _CocoDataset):
     """mmdet's CocoDataset on local files, which are checked before they are used.
 
     Raises DataError where the annotation file or the folder of images is missing, the file is no COCO annotation, has no
@@ -68,14 +67,6 @@ class CocoDataset(_CocoDataset):
         data = super().filter_data()
         if not data:
             raise DataError(f"{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} images")
-        return data
-
-    def prepare_data(self, index: int) -> Any:
-        """An image through the pipeline; None, for another one to be taken, only in training."""
-        data = super().prepare_data(index)
-        if data is None and self.test_mode:
-            path = self.get_data_info(index)["img_path"]
-            raise DataError(f"{path}: cannot be used, and testing needs every image; mend it or take it out of {self.ann_file}")
         return data
 
     def _check(self, content: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from gemnet import engine
 from gemnet.detection import zoo
 from gemnet.detection.predict import predict
 from gemnet.images import DataError
-from gemnet.tables import between
+from gemnet.tables import publish
 
 RECORDS = "configs/overfit.json"
 MARKS = ("<!-- overfitting: made by tools/overfit.py --record -->", "<!-- end of overfitting -->")
@@ -161,9 +161,7 @@ def record(root: Path, work_dir: str) -> None:
     rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     row = json.loads((Path(work_dir) / "overfit.json").read_text(encoding="utf-8"))
     rows = sorted([other for other in rows if other["config"] != row["config"]] + [row], key=lambda other: other["config"])
-    text = between(MARKS, (root / zoo.README).read_text(encoding="utf-8"), table(rows), zoo.README)
-    file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (root / zoo.README).write_text(text, encoding="utf-8")
+    publish(root, RECORDS, rows, zoo.README, MARKS, table(rows))
 
 
 def _grid(pictures: list[Path], target: Path, side: int, columns: int = 4) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from gemnet import engine
-from gemnet.images import SUFFIXES, DataError
+from gemnet.images import DataError, image_files
 from gemnet.weights import load_weights
 
 PALETTE = ((220, 20, 60), (0, 82, 204), (0, 130, 70), (204, 102, 0), (128, 0, 160), (0, 120, 140), (150, 100, 40), (90, 90, 90))
@@ -54,7 +54,7 @@ def predict(
         kept = scores >= score_threshold
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept].tolist()
         names = [detector.classes[label] for label in labels]
-        target = folder / Path(name).with_suffix(".jpg")
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         _draw(path, boxes, [f"{n} {s:.2f}" for n, s in zip(names, scores.tolist())], labels).save(target, quality=92)
         corners = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).tolist()
@@ -101,10 +101,7 @@ def _images(inputs: Sequence[str]) -> Iterator[tuple[Path, str]]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"{path}: no images in this folder; expected files {' '.join(SUFFIXES)}")
-            found += [(file, file.relative_to(path)) for file in inside]
+            found += [(file, file.relative_to(path)) for file in image_files(path)]
         elif path.is_file():
             found.append((path, Path(path.name)))
         else:

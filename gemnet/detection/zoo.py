@@ -13,7 +13,7 @@ import yaml
 
 from gemnet.detection.complexity import INPUT_SIZE, detector_cost, total
 from gemnet.engine import load_config
-from gemnet.tables import between
+from gemnet.tables import publish
 
 # NASGEM (AAAI 2021), Table 2: params in millions, MACs in 10^9 at 800 x 1333, AP on COCO minival.
 PAPER = {
@@ -104,9 +104,7 @@ def model_index(rows: list[dict[str, Any]]) -> str:
 
 def write(root: Path, rows: list[dict[str, Any]]) -> None:
     """Write the data file, the table and the index below `root`."""
-    text = between(MARKS, (root / README).read_text(encoding="utf-8"), table(rows), README)
-    (root / MEASURED).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (root / README).write_text(text, encoding="utf-8")
+    publish(root, MEASURED, rows, README, MARKS, table(rows))
     (root / INDEX).write_text(model_index(rows), encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from gemnet.files import replacing
 from search.base import SearchError, Space
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
@@ -38,14 +39,9 @@ def save_encoder(
         "metrics": dict(metrics),
     }
     content = save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
-    _replace(directory / WEIGHTS, content)
-    _replace(directory / DESCRIPTION, json.dumps(description, indent=1).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    for file, data in ((WEIGHTS, content), (DESCRIPTION, json.dumps(description, indent=1).encode())):
+        with replacing(directory / file) as temporary:
+            temporary.write_bytes(data)
 
 
 def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
