@@ -22,8 +22,10 @@ from gemnet.cell import Cell
 from gemnet.errors import UserError
 from gemnet.operators import OPERATORS, Cost, Operator
 
-RELATIVE_WIDTHS = (0.5, 0.5, 1, 2, 4)
-"""Widths of the five stages of the ImageNet network (design of the AutoShrink and NASGEM authors)."""
+PROFILES = ((0.5, 0.5, 1, 2, 4), (0.25, 0.5, 1, 2, 4), (0.125, 0.25, 1, 2, 4), (0.125, 0.25, 0.5, 2, 4))
+"""Relative widths of the five stages of the ImageNet network: first the design of the AutoShrink and NASGEM authors, then with
+fewer channels on the large maps, where a multiplication costs the most memory traffic: at GEMNet-A's budget small cells run
+1.2 to 1.9 times as fast (`tools/benchmark.py shapes`)."""
 
 
 class BudgetError(UserError):
@@ -185,10 +187,11 @@ def fit(
     target_macs: multiply-accumulates at `resolution` with 1,000 classes. target_params: weights, with 1,000 classes; None
     leaves them free (the head then has 1,280 channels, fewer where these alone overrun the MACs). max_depth: cells in a stage.
 
-    The stages keep about the relative widths .5, .5, 1, 2, 4. Of the networks within `tolerance` below both budgets, the one
-    with node widths in the largest multiples (8, 4, 2, 1) is taken, of these one with a head of at least 1,024 channels, of
-    these one with the fewest cells, and of these the one with the most MACs. Where the cell cannot fill both budgets, MACs
-    are filled first, and params as far as they go.
+    The stages keep about the relative widths of one of PROFILES, and the head is as wide as the budget allows. Of the networks
+    within `tolerance` below both budgets, the one with node widths in the largest multiples (8, 4, 2, 1) is taken, of these one
+    with a head of at least 1,024 channels, and of these the one with the fewest activations and params in sum: at equal MACs,
+    what is read and written decides the time (Dollar et al., arXiv:2103.06877, section 3). Where the cell cannot fill both
+    budgets, MACs are filled first, and params as far as they go.
 
     Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params.
     """
@@ -211,12 +214,12 @@ def fit(
 
 
 class _Grid:
-    """All networks of one cell that `fit` chooses from: base widths x depths of the five stages x head widths."""
+    """All networks of one cell that `fit` chooses from: profiles x base widths x depths of the five stages x head widths."""
 
     def __init__(self, cell: Cell, resolution: tuple[int, int], stem_width: int, max_depth: int) -> None:
         self.stats = cell_statistics(cell)
         self.resolution, self.stem_width = resolution, stem_width
-        stages = len(RELATIVE_WIDTHS)
+        stages = len(PROFILES[0])
         self.depths = np.array(list(itertools.product(range(1, max_depth + 1), repeat=stages)))  # [D, 5]
         # A stage at lower resolution is no shallower than the one before, but for the last: the usual shape of mobile networks.
         self.depths = self.depths[np.all(np.diff(self.depths[:, :-1], axis=1) >= 0, axis=1)]
@@ -226,20 +229,21 @@ class _Grid:
         self.last_size = size
         self.heads = np.arange(HEAD_WIDTHS[0], HEAD_WIDTHS[1] + 1, 8)
 
-    def widths(self, divisor: int) -> list[tuple[int, ...]]:
-        """Distinct stage widths, ascending, each a multiple of `divisor`."""
+    def widths(self, divisor: int) -> Iterator[list[tuple[int, ...]]]:
+        """For each profile its distinct stage widths, ascending, each a multiple of `divisor`."""
         bases = np.arange(1.0, MAX_BASE_WIDTH + 0.25, 0.25)
-        rounded = np.maximum(1, np.floor(np.outer(bases, RELATIVE_WIDTHS) / divisor + 0.5)).astype(int) * divisor
-        return list(dict.fromkeys(tuple(row) for row in rounded.tolist()))
+        for profile in PROFILES:
+            rounded = np.maximum(1, np.floor(np.outer(bases, profile) / divisor + 0.5)).astype(int) * divisor
+            yield list(dict.fromkeys(tuple(row) for row in rounded.tolist()))
 
-    def body(self, widths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Params and MACs [D] without the head, over all depths."""
-        stages = _stage_costs(self.stats, self.stem_width, 2, widths, self.resolution)
-        stem = _stem_cost(self.stem_width, _halved(self.resolution), 3)
+    def body(self, widths: tuple[int, ...]) -> Cost:
+        """Cost without the head, arrays [D] over all depths."""
+        first, further = zip(*_stage_costs(self.stats, self.stem_width, 2, widths, self.resolution))
+        once = sum(first, start=_stem_cost(self.stem_width, _halved(self.resolution), 3))
         more = self.depths - 1
-        params = stem.params + sum(first.params for first, _ in stages) + more @ np.array([m.params for _, m in stages])
-        macs = stem.macs + sum(first.macs for first, _ in stages) + more @ np.array([m.macs for _, m in stages])
-        return params, macs
+        return Cost(
+            *(getattr(once, f) + more @ np.array([getattr(c, f) for c in further]) for f in ("params", "macs", "activations"))
+        )
 
     def head(self, widths: tuple[int, ...], head_width: Any) -> Cost:
         return _head_cost(self.stats.leaves * widths[-1], head_width, self.last_size, 1000)
@@ -249,35 +253,42 @@ class _Grid:
 
     def candidates(
         self, divisor: int, target_macs: float, target_params: float | None, tolerance: float
-    ) -> Iterator[tuple[tuple[float, float, bool, int, float], tuple[int, ...], tuple[int, ...], int]]:
+    ) -> Iterator[tuple[tuple[float, float, bool, float, float], tuple[int, ...], tuple[int, ...], int]]:
         """Yield (rank, widths, depths, head) within the budget, the best of each base width; a smaller rank is better.
 
         The rank is the share by which MACs, then params, fall short beyond the tolerance, then whether the head is narrow,
-        then the number of cells, then the share of MACs left over.
+        then the sum of activations and params, then the share of MACs left over.
         """
         most = np.inf if target_params is None else target_params
         heads = self.head_widths(target_params)
-        for widths in self.widths(divisor):
-            params, macs = self.body(widths)
-            if macs.min() > target_macs or params.min() > most:
-                break
+        for widths, body in self.within(divisor, target_macs, most):
             cost = self.head(widths, heads)  # ascending with the head: the widest that fits fills the budget best
-            fits = np.searchsorted(cost.macs, target_macs - macs, side="right")
-            fits = np.minimum(fits, np.searchsorted(cost.params, most - params, side="right"))
+            fits = np.searchsorted(cost.macs, target_macs - body.macs, side="right")
+            fits = np.minimum(fits, np.searchsorted(cost.params, most - body.params, side="right"))
             rows = np.flatnonzero(fits > 0)
             if not len(rows):
                 continue
             choice = fits[rows] - 1
-            slack = 1 - (macs[rows] + cost.macs[choice]) / target_macs
+            slack = 1 - (body.macs[rows] + cost.macs[choice]) / target_macs
             short_macs = np.maximum(0, slack - tolerance)
+            params = body.params[rows] + cost.params[choice]
             short_params = np.zeros(len(rows))
             if target_params is not None:
-                short_params = np.maximum(0, 1 - tolerance - (params[rows] + cost.params[choice]) / target_params)
+                short_params = np.maximum(0, 1 - tolerance - params / target_params)
             narrow = heads[choice] < PREFERRED_HEAD_WIDTH
-            cells = self.depths[rows].sum(axis=1)
-            i = np.lexsort((slack, cells, narrow, short_params, short_macs))[0]
-            rank = (float(short_macs[i]), float(short_params[i]), bool(narrow[i]), int(cells[i]), float(slack[i]))
+            traffic = body.activations[rows] + cost.activations[choice] + params
+            i = np.lexsort((slack, traffic, narrow, short_params, short_macs))[0]
+            rank = (float(short_macs[i]), float(short_params[i]), bool(narrow[i]), float(traffic[i]), float(slack[i]))
             yield rank, widths, tuple(self.depths[rows[i]].tolist()), int(heads[choice[i]])
+
+    def within(self, divisor: int, macs: float, params: float) -> Iterator[tuple[tuple[int, ...], Cost]]:
+        """Stage widths with the costs of their bodies over all depths, as long as one of them is within `macs` and `params`."""
+        for profile in self.widths(divisor):
+            for widths in profile:
+                body = self.body(widths)
+                if body.macs.min() > macs or body.params.min() > params:
+                    break
+                yield widths, body
 
     def explain(self, target_macs: float, target_params: float | None) -> str:
         """Why no network fits: the range of MACs that this cell reaches, rounded inwards."""
@@ -287,8 +298,7 @@ class _Grid:
             within = f" with at most {target_params / 1e6:g} M params"
         reach = self.reach(target_params)
         if reach is None:
-            widths = self.widths(1)[0]
-            fewest = self.body(widths)[0].min() + self.head(widths, self.heads[0]).params
+            fewest = min(self.body(p[0]).params.min() + self.head(p[0], self.heads[0]).params for p in self.widths(1))
             return f"{asked} is out of reach for this cell: it takes at least {_millions(fewest, np.ceil)} params"
         low, high = _millions(reach[0], np.ceil), _millions(reach[1], np.floor)
         return f"{asked} is out of reach for this cell: it reaches {low} to {high} MACs{within}"
@@ -299,16 +309,13 @@ class _Grid:
         heads = self.head_widths(target_params)
         low, high = np.inf, 0.0
         for divisor in DIVISORS:
-            for widths in self.widths(divisor):
-                params, macs = self.body(widths)
-                if params.min() > most:
-                    break
+            for widths, body in self.within(divisor, np.inf, most):
                 cost = self.head(widths, heads)
-                fits = np.searchsorted(cost.params, most - params, side="right")
+                fits = np.searchsorted(cost.params, most - body.params, side="right")
                 rows = np.flatnonzero(fits > 0)
                 if len(rows):
-                    low = min(low, float(macs[rows].min() + cost.macs[0]))
-                    high = max(high, float((macs[rows] + cost.macs[fits[rows] - 1]).max()))
+                    low = min(low, float(body.macs[rows].min() + cost.macs[0]))
+                    high = max(high, float((body.macs[rows] + cost.macs[fits[rows] - 1]).max()))
         return (low, high) if high else None
 
 

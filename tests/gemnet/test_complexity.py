@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.complexity import RELATIVE_WIDTHS, BudgetError, cell_cost, cell_statistics, fit, network_cost, operator_cost
+from gemnet.complexity import PROFILES, BudgetError, cell_cost, cell_statistics, fit, network_cost, operator_cost
 from gemnet.network import CellModule, GEMNet
 from gemnet.operators import OPERATORS
 
@@ -131,29 +131,34 @@ def test_macs_come_first_where_a_cell_cannot_fill_the_params():
 
 
 def candidates(cell, macs, params, max_depth):
-    """(largest multiple, depths, head, MACs, params) of all networks that fit may choose with 80 to 100 % of the MACs."""
-    seen, statistics = set(), cell_statistics(cell)
-    for multiple in (8, 4, 2, 1):
+    """(largest multiple, depths, head, MACs, params, activations + params) of all networks that fit may choose with 80 to
+    100 % of the MACs, each with its widest head."""
+    statistics = cell_statistics(cell)
+    shapes = [d for d in itertools.product(range(1, max_depth + 1), repeat=5) if list(d[:4]) == sorted(d[:4])]
+    for multiple, profile in itertools.product((8, 4, 2, 1), PROFILES):
+        seen = set()
         for quarters in range(4, 4 * 512 + 1):
-            widths = tuple(multiple * max(1, int(quarters / 4 * r / multiple + 0.5)) for r in RELATIVE_WIDTHS)
+            widths = tuple(multiple * max(1, int(quarters / 4 * r / multiple + 0.5)) for r in profile)
             if widths in seen:
                 continue
             seen.add(widths)
             if network_cost(Architecture(cell, widths, (1,) * 5, 32, 256), statistics=statistics).macs > macs:
                 break
-            for depths in itertools.product(range(1, max_depth + 1), repeat=5):
-                if list(depths[:4]) != sorted(depths[:4]):
-                    continue
+            for depths in shapes:
                 narrow, wide = (
                     network_cost(Architecture(cell, widths, depths, 32, head), statistics=statistics) for head in (256, 2048)
                 )
                 if narrow.macs > macs or wide.macs < 0.8 * macs:
                     continue
-                for head in range(256, 2049, 8):  # costs are affine in the head
-                    m = narrow.macs + (wide.macs - narrow.macs) * (head - 256) // 1792
-                    p = narrow.params + (wide.params - narrow.params) * (head - 256) // 1792
-                    if 0.8 * macs <= m <= macs and p <= params:
-                        yield multiple, depths, head, m, p
+                for head in range(2048, 255, -8):  # costs are affine in the head
+                    m, p, a = (
+                        getattr(narrow, field) + (getattr(wide, field) - getattr(narrow, field)) * (head - 256) // 1792
+                        for field in ("macs", "params", "activations")
+                    )
+                    if m <= macs and p <= params:
+                        if m >= 0.8 * macs:
+                            yield multiple, depths, head, m, p, a + p
+                        break
 
 
 @pytest.mark.parametrize(
@@ -164,15 +169,16 @@ def test_no_network_in_the_budget_is_better_by_the_documented_order(random_cell,
     fitted = fit(cell, macs, params, max_depth=2)
     a, cost = fitted.architecture, fitted.cost
     found = list(candidates(cell, macs, params, max_depth=2))
-    assert (a.depths, a.head_width, cost.macs, cost.params) in {c[1:] for c in found}
+    traffic = cost.activations + cost.params
+    assert (a.depths, a.head_width, cost.macs, cost.params, traffic) in {c[1:] for c in found}
     full = [c for c in found if c[3] >= 0.99 * macs and c[4] >= 0.99 * params]
     assert bool(full) == fills
     if full:
-        best = min((-multiple, head < 1024, sum(depths), -m) for multiple, depths, head, m, _ in full)
-        assert best[1:] == (a.head_width < 1024, sum(a.depths), -cost.macs)
+        best = min((-multiple, head < 1024, touched, -m) for multiple, _, head, m, _, touched in full)
+        assert best[1:] == (a.head_width < 1024, traffic, -cost.macs)
         assert all(width % -best[0] == 0 for width in a.widths)
     else:
-        short = [(max(0, 0.99 - m / macs), max(0, 0.99 - p / params)) for *_, m, p in found]
+        short = [(max(0, 0.99 - m / macs), max(0, 0.99 - p / params)) for *_, m, p, _ in found]
         assert min(short) == pytest.approx((max(0, 0.99 - cost.macs / macs), max(0, 0.99 - cost.params / params)))
 
 
