@@ -17,7 +17,7 @@ def bootstrap(
     space: Space,
     encoder: Encoder,
     predictor: Predictor,
-    macs: Callable[[CellArrays], np.ndarray],
+    macs: Callable[[CellArrays], np.ndarray] | None,
     rng: np.random.Generator,
     count: int,
     top: int,
@@ -27,15 +27,16 @@ def bootstrap(
 ) -> list[Scored]:
     """The `top` cells with the highest predicted score among `count` drawn from `space`, best first.
 
-    macs: MACs [B] of pruned cells. exclude: digests (of pruned cells) that are not to be returned, the evaluated ones.
-    max_macs: cells with more MACs are passed over. Isomorphic cells count once. Fewer than `top` cells come back where the
-    draws hold no more. Deterministic by the state of `rng`. Raises FloatingPointError where a score is not a number.
+    macs: MACs [B] of pruned cells; None where nobody asks for them. max_macs: cells with more MACs are passed over. exclude:
+    digests (of pruned cells) that are not to be returned, the evaluated ones. Isomorphic cells count once. Fewer than `top`
+    cells come back where the draws hold no more. Deterministic by the state of `rng`. Raises FloatingPointError where a score
+    is not a number.
     """
     best = _Best(space, top, exclude)
     for start in range(0, count, CHUNK):
         drawn = space.sample(rng, min(CHUNK, count - start))
         pruned = prune(drawn)
-        cost = np.asarray(macs(pruned))
+        cost = np.asarray(macs(pruned)) if macs else np.zeros(len(drawn), np.int64)
         if max_macs is not None:
             within = cost <= max_macs
             drawn, pruned, cost = drawn[within], pruned[within], cost[within]

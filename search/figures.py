@@ -59,23 +59,21 @@ def score_over_time(records: Sequence[Record]) -> str:
     return to_svg(draw)
 
 
-def accuracy_against_macs(records: Sequence[Record]) -> str:
-    """Validation accuracy against the MACs of the proxy network, coloured by efficiency score."""
+def accuracy_against_cost(records: Sequence[Record], cost: str) -> str:
+    """Validation accuracy against what the score counts as cost, coloured by efficiency score."""
     done = [r for r in records if r.state == DONE]
 
     def draw(axes: Axes) -> None:
         points = axes.scatter(
-            [r.macs / 1e6 for r in done], [r.accuracy for r in done], s=22, c=[r.score for r in done], cmap="viridis"
+            [r.cost for r in done], [r.accuracy for r in done], s=22, c=[r.score for r in done], cmap="viridis"
         )
         axes.figure.colorbar(points, ax=axes, label="efficiency score")
         if done:
             best = max(done, key=lambda r: (not r.stopped, r.score))
-            axes.scatter(
-                [best.macs / 1e6], [best.accuracy], s=110, facecolors="none", edgecolors=ORANGE, linewidths=2, label="best"
-            )
+            axes.scatter([best.cost], [best.accuracy], s=110, facecolors="none", edgecolors=ORANGE, linewidths=2, label="best")
             axes.legend(fontsize=8)
             axes.set_xscale("log")
-        axes.set(xlabel="MACs of the proxy network, millions", ylabel="validation accuracy")
+        axes.set(xlabel=f"cost: {cost}", ylabel="validation accuracy")
 
     return to_svg(draw)
 

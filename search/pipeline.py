@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from gemnet.cell import Cell
-from search.base import CellArrays, Encoder, Executor, Job, SearchError
+from gemnet.complexity import BudgetError
+from search.base import CellArrays, Encoder, Executor, Job, Scored, SearchError
 from search.bootstrap import bootstrap
+from search.cost import CellCost, build_cost
 from search.data import build_data
 from search.display import Display
 from search.efficiency import efficiency_score
@@ -26,6 +28,9 @@ from search.ranking import BEST_COLUMNS, best_rows
 from search.settings import decisive, evaluation_part
 from search.space import DagSpace, build_space, prune, statistics
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study
+
+OVERDRAW = 16
+"""Cells that stand by for each one that is evaluated, where some cost more than they may."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Search:
     study: Study
     executor: Executor
     display: Display
+    cost: CellCost
     encoder: Encoder = field(init=False)
 
     @property
@@ -102,22 +108,42 @@ class Search:
 
     def _random(self) -> list[Proposal]:
         """Distinct random cells for round 0; fewer where the space holds no more."""
-        rng, chosen = self._rng(0), {}
+        rng, drawn = self._rng(0), {}
         for _ in range(100):
             arrays = self.space.sample(rng, 2 * self.schedule.start)
-            macs = self._macs(prune(arrays))
-            for cell, cost in zip(self.space.to_cells(arrays), macs):
-                if self.schedule.max_macs is None or cost <= self.schedule.max_macs:
-                    chosen.setdefault(cell.pruned().digest(), cell)
-                if len(chosen) == self.schedule.start:
-                    return [self._proposal(cell, digest) for digest, cell in chosen.items()]
+            if self.schedule.max_macs is not None:
+                arrays = arrays[self._macs(prune(arrays)) <= self.schedule.max_macs]
+            for cell in self.space.to_cells(arrays):
+                drawn.setdefault(cell.pruned().digest(), cell)
+            if len(drawn) >= OVERDRAW * self.schedule.start:
+                break
+        found = (Scored(0.0, cell, digest=digest) for digest, cell in drawn.items())
+        chosen, cheapest = self._affordable(found, self.schedule.start)
         if len(chosen) < 3:
+            limits = [f"max_macs={self.schedule.max_macs:g}"] if self.schedule.max_macs else []
+            limits += [f"cost.max={self.cost.max:g} (the cheapest costs {cheapest:.4g})"] if self.cost.max and drawn else []
             raise SearchError(
-                f"search: {len(chosen)} distinct cells were found in {200 * self.schedule.start} draws from the space"
-                + (f" within max_macs={self.schedule.max_macs}" if self.schedule.max_macs else "")
-                + "; 3 are needed: allow more nodes, operators or MACs"
+                f"search: {len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
+                + (f" within {' and '.join(limits)}" if limits else "")
+                + "; 3 are needed: allow more nodes, operators or cost"
             )
-        return [self._proposal(cell, digest) for digest, cell in chosen.items()]
+        return [replace(p, predicted=None) for p in chosen]
+
+    def _affordable(self, cells: Iterable[Scored], count: int) -> tuple[list[Proposal], float]:
+        """The first `count` cells that cost no more than they may, in order, and the least that any of them costs."""
+        chosen: list[Proposal] = []
+        cheapest = np.inf
+        with self.display.progress(f"Cost: {self.cost.name}") as progress:
+            for found in cells:
+                with contextlib.suppress(BudgetError):  # no model can be made of this cell
+                    cost = self.cost(found.cell)
+                    cheapest = min(cheapest, cost)
+                    if self.cost.max is None or cost <= self.cost.max:
+                        chosen.append(self._proposal(found, cost))
+                        progress(len(chosen), count)
+                if len(chosen) == count:
+                    break
+        return chosen, cheapest
 
     def _fit(self, predictor: MLPPredictor, index: int) -> None:
         """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
@@ -145,10 +171,10 @@ class Search:
                 self.space,
                 self.encoder,
                 predictor,
-                self._macs,
+                None if self.schedule.max_macs is None else self._macs,
                 self._rng(index),
                 self.schedule.draws,
-                self.schedule.batch,
+                OVERDRAW * self.schedule.batch,
                 {r.digest for r in records},
                 self.schedule.max_macs,
                 progress,
@@ -157,7 +183,7 @@ class Search:
             f"Predictor on {len(done)} cells: Kendall's tau {note['kendall_tau']:.2f} (5-fold); Lipschitz constant K <= "
             f"{note['lipschitz']:.3g}, variance {note['variance']:.2e} <= K^2 tr Cov = {note['bound']:.3g}"
         )
-        return [self._proposal(s.cell, s.digest, s.score) for s in found], note
+        return self._affordable(found, self.schedule.batch)[0], note
 
     def _evaluate(self, index: int) -> None:
         """Train what is pending in round `index`, and record each result as it comes."""
@@ -173,8 +199,8 @@ class Search:
             for outcome in self.executor.run(jobs):
                 score = None
                 if outcome.evaluation is not None:
-                    accuracy, macs = outcome.evaluation.accuracy, pending[outcome.key].macs
-                    score = float(efficiency_score(accuracy, macs, self.settings["penalty"]))
+                    accuracy, cost = outcome.evaluation.accuracy, pending[outcome.key].cost
+                    score = float(efficiency_score(accuracy, cost, self.settings["penalty"]))
                     best = max(best, score)
                 self.study.finish(outcome, score)
                 finished += 1
@@ -198,10 +224,10 @@ class Search:
             hurdles.append((epoch, max(chance, typical if self.schedule.stop_quantile else 0.0)))
         return tuple(hurdles)
 
-    def _proposal(self, cell: Cell, digest: str, predicted: float | None = None) -> Proposal:
-        cost = self.evaluator.cost(cell)
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}:{digest}".encode()).digest()[:6], "big")
-        return Proposal(cell, digest, seed, cost.macs, cost.params, predicted)
+    def _proposal(self, found: Scored, cost: float) -> Proposal:
+        counts = self.evaluator.cost(found.cell)
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}:{found.digest}".encode()).digest()[:6], "big")
+        return Proposal(found.cell, found.digest, seed, counts.macs, counts.params, cost, found.score)
 
     def _macs(self, pruned: CellArrays) -> np.ndarray:
         """MACs [B] of the proxy networks of pruned cells."""
@@ -231,7 +257,12 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
         raise SearchError(f"search: {error}") from None
     build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
     build_predictor(**settings["predictor"])
-    evaluator = build_evaluator(build_data(**settings["data"]), **settings["proxy"])
+    evaluator = build_evaluator(build_data(**settings["data"]), settings["model"], **settings["proxy"])
+    if schedule.max_macs is not None and evaluator.settings.macs is not None:
+        raise SearchError(
+            "search: max_macs and proxy.macs exclude each other: with proxy.macs all proxy networks cost the same"
+        )
+    cost = build_cost(evaluator.cost, settings["model"], **settings["cost"])
     with (
         closing(build_executor(evaluator, **settings["executor"])) as executor,  # its workers start with the first job
         Study(directory, decisive(settings), evaluation_part(settings)) as study,
@@ -239,7 +270,7 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
         if study.resumed:
             done = sum(r.state != PENDING for r in study.records())
             display.line(f"Going on with the search in {directory}: {done} of {schedule.evaluations} evaluations are recorded.")
-        return Search(settings, space, schedule, evaluator, study, executor, display).run()
+        return Search(settings, space, schedule, evaluator, study, executor, display, cost).run()
 
 
 def _finite(value: float) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.complexity import CellStatistics, network_cost
+from gemnet.complexity import BudgetError, CellStatistics, fit, network_cost
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
 from search.base import Evaluation, EvaluationError, Job, SearchError
@@ -27,6 +29,7 @@ class ProxySettings:
 
     # network
     width: int = 8  # channels of each node in the first stage; 2x and 4x as many in the second and third
+    macs: float | None = None  # instead of width: MACs of every proxy network, a model scaled down; see `architecture`
     stem_width: int = 16  # channels
     stem_stride: int = 1  # 1 or 2
     # SGD with Nesterov momentum; the learning rate rises linearly, then falls along a cosine
@@ -42,12 +45,13 @@ class ProxySettings:
     flip: bool = False  # left to right, each image with probability 1/2
     cutout: int = 0  # pixels, side of the square set to the mean colour; 0 for none
     # arithmetic
-    amp: str = "auto"  # "auto": bfloat16 autocast on GPUs that have it, float32 elsewhere; "off": float32
+    amp: str = "auto"  # bfloat16 autocast: "auto" on GPUs that have it, "on" everywhere, "off" nowhere
 
     def __post_init__(self) -> None:
         counts = {"width": 1, "stem_width": 1, "epochs": 1, "batch_size": 2, "shift": 0, "cutout": 0}
         for name, least in counts.items():
             self._check(name, type(getattr(self, name)) is int and getattr(self, name) >= least, f"a whole number from {least}")
+        self._check("macs", self.macs is None or (self._is_number("macs") and self.macs > 0), "a number above 0, or None")
         shares = ("warmup", "momentum", "label_smoothing")
         for name in shares:
             self._check(name, self._is_number(name) and 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
@@ -55,7 +59,7 @@ class ProxySettings:
         self._check("weight_decay", self._is_number("weight_decay") and self.weight_decay >= 0, "a number from 0")
         self._check("stem_stride", self.stem_stride in (1, 2), "1 or 2")
         self._check("flip", isinstance(self.flip, bool), "True or False")
-        self._check("amp", self.amp in ("auto", "off"), "'auto' or 'off'")
+        self._check("amp", self.amp in ("auto", "on", "off"), "'auto', 'on' or 'off'")
 
     def _is_number(self, name: str) -> bool:
         value = getattr(self, name)
@@ -73,8 +77,10 @@ class ProxyEvaluator:
     state is neither used nor changed. On CUDA cuDNN is held to its deterministic kernels.
     """
 
-    def __init__(self, data: ProxyData, settings: ProxySettings | None = None) -> None:
+    def __init__(self, data: ProxyData, settings: ProxySettings | None = None, model: Mapping[str, Any] | None = None) -> None:
+        """model: the budget of the models to come, as `gemnet.fit` takes it; needed where settings.macs is given."""
         self.data = data
+        self.model = dict(model or {})
         self.settings = ProxySettings() if settings is None else settings
         self._placed: dict[torch.device, _PlacedData] = {}
         size = min(data.train_images.shape[2:])
@@ -83,11 +89,18 @@ class ProxyEvaluator:
                 raise SearchError(f"proxy: {name}={getattr(self.settings, name)}: expected less than the images' {size} pixels")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ProxyEvaluator, (self.data, self.settings)  # without the copies on devices
+        return ProxyEvaluator, (self.data, self.settings, self.model)  # without the copies on devices
 
     def architecture(self, cell: Cell) -> Architecture:
-        """The proxy network of `cell`: stem, three stages of one cell each with widths w, 2w, 4w, no head convolution."""
+        """The proxy network of `cell`: stem, three stages, no head convolution.
+
+        Three cells with widths w, 2w, 4w; or, where `settings.macs` is given, the last three stages of the model that is made
+        of the cell, as deep as there, and so narrow that the MACs come out: then all candidates cost about the same, and
+        what is compared is which cell makes the most of it. Raises BudgetError for a cell of which no model can be made.
+        """
         s = self.settings
+        if s.macs is not None:
+            return _scaled(cell, s, tuple(self.data.train_images.shape[1:]), self.num_classes, tuple(self.model.items()))
         widths = (s.width, 2 * s.width, 4 * s.width)
         return Architecture(cell, widths, (1, 1, 1), s.stem_width, head_width=0, stem_stride=s.stem_stride)
 
@@ -124,7 +137,9 @@ class ProxyEvaluator:
         optimizer = _optimizer(network, s)
         generator = torch.Generator().manual_seed(job.seed)
         rates = iter(_learning_rates(s, s.epochs * data.steps(s.batch_size)))
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=s.amp == "auto" and _has_bfloat16(device))
+        autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=s.amp == "on" or (s.amp == "auto" and _has_bfloat16(device))
+        )
         curve: list[float] = []
         for epoch in range(1, s.epochs + 1):
             network.train()
@@ -168,6 +183,27 @@ class ProxyEvaluator:
         if device not in self._placed:
             self._placed[device] = _PlacedData(self.data, self.settings.shift, device)
         return self._placed[device]
+
+
+@functools.lru_cache(4096)
+def _scaled(
+    cell: Cell, s: ProxySettings, shape: tuple[int, int, int], num_classes: int, model: tuple[tuple[str, Any], ...]
+) -> Architecture:
+    """The widest copy of the model's last three stages within s.macs on images of `shape` (channels, height, width)."""
+    fitted = fit(cell, **dict(model)).architecture
+    widths, depths = fitted.widths[-3:], fitted.depths[-3:]
+
+    def scaled(share: float) -> Architecture:
+        narrow = tuple(max(1, round(share * width)) for width in widths)
+        return Architecture(cell, narrow, depths, s.stem_width, head_width=0, stem_stride=s.stem_stride)
+
+    def macs(step: int) -> int:
+        return network_cost(scaled(step / 256), shape[1:], num_classes, shape[0]).macs
+
+    step = bisect.bisect_right(range(1, 512), s.macs, key=macs)
+    if step == 0:
+        raise BudgetError(f"proxy: macs={s.macs:g} is too little: the narrowest proxy network of this cell has {macs(1)}")
+    return scaled(step / 256)
 
 
 class _PlacedData:
@@ -273,10 +309,10 @@ def _has_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def build_evaluator(data: ProxyData, **settings: Any) -> ProxyEvaluator:
+def build_evaluator(data: ProxyData, model: Mapping[str, Any] | None = None, **settings: Any) -> ProxyEvaluator:
     """The evaluator with these ProxySettings. Raises SearchError for an unknown name or a value out of range."""
     known = [field.name for field in fields(ProxySettings)]
     for name in settings:
         if name not in known:
             raise SearchError(f"proxy: unknown setting {name!r}; expected some of {', '.join(known)}")
-    return ProxyEvaluator(data, ProxySettings(**settings))
+    return ProxyEvaluator(data, ProxySettings(**settings), model)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.study import DONE, Record
 
-BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "proxy MACs", "proxy params", "seconds")
+BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "cost", "proxy MACs", "proxy params", "seconds")
 
 
 def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
@@ -18,6 +18,7 @@ def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
             "" if r.predicted is None else f"{r.predicted:.4f}",
             f"{r.score:.4f}",
             f"{r.accuracy:.4f}",
+            f"{r.cost:.3g}",
             f"{r.macs / 1e6:.2f} M",
             f"{r.params / 1e3:.0f} k",
             f"{r.seconds:.1f}",

@@ -13,7 +13,7 @@ from string import Template
 
 from gemnet.files import replacing
 from search.base import SearchError
-from search.figures import accuracy_against_macs, cell_picture, predicted_against_measured, score_over_time
+from search.figures import accuracy_against_cost, cell_picture, predicted_against_measured, score_over_time
 from search.ranking import BEST_COLUMNS, best_first, best_rows
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
 
@@ -44,19 +44,32 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
         title=html.escape(f"NASGEM search: {directory.resolve().name}"),
         summary=f"{len(done)} candidates evaluated ({sum(r.stopped for r in done)} stopped early, {len(failed)} failed, "
         f"{len(records) - len(done) - len(failed)} pending) in {seconds:.0f} s of training. Best efficiency score "
-        f"<b>{best[0].score:.4f}</b>: accuracy {best[0].accuracy:.4f} at {best[0].macs / 1e6:.2f} M MACs of the proxy network.",
+        f"<b>{best[0].score:.4f}</b>: accuracy {best[0].accuracy:.4f} at a cost of {best[0].cost:.4g} "
+        f"({html.escape(_cost(snapshot))}).",
         best=_table(BEST_COLUMNS, best_rows(records, 10)),
         cells="".join(
             _figure(cell_picture(r.cell.pruned()), f"{r.digest[:8]}: score {r.score:.4f}, accuracy {r.accuracy:.4f}")
             for r in best[:4]
         ),
         figures=_figure(score_over_time(records), "Score over time")
-        + _figure(accuracy_against_macs(records), "Accuracy against cost")
+        + _figure(accuracy_against_cost(records, _cost(snapshot)), "Accuracy against cost")
         + _figure(predicted_against_measured(records), "Predicted before against measured after an evaluation"),
         predictor=_predictor_table(snapshot),
         encoder=_encoder_table(directory),
         evaluations=_table(
-            ("cell", "round", "state", "predicted", "score", "accuracy", "proxy MACs (M)", "epochs", "seconds", "error"),
+            (
+                "cell",
+                "round",
+                "state",
+                "predicted",
+                "score",
+                "accuracy",
+                "cost",
+                "proxy MACs (M)",
+                "epochs",
+                "seconds",
+                "error",
+            ),
             [
                 (
                     r.digest[:8],
@@ -65,6 +78,7 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
                     _number(r.predicted),
                     _number(r.score),
                     _number(r.accuracy),
+                    f"{r.cost:.4g}",
                     f"{r.macs / 1e6:.2f}",
                     len(r.curve) or "",
                     _number(r.seconds, 1),
@@ -75,6 +89,14 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
             "sortable",
         ),
         settings=html.escape(json.dumps(snapshot.settings, indent=2)),
+    )
+
+
+def _cost(snapshot: Snapshot) -> str:
+    """What the score counts as cost, with its unit."""
+    kind = snapshot.settings.get("cost", {}).get("type", "macs")
+    return {"latency": "time, in that of a reference", "function": "the user's function"}.get(
+        kind, f"{kind} of the proxy network, millions"
     )
 
 

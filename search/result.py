@@ -60,13 +60,13 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     display.line(f"  efficiency score  {record.score:.4f} measured (predicted: {predicted})")
     display.line(
         f"  proxy network     accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs,"
-        f" {record.params / 1e3:.0f} k params"
+        f" {record.params / 1e3:.0f} k params, cost {record.cost:.4g}"
     )
     arguments = f"target_macs={_short(model['target_macs'])}"
     if model.get("target_params"):
         arguments += f", target_params={_short(model['target_params'])}"
     try:
-        fitted = fit(cell, model["target_macs"], model.get("target_params"))
+        fitted = fit(cell, **model)
         activations = network_cost(fitted.architecture).activations
         display.line(f"  at 224x224        {fitted.summary()}; {activations / 1e6:.1f} M activations")
     except BudgetError as error:
@@ -83,12 +83,14 @@ def _with_provenance(record: Record, settings: Mapping[str, Any], name: str) -> 
         "seed": settings["seed"],
         "accuracy": record.accuracy,
         "macs": record.macs,
+        "cost": record.cost,
         "score": record.score,
         "predicted": record.predicted,
         "round": record.round,
         "data": settings["data"],
         "proxy": settings["proxy"],
         "penalty": settings["penalty"],
+        "cost_settings": settings["cost"],
     }
     return Cell(cell.nodes, cell.edges, provenance)
 

@@ -12,7 +12,7 @@ from search.base import SearchError
 EXECUTION = ("executor",)
 """Settings that change where and how fast a search runs, not what it finds."""
 
-EVALUATION = ("seed", "data", "proxy", "penalty")
+EVALUATION = ("seed", "data", "proxy", "model", "cost", "penalty")
 """Settings that decide what an evaluation gives."""
 
 SECTIONS: dict[str, type] = {
@@ -24,6 +24,7 @@ SECTIONS: dict[str, type] = {
     "data": dict,
     "proxy": dict,
     "search": dict,
+    "cost": dict,
     "model": dict,
     "executor": dict,
 }

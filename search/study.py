@@ -22,7 +22,7 @@ from typing import Any
 from gemnet.cell import Cell
 from search.base import Outcome, SearchError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORD, LOCK, ENCODER_DIRECTORY = "study.sqlite", "lock", "encoder"
 PENDING, DONE, FAILED = "pending", "done", "failed"
 
@@ -41,6 +41,7 @@ CREATE TABLE evaluations (
     accuracy REAL,
     macs INTEGER NOT NULL,
     params INTEGER NOT NULL,
+    cost REAL NOT NULL,
     score REAL,
     stopped INTEGER,
     curve TEXT,
@@ -54,7 +55,8 @@ CREATE TABLE evaluations (
 
 @dataclass(frozen=True)
 class Record:
-    """A row of the record. predicted and score are efficiency scores; macs and params are those of the proxy network."""
+    """A row of the record. predicted and score are efficiency scores; macs and params are those of the proxy network; cost is
+    what the score counts."""
 
     id: int
     round: int
@@ -66,6 +68,7 @@ class Record:
     accuracy: float | None
     macs: int
     params: int
+    cost: float
     score: float | None
     stopped: bool
     curve: tuple[float, ...]
@@ -82,6 +85,7 @@ class Proposal:
     seed: int
     macs: int
     params: int
+    cost: float
     predicted: float | None = None
 
 
@@ -145,10 +149,10 @@ class Study:
         with self._transaction() as db:
             db.execute("INSERT INTO rounds VALUES (?, ?, ?)", (index, _canonical(note), now))
             db.executemany(
-                "INSERT INTO evaluations (round, digest, cell, settings, seed, state, predicted, macs, params, created)"
-                " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
+                "INSERT INTO evaluations (round, digest, cell, settings, seed, state, predicted, macs, params, cost, created)"
+                " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
                 [
-                    (index, p.digest, p.cell.to_json(), self._settings, p.seed, p.predicted, p.macs, p.params, now)
+                    (index, p.digest, p.cell.to_json(), self._settings, p.seed, p.predicted, p.macs, p.params, p.cost, now)
                     for p in proposals
                 ],
             )
@@ -259,6 +263,7 @@ def _records(db: sqlite3.Connection) -> list[Record]:
             row["accuracy"],
             row["macs"],
             row["params"],
+            row["cost"],
             row["score"],
             bool(row["stopped"]),
             tuple(json.loads(row["curve"] or "[]")),

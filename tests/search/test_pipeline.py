@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from gemnet.architecture import Architecture
-from gemnet.complexity import network_cost
+from gemnet.complexity import BudgetError, network_cost
 from search.base import Evaluation, Outcome, SearchError
+from search.cost import build_cost
 from search.display import Display
 from search.pipeline import Schedule, Search
 from search.space import DagSpace
@@ -48,6 +49,20 @@ class MadeEvaluator:
         return Outcome(job.key, Evaluation(final, curve, False, 0.1))
 
 
+class MadeCost:
+    """As many as there are live nodes."""
+
+    name = "live nodes"
+
+    def __init__(self, max=None, fails=lambda cell: False):
+        self.max, self.fails = max, fails
+
+    def __call__(self, cell):
+        if self.fails(cell):
+            raise BudgetError("out of reach")
+        return float(len(cell.live_nodes))
+
+
 class MadeExecutor:
     """Yields outcomes in a random order, and is interrupted after `patience` of them."""
 
@@ -62,11 +77,12 @@ class MadeExecutor:
             yield self.evaluator.outcome(job)
 
 
-def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=None, **executor):
+def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=None, cost=None, **executor):
     evaluator = evaluator or MadeEvaluator()
+    cost = cost or build_cost(evaluator.cost, {})
     with Study(directory, settings, {}) as study:
         executor = MadeExecutor(evaluator, **executor)
-        return Search(settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True)).run()
+        return Search(settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True), cost).run()
 
 
 def essence(records):
@@ -154,8 +170,28 @@ def test_a_budget_of_macs_holds_for_every_candidate(tmp_path):
 
 
 def test_a_budget_that_no_cell_meets_is_told(tmp_path):
-    with pytest.raises(SearchError, match="0 distinct cells were found in 1600 draws from the space within max_macs=1"):
+    with pytest.raises(SearchError, match="0 of 0 distinct cells from 1600 draws do within max_macs=1; 3 are needed"):
         run(tmp_path, schedule=Schedule(start=8, max_macs=1.0))
+
+
+def test_a_cost_of_ones_own_is_in_the_score_and_its_bound_holds_for_every_candidate(tmp_path):
+    cost = MadeCost(max=6)
+    records = run(tmp_path, schedule=Schedule(start=8, rounds=2, batch=4, draws=2000), cost=cost)
+    assert len(records) == 16
+    for r in records:
+        assert r.cost == len(r.cell.live_nodes) <= 6
+        assert r.score == pytest.approx(r.accuracy - 0.1 * np.log10(r.cost))
+
+
+def test_a_bound_on_the_cost_that_no_cell_meets_is_told_with_how_close_it_came(tmp_path):
+    with pytest.raises(SearchError, match=r"0 of \d+ .* within cost\.max=0\.5 \(the cheapest costs 2\); 3 are needed"):
+        run(tmp_path, cost=MadeCost(max=0.5))
+
+
+def test_cells_of_which_no_model_can_be_made_are_passed_over(tmp_path):
+    records = run(tmp_path, cost=MadeCost(fails=lambda cell: len(cell.live_nodes) % 2 == 0))
+    assert len(records) == 20
+    assert all(len(r.cell.live_nodes) % 2 == 1 for r in records)
 
 
 def test_a_space_smaller_than_the_search_ends_when_it_is_exhausted(tmp_path):

@@ -23,7 +23,7 @@ def work_dir(tmp_path):
         for index in range(2):
             note = {"evaluated": 3, "kendall_tau": 0.5, "lipschitz": 2.0, "input_variance": 3.0, "variance": 1.0, "bound": 12.0}
             proposals = [
-                Proposal(cell(i), cell(i).digest(), i, 1000 * (i + 1), 10, 0.1 * i if index else None)
+                Proposal(cell(i), cell(i).digest(), i, 1000 * (i + 1), 10, 0.5, 0.1 * i if index else None)
                 for i in range(3 * index, 3 * index + 3)
             ]
             study.propose(index, proposals, note if index else {})

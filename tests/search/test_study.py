@@ -17,7 +17,7 @@ SETTINGS = {"seed": 0, "proxy": {"epochs": 3}, "space": {"num_nodes": 5}}
 
 def proposal(i: int, **changes) -> Proposal:
     cell = Cell(("input", *["conv1x1"] * (i + 1)), tuple((v, v + 1) for v in range(i + 1)))
-    return Proposal(cell, cell.digest(), seed=i, macs=1000 + i, params=10 + i, **changes)
+    return Proposal(cell, cell.digest(), seed=i, macs=1000 + i, params=10 + i, cost=0.5 + i, **changes)
 
 
 def open_study(directory, settings=SETTINGS) -> Study:
@@ -29,7 +29,7 @@ def test_a_row_goes_from_pending_to_done_with_everything_that_was_measured(tmp_p
         assert not study.resumed
         study.propose(0, [proposal(0), proposal(1, predicted=0.5)], {"note": 1})
         (a, b) = study.records()
-        assert (a.state, a.accuracy, a.macs, a.params, b.predicted) == (PENDING, None, 1000, 10, 0.5)
+        assert (a.state, a.accuracy, a.macs, a.params, a.cost, b.predicted) == (PENDING, None, 1000, 10, 0.5, 0.5)
         study.finish(Outcome(a.id, Evaluation(0.75, (0.5, 0.75), True, 2.5)), 0.7)
         study.finish(Outcome(b.id, error="the loss is NaN", seconds=1.0), None)
         assert study.rounds() == {0: {"note": 1}}
@@ -127,7 +127,7 @@ def test_a_directory_without_a_record_a_damaged_one_and_a_newer_one_are_told_apa
     open_study(newer).__exit__()
     with sqlite3.connect(newer / RECORD) as db:
         db.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
-    with pytest.raises(SearchError, match="record of format 99; this gemnet reads format 1"):
+    with pytest.raises(SearchError, match="record of format 99; this gemnet reads format 2"):
         open_study(newer)
 
 

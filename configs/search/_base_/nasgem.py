@@ -1,7 +1,8 @@
 """NASGEM's settings that do not depend on the images. Where the paper gives no number, ours is marked."""
 
 seed = 0
-penalty = 0.1  # lambda of Eq. 5, with log10 of millions of MACs; ours, after AutoShrink by the same group
+penalty = 0.1  # lambda of Eq. 5, with log10 of the cost; ours, after AutoShrink by the same group
+cost = dict(type="macs")  # millions of MACs of the proxy network, Eq. 5; others: see search/cost.py
 
 space = dict(
     type="dag",

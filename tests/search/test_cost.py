@@ -1,0 +1,96 @@
+"""What a candidate costs, by count, by clock and by the user's own function."""
+
+import math
+from types import ModuleType
+
+import pytest
+
+from gemnet.cell import Cell
+from gemnet.complexity import BudgetError, network_cost
+from search.base import SearchError
+from search.cost import build_cost
+from search.data import build_data
+from search.proxy import build_evaluator
+
+CELL = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
+LARGE = Cell(("input", *["sepconv3x3"] * 12), tuple((u, v) for v in range(1, 13) for u in range(v)))
+MODEL = {"target_macs": 200e6, "target_params": 3.5e6}
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    return build_evaluator(build_data("digits"), MODEL, width=4)
+
+
+@pytest.mark.parametrize("field", ["macs", "params", "activations"])
+def test_counts_are_millions_of_those_of_the_proxy_network(evaluator, field):
+    cost = build_cost(evaluator.cost, MODEL, type=field)
+    expected = network_cost(evaluator.architecture(CELL), (8, 8), 10, 1)
+    assert cost(CELL) == getattr(expected, field) / 1e6
+    assert "millions" in cost.name
+
+
+def test_latency_tells_a_slow_model_from_a_fast_one_and_is_that_of_the_model_to_come(evaluator):
+    cost = build_cost(evaluator.cost, MODEL, type="latency", reference="timm/mobilenetv3_small_050", batch=1, resolution=64)
+    times = [cost(CELL), cost(LARGE)]
+    assert all(math.isfinite(time) and time > 0 for time in times)
+    assert times[0] < times[1]  # of equal MACs, but with 66 edges of narrow nodes: several times as slow
+    assert "mobilenetv3_small_050 = 1" in cost.name
+    with pytest.raises(BudgetError):
+        build_cost(evaluator.cost, {"target_macs": 1e3}, type="latency", batch=1, resolution=32)(CELL)
+
+
+@pytest.fixture
+def users(monkeypatch):
+    module = ModuleType("users_costs")
+    module.nodes = lambda cell: len(cell.nodes)
+    module.negative = lambda cell: -1
+    module.broken = lambda cell: {}["table"]
+    monkeypatch.setitem(__import__("sys").modules, "users_costs", module)
+
+
+def test_a_function_of_the_users_own_is_asked_for_each_cell(evaluator, users):
+    cost = build_cost(evaluator.cost, MODEL, type="function", function="users_costs:nodes", max=9.0)
+    assert (cost(CELL), cost.max, cost.name) == (3.0, 9.0, "nodes")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [("users_costs:broken", f"users_costs:broken raised KeyError: 'table' for the cell {CELL.digest()[:8]}"),
+     ("users_costs:negative", "gave -1.0 for the cell .*; expected a positive number")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_users_function_is_told(evaluator, users, function, message):
+    cost = build_cost(evaluator.cost, MODEL, type="function", function=function)
+    with pytest.raises(SearchError, match=message):
+        cost(CELL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"type": "price"}, "unknown cost 'price'; expected one of macs, params, activations, latency, function"),
+     ({"type": "macs", "max": -1}, "cost: max: expected a positive number or None, found -1"),
+     ({"type": "macs", "batch": 2}, "batch"),
+     ({"type": "latency", "batch": 0}, "cost: batch: expected a whole number from 1, found 0"),
+     ({"type": "latency", "device": "tpu"}, "cost: device 'tpu' is not there"),
+     ({"type": "latency", "reference": "timm/none_such"}, "timm/none_such"),
+     ({"type": "function", "function": "none_such:f"}, "expected package.module:function"),
+     ({"type": "function"}, "function")],
+)  # fmt: skip
+def test_settings_that_do_not_do_are_told(evaluator, settings, message):
+    with pytest.raises(SearchError, match=message):
+        build_cost(evaluator.cost, MODEL, **settings)
+
+
+def test_proxy_networks_of_equal_macs_are_the_models_last_stages_scaled_down():
+    evaluator = build_evaluator(build_data("digits"), MODEL, macs=4e5, stem_width=8)
+    for cell in (CELL, LARGE):
+        assert 0.9 * 4e5 <= evaluator.cost(cell).macs <= 4e5
+    small = evaluator.architecture(CELL)
+    from gemnet.complexity import fit
+
+    model = fit(CELL, **MODEL).architecture
+    assert small.depths == model.depths[-3:]
+    for a, b in zip(small.widths[1:], model.widths[-2:]):
+        assert a / small.widths[0] == pytest.approx(b / model.widths[-3], rel=0.15)
+    with pytest.raises(BudgetError, match=r"macs=1000 is too little: the narrowest proxy network of this cell has \d+"):
+        build_evaluator(build_data("digits"), MODEL, macs=1e3).architecture(LARGE)
