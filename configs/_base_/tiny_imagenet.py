@@ -1,0 +1,26 @@
+# Networks beside each other on Tiny-ImageNet at 64x64 (data_root/train/<class>/*.jpg, data_root/val likewise), one recipe,
+# a schedule for a CPU. tools/compare.py trains them. From _base_/imagenet.py, but: batch 64 with twice the learning rate that
+# goes with it, for a schedule this short; shifts in place of small crops, which are for long ones; no RandAugment, no EMA.
+_base_ = "./imagenet.py"
+model = dict(head=dict(num_classes=None))
+data_preprocessor = dict(num_classes=None)
+load_image = dict(type="gemnet.LoadImage", on_error="raise")
+train_pipeline = [
+    load_image,
+    dict(type="RandomCrop", crop_size=64, padding=6, pad_val=114),
+    dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+    dict(type="PackInputs"),
+]
+test_pipeline = [load_image, dict(type="PackInputs")]
+train_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(data_root="data/tiny_imagenet", pipeline=train_pipeline))
+val_dataloader = dict(batch_size=128, num_workers=0, dataset=dict(data_root="data/tiny_imagenet", pipeline=test_pipeline))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=8, val_interval=1)
+optim_wrapper = dict(optimizer=dict(lr=0.1))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=1, T_max=7, end=8, eta_min=0.0, convert_to_iter_based=True),
+]
+custom_hooks = [dict(type="gemnet.EpochSeedHook")]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None))
+auto_scale_lr = dict(base_batch_size=64)

@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Train classifiers beside each other, each config under several seeds, and tell accuracy with spread, cost and time.
+
+A run that is done is not done again; after Ctrl-C or kill the same command goes on.
+
+examples:
+  python tools/compare.py configs/gemnet_a_tiny_imagenet.py configs/mobilenetv2_100_tiny_imagenet.py \\
+      configs/mnasnet_100_tiny_imagenet.py --seeds 0 1 --jobs 2 --amp --write tiny_imagenet
+  python tools/compare.py CONFIG CONFIG --seeds 0 1 2 --work-dir work_dirs/mine --cfg-options train_cfg.max_epochs=4
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+
+def main() -> int:
+    from gemnet import engine
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configs", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="default: 0 1")
+    parser.add_argument(
+        "--work-dir", default="work_dirs/compare", help="a folder for each run goes there; default: %(default)s"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with an equal share of the cores (default: 1)")
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs, bfloat16 on the CPU")
+    parser.add_argument("--write", metavar="NAME", help="write configs/NAME.json and renew its table in configs/README.md")
+    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override every config")
+    args = parser.parse_args()
+
+    def task() -> None:
+        from gemnet import comparison
+
+        rows = comparison.compare(args.configs, args.seeds, args.work_dir, args.jobs, args.amp, args.cfg_options)
+        print(comparison.table(rows))
+        if args.write:
+            comparison.write(ROOT, args.write, rows)
+
+    return engine.command("compare", task)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while Python still imports
+        sys.exit("compare: stopped")
