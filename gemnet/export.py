@@ -88,10 +88,13 @@ def _onnx(model: nn.Module, example: Tensor, path: Path) -> Run:
 
     names = [f"output{index}" for index in range(len(_tuple(model(example))))]
     batch = torch.export.Dim("batch", min=1, max=65536)
-    torch.onnx.export(
-        model, (example,), str(path), input_names=["images"], output_names=names, dynamic_shapes=({0: batch},), dynamo=True,
-        external_data=False, verbose=False,
+    program = torch.onnx.export(
+        model, (example,), None, input_names=["images"], output_names=names, dynamic_shapes=({0: batch},), dynamo=True,
+        verbose=False,
     )  # fmt: skip
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces with the paths of this machine
+    program.save(str(path), external_data=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
 
