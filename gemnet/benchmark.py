@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import json
 import multiprocessing
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from gemnet.cell import Cell
 from gemnet.complexity import counted
+from gemnet.errors import UserError
 from gemnet.library import create_library_model
 from gemnet.models import gemnet
 from gemnet.tables import publish
@@ -63,6 +65,8 @@ def measure_together(
 
 MEASURED = "configs/benchmark.json"
 MARKS = ("<!-- models: made by tools/benchmark.py models --write -->", "<!-- end of models -->")
+RESOLUTION = 224
+"""Height and width of the images that the published table is measured on."""
 PEERS = ("torchvision/mnasnet1_3", "timm/mobilenetv2_140", "timm/efficientnet_b0", "timm/rexnet_100")
 """The networks that GEMNet is measured beside."""
 
@@ -76,28 +80,91 @@ def build(name: str) -> nn.Module:
     return create_library_model(name if library else f"timm/{name}")
 
 
+def _eager(model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    return lambda: model(images)
+
+
+def _folded(model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frozen = torch.jit.freeze(torch.jit.trace(model, images, check_trace=False))
+    return lambda: frozen(images)
+
+
+def _compiled(model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    compiled = torch.compile(model, dynamic=False, fullgraph=True)
+    # Models of one class share dynamo's cache, whose limit is meant for one model that changes.
+    with torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=1000):
+        compiled(images)
+    return lambda: compiled(images)
+
+
+def _onnxruntime(model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    if images.device.type != "cpu":
+        raise NotOffered("onnxruntime is measured on the CPU alone")
+    for package in ("onnxruntime", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise NotOffered(f"{package} is not installed")
+    import onnxruntime
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(model, (images,), dynamo=True, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    given = {session.get_inputs()[0].name: images.contiguous().numpy()}
+    return lambda: torch.from_numpy(session.run(None, given)[0])
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor], Callable[[], Any]]] = {
+    "eager": _eager, "folded": _folded, "compiled": _compiled, "onnxruntime": _onnxruntime
+}  # fmt: skip
+"""How a model runs: as written; traced and frozen by TorchScript; by torch.compile; exported to ONNX, on as many threads."""
+
+
+class NotOffered(Exception):
+    """A setting that cannot be measured here; the message tells why."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """One way to run a model: images a pass, precision, with training or not, normalisation folded or not."""
+    """One way to run a model: images a pass, precision, with training or not, and how, one of WAYS; training is eager."""
 
     batch: int
     dtype: str = "float32"
     training: bool = False
-    folded: bool = False
+    how: str = "eager"
+
+    def __post_init__(self) -> None:
+        if self.how not in (("eager",) if self.training else WAYS):
+            raise ValueError(f"how={self.how!r}; expected one of {', '.join(WAYS)}, and eager for training")
 
     def __str__(self) -> str:
         words = [f"batch {self.batch}", {"float32": "fp32", "bfloat16": "bf16"}[self.dtype]]
-        return ", ".join(words + ["training step"] * self.training + ["folded"] * self.folded)
+        return ", ".join(words + ["training step"] * self.training + [self.how] * (self.how != "eager"))
 
 
 SETTINGS = (
-    Setting(16), Setting(1), Setting(16, "bfloat16"), Setting(16, folded=True), Setting(1, folded=True),
-    Setting(16, training=True),
+    Setting(16), Setting(1), Setting(16, "bfloat16"), Setting(16, how="folded"), Setting(1, how="folded"),
+    Setting(16, how="compiled"), Setting(16, how="onnxruntime"), Setting(1, how="onnxruntime"), Setting(16, training=True),
 )  # fmt: skip
 
 
-def step(name: str, setting: Setting, device: str = "cpu", resolution: int = 224) -> Callable[[], object]:
-    """A call that runs the model once, channels-last. Folded: traced and frozen by TorchScript, for ours and peers alike."""
+def settings_named(names: Sequence[str] | None = None) -> tuple[Setting, ...]:
+    """Those of SETTINGS with these names, in its order; all for None. Raises UserError for a name that is not there."""
+    known = {str(setting): setting for setting in SETTINGS}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise UserError(f"no setting is named {unknown[0]!r}; expected {'; '.join(known)}")
+    return tuple(setting for name, setting in known.items() if names is None or name in names)
+
+
+def step(name: str, setting: Setting, device: str = "cpu", resolution: int = RESOLUTION) -> Callable[[], Any]:
+    """A call that runs the model once, channels-last, and returns its logits, or in training its loss.
+
+    Raises NotOffered, with the reason, where a compiler or an exporter cannot run or does not take the model.
+    """
     dtype = getattr(torch, setting.dtype)
     model = build(name).to(device=device, memory_format=torch.channels_last)
     images = torch.randn(setting.batch, 3, resolution, resolution).to(device=device, memory_format=torch.channels_last)
@@ -105,36 +172,55 @@ def step(name: str, setting: Setting, device: str = "cpu", resolution: int = 224
         optimiser = torch.optim.SGD(model.train().parameters(), lr=0.01)
         labels = torch.randint(0, 1000, (setting.batch,), device=device)
 
-        def train() -> None:
+        def train() -> Tensor:
             optimiser.zero_grad()
             with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
                 loss = nn.functional.cross_entropy(model(images), labels)
             loss.backward()
             optimiser.step()
+            return loss.detach()
 
         return train
     model, images = model.eval().to(dtype), images.to(dtype)
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if setting.folded:
-            model = torch.jit.freeze(torch.jit.trace(model, images, check_trace=False))
+    try:
+        call = WAYS[setting.how](model, images)
+    except NotOffered:
+        raise
+    except Exception as error:  # whatever a compiler raises: the other settings are still worth measuring
+        raise NotOffered(f"{name}: {_reason(error)}") from error
 
-    def infer() -> None:
+    def infer() -> Tensor:
         with torch.inference_mode():
-            model(images)
+            return call()
 
     return infer
 
 
+def _reason(error: Exception) -> str:
+    """One line: what a C++ compiler in the background complained of, or else the first line of the message."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    compiler = [line.partition("error: ")[2] for line in lines if "error: " in line]
+    return f"{type(error).__name__}: {(compiler or lines)[0].strip()[:200]}"
+
+
 def compare(
-    names: Sequence[str], settings: Sequence[Setting] = SETTINGS, repeats: int = 10, device: str = "cpu", resolution: int = 224
-) -> dict[Setting, dict[str, Timing]]:
-    """Time models side by side in each of the settings."""
+    names: Sequence[str],
+    settings: Sequence[Setting] = SETTINGS,
+    repeats: int = 10,
+    device: str = "cpu",
+    resolution: int = RESOLUTION,
+) -> tuple[dict[Setting, dict[str, Timing]], dict[Setting, str]]:
+    """Time models side by side in each of the settings; then which settings were left out, for all models alike, and why."""
     wait = torch.cuda.synchronize if device.startswith("cuda") else None
-    return {
-        setting: measure_together({name: step(name, setting, device, resolution) for name in names}, repeats, wait=wait)
-        for setting in settings
-    }
+    timings, left_out = {}, {}
+    for setting in settings:
+        try:
+            calls = {name: step(name, setting, device, resolution) for name in names}
+        except NotOffered as error:
+            left_out[setting] = str(error)
+            continue
+        timings[setting] = measure_together(calls, repeats, wait=wait)
+    return timings, left_out
 
 
 SHAPES = {
@@ -150,21 +236,21 @@ SHAPES = {
 """Cells of small shapes, to see which are fast at one budget: operators of the nodes after the input, edges."""
 
 
-def cost(name: str) -> tuple[int, int]:
-    """Params, and MACs at 224x224 of convolutions and linear layers, counted on shapes."""
+def cost(name: str, resolution: int = RESOLUTION) -> tuple[int, int]:
+    """Params, and MACs at resolution x resolution of convolutions and linear layers, counted on shapes."""
     with torch.device("meta"):
-        _, found = counted(build(name).eval(), torch.empty(1, 3, 224, 224))
+        _, found = counted(build(name).eval(), torch.empty(1, 3, resolution, resolution))
     return found.params, found.macs
 
 
-def peak_memory(name: str, setting: Setting) -> int:
+def peak_memory(name: str, setting: Setting, resolution: int = RESOLUTION) -> int:
     """Bytes by which two steps on the CPU raise the peak of a fresh process above what it had with the model built."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak, name, setting).result()
+        return pool.submit(_peak, name, setting, resolution).result()
 
 
-def _peak(name: str, setting: Setting) -> int:
-    call = step(name, setting)
+def _peak(name: str, setting: Setting, resolution: int) -> int:
+    call = step(name, setting, resolution=resolution)
     before = _high_water()
     call()
     call()
@@ -177,25 +263,43 @@ def _high_water() -> int:
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 
 
-def measure_models(names: Sequence[str], repeats: int = 10, device: str = "cpu") -> dict[str, Any]:
-    """Everything about `names`, measured side by side, with machine, versions and date: what the data file holds."""
-    found = compare(names, SETTINGS, repeats, device)
+def measure_models(
+    names: Sequence[str],
+    repeats: int = 10,
+    device: str = "cpu",
+    settings: Sequence[Setting] = SETTINGS,
+    resolution: int = RESOLUTION,
+) -> dict[str, Any]:
+    """Everything about `names`, measured side by side, with machine, versions and date: what the data file holds.
+
+    Memory is that of the first training setting; None where there is none, and on another device than the CPU.
+    """
+    costs = {name: cost(name, resolution) for name in names}  # first: a name that is not known is told before the long work
+    found, left_out = compare(names, settings, repeats, device, resolution)
+    training = next((setting for setting in found if setting.training), None)
     models = []
     for name in names:
-        params, macs = cost(name)
         rates = {
             str(setting): {"images_per_second": setting.batch / timings[name].median, "seconds": asdict(timings[name])}
             for setting, timings in found.items()
         }
-        memory = peak_memory(name, SETTINGS[-1]) if device == "cpu" else None
+        memory = peak_memory(name, training, resolution) if training and device == "cpu" else None
+        params, macs = costs[name]
         models.append({"name": name, "params": params, "macs": macs, "training_memory": memory, "rates": rates})
     return {
         "date": date.today().isoformat(),
         "machine": f"{_processor()}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__},
+        "versions": _versions(found),
         "repeats": repeats,
+        "resolution": resolution,
+        "left_out": [{"setting": str(setting), "reason": reason} for setting, reason in left_out.items()],
         "models": models,
     }
+
+
+def _versions(settings: Iterable[Setting]) -> dict[str, str]:
+    used = ["torch", "torchvision", "timm"] + ["onnxruntime"] * any(setting.how == "onnxruntime" for setting in settings)
+    return {package: importlib.import_module(package).__version__ for package in used}
 
 
 def _processor() -> str:
@@ -207,26 +311,66 @@ def _processor() -> str:
 
 
 def table(measured: dict[str, Any]) -> str:
-    """Markdown: a row a model, a column a setting; images a second, latency at batch 1."""
+    """Markdown: a row a model, a column a setting; images a second, latency at batch 1; below, what was left out and why."""
     settings = list(measured["models"][0]["rates"])
-    lines = [
-        "| model | params M | MACs M | " + " | ".join(settings) + " | its memory MiB |",
-        "|---|" + "---|" * (len(settings) + 3),
-    ]
+    header = ["model", "params M", "MACs M", *settings]
+    if any(row["training_memory"] is not None for row in measured["models"]):
+        header.append("its memory MiB")
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for row in measured["models"]:
-        cells = []
+        name = row["name"].removeprefix("timm/") if "gemnet" in row["name"] else row["name"]
+        cells = [name, f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.0f}"]
         for setting, rate in row["rates"].items():
             seconds = rate["seconds"]["median"]
             cells.append(f"{1000 * seconds:.1f} ms" if setting.startswith("batch 1,") else f"{rate['images_per_second']:.1f}/s")
-        memory = "" if row["training_memory"] is None else f"{row['training_memory'] / 2**20:.0f}"
-        name = row["name"].removeprefix("timm/") if "gemnet" in row["name"] else row["name"]
-        lines.append(f"| {name} | {row['params'] / 1e6:.2f} | {row['macs'] / 1e6:.0f} | {' | '.join(cells)} | {memory} |")
+        if row["training_memory"] is not None:
+            cells.append(f"{row['training_memory'] / 2**20:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append(
         f"\n{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
     )
+    if measured.get("resolution", RESOLUTION) != RESOLUTION:
+        lines[-1] += ", at {0}x{0}".format(measured["resolution"])
+    lines += [f"\nLeft out: {setting['setting']}: {setting['reason']}" for setting in measured.get("left_out", [])]
     return "\n".join(lines)
 
 
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`old` with the settings that were measured in `new` renewed, in the order of SETTINGS; the date is the span of both.
+
+    Raises UserError where machine, versions, repeats or models are others: then the columns of one table would not compare.
+    """
+    versions = old["versions"] | new["versions"]
+    compared = {
+        "machine": (old["machine"], new["machine"]),
+        "versions": (versions, new["versions"] | old["versions"]),
+        "repeats": (old["repeats"], new["repeats"]),
+        "models": tuple([[row[key] for key in ("name", "params", "macs")] for row in data["models"]] for data in (old, new)),
+    }
+    for what, (before, now) in compared.items():
+        if before != now:
+            raise UserError(f"{MEASURED}: {what}: {before}; now {now}; measure all settings anew")
+    models = []
+    for before, after in zip(old["models"], new["models"]):
+        rates, memory = before["rates"] | after["rates"], after["training_memory"]
+        order = [str(setting) for setting in SETTINGS if str(setting) in rates]
+        memory = before["training_memory"] if memory is None else memory
+        models.append({**after, "training_memory": memory, "rates": {name: rates[name] for name in order}})
+    reasons = {entry["setting"]: entry for data in (old, new) for entry in data.get("left_out", [])}
+    left_out = [entry for setting, entry in reasons.items() if setting not in models[0]["rates"]]
+    first = old["date"].partition(" to ")[0]
+    span = new["date"] if first == new["date"] else f"{first} to {new['date']}"
+    return {**new, "date": span, "versions": versions, "left_out": left_out, "models": models}
+
+
 def write(root: Path, measured: dict[str, Any]) -> None:
-    """Write the data file below `root` and renew README's table."""
+    """Write the data file below `root` and renew README's table. Where not all of SETTINGS were measured, the others stay.
+
+    Raises UserError for images of another size than RESOLUTION, and as `merged` does.
+    """
+    if measured["resolution"] != RESOLUTION:
+        raise UserError(f"resolution {measured['resolution']}: {MEASURED} is measured at {RESOLUTION}")
+    tried = {*measured["models"][0]["rates"], *(entry["setting"] for entry in measured["left_out"])}
+    if tried != set(map(str, SETTINGS)):
+        measured = merged(json.loads((root / MEASURED).read_text(encoding="utf-8")), measured)
     publish(root, MEASURED, measured, "README.md", MARKS, table(measured))

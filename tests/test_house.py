@@ -73,7 +73,7 @@ def test_readmes_table_of_speed_is_made_from_its_data_file():
         ),
         (["bootstrap", "--cells", "5000"], r"Bootstrap, 5000 cells of 30 nodes: [\d,.]+/s"),
         (
-            ["models", "--models", "timm/resnet10t", "--repeats", "1"],
+            ["models", "--models", "timm/resnet10t", "--repeats", "1", "--settings", "batch 16, fp32", "batch 1, fp32"],
             r"timm/resnet10t \| 5.44 \| 1097 \| [\d.]+/s \| [\d.]+ ms",
         ),
     ],

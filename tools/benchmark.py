@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure how fast the kernel, bootstrap optimisation and the models are, on this machine.
+"""Measure how fast the kernel, bootstrap optimisation and the models are, and where their time goes, on this machine.
 
 examples:
   python tools/benchmark.py                                       all three parts
@@ -7,7 +7,9 @@ examples:
   python tools/benchmark.py bootstrap --cells 200000
   python tools/benchmark.py models                                GEMNets and their peers side by side
   python tools/benchmark.py models --write                        renews configs/benchmark.json and README's table
+  python tools/benchmark.py models --settings "batch 1, fp32, onnxruntime" "batch 16, fp32, compiled"
   python tools/benchmark.py shapes                                which shapes of cells are fast at GEMNet-A's budget
+  python tools/benchmark.py profile --models timm/gemnet_b        where its time goes, beside mnasnet1_3; also --training
 """
 
 import argparse
@@ -22,13 +24,18 @@ sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=["kernel", "bootstrap", "models", "shapes", "all"], default="all")
+    parts = ["kernel", "bootstrap", "models", "shapes", "profile", "all"]
+    parser.add_argument("part", nargs="?", choices=parts, default="all", help="default: all, without shapes and profile")
     parser.add_argument("--pairs", type=int, default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument("--grakel-pairs", type=int, default=1000, help="pairs for grakel, 0 for none (default: %(default)s)")
     parser.add_argument("--cells", type=int, default=100_000, help="cells for bootstrap optimisation (default: %(default)s)")
     parser.add_argument("--models", nargs="+", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)")
     parser.add_argument("--repeats", type=int, default=10, help="timed passes of each model (default: %(default)s)")
+    parser.add_argument("--settings", nargs="+", help="columns of the table of models, by name (default: all)")
+    parser.add_argument("--resolution", type=int, default=224, help="height and width of images (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="with models: renew configs/benchmark.json and README's table")
+    parser.add_argument("--batch", type=int, default=16, help="for profile: images a pass (default: %(default)s)")
+    parser.add_argument("--training", action="store_true", help="for profile: a training step, not a forward pass")
     parser.add_argument("--device", default="cpu", help="for the models (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args()
@@ -36,8 +43,10 @@ def main() -> None:
     import torch
 
     import gemnet.benchmark
+    import gemnet.profiling
     import search.benchmark
 
+    settings = gemnet.benchmark.settings_named(args.settings)
     if args.threads:
         torch.set_num_threads(args.threads)
     print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}")
@@ -57,15 +66,29 @@ def main() -> None:
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")
     if args.part in ("models", "all"):
         names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *gemnet.benchmark.PEERS]
-        measured = gemnet.benchmark.measure_models(names, args.repeats, args.device)
+        measured = gemnet.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
         print(gemnet.benchmark.table(measured))
         if args.write:
             gemnet.benchmark.write(ROOT, measured)
             print(f"written: {gemnet.benchmark.MEASURED}, README.md")
     if args.part == "shapes":
         names = [f"shape/{name}" for name in gemnet.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.benchmark.PEERS[0]]
-        print(gemnet.benchmark.table(gemnet.benchmark.measure_models(names, args.repeats, args.device)))
+        measured = gemnet.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
+        print(gemnet.benchmark.table(measured))
+    if args.part == "profile":
+        os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's notes to its authors
+        names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), gemnet.benchmark.PEERS[0]])]
+        setting = gemnet.benchmark.Setting(args.batch, training=args.training)
+        found = gemnet.profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
+        print(gemnet.profiling.table(found))
 
 
 if __name__ == "__main__":
-    main()
+    from gemnet.errors import UserError
+
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"benchmark: {error}")
+    except KeyboardInterrupt:
+        sys.exit("benchmark: stopped")
