@@ -230,6 +230,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the config's test set; returns the metrics.
 
+    Raises WeightsError for a checkpoint, ConfigError for a test set that does not fit the config's model, as by its classes.
     out: prefix of the files with the predictions in COCO's form. show_dir: pictures with the boxes go there.
     """
     settings = load_config(config, options, work_dir)
@@ -243,6 +244,7 @@ def evaluate(
     init_processes(launcher)
     runner = build_runner(settings, launcher)
     load_weights(bare_model(runner), checkpoint)
+    check_classes(bare_model(runner), runner.test_loop.dataloader.dataset.metainfo["classes"])
     return runner.test()
 
 

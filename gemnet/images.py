@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class ImageFolder(EveryImageTested):
     """Images in one folder a class: `data_root/split/class/*.jpg`. Classes are numbered by their sorted names.
 
     ImageNet is such a folder. Raises DataError where a folder is missing, has fewer than two classes, has a class without
-    images, or other classes than `data_root/classes_of`. Files beside the folders and files that are no images are left out.
+    images, or other classes than `data_root/classes_of`. Files beside the folders, files that are no images and hidden ones
+    are left out.
     """
 
     def __init__(self, data_root: str, split: str, classes_of: str = "train", **kwargs: Any) -> None:
@@ -72,8 +74,19 @@ class ImageFolder(EveryImageTested):
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The sorted images in `folder` and the folders in it. Raises DataError where there are none."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    """The sorted images in `folder` and the folders in it, without hidden ones and folders behind links.
+
+    Raises DataError where there are none, or where a folder cannot be read.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
+
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(parent, name) for name in names if not name.startswith(".") and name.lower().endswith(SUFFIXES)]
+    files.sort()
     if not files:
         raise DataError(f"{folder}: no images in this folder; expected files {' '.join(SUFFIXES)}")
     return files

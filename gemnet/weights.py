@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from gemnet.errors import UserError
 from gemnet.files import replacing
 
-NESTED = ("state_dict", "model", "model_state_dict")
+NESTED = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
+"""Where checkpoints keep the weights. The averaged ones first, as timm takes them: they are what it chose its best epoch by."""
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "timm_model.", "body.")
 TOLD = 8
 
@@ -42,16 +43,21 @@ class _Inert:
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The weights in a checkpoint: a file, or an http(s) address.
+    """The weights in a checkpoint: a file, or an http(s) address. Of averaged and plain weights, the averaged ones.
 
     Raises WeightsError for a file that is missing, damaged, holds no weights, or wants code to be run.
     """
     text, state = str(path), read_checkpoint(path)
-    while isinstance(state, Mapping) and not _is_state(state):
-        state = next((state[key] for key in NESTED if isinstance(state.get(key), Mapping)), None)
-    if not state:
+    for _ in NESTED:  # bounded: a hostile file may hold itself
+        if isinstance(state, Mapping):
+            state = next((state[key] for key in NESTED if isinstance(state.get(key), Mapping) and state[key]), state)
+    if not isinstance(state, Mapping) or not _is_state(state):
         raise WeightsError(f"{text}: holds no weights; expected a state dict, or one under {', '.join(NESTED)}")
-    return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    odd = [key for key, value in tensors.items() if not _is_plain(value)]
+    if odd:
+        raise WeightsError(f"{text}: {', '.join(odd[:TOLD])}: no weights to load; expected plain tensors of real numbers")
+    return tensors
 
 
 def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
@@ -79,6 +85,11 @@ def _download(address: str) -> Path:
 
 def _is_state(mapping: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Tensor) for value in mapping.values())
+
+
+def _is_plain(value: Tensor) -> bool:
+    special = value.is_nested or value.is_quantized or value.is_meta or value.is_complex()
+    return not special and value.layout == torch.strided
 
 
 def _load_inert(path: Path, map_location: Any) -> Any:
@@ -136,6 +147,9 @@ def _load(module: nn.Module, state: dict[str, Tensor], path: str | os.PathLike[s
         for what, keys in (("missing", missing), ("of another shape", shapes), ("unexpected", unexpected))
         if keys
     ]
+    for key in ("classifier.weight", "head.fc.weight"):
+        if key in own and key in state and state[key].ndim == own[key].ndim and len(state[key]) != len(own[key]):
+            problems.append(f"it is for {len(state[key])} classes and the model for {len(own[key])}: set num_classes")
     if problems:
         raise WeightsError(f"{path}: a checkpoint of another network; of {len(own)} weights, {'; '.join(problems)}")
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)

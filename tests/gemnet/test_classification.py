@@ -1,5 +1,8 @@
 """ImageNet's configs on a made image folder, and checkpoints that travel between timm, mmpretrain and mmdet."""
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ from PIL import Image
 
 from gemnet.engine import ConfigError, check_classes, check_parts, complete, load_config
 from gemnet.images import DataError, ImageFolder
-from gemnet.weights import WeightsError, convert, load_weights, read_state_dict
+from gemnet.weights import WeightsError, convert, load_weights, read_checkpoint, read_state_dict
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/gemnet_a_imagenet.py"
@@ -45,6 +48,66 @@ def test_a_folder_is_read_by_its_sorted_classes_and_stray_files_are_left_out(tmp
     assert [found.get_data_info(i)["gt_label"] for i in range(len(found))] == [0] * 4 + [1] * 4
 
 
+def test_hidden_files_and_folders_are_no_images(tmp_path):
+    """As a Mac leaves them: `._0.jpg` is no JPEG."""
+    root = write_folder(tmp_path)
+    for name in (".DS_Store", "dark/._0.jpg", "dark/.jpg", "dark/Thumbs.db"):
+        (root / "train" / name).write_bytes(b"stray")
+    (root / "train/dark/.thumbnails").mkdir()
+    (root / "train/dark/.thumbnails/0.png").write_bytes(b"stray")
+    (root / "train/dark/folder.png").mkdir()
+    assert [Path(item["img_path"]).name for item in folder(root).load_data_list()] == [f"{i}.png" for i in range(4)] * 2
+
+
+def test_links_are_read_once_and_loops_of_links_end(tmp_path):
+    root = write_folder(tmp_path / "images")
+    (root / "train/dark").rename(tmp_path / "elsewhere")
+    (root / "train/dark").symlink_to(tmp_path / "elsewhere")
+    (root / "train/dark/loop").symlink_to(root / "train")
+    (root / "train/itself").symlink_to("itself")
+    found = folder(root)
+    assert found.metainfo["classes"] == ("bright", "dark")
+    assert len(found) == 8
+    (root / "train/dark/dead.png").symlink_to("nowhere.png")
+    found = ImageFolder(data_root=str(root), split="train", pipeline=[{"type": "gemnet.LoadImage"}])
+    with pytest.raises(DataError, match=r"dark/dead\.png: No such file or directory; mend or remove it"):
+        list(found)
+
+
+def test_names_that_are_no_utf8_are_read_trained_with_and_told(tmp_path):
+    root = write_folder(tmp_path)
+    try:
+        (root / "train/dark/0.png").rename(root / "train/dark" / os.fsdecode(b"\xff\xfe.png"))
+    except OSError as error:
+        pytest.skip(f"this file system takes no names that are not UTF-8 ({error})")
+    for split in ("train", "val"):
+        (root / split / "bright").rename(root / split / os.fsdecode(b"br\xfcght"))
+    pipeline = [{"type": "gemnet.LoadImage"}]
+    found = ImageFolder(data_root=str(root), split="train", pipeline=pipeline)
+    assert len(folder(root, "val")) == 4
+    assert {item["img"].shape for item in found} == {(32, 40, 3)}
+    torch.save({"state_dict": {"a": torch.ones(2)}, "meta": dict(found.metainfo)}, tmp_path / "epoch_1.pth")
+    assert read_checkpoint(tmp_path / "epoch_1.pth")["meta"]["classes"] == found.metainfo["classes"]
+    (root / "train/dark" / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"junk")
+    with pytest.raises(DataError, match="not an image") as error:
+        list(found)
+    print(error.value, file=sys.stderr)  # as the command line does
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", "half"])
+def test_a_broken_image_in_a_folder_is_named(content, tmp_path):
+    root = write_folder(tmp_path)
+    file = root / "train/dark/2.jpg"
+    Image.effect_noise((64, 64), 50).save(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content == "half" else content)
+    with pytest.raises(
+        DataError, match=r"train/dark/2\.jpg: (not an image|cut off).*; mend or remove it, or set on_error='skip'"
+    ):
+        list(ImageFolder(data_root=str(root), split="train", pipeline=[{"type": "gemnet.LoadImage"}]))
+    found = ImageFolder(data_root=str(root), split="train", pipeline=[{"type": "gemnet.LoadImage", "on_error": "skip"}])
+    assert len(list(found)) == 9
+
+
 def test_folders_that_cannot_be_used_are_told(tmp_path):
     with pytest.raises(DataError, match=r"nowhere/train: no such folder.*data_root"):
         folder(tmp_path / "nowhere")
@@ -53,6 +116,17 @@ def test_folders_that_cannot_be_used_are_told(tmp_path):
     root = write_folder(tmp_path / "two")
     (root / "val/dark").rename(root / "val/dim")
     with pytest.raises(DataError, match=r"has other classes than .*: it has dim; lacks dark"):
+        folder(root, "val")
+    (root / "val/dim").rename(root / "val/dark")
+    shutil.rmtree(root / "val/bright")
+    with pytest.raises(DataError, match=r"two/val has other classes than .*two/train: it lacks bright"):
+        folder(root, "val")
+    (root / "val/bright").mkdir()
+    with pytest.raises(DataError, match=r"val/bright: no images in this folder; expected files \.bmp"):
+        folder(root, "val")
+    shutil.rmtree(root / "val")
+    (root / "val").write_text("stray")
+    with pytest.raises(DataError, match=r"two/val: no such folder"):
         folder(root, "val")
     for file in (root / "train/dark").iterdir():
         file.unlink()
@@ -126,6 +200,25 @@ def trained(tmp_path_factory):
     assert result.returncode == 0, result.stderr[-3000:]
     assert "accuracy/top1" in result.stdout + result.stderr
     return work / "epoch_2.pth"
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (3, r"epoch_2\.pth: .*it is for 2 classes and the model for 3: set num_classes"),
+        (2, r"model\.head\.num_classes=2, but the data set has 3 classes; expected that"),
+    ],
+)
+def test_a_checkpoint_or_a_folder_with_other_classes_is_not_tested(head, message, trained, tmp_path):
+    root = write_folder(tmp_path / "images", classes=("a", "b", "c"))
+    options = {"model.head.num_classes": head, "data_preprocessor.num_classes": head, "model.head.topk": "(1,)"}
+    options |= {"test_dataloader.dataset.data_root": root, "test_dataloader.num_workers": 0}
+    command = [sys.executable, "tools/test.py", CONFIG, trained, "--work-dir", tmp_path / "work", "--cfg-options"]
+    command += [f"{key}={value}" for key, value in options.items()]
+    result = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert re.search(rf"^test: .*{message}", result.stderr, re.MULTILINE)
+    assert "Traceback" not in result.stderr
 
 
 def test_a_trained_checkpoint_travels_to_timm_and_back(trained, tmp_path):

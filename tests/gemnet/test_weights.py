@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+from argparse import Namespace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 
 from gemnet.backbone import GEMNet
 from gemnet.features import FeatureBackbone
-from gemnet.weights import WeightsError, load_weights, read_checkpoint, read_state_dict
+from gemnet.weights import WeightsError, load_classifier, load_weights, read_checkpoint, read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,10 @@ def prefixed(state, prefix):
     return {prefix + key: value for key, value in state.items()}
 
 
+def zeros(state):
+    return {key: torch.zeros_like(value) for key, value in state.items()}
+
+
 def forms(state):
     """The same weights as timm, mmpretrain, mmdet and a wrapped model save them."""
     inner = {k: v for k, v in state.items() if not k.startswith("classifier")}
@@ -38,6 +43,18 @@ def forms(state):
     return {
         "timm": state,
         "timm nested": {"state_dict": state, "epoch": 3},
+        "timm train.py": {
+            "state_dict": state,
+            "state_dict_ema": None,
+            "args": Namespace(model="gemnet_a", opt_betas=(0.9, 0.99)),
+        },
+        "timm averaged": {"state_dict": zeros(state), "state_dict_ema": state, "epoch": 3},
+        "torchvision averaged": {
+            "model": zeros(state),
+            "model_ema": {"n_averaged": torch.tensor(5), **prefixed(state, "module.")},
+            "epoch": 3,
+        },
+        "a metric that is a tensor": {"state_dict": prefixed(state, "module."), "best_acc1": torch.tensor(76.0)},
         "timm DDP": prefixed(state, "module."),
         "compiled": prefixed(state, "_orig_mod."),
         "mmpretrain": {"meta": {"epoch": 3}, "state_dict": prefixed(inner, "backbone.") | head},
@@ -125,6 +142,62 @@ def test_nothing_in_a_checkpoint_is_executed(function, zipped, network, tmp_path
     assert not target.exists()
 
 
+def test_nothing_in_the_arguments_of_a_training_is_executed(network, tmp_path):
+    target = tmp_path / "executed"
+    content = {"state_dict": network.state_dict(), "args": Namespace(model="gemnet_a", hook=Evil(os.mkdir, str(target)))}
+    torch.save(content, tmp_path / "evil.pth.tar")
+    with contextlib.suppress(WeightsError):
+        assert torch.equal(read_state_dict(tmp_path / "evil.pth.tar")["stem.conv.weight"], network.stem.conv.weight)
+    assert not target.exists()
+
+
+def test_a_checkpoint_that_holds_itself_is_told(tmp_path):
+    content = {"epoch": 3}
+    content["state_dict"] = content["model"] = content
+    torch.save(content, tmp_path / "endless.pth")
+    with pytest.raises(WeightsError, match=r"endless\.pth: holds no weights"):
+        read_state_dict(tmp_path / "endless.pth")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [torch.Tensor.to_sparse, lambda x: x.to("meta"), lambda x: x.to(torch.complex64)],
+    ids=["sparse", "without data", "complex"],
+)
+def test_tensors_that_are_no_weights_are_told(change, network, tmp_path):
+    content = network.state_dict()
+    content["stem.conv.weight"] = change(content["stem.conv.weight"])
+    torch.save({"state_dict": content}, tmp_path / "odd.pth")
+    with pytest.raises(WeightsError, match=r"odd\.pth: stem\.conv\.weight: no weights to load; expected plain tensors"):
+        read_state_dict(tmp_path / "odd.pth")
+
+
+def test_another_number_of_classes_is_told_with_the_remedy(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    model = timm.create_model("gemnet_a", num_classes=10)
+    told = (
+        r"weights\.pth: .*classifier.weight \(1000, 1784\), expected \(10, 1784\).*1000 classes and the model for 10: set num_c"
+    )
+    for load in (load_weights, load_classifier):
+        with pytest.raises(WeightsError, match=told):
+            load(model, tmp_path / "weights.pth")
+    with pytest.raises(RuntimeError, match=r"size mismatch for classifier\.weight"):  # timm's own
+        timm.create_model("gemnet_a", num_classes=10, checkpoint_path=str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_truncated_checkpoint_is_told_and_changes_nothing(suffix, share, network, tmp_path):
+    file, backbone = tmp_path / f"cut{suffix}", GEMNet(arch="a", out_indices=(1,))
+    state = network.state_dict()
+    safetensors.torch.save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    os.truncate(file, int(share * file.stat().st_size))
+    before = backbone.stem.conv.weight.clone()
+    with pytest.raises(WeightsError, match=rf"cut{suffix}: not a checkpoint that can be read"):
+        load_weights(backbone, file, ignore=backbone.unused_weights)
+    assert torch.equal(backbone.stem.conv.weight, before)
+
+
 def test_the_attack_of_these_tests_works_where_nothing_guards(network, tmp_path):
     torch.save({"meta": Evil(os.mkdir, str(tmp_path / "executed"))}, tmp_path / "evil.pth")
     torch.load(tmp_path / "evil.pth", weights_only=False)
@@ -181,11 +254,21 @@ def test_files_that_are_no_checkpoints_are_told(tmp_path):
         "none.pth": None,
         "bad.safetensors": b"\xff" * 64,
         "no_weights.pth": "dict",
+        "list.pth": [torch.zeros(2)],
+        "number.pth": 7,
+        "script.pth": torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)),
+        "folder.pth": Path.mkdir,
     }
     for name, content in cases.items():
         file = tmp_path / name
         if content == "dict":
             torch.save({"epoch": 3, "state_dict": {}}, file)
+        elif isinstance(content, torch.jit.ScriptModule):
+            content.save(file)
+        elif content is Path.mkdir:
+            file.mkdir()
+        elif isinstance(content, (list, int)):
+            torch.save(content, file)
         elif content is not None:
             file.write_bytes(content)
         with pytest.raises(WeightsError, match=name):
