@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import multiprocessing
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import counted
 from gemnet.errors import UserError
 from gemnet.library import create_library_model
+from gemnet.machine import processor
 from gemnet.models import gemnet
 from gemnet.tables import publish
 
@@ -288,7 +288,7 @@ def measure_models(
         models.append({"name": name, "params": params, "macs": macs, "training_memory": memory, "rates": rates})
     return {
         "date": date.today().isoformat(),
-        "machine": f"{_processor()}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
+        "machine": f"{processor()}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
         "versions": _versions(found),
         "repeats": repeats,
         "resolution": resolution,
@@ -300,14 +300,6 @@ def measure_models(
 def _versions(settings: Iterable[Setting]) -> dict[str, str]:
     used = ["torch", "torchvision", "timm"] + ["onnxruntime"] * any(setting.how == "onnxruntime" for setting in settings)
     return {package: importlib.import_module(package).__version__ for package in used}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def table(measured: dict[str, Any]) -> str:

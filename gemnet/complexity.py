@@ -24,8 +24,7 @@ from gemnet.operators import OPERATORS, Cost, Operator
 
 PROFILES = ((0.5, 0.5, 1, 2, 4), (0.25, 0.5, 1, 2, 4), (0.125, 0.25, 1, 2, 4), (0.125, 0.25, 0.5, 2, 4))
 """Relative widths of the five stages of the ImageNet network: first the design of the AutoShrink and NASGEM authors, then with
-fewer channels on the large maps, where a multiplication costs the most memory traffic: at GEMNet-A's budget small cells run
-1.2 to 1.9 times as fast (`tools/benchmark.py shapes`)."""
+fewer channels on the large maps, where a multiplication costs the most memory traffic."""
 
 
 class BudgetError(UserError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from search.study import DONE, Record
 
-BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "cost", "proxy MACs", "proxy params", "seconds")
+BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "cost", "MACs", "params", "seconds")
 
 
 def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:

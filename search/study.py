@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import socket
 import sqlite3
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.cell import Cell
+from gemnet.machine import processor
 from search.base import Outcome, SearchError
 
 FORMAT_VERSION = 2
@@ -194,7 +196,12 @@ class Study:
                     db.execute(statement)
                 db.executemany(
                     "INSERT INTO meta VALUES (?, ?)",
-                    [("format", str(FORMAT_VERSION)), ("settings", _canonical(settings)), ("created", str(time.time()))],
+                    [
+                        ("format", str(FORMAT_VERSION)),
+                        ("settings", _canonical(settings)),
+                        ("created", str(time.time())),
+                        ("machine", f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"),
+                    ],
                 )
             return
         meta = _meta(self._db, self.path)
@@ -214,6 +221,8 @@ class Snapshot:
     settings: dict[str, Any]
     rounds: dict[int, dict[str, Any]]
     records: list[Record]
+    created: float = 0.0  # seconds since 1970
+    machine: str = ""
 
 
 def read_study(directory: str | os.PathLike[str]) -> Snapshot:
@@ -226,9 +235,25 @@ def read_study(directory: str | os.PathLike[str]) -> Snapshot:
         db.row_factory = sqlite3.Row
         try:
             meta = _meta(db, path)
-            return Snapshot(json.loads(meta["settings"]), _rounds(db), _records(db))
+            settings, created = json.loads(meta["settings"]), float(meta.get("created", 0))
+            return Snapshot(settings, _rounds(db), _records(db), created, meta.get("machine", ""))
         finally:
             db.close()
+
+
+def holder(directory: str | os.PathLike[str]) -> str:
+    """Which process runs a search in `directory`, as "process 12 on host"; empty where none does."""
+    try:
+        descriptor = os.open(Path(directory) / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return ""
+    except OSError:
+        return os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+    finally:
+        os.close(descriptor)
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

@@ -7,7 +7,12 @@ examples:
   python tools/search.py configs/search/image_folder.py --cfg-options data.root=photos
   python tools/search.py --work-dir runs/wide --cfg-options space.num_nodes=20 search.rounds=5
 
-A search that was stopped goes on where it was when the same command is given again.
+A search that was stopped goes on where it was when the same command is given again. What it has found so far:
+
+  python tools/search.py status work_dirs/digits                  is it running, how far is it
+  python tools/search.py top work_dirs/digits --count 20          its best cells
+  python tools/search.py export work_dirs/digits --out digits.jsonl    the record as JSON lines
+  python tools/search.py report work_dirs/digits                  its report, also while it runs
 """
 
 import argparse
@@ -17,12 +22,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find this file
 
+ACTIONS = ("status", "top", "export", "report")
+
 
 def main() -> int:
     from mmengine.config import DictAction
 
     from search.command import search_command
+    from search.records import records_command
 
+    if sys.argv[1:2] and sys.argv[1] in ACTIONS:
+        parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended.")
+        parser.add_argument("action", choices=ACTIONS)
+        parser.add_argument("work_dir", help="where the search's record is")
+        parser.add_argument("--out", metavar="FILE", help="export: the file; default: WORK_DIR/record.jsonl")
+        parser.add_argument("--count", type=int, default=10, help="top: how many cells; default: %(default)s")
+        args = parser.parse_args()
+        return records_command(args.action, args.work_dir, args.out, args.count)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "config", nargs="?", default=str(ROOT / "configs/search/digits.py"), help="default: configs/search/digits.py"

@@ -1,0 +1,92 @@
+"""Working with the record of a search, running or ended: where it stands, its best cells, the record as text, its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from gemnet.files import replacing
+from search.base import SearchError
+from search.display import Display
+from search.ranking import BEST_COLUMNS, best_first, best_rows
+from search.report import write_report
+from search.study import DONE, FAILED, PENDING, Snapshot, holder, read_study
+
+EXPORT = {"format": "gemnet.search", "version": 1}
+"""The first keys of an exported record."""
+
+
+def status(directory: str | os.PathLike[str], display: Display) -> None:
+    """Print whether the search runs, how far it is, its best score, and what training took so far."""
+    snapshot = read_study(directory)
+    states, running = Counter(r.state for r in snapshot.records), holder(directory)
+    planned = snapshot.settings.get("search", {})
+    total = planned.get("start", 0) + planned.get("rounds", 0) * planned.get("batch", 0)
+    display.line(f"{directory}: " + (f"running, {running}" if running else "not running"))
+    display.line(
+        f"  round {max(snapshot.rounds, default=0)} of {planned.get('rounds', '?')}: {states[DONE]} of {total} evaluated"
+        f" ({sum(r.stopped for r in snapshot.records)} stopped early), {states[FAILED]} failed, {states[PENDING]} proposed"
+    )
+    display.line(f"  {sum(r.seconds or 0 for r in snapshot.records) / 3600:.2f} hours of training")
+    for r in best_first(snapshot.records)[:1]:
+        display.line(
+            f"  best cell {r.digest[:8]}, round {r.round}: score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost {r.cost:.4g}"
+        )
+
+
+def top(directory: str | os.PathLike[str], display: Display, count: int = 10) -> None:
+    """Print the `count` best cells."""
+    display.table(f"Best of {directory}", BEST_COLUMNS, best_rows(read_study(directory).records, count))
+
+
+def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
+    """Write the record as JSON lines: settings and rounds first, then a line an evaluation. Returns their number."""
+    snapshot = read_study(directory)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in _lines(snapshot)), encoding="utf-8")
+    return len(snapshot.records)
+
+
+def _lines(snapshot: Snapshot) -> Iterator[str]:
+    rounds = [{"round": index, **note} for index, note in snapshot.rounds.items()]
+    created = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(snapshot.created))
+    yield _compact({**EXPORT, "created": created, "machine": snapshot.machine, "settings": snapshot.settings, "rounds": rounds})
+    for r in snapshot.records:
+        cell = r.cell.pruned()
+        row = {
+            "id": r.id, "round": r.round, "digest": r.digest, "state": r.state, "seed": r.seed, "predicted": r.predicted,
+            "score": r.score, "accuracy": r.accuracy, "cost": r.cost, "macs": r.macs, "params": r.params, "stopped": r.stopped,
+            "curve": r.curve, "seconds": r.seconds, "error": r.error, "nodes": cell.nodes, "edges": cell.edges,
+        }  # fmt: skip
+        yield _compact({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def records_command(action: str, directory: str, out: str | None = None, count: int = 10) -> int:
+    """`status`, `top`, `export` or `report` on a work directory, for a command line: the exit code, with one message."""
+    display = Display()
+    try:
+        if action == "status":
+            status(directory, display)
+        elif action == "top":
+            top(directory, display, count)
+        elif action == "export":
+            path = out or str(Path(directory) / "record.jsonl")
+            display.line(f"{path}: {export(directory, path)} evaluations")
+        else:
+            display.line(f"Report: {write_report(directory)}")
+        return 0
+    except SearchError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or directory}: {error.strerror or error}"
+    print(f"search {action}: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,79 @@
+"""A search's record looked at from outside: status, best cells, JSON lines."""
+
+import json
+
+import pytest
+
+from gemnet.cell import Cell
+from search.base import Evaluation, Outcome
+from search.records import records_command
+from search.study import Proposal, Study
+
+SETTINGS = {"seed": 0, "search": {"start": 3, "rounds": 2, "batch": 2}}
+NOTE = {"evaluated": 2, "kendall_tau": 0.5, "lipschitz": 2.0, "input_variance": 3.0, "variance": 1.0, "bound": 12.0}
+
+
+def cell(i: int) -> Cell:
+    """A chain of i + 1 nodes, and one that the input does not reach."""
+    return Cell(("input", *["conv1x1"] * (i + 1), "conv1x1"), tuple((v, v + 1) for v in range(i + 1)))
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    with Study(tmp_path, SETTINGS, {}) as study:
+        study.propose(0, [Proposal(cell(i), cell(i).pruned().digest(), i, 1_000_000, 10_000, 0.5) for i in range(3)], {})
+        study.finish(Outcome(1, Evaluation(0.5, (0.25, 0.5), False, 1800.0)), 0.48)
+        study.finish(Outcome(2, Evaluation(0.7, (0.3, 0.7), False, 1800.0)), 0.68)
+        study.finish(Outcome(3, error="the loss is NaN"), None)
+        study.propose(1, [Proposal(cell(3), cell(3).pruned().digest(), 3, 1, 1, 0.25, 0.9)], NOTE)
+    return tmp_path
+
+
+def test_status_tells_where_a_search_stands_and_whether_it_runs(work_dir, capsys):
+    assert records_command("status", str(work_dir)) == 0
+    text = capsys.readouterr().out
+    assert "not running" in text
+    assert "round 1 of 2: 2 of 7 evaluated (0 stopped early), 1 failed, 1 proposed" in text
+    assert "1.00 hours of training" in text
+    assert f"best cell {cell(1).pruned().digest()[:8]}, round 0: score 0.6800, accuracy 0.7000, cost 0.5" in text
+    with Study(work_dir, SETTINGS, {}):
+        records_command("status", str(work_dir))
+        assert ": running, process " in capsys.readouterr().out
+
+
+def test_top_lists_the_best_cells_first(work_dir, capsys):
+    assert records_command("top", str(work_dir), count=1) == 0
+    text = capsys.readouterr().out
+    assert cell(1).pruned().digest()[:8] in text
+    assert cell(0).pruned().digest()[:8] not in text
+
+
+def test_an_exported_record_holds_every_evaluation_and_its_cell(work_dir, capsys):
+    assert records_command("export", str(work_dir)) == 0
+    assert "record.jsonl: 4 evaluations" in capsys.readouterr().out
+    head, *rows = map(json.loads, (work_dir / "record.jsonl").read_text().splitlines())
+    assert (head["format"], head["version"], head["settings"]) == ("gemnet.search", 1, SETTINGS)
+    assert "cores" in head["machine"]
+    assert head["rounds"] == [{"round": 0}, {"round": 1, **NOTE}]
+    assert [row["state"] for row in rows] == ["done", "done", "failed", "pending"]
+    assert (rows[1]["accuracy"], rows[1]["curve"], rows[1]["cost"]) == (0.7, [0.3, 0.7], 0.5)
+    assert rows[2]["error"] == "the loss is NaN"
+    for i, row in enumerate(rows):
+        found = Cell(tuple(row["nodes"]), tuple(map(tuple, row["edges"])))
+        assert found.digest() == row["digest"] == cell(i).pruned().digest()
+
+
+def test_a_report_can_be_made_at_any_time(work_dir):
+    assert records_command("report", str(work_dir)) == 0
+    assert (work_dir / "report.html").exists()
+
+
+@pytest.mark.parametrize("action", ["status", "top", "export", "report"])
+def test_a_folder_without_a_search_is_told(action, tmp_path, capsys):
+    assert records_command(action, str(tmp_path)) == 1
+    assert "holds no search" in capsys.readouterr().err
+
+
+def test_an_export_that_cannot_be_written_is_told(work_dir, capsys):
+    assert records_command("export", str(work_dir), str(work_dir / "none/such/file.jsonl")) == 1
+    assert "none/such" in capsys.readouterr().err
