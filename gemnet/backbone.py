@@ -28,6 +28,7 @@ def resolve_architecture(
     cell: Cell | str | os.PathLike[str] | None = None,
     target_macs: float = 463e6,
     target_params: float | None = None,
+    residual: bool = False,
 ) -> Architecture:
     """The architecture of `arch` ('a' or 'b'), or of `cell` fitted to a budget (ImageNet, 224x224, 1,000 classes).
 
@@ -39,7 +40,7 @@ def resolve_architecture(
         if arch not in ("a", "b"):
             raise UserError(f"arch={arch!r}: expected 'a' or 'b'; for a cell of your own, cell='file.json'")
         return shipped(f"gemnet_{arch}")
-    return fit(Cell.resolve(cell), target_macs, target_params).architecture
+    return fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
 
 
 def out_channels(network: Architecture | Cell | str | os.PathLike[str], out_indices: Sequence[int] = OUT_INDICES) -> list[int]:
@@ -104,7 +105,7 @@ class Backbone(BaseModule):
 class GEMNet(Backbone):
     """Stem, stages of cells and the head convolution, as a pyramid of features. Weights are named as in timm's model.
 
-    arch: 'a' or 'b'; or cell: a cell file with target_macs, target_params (see `resolve_architecture`).
+    arch: 'a' or 'b'; or cell: a cell file with target_macs, target_params, residual (see `resolve_architecture`).
     out_indices: stages 0 to 4 (strides 2 to 32) and 5, the head's 1x1 convolution (stride 32); what none needs is not built.
     frozen_stages: -1 none, 0 the stem, n the stem and the first n stages. norm_eval: normalisation in evaluation mode.
     with_cp: recompute stages in the backward pass to save memory; normalisation then takes in its statistics twice a step, as
@@ -117,6 +118,7 @@ class GEMNet(Backbone):
         cell: str | os.PathLike[str] | None = None,
         target_macs: float = 463e6,
         target_params: float | None = None,
+        residual: bool = False,
         in_channels: int = 3,
         out_indices: Sequence[int] = OUT_INDICES,
         frozen_stages: int = -1,
@@ -126,7 +128,7 @@ class GEMNet(Backbone):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(norm_eval, init_cfg)
-        network_architecture = resolve_architecture(arch, cell, target_macs, target_params)
+        network_architecture = resolve_architecture(arch, cell, target_macs, target_params, residual)
         stages = len(network_architecture.widths)
         if not -1 <= frozen_stages <= stages:
             raise UserError(f"frozen_stages={frozen_stages}: expected -1 (none), 0 (stem) or up to {stages} stages")

@@ -76,7 +76,7 @@ def build(name: str) -> nn.Module:
     library, _, model = name.rpartition("/")
     if library == "shape":
         operators, edges = SHAPES[model]
-        return gemnet(cell=Cell(("input", *operators), edges), target_macs=463e6, target_params=4.3e6)
+        return gemnet(cell=Cell(("input", *operators), edges), target_macs=463e6, target_params=4.3e6, residual=True)
     return create_library_model(name if library else f"timm/{name}")
 
 

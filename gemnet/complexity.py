@@ -180,11 +180,13 @@ def fit(
     stem_width: int = 32,
     max_depth: int = MAX_DEPTH,
     tolerance: float = 0.01,
+    residual: bool = False,
 ) -> Fit:
     """Choose widths, depths and head of the five-stage ImageNet network of `cell` for a budget that it does not exceed.
 
     target_macs: multiply-accumulates at `resolution` with 1,000 classes. target_params: weights, with 1,000 classes; None
     leaves them free (the head then has 1,280 channels, fewer where these alone overrun the MACs). max_depth: cells in a stage.
+    residual: the architecture's; it costs nothing that is counted.
 
     The stages keep about the relative widths of one of PROFILES, and the head is as wide as the budget allows. Of the networks
     within `tolerance` below both budgets, the one with node widths in the largest multiples (8, 4, 2, 1) is taken, of these one
@@ -208,7 +210,7 @@ def fit(
     if best is None or best[0][0] > MOST_SHORT - tolerance:
         raise BudgetError(grid.explain(target_macs, target_params))
     _, widths, depths, head_width = best
-    architecture = Architecture(cell, widths, depths, stem_width, head_width)
+    architecture = Architecture(cell, widths, depths, stem_width, head_width, residual=residual)
     return Fit(architecture, network_cost(architecture, resolution), target_macs, target_params)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -67,5 +66,5 @@ def gemnet(
     1,000 classes. residual: add a cell's input to its output where both have the same channels. Raises CellError for a cell
     that is not valid, BudgetError for a budget out of reach.
     """
-    fitted = fit(Cell.resolve(cell), target_macs, target_params).architecture
-    return _gemnet("gemnet", pretrained, replace(fitted, residual=residual), **kwargs)
+    fitted = fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
+    return _gemnet("gemnet", pretrained, fitted, **kwargs)

@@ -194,8 +194,8 @@ def _scaled(
     widths, depths = fitted.widths[-3:], fitted.depths[-3:]
 
     def scaled(share: float) -> Architecture:
-        narrow = tuple(max(1, round(share * width)) for width in widths)
-        return Architecture(cell, narrow, depths, s.stem_width, head_width=0, stem_stride=s.stem_stride)
+        narrow = tuple(4 * max(1, round(share * width / 4)) for width in widths)  # odd numbers of channels are slow
+        return Architecture(cell, narrow, depths, s.stem_width, 0, s.stem_stride, fitted.residual)
 
     def macs(step: int) -> int:
         return network_cost(scaled(step / 256), shape[1:], num_classes, shape[0]).macs

@@ -65,6 +65,8 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     arguments = f"target_macs={_short(model['target_macs'])}"
     if model.get("target_params"):
         arguments += f", target_params={_short(model['target_params'])}"
+    if model.get("residual"):
+        arguments += ", residual=True"
     try:
         fitted = fit(cell, **model)
         activations = network_cost(fitted.architecture).activations

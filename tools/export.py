@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--cell", help="a cell file, for the model gemnet")
     parser.add_argument("--target-macs", type=float, help="its budget at 224x224 with 1,000 classes")
     parser.add_argument("--target-params", type=float)
+    parser.add_argument("--residual", action="store_true", help="the model gemnet was built with residual=True")
     parser.add_argument("--num-classes", type=int, default=1000, help="default: 1000")
     parser.add_argument("--in-chans", type=int, default=3, help="default: 3")
     parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"))
@@ -50,6 +51,7 @@ def main() -> int:
 
     def task() -> None:
         budget = {"cell": args.cell, "target_macs": args.target_macs, "target_params": args.target_params}
+        budget["residual"] = args.residual or None
         model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **budget)
         size = (args.in_chans, *args.input_size)
         how = {"input_size": size, "features": args.features, "fold": not args.no_fold, "tolerance": args.tolerance}

@@ -44,7 +44,7 @@ def test_it_resolves_by_name_with_nothing_imported_before(scope):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "gemnet.backbone (80, 120, 280, 1784)"
+    assert result.stdout.splitlines()[-1] == f"gemnet.backbone {tuple(out_channels('a'))}"
 
 
 @pytest.mark.parametrize("arch", ["a", "b"])
@@ -63,6 +63,13 @@ def test_a_cell_file_with_a_budget_builds_what_timm_builds(tmp_path):
     own, theirs = backbone.state_dict(), network.state_dict()
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in theirs.items() if not k.startswith("classifier")}
     assert list(backbone.out_channels) == out_channels(fit(cell, 200e6).architecture)
+    plain, residual = (GEMNet(cell=tmp_path / "mine.json", target_macs=200e6, residual=r).eval() for r in (False, True))
+    network = timm.create_model("gemnet", cell=cell, target_macs=200e6, residual=True).eval()
+    for model in (plain, residual):
+        model.load_state_dict(network.state_dict(), strict=False)
+    with torch.no_grad():
+        assert torch.equal(residual(image())[-1], network.forward_features(image()))
+        assert not torch.equal(plain(image())[-1], residual(image())[-1])
 
 
 @pytest.mark.parametrize("arch", ["a", "b"])
