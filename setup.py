@@ -38,7 +38,8 @@ setup(
         "scipy>=1.11",
     ],
     extras_require={
-        "test": ["grakel>=0.1.10", "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9"],
+        "ray": ["ray>=2.40"],
+        "test": ["grakel>=0.1.10", "pytest>=8", "pytest-xdist>=3.5", "ray>=2.40", "ruff>=0.9"],
     },
     classifiers=[
         "Programming Language :: Python :: 3 :: Only",

@@ -1,4 +1,4 @@
-"""How fast the search's own parts are: kernel pairs a second, bootstrap cells a second."""
+"""How fast the search's own parts are: kernel pairs and bootstrap cells a second, trainings on several workers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import importlib.util
 import numpy as np
 
 from gemnet.architecture import Architecture
-from gemnet.benchmark import Timing, measure
+from gemnet.benchmark import Timing, measure, measure_together
+from gemnet.cell import Cell
 from gemnet.complexity import network_cost
-from search.base import CellArrays
+from search.base import CellArrays, Job
 from search.bootstrap import bootstrap
+from search.data import build_data
 from search.embedding import build_encoder
+from search.executor import WorkerExecutor
 from search.predictor import MLPPredictor
+from search.proxy import build_evaluator
 from search.space import DagSpace, prune, statistics
 from search.wl_kernel import wl_kernel
 
@@ -67,6 +71,26 @@ def bootstrap_cells(cells: int, num_nodes: int = 30, dim: int = 50, repeats: int
     return measure(
         lambda: bootstrap(space, encoder, predictor, macs, np.random.default_rng(1), cells, top=10), repeats, warm_up=1
     )
+
+
+def executor_efficiency(jobs: int, workers: int = 2, repeats: int = 3) -> tuple[Timing, Timing]:
+    """Time of `jobs` equal trainings on one worker with one core, and on `workers` with one each; both are running before.
+
+    The efficiency is the first over `workers` times the second.
+    """
+    evaluator = build_evaluator(build_data("digits"), epochs=2)
+    cell = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
+    executors = {str(count): WorkerExecutor(evaluator, ["cpu"] * count) for count in (1, workers)}
+    try:
+        calls = {
+            name: lambda executor=executor: [outcome for outcome in executor.run([Job(i, cell, 0) for i in range(jobs)])]
+            for name, executor in executors.items()
+        }
+        found = measure_together(calls, repeats, warm_up=1)
+    finally:
+        for executor in executors.values():
+            executor.close()
+    return found["1"], found[str(workers)]
 
 
 def _random_pairs(pairs: int, num_nodes: int) -> tuple[CellArrays, CellArrays]:

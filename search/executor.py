@@ -42,7 +42,7 @@ class SerialExecutor:
         """Yields the outcome of each job, in order."""
         for job in jobs:
             with torch_threads(self.threads):
-                outcome = _evaluate(self.evaluator, job, self.device)
+                outcome = evaluate_job(self.evaluator, job, self.device)
             yield outcome
 
     def close(self) -> None:
@@ -192,7 +192,8 @@ def _environment_of_worker(threads: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _evaluate(evaluator: Evaluator, job: Job, device: str) -> Outcome:
+def evaluate_job(evaluator: Evaluator, job: Job, device: str) -> Outcome:
+    """The outcome of a job in this process, whatever happens in it."""
     started = time.perf_counter()
     try:
         evaluation = evaluator.evaluate(job, device)
@@ -212,7 +213,7 @@ def _work(connection: Connection, evaluator: Evaluator, device: str, threads: in
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has closed
         connection.send(READY)
         while True:
-            outcome = _evaluate(evaluator, connection.recv(), device)
+            outcome = evaluate_job(evaluator, connection.recv(), device)
             connection.send(outcome)
             if "CUDA error" in outcome.error:  # CUDA is lost to this process: what comes next would fail as well
                 return
@@ -226,23 +227,40 @@ def _end_with(parent: int) -> None:
 
 
 def build_executor(
-    evaluator: Evaluator, workers: int | str = "auto", device: str | Sequence[str] = "auto", threads: int = 1
+    evaluator: Evaluator,
+    type: str = "local",
+    workers: int | str = "auto",
+    device: str | Sequence[str] = "auto",
+    threads: int = 1,
+    address: str | None = None,
 ) -> Executor:
-    """The executor for this machine.
+    """The executor: "local" for this machine, or "ray" for a cluster (see `search.ray_executor.RayExecutor`).
 
     device: "auto" is all GPUs, or the CPU where there is none; or "cpu", "cuda", "cuda:1", or a list of these.
     workers: "auto" is one for each GPU, or for each CPU core; a number is spread over the devices; 1 evaluates in this process.
     threads: CPU threads of each worker. Raises SearchError for a device that is not there, and for other values.
     """
-    if not (workers == "auto" or (type(workers) is int and workers >= 1)):
+    if type not in ("local", "ray"):
+        raise SearchError(f"executor: unknown type {type!r}; expected local or ray")
+    if not (workers == "auto" or (_is_whole(workers) and workers >= 1)):
         raise SearchError(f"executor: workers: expected 'auto' or a whole number from 1, found {workers!r}")
-    if type(threads) is not int or threads < 1:
+    if not _is_whole(threads) or threads < 1:
         raise SearchError(f"executor: threads: expected a whole number from 1, found {threads!r}")
+    if type == "ray":
+        from search.ray_executor import RayExecutor  # Ray is an extra
+
+        return RayExecutor(evaluator, workers, device, threads, address)
+    if address is not None:
+        raise SearchError(f"executor: address={address!r} is for executor.type=ray")
     devices = _devices(device)
     if workers == "auto":
         workers = len(devices) if devices[0] != "cpu" else max(1, _cores() // threads)
     placed = [devices[i % len(devices)] for i in range(workers)]
     return SerialExecutor(evaluator, placed[0], threads) if workers == 1 else WorkerExecutor(evaluator, placed, threads)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ class ProxyEvaluator:
         """The proxy network of `cell`: stem, three stages, no head convolution.
 
         Three cells with widths w, 2w, 4w; or, where `settings.macs` is given, the last three stages of the model that is made
-        of the cell, as deep as there, and so narrow that the MACs come out: then all candidates cost about the same, and
+        of the cell, half as deep as there, and so narrow that the MACs come out: then all candidates cost about the same, and
         what is compared is which cell makes the most of it. Raises BudgetError for a cell of which no model can be made.
         """
         s = self.settings
@@ -118,20 +118,26 @@ class ProxyEvaluator:
         return network_cost(self.architecture(cell), (height, width), self.num_classes, channels, statistics)
 
     def evaluate(self, job: Job, device: str = "cpu") -> Evaluation:
-        """Train job.cell from weights drawn by job.seed. Raises EvaluationError for a loss that is not finite, or memory."""
-        started = time.perf_counter()
-        place = torch.device(device)
-        try:
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-                curve, stopped = self._train(job, place)
-        except torch.cuda.OutOfMemoryError as error:
-            remedy = f"lower batch_size (now {self.settings.batch_size}) or width (now {self.settings.width})"
-            raise EvaluationError(f"out of memory on {device} ({str(error).splitlines()[0]}); {remedy}") from None
-        return Evaluation(curve[-1], tuple(curve), stopped, time.perf_counter() - started)
+        """Train job.cell from weights drawn by job.seed; where a GPU's memory is short, once more with half the batch.
 
-    def _train(self, job: Job, device: torch.device) -> tuple[list[float], bool]:
+        Raises EvaluationError for a loss that is not finite, or where that memory is short as well.
+        """
+        started = time.perf_counter()
+        place, s = torch.device(device), self.settings
+        halved = replace(s, batch_size=max(2, s.batch_size // 2), learning_rate=s.learning_rate / 2)
+        for settings in (s, halved):
+            try:
+                with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+                    curve, stopped = self._train(job, place, settings)
+                return Evaluation(curve[-1], tuple(curve), stopped, time.perf_counter() - started)
+            except torch.cuda.OutOfMemoryError as error:
+                reason = str(error).splitlines()[0]
+            torch.cuda.empty_cache()  # the exception, which held the tensors, is gone
+        remedy = "narrower networks (proxy.width, proxy.macs) or a smaller batch_size"
+        raise EvaluationError(f"out of memory on {device}, also with batch_size={halved.batch_size} ({reason}); take {remedy}")
+
+    def _train(self, job: Job, device: torch.device, s: ProxySettings) -> tuple[list[float], bool]:
         """Validation accuracy after each epoch, and whether a hurdle of the job ended the training early."""
-        s = self.settings
         data = self._on(device)
         network = self._network(job, device)
         optimizer = _optimizer(network, s)
@@ -191,7 +197,7 @@ def _scaled(
 ) -> Architecture:
     """The widest copy of the model's last three stages within s.macs on images of `shape` (channels, height, width)."""
     fitted = fit(cell, **dict(model)).architecture
-    widths, depths = fitted.widths[-3:], fitted.depths[-3:]
+    widths, depths = fitted.widths[-3:], tuple((depth + 1) // 2 for depth in fitted.depths[-3:])
 
     def scaled(share: float) -> Architecture:
         narrow = tuple(4 * max(1, round(share * width / 4)) for width in widths)  # odd numbers of channels are slow

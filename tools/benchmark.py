@@ -8,6 +8,7 @@ examples:
   python tools/benchmark.py models                                GEMNets and their peers side by side
   python tools/benchmark.py models --write                        renews configs/benchmark.json and README's table
   python tools/benchmark.py models --settings "batch 1, fp32, onnxruntime" "batch 16, fp32, compiled"
+  python tools/benchmark.py executors                             two workers beside one
   python tools/benchmark.py shapes                                which shapes of cells are fast at GEMNet-A's budget
   python tools/benchmark.py profile --models timm/gemnet_b        where its time goes, beside mnasnet1_3; also --training
 """
@@ -24,10 +25,13 @@ sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ["kernel", "bootstrap", "models", "shapes", "profile", "all"]
-    parser.add_argument("part", nargs="?", choices=parts, default="all", help="default: all, without shapes and profile")
+    parts = ["kernel", "bootstrap", "models", "shapes", "profile", "executors", "all"]
+    parser.add_argument(
+        "part", nargs="?", choices=parts, default="all", help="default: all, without shapes, profile and executors"
+    )
     parser.add_argument("--pairs", type=int, default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument("--grakel-pairs", type=int, default=1000, help="pairs for grakel, 0 for none (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=24, help="trainings for executors (default: %(default)s)")
     parser.add_argument("--cells", type=int, default=100_000, help="cells for bootstrap optimisation (default: %(default)s)")
     parser.add_argument("--models", nargs="+", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)")
     parser.add_argument("--repeats", type=int, default=10, help="timed passes of each model (default: %(default)s)")
@@ -71,6 +75,10 @@ def main() -> None:
         if args.write:
             gemnet.benchmark.write(ROOT, measured)
             print(f"written: {gemnet.benchmark.MEASURED}, README.md")
+    if args.part == "executors":
+        one, two = search.benchmark.executor_efficiency(args.jobs)
+        print(f"{args.jobs} trainings on 1 worker: {one.rate(args.jobs)}; on 2 workers: {two.rate(args.jobs)};")
+        print(f"  efficiency {one.median / (2 * two.median):.2f}")
     if args.part == "shapes":
         names = [f"shape/{name}" for name in gemnet.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.benchmark.PEERS[0]]
         measured = gemnet.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)

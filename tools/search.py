@@ -5,6 +5,7 @@ examples:
   python tools/search.py                                          digits, a few minutes on a CPU
   python tools/search.py configs/search/nasgem_cifar10.py         the paper's setting, on CIFAR-10
   python tools/search.py configs/search/image_folder.py --cfg-options data.root=photos
+  python tools/search.py --executor ray --ray-address auto        candidates are trained on a Ray cluster
   python tools/search.py --work-dir runs/wide --cfg-options space.num_nodes=20 search.rounds=5
 
 A search that was stopped goes on where it was when the same command is given again. What it has found so far:
@@ -48,8 +49,13 @@ def main() -> int:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override settings of the config"
     )
+    parser.add_argument("--executor", choices=["local", "ray"], help="where candidates are trained (default: the config's)")
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="auto, or host:port; default: Ray on this machine")
     args = parser.parse_args()
-    return search_command(args.config, args.work_dir, args.resume, args.cfg_options)
+    options = dict(args.cfg_options or {})
+    options |= {"executor.type": args.executor} if args.executor else {}
+    options |= {"executor.address": args.ray_address} if args.ray_address else {}
+    return search_command(args.config, args.work_dir, args.resume, options)
 
 
 if __name__ == "__main__":

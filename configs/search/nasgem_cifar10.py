@@ -11,7 +11,7 @@ _base_ = ["_base_/nasgem.py"]
 space = dict(density=[0.02, 0.1])  # ours: sparse draws give few wide nodes, which are fast; dense ones many narrow nodes
 data = dict(type="cifar10", root="data/cifar10", download=True, fraction=0.1, val_per_class=250)
 proxy = dict(  # ours
-    macs=3e6, stem_width=32, stem_stride=2, epochs=8, batch_size=128, learning_rate=0.3, shift=4, flip=True
+    macs=3e6, stem_width=32, stem_stride=2, epochs=6, batch_size=128, learning_rate=0.3, shift=4, flip=True
 )
 cost = dict(type="latency", reference="torchvision/mnasnet1_3", max=0.75)
 model = dict(residual=True)  # ours: without it the short training prefers shallow networks

@@ -100,15 +100,26 @@ def test_a_loss_that_is_not_finite_is_the_candidates_error(digits):
         evaluator.evaluate(Job(0, CELL, seed=0))
 
 
-def test_gpu_memory_that_runs_out_is_the_candidates_error(digits, monkeypatch):
+def test_gpu_memory_that_runs_out_is_met_with_half_the_batch_once_and_then_is_the_candidates_error(digits, monkeypatch):
     evaluator = build_evaluator(digits, **SMALL)
+    real, enough, asked = evaluator._train, 25, []
 
-    def train(*_):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+    def train(job, device, settings):
+        asked.append(settings.batch_size)
+        if settings.batch_size > enough:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+        return real(job, device, settings)
 
     monkeypatch.setattr(evaluator, "_train", train)
-    with pytest.raises(EvaluationError, match=r"Tried to allocate 2.00 GiB\); lower batch_size \(now 50\) or width \(now 4\)"):
+    found = evaluator.evaluate(Job(0, CELL, seed=0))
+    halved = build_evaluator(digits, **{**SMALL, "batch_size": 25, "learning_rate": evaluator.settings.learning_rate / 2})
+    assert found.curve == halved.evaluate(Job(0, CELL, seed=0)).curve
+    enough = 1
+    with pytest.raises(
+        EvaluationError, match=r"also with batch_size=25 \(.*Tried to allocate 2.00 GiB\); take narrower networks"
+    ):
         evaluator.evaluate(Job(0, CELL, seed=0))
+    assert asked == [50, 25, 50, 25]
 
 
 def test_the_analytic_cost_is_that_of_the_network_that_is_trained(digits):
@@ -236,7 +247,7 @@ def test_weight_decay_spares_batch_normalisation_and_biases(digits):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": 1}, "proxy: unknown setting 'lr'; expected some of width, stem_width, "),
+        ({"lr": 1}, "proxy: unknown setting 'lr'; expected some of width, macs, stem_width, "),
         ({"epochs": 0}, "proxy: epochs: expected a whole number from 1, found 0"),
         ({"batch_size": 1}, "proxy: batch_size: expected a whole number from 2, found 1"),
         ({"learning_rate": -1}, "proxy: learning_rate: expected a number above 0, found -1"),
