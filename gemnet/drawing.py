@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gemnet.layout import layered
-from gemnet.operators import INPUT, OPERATORS
+from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from gemnet.cell import Cell
 
-COLOURS = dict(zip((INPUT, *OPERATORS), ("#3b3f46", "#2f7fc1", "#7a57b8", "#e08214", "#c2385a")))
+_HUES = "#3b3f46 #2f7fc1 #7a57b8 #e08214 #c2385a #3a9a5b #6b7078 #d9dbde #a8b820 #1f9ba8 #8a4f2a #e6a9c4"
+COLOURS = dict(zip((INPUT, *OPERATORS, *LABELS), _HUES.split(), strict=True))
 DROPPED = "#b9bcc2"
 RADIUS = 0.3  # in the units of the layout: neighbours in a layer are 1 apart
 ROW = 1.3  # between layers
