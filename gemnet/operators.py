@@ -131,5 +131,5 @@ LABELS: dict[str, str] = {
     "nor_conv_3x3": "NAS-Bench-201",
     "avg_pool_3x3": "NAS-Bench-201",
 }
-"""Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for like
-any other. But no network of stages is built of it, for its edges mean something else there (sums, where here is concatenation)."""
+"""Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for
+like any other. But no network of stages is built of it, for its edges mean something else (sums, where here is concatenation)."""

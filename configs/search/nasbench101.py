@@ -13,5 +13,6 @@ proxy = dict(type="table")
 penalty = 0.0  # accuracy alone, as others report it; above 0, params count in the score
 cost = dict(type="params")
 encoder = dict(type="kernel_guided", dim=32, hidden=[128], iterations=800)  # 45 features: small is enough
-search = dict(start=50, rounds=5, batch=20, draws=20_000, stop_quantile=0.0)  # 150 queries; nothing is saved by stopping early
+predictor = dict(steps=150)
+search = dict(start=50, rounds=4, batch=25, draws=20_000, stop_quantile=0.0)  # 150 queries; nothing is saved by stopping early
 executor = dict(workers=1, device="cpu")  # a look-up takes no time

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def vertex_channels(cell: Cell, in_channels: int, out_channels: int) -> list[int
 class Vertex(nn.Module):
     """Sum of the inputs, then the node's operator."""
 
-    def __init__(self, operator: str, before: Sequence[int], in_channels: int, channels: int, **layers: object) -> None:
+    def __init__(self, operator: str, before: Sequence[int], in_channels: int, channels: int, **layers: Any) -> None:
         super().__init__()
         self.before = [u for u in before if u > 0]
         self.channels = channels
@@ -72,7 +73,7 @@ class Vertex(nn.Module):
 class Module(nn.Module):
     """A cell: [B, in_channels, H, W] -> [B, out_channels, H, W]."""
 
-    def __init__(self, cell: Cell, in_channels: int, out_channels: int, **layers: object) -> None:
+    def __init__(self, cell: Cell, in_channels: int, out_channels: int, **layers: Any) -> None:
         super().__init__()
         output = len(cell.nodes) - 1
         channels = vertex_channels(cell, in_channels, out_channels)
@@ -98,7 +99,7 @@ class NasBench101Network(nn.Module):
     layers: device and dtype. Raises ValueError for a cell that does not end in its only node `output`.
     """
 
-    def __init__(self, cell: Cell, num_classes: int = 10, in_chans: int = 3, **layers: object) -> None:
+    def __init__(self, cell: Cell, num_classes: int = 10, in_chans: int = 3, **layers: Any) -> None:
         super().__init__()
         if cell.nodes.index("output") != len(cell.nodes) - 1 or cell.leaves != (len(cell.nodes) - 1,):
             raise ValueError("expected a cell of NAS-Bench-101, with the output as its last node and only leaf")
@@ -118,7 +119,7 @@ class NasBench101Network(nn.Module):
         return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int, **layers: object) -> ConvNormAct:
+def _conv(in_channels: int, out_channels: int, kernel_size: int, **layers: Any) -> ConvNormAct:
     """Convolution, batch normalisation with the benchmark's constants (momentum .997 in its terms, .003 in torch's), ReLU."""
     module = ConvNormAct(in_channels, out_channels, kernel_size, **layers)
     module.bn.momentum, module.bn.eps = 0.003, 1e-5
@@ -159,7 +160,7 @@ def _module_cost(arrays: CellArrays, in_channels: int, out_channels: int, side: 
     return total + _conv_cost(in_channels, np.full(len(arrays), out_channels), 1, side, into_output[:, 0])
 
 
-def _conv_cost(in_channels: np.ndarray | int, out_channels: np.ndarray | int, kernel: object, side: int, there: object = 1) -> Cost:
-    """Of convolution and batch normalisation, where they are `there`."""
+def _conv_cost(in_channels: Any, out_channels: Any, kernel: Any, side: int, there: Any = 1) -> Cost:
+    """Of convolution and batch normalisation, where they are `there`; numbers, or integer arrays [B]."""
     weights = in_channels * out_channels * kernel**2 * there
     return Cost(weights + 2 * out_channels * there, weights * side**2, out_channels * side**2 * there)

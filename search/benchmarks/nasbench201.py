@@ -62,7 +62,7 @@ class NasBench201Space(TabularSpace):
         """The cell with its nodes in the order of the benchmark's edges."""
         nodes = cell.nodes if cell.edges == CELL_EDGES and len(cell.nodes) == NUM_NODES else self._in_order(cell)
         if nodes[-1] != "output" or not set(nodes[1:-1]) <= set(OPERATORS[:-1]):
-            raise self._outside(f"it has the operators {', '.join(nodes[1:])}; expected 6 of {', '.join(OPERATORS[:-1])}, output")
+            raise self._outside(f"operators {', '.join(nodes[1:])}; expected 6 of {', '.join(OPERATORS[:-1])}, then output")
         return Cell(nodes, CELL_EDGES, cell.provenance)
 
     def _in_order(self, cell: Cell) -> tuple[str, ...]:

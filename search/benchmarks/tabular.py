@@ -73,7 +73,7 @@ class Table:
         return Index(self.cells, np.setdiff1d(np.arange(len(self)), self.evaluated))
 
     def row(self, arrays: CellArrays) -> int | None:
-        """The first row whose cell is isomorphic to the one cell of `arrays`, evaluated rows before others; None without one."""
+        """The first row whose cell is isomorphic to the one cell of `arrays`, evaluated rows first; None without one."""
         names = (INPUT, *self.names)
         found = self._evaluated_index.find(arrays, names)
         return self._other_index.find(arrays, names) if found is None else found
@@ -158,6 +158,7 @@ class TabularEvaluator:
         self.space = space
         curves = space.table.curves[space.table.evaluated]
         self._known = np.flatnonzero(np.isfinite(curves).all(0))
+        self._costs: dict[int, Cost] = {}
 
     @property
     def epochs(self) -> int:
@@ -166,8 +167,10 @@ class TabularEvaluator:
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
         """Of one cell. Raises SearchError for a cell that is not in the table."""
         table, row = self.space.table, self.space.row(cell)
-        counted = self.space.count(table.cells[row : row + 1])
-        return Cost(int(table.params[row]), int(counted.macs[0]), int(counted.activations[0]))
+        if row not in self._costs:  # a search asks twice
+            counted = self.space.count(table.cells[row : row + 1])
+            self._costs[row] = Cost(int(table.params[row]), int(counted.macs[0]), int(counted.activations[0]))
+        return self._costs[row]
 
     def evaluate(self, job: Job, device: str = "cpu") -> Evaluation:
         """The stored validation accuracies of job.cell. Raises EvaluationError where there are none."""
