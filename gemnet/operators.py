@@ -132,4 +132,4 @@ LABELS: dict[str, str] = {
     "avg_pool_3x3": "NAS-Bench-201",
 }
 """Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for
-like any other. But no network of stages is built of it, for its edges mean something else (sums, where here is concatenation)."""
+like any other. But no network of stages is built of it, for its edges mean something else: sums, not concatenation."""

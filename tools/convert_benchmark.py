@@ -22,16 +22,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmark", choices=["nasbench101", "nasbench201"])
+    parser.add_argument("source", help="the published file, or folder")
+    parser.add_argument("target", help="the compact file to write, .npz")
+    args = parser.parse_args()
+
     from search.base import SearchError
     from search.benchmarks.conversion import convert_nasbench101, convert_nasbench201
     from search.display import Display
 
     converters = {"nasbench101": convert_nasbench101, "nasbench201": convert_nasbench201}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", choices=list(converters))
-    parser.add_argument("source", help="the published file, or folder")
-    parser.add_argument("target", help="the compact file to write, .npz")
-    args = parser.parse_args()
     display = Display()
     try:
         if not args.target.endswith(".npz"):

@@ -31,7 +31,8 @@ MAX_NODES, MAX_EDGES = 7, 9
 EPOCHS = (4, 12, 36, 108)
 REMEDY = (
     "To make it: download https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord (499 MB; nasbench_full.tfrecord "
-    "has the shorter trainings, too), then python tools/convert_benchmark.py nasbench101 nasbench_only108.tfrecord nasbench101.npz"
+    "has the shorter trainings, too), then python tools/convert_benchmark.py nasbench101 nasbench_only108.tfrecord FOLDER/"
+    + FILE
 )
 _KINDS = {
     "adj_bits": ("u", 1),
