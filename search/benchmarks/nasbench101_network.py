@@ -134,10 +134,9 @@ def network_cost(arrays: CellArrays) -> Cost:
     side, channels = IMAGE_SIZE, STEM_CHANNELS
     total = _conv_cost(np.full(len(arrays), 3), channels, 3, side)
     for stack in range(STACKS):
-        side >>= stack > 0
-        for before, after in pairwise([channels] + [channels << (stack > 0)] * CELLS_IN_STACK):
-            total += _module_cost(arrays, before, after, side)
-            channels = after
+        before, channels, side = channels, channels << (stack > 0), side >> (stack > 0)
+        total += _module_cost(arrays, before, channels, side)
+        total += (CELLS_IN_STACK - 1) * _module_cost(arrays, channels, channels, side)
     return total + Cost((channels + 1) * 10, channels * 10, 10)
 
 

@@ -48,7 +48,8 @@ def test_cells_that_do_not_end_in_their_only_leaf_are_refused():
 def test_counts_of_params_and_macs_are_those_of_the_modules_that_run(made101):
     space = NasBench101Space(made101, pool="all")
     cost = network_cost(space.table.cells)
-    for row, cell in enumerate(space.to_cells(space.table.cells)):
+    for row in (0, 3, 6, 7, 8, 10):
+        (cell,) = space.to_cells(space.table.cells[row : row + 1])
         network = NasBench101Network(cell, device="meta")
         out, counts = counted(network, torch.empty(1, 3, 32, 32, device="meta"))
         assert out.shape == (1, 10)
@@ -66,7 +67,7 @@ def test_a_network_learns(made101):
 
 
 def test_built_networks_of_nasbench101_have_the_stored_params(real101):
-    rows = np.random.default_rng(0).integers(len(real101.table), size=200)
+    rows = np.random.default_rng(0).integers(len(real101.table), size=120)
     for row, cell in zip(rows, real101.to_cells(real101.table.cells[rows])):
         network = NasBench101Network(cell, device="meta")
         assert sum(p.numel() for p in network.parameters()) == real101.table.params[row]

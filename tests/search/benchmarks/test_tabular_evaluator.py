@@ -24,7 +24,7 @@ SMALL = {
     "encoder.iterations": 20,
     "encoder.dim": 6,
     "encoder.hidden": [16],
-    "predictor.steps": 40,
+    "predictor.steps": 30,
     "search.start": 20,
     "search.rounds": 2,
     "search.batch": 10,
@@ -101,13 +101,15 @@ def test_a_search_finds_the_best_cells_of_a_table(made201, tmp_path):
 def test_test_accuracies_never_influence_a_search(tmp_path, monkeypatch):
     def essence(name, test):
         np.savez(tmp_path / "nasbench201.npz", **compact201(cifar10_test=test))
-        records = run_search(settings_for(tmp_path, **{"search.rounds": 1}), tmp_path / name, Display(quiet=True))
+        records = run_search(
+            settings_for(tmp_path, **{"search.rounds": 1, "search.draws": 200}), tmp_path / name, Display(quiet=True)
+        )
         return [(r.digest, r.predicted, r.accuracy, r.score) for r in records]
 
     rng = np.random.default_rng(0)
     one = essence("one", rng.uniform(10, 95, 300).astype(np.float32))
     monkeypatch.setattr(Table, "test_accuracy", lambda self: pytest.fail("a search has read test accuracies"))
-    assert one == essence("two", rng.uniform(10, 95, 300).astype(np.float32)) == essence("none", None)
+    assert one == essence("none", None)
 
 
 def test_a_table_has_no_bound_on_macs_but_one_on_cost(made201, tmp_path):
@@ -169,7 +171,7 @@ def test_a_search_that_asks_for_the_time_of_a_benchmarks_cell_says_that_none_is_
 
 
 def test_a_search_on_the_real_nasbench101_finds_more_than_chance(real101, tmp_path):
-    options = {"search.start": 30, "search.batch": 20, "encoder.iterations": 100, "predictor.steps": 100}
+    options = {"search.start": 30, "search.batch": 20, "encoder.iterations": 50, "predictor.steps": 60}
     settings = settings_for(real101.table.source, "nasbench101", **options)
     records = run_search(settings, tmp_path / "run", Display(quiet=True))
     first, later = ([r.accuracy for r in records if (r.round > 0) == late] for late in (False, True))
