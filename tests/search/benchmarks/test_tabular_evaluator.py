@@ -177,3 +177,11 @@ def test_a_search_on_the_real_nasbench101_finds_more_than_chance(real101, tmp_pa
     first, later = ([r.accuracy for r in records if (r.round > 0) == late] for late in (False, True))
     assert np.median(later) > np.median(first)
     assert max(first + later) > 0.935
+
+
+def test_a_table_without_test_accuracies_ends_in_a_result_all_the_same(tmp_path, capsys):
+    np.savez(tmp_path / "nasbench201.npz", **compact201(cifar10_test=None))
+    options = {**SMALL, "space.data": str(tmp_path), "search.start": 5, "search.rounds": 0}
+    assert search_command(str(CONFIGS / "nasbench201.py"), str(tmp_path / "run"), options=options) == 0
+    assert "'cifar10_test' is missing" in capsys.readouterr().out
+    assert (tmp_path / "run/report.html").exists()
