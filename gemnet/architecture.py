@@ -15,7 +15,7 @@ class Architecture:
     head_width: channels of the 1x1 head convolution; 0 for none. stem_stride: 2 for ImageNet, 1 for small images.
     residual: add a cell's input to its output where both have the same channels.
 
-    Raises ValueError for numbers that are no network.
+    Raises ValueError for numbers that are no network, CellError for a cell of which none is built.
     """
 
     cell: Cell
@@ -27,6 +27,7 @@ class Architecture:
     residual: bool = False
 
     def __post_init__(self) -> None:
+        self.cell.check_buildable()
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "depths", tuple(self.depths))
         if not self.widths or len(self.widths) != len(self.depths):

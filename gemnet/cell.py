@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gemnet.canonical import certificate
 from gemnet.errors import UserError
 from gemnet.files import replacing
-from gemnet.operators import INPUT, OPERATORS
+from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:
     import networkx
@@ -43,7 +43,8 @@ class Cell:
     Node 0 is the input. A node with several inputs concatenates them along channels; the outputs of all leaves are
     concatenated into the cell's output. A node that the input does not reach is dropped when a network is built.
 
-    nodes: operator names, `nodes[0] == "input"`.
+    nodes: operator names, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a benchmark's: a value like any
+        other, of which no network is built.
     edges: pairs (u, v) with u < v, kept sorted.
     provenance: where the cell came from, any JSON object; no part of equality.
 
@@ -92,6 +93,20 @@ class Cell:
         index = {v: i for i, v in enumerate(self.live_nodes)}
         edges = tuple((index[u], index[v]) for u, v in self.edges if u in index)
         return Cell(tuple(self.nodes[v] for v in self.live_nodes), edges, self.provenance)
+
+    @property
+    def buildable(self) -> bool:
+        """Whether gemnet builds networks of the cell: not of a benchmark's, whose operators it knows by name alone."""
+        return not any(name in LABELS for name in self.nodes)
+
+    def check_buildable(self) -> None:
+        """Raises CellError for a cell of a benchmark."""
+        for v, name in enumerate(self.nodes):
+            if name in LABELS:
+                raise CellError(
+                    f"nodes[{v}]: {name!r} is an operator of {LABELS[name]}: such a cell can be drawn and compared, but gemnet"
+                    f" builds no network of it; expected operators {', '.join(OPERATORS)}"
+                )
 
     def digest(self) -> str:
         """64 hexadecimal digits, the same for isomorphic cells (directed, operators as labels) and for these alone.
@@ -236,7 +251,7 @@ def _checked_nodes(nodes: Any) -> tuple[str, ...]:
     if nodes[0] != INPUT:
         raise CellError(f"nodes[0]: expected {INPUT!r}, found {_short(nodes[0])}")
     for v, name in enumerate(nodes[1:], 1):
-        if not isinstance(name, str) or name not in OPERATORS:
+        if not isinstance(name, str) or (name not in OPERATORS and name not in LABELS):
             raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {', '.join(OPERATORS)}")
     return nodes
 

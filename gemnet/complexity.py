@@ -49,7 +49,8 @@ class CellStatistics:
 
 
 def cell_statistics(cell: Cell) -> CellStatistics:
-    """Counts of the live part of `cell`."""
+    """Counts of the live part of `cell`. Raises CellError for a cell of which no network is built."""
+    cell.check_buildable()
     counts = {name: [0, 0, 0] for name in OPERATORS}
     live = set(cell.live_nodes)
     for v in cell.live_nodes[1:]:

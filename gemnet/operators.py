@@ -121,3 +121,15 @@ OPERATORS: dict[str, Operator] = {
         Operator("sepconv5x5", 5, separable=True),
     )
 }
+
+LABELS: dict[str, str] = {
+    "maxpool3x3": "NAS-Bench-101",
+    "output": "NAS-Bench-101 and NAS-Bench-201",
+    "none": "NAS-Bench-201",
+    "skip_connect": "NAS-Bench-201",
+    "nor_conv_1x1": "NAS-Bench-201",
+    "nor_conv_3x3": "NAS-Bench-201",
+    "avg_pool_3x3": "NAS-Bench-201",
+}
+"""Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for
+like any other. But no network of stages is built of it, for its edges mean something else: sums, not concatenation."""

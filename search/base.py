@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from gemnet.cell import Cell
+from gemnet.complexity import CellStatistics
+from gemnet.operators import Cost
 
 
 class SearchError(Exception):
@@ -127,7 +129,18 @@ class Outcome:
 
 
 class Evaluator(Protocol):
-    """Measures the accuracy of a candidate. Pickled to workers; the same job gives the same accuracy anywhere."""
+    """Measures the accuracy of a candidate. Pickled to workers; the same job gives the same accuracy anywhere.
+
+    epochs: points of the curve of a candidate that is not stopped. num_classes: chance is one over it. no_max_macs: why a bound
+    on the MACs of its networks makes no sense, empty where it does.
+    """
+
+    epochs: int
+    num_classes: int
+    no_max_macs: str
+
+    def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
+        """Of the network that is evaluated for `cell`; of B cells at once if given their statistics."""
 
     def evaluate(self, job: Job, device: str) -> Evaluation:
         """Raises EvaluationError where the candidate itself is at fault."""

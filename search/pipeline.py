@@ -14,19 +14,18 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from gemnet.complexity import BudgetError
-from search.base import CellArrays, Encoder, Executor, Job, Scored, SearchError
+from search.base import CellArrays, Encoder, Evaluator, Executor, Job, Scored, SearchError, Space
 from search.bootstrap import bootstrap
 from search.cost import CellCost, build_cost
-from search.data import build_data
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, load_encoder
+from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
-from search.proxy import ProxyEvaluator, build_evaluator
 from search.ranking import BEST_COLUMNS, best_rows
 from search.settings import decisive, evaluation_part
-from search.space import DagSpace, build_space, prune, statistics
+from search.space import build_space, prune, statistics
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study
 
 OVERDRAW = 16
@@ -68,9 +67,9 @@ class Search:
     """The parts of a search, built from its settings."""
 
     settings: Mapping[str, Any]
-    space: DagSpace
+    space: Space
     schedule: Schedule
-    evaluator: ProxyEvaluator
+    evaluator: Evaluator
     study: Study
     executor: Executor
     display: Display
@@ -257,11 +256,9 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
         raise SearchError(f"search: {error}") from None
     build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
     build_predictor(**settings["predictor"])
-    evaluator = build_evaluator(build_data(**settings["data"]), settings["model"], **settings["proxy"])
-    if schedule.max_macs is not None and evaluator.settings.macs is not None:
-        raise SearchError(
-            "search: max_macs and proxy.macs exclude each other: with proxy.macs all proxy networks cost the same"
-        )
+    evaluator = evaluator_of(settings, space)
+    if schedule.max_macs is not None and evaluator.no_max_macs:
+        raise SearchError(evaluator.no_max_macs)
     cost = build_cost(evaluator.cost, settings["model"], **settings["cost"])
     with (
         closing(build_executor(evaluator, **settings["executor"])) as executor,  # its workers start with the first job

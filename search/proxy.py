@@ -112,6 +112,12 @@ class ProxyEvaluator:
     def num_classes(self) -> int:
         return len(self.data.classes)
 
+    @property
+    def no_max_macs(self) -> str:
+        if self.settings.macs is None:
+            return ""
+        return "search: max_macs and proxy.macs exclude each other: with proxy.macs all proxy networks cost the same"
+
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
         """Analytic cost of the proxy network of `cell` on one proxy image; of B cells at once if given their statistics."""
         _, channels, height, width = self.data.train_images.shape

@@ -11,9 +11,11 @@ from typing import Any
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
 from search.base import SearchError
+from search.benchmarks import TabularSpace
 from search.display import Display
 from search.pipeline import Schedule
 from search.ranking import best_first
+from search.space import build_space
 from search.study import Record
 
 BEST, TOP = "best_cell", "top_cells"
@@ -51,17 +53,30 @@ def write_result(
 
 
 def show_result(result: Result, settings: Mapping[str, Any], display: Display) -> None:
-    """Print the best cell's scores, its cost at 224x224, its files, and the Python that builds it."""
-    record, cell, model = result.record, result.cell, settings["model"]
+    """Print the best cell's scores, its files, and what it makes: the cost at 224x224 and the Python that builds it, or, where
+    it is a benchmark's, how good it is there."""
+    record, cell = result.record, result.cell
     predicted = "none: it is one of the random first" if record.predicted is None else f"{record.predicted:.4f}"
     display.line()
     size = f"{len(cell.nodes)} nodes, {len(cell.edges)} edges, {len(cell.leaves)} leaves"
     display.line(f"Best cell {record.digest[:8]}: {size}")
     display.line(f"  efficiency score  {record.score:.4f} measured (predicted: {predicted})")
+    network = "proxy network  " if cell.buildable else "table's network"
     display.line(
-        f"  proxy network     accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs,"
+        f"  {network}   accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs,"
         f" {record.params / 1e3:.0f} k params, cost {record.cost:.4g}"
     )
+    files = f"  files             {result.path} (.png, .svg), {result.path.parent / TOP}/"
+    if not cell.buildable:
+        space = build_space(**settings["space"])
+        if isinstance(space, TabularSpace):
+            try:
+                display.line(f"  benchmark         {space.verdict(cell)}")
+            except SearchError as error:  # a table without test accuracies: the search is none the worse
+                display.line(f"  benchmark         {error}")
+        display.line(files)
+        return
+    model = settings["model"]
     arguments = f"target_macs={_short(model['target_macs'])}"
     if model.get("target_params"):
         arguments += f", target_params={_short(model['target_params'])}"
@@ -73,7 +88,7 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
         display.line(f"  at 224x224        {fitted.summary()}; {activations / 1e6:.1f} M activations")
     except BudgetError as error:
         display.line(f"  at 224x224        {error}")
-    display.line(f"  files             {result.path} (.png, .svg), {result.path.parent / TOP}/")
+    display.line(files)
     display.line("Build it:")
     display.line(f"  import gemnet, timm; model = timm.create_model('gemnet', cell='{result.path}', {arguments})")
 
@@ -89,6 +104,7 @@ def _with_provenance(record: Record, settings: Mapping[str, Any], name: str) -> 
         "score": record.score,
         "predicted": record.predicted,
         "round": record.round,
+        "space": settings["space"],
         "data": settings["data"],
         "proxy": settings["proxy"],
         "penalty": settings["penalty"],

@@ -10,7 +10,8 @@ import numpy as np
 from gemnet.cell import MAX_NODES, Cell
 from gemnet.complexity import CellStatistics, OperatorCounts
 from gemnet.operators import INPUT, OPERATORS
-from search.base import CellArrays, SearchError
+from search.base import CellArrays, SearchError, Space
+from search.benchmarks import SPACES as BENCHMARKS
 from search.named import build_named
 
 
@@ -83,11 +84,11 @@ class DagSpace:
         return CellArrays(adjacency, operators)
 
 
-SPACES = {"dag": DagSpace}
+SPACES = {"dag": DagSpace, **BENCHMARKS}
 
 
-def build_space(type: str = "dag", **settings: Any) -> DagSpace:
-    """A space by name. Raises SearchError for an unknown name or setting."""
+def build_space(type: str = "dag", **settings: Any) -> Space:
+    """A space by name: the paper's, or a benchmark's. Raises SearchError for an unknown name or setting."""
     return build_named("space", SPACES, type, **settings)
 
 

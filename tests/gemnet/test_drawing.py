@@ -9,7 +9,7 @@ from PIL import Image
 from gemnet.cell import Cell
 from gemnet.drawing import COLOURS, draw_on
 from gemnet.layout import layered
-from gemnet.operators import OPERATORS
+from gemnet.operators import LABELS, OPERATORS
 
 SMALLEST = Cell(("input", "conv1x1"), ((0, 1),))
 WITH_DROPPED = Cell(("input", "conv1x1", "conv3x3", "sepconv3x3"), ((0, 2), (1, 2), (1, 3)))
@@ -88,7 +88,7 @@ def test_the_legend_names_live_operators_leaves_and_dropped_nodes():
 
 
 def test_every_operator_has_a_colour_of_its_own():
-    assert list(COLOURS) == ["input", *OPERATORS]
+    assert list(COLOURS) == ["input", *OPERATORS, *LABELS]
     assert len(set(COLOURS.values())) == len(COLOURS)
 
 

@@ -1,0 +1,9 @@
+"""Published tabular benchmarks as search spaces: every cell was trained once for all, and its accuracy is looked up."""
+
+from search.benchmarks.nasbench101 import NasBench101Space
+from search.benchmarks.nasbench201 import NasBench201Space
+from search.benchmarks.tabular import Table, TabularEvaluator, TabularSpace
+
+SPACES = {"nasbench101": NasBench101Space, "nasbench201": NasBench201Space}
+
+__all__ = ["SPACES", "NasBench101Space", "NasBench201Space", "Table", "TabularEvaluator", "TabularSpace"]

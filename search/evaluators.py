@@ -1,0 +1,35 @@
+"""Evaluators by name: what a config's `proxy.type` says how a candidate's accuracy is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.base import Evaluator, SearchError, Space
+from search.benchmarks import TabularEvaluator, TabularSpace
+from search.data import build_data
+from search.named import build_named
+from search.proxy import build_evaluator
+
+
+def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
+    """The evaluator of a search's settings.
+
+    "training", the default: train on `settings["data"]`. "table": look up in the table of `space`; there is no data then.
+    Raises SearchError for an unknown name or setting, and for parts that do not fit together.
+    """
+
+    def training(**proxy: Any) -> Evaluator:
+        if isinstance(space, TabularSpace):
+            raise SearchError(f"proxy: cells of {space.table.name} are not trained here; expected proxy.type='table'")
+        return build_evaluator(build_data(**settings["data"]), settings["model"], **proxy)
+
+    def table(**proxy: Any) -> Evaluator:
+        if not isinstance(space, TabularSpace):
+            raise SearchError("proxy: 'table' is for the space of a benchmark (space.type='nasbench101' or 'nasbench201')")
+        if settings["data"]:
+            raise SearchError(f"data: expected dict() with proxy.type='table', which reads no images; found {settings['data']}")
+        return TabularEvaluator(space, **proxy)
+
+    proxy = dict(settings["proxy"])
+    return build_named("proxy", {"training": training, "table": table}, proxy.pop("type", "training"), **proxy)

@@ -1,0 +1,31 @@
+"""Files of made tables, and the real ones, where they are."""
+
+import numpy as np
+import pytest
+from made_tables import compact101, compact201, real
+
+from search.benchmarks import NasBench101Space, NasBench201Space
+
+
+@pytest.fixture
+def made101(tmp_path):
+    path = tmp_path / "nasbench101.npz"
+    np.savez_compressed(path, **compact101())
+    return path
+
+
+@pytest.fixture
+def made201(tmp_path):
+    path = tmp_path / "nasbench201.npz"
+    np.savez_compressed(path, **compact201())
+    return path
+
+
+@pytest.fixture(scope="session")
+def real101():
+    return NasBench101Space(real("nasbench101.npz"))
+
+
+@pytest.fixture(scope="session")
+def real201():
+    return NasBench201Space(real("nasbench201.npz"))
