@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from gemnet.drawing import draw_on
+from search.ranking import pareto_front
 from search.study import DONE, Record
 
 SIZE = (6.4, 3.8)  # inches
@@ -68,6 +69,10 @@ def accuracy_against_cost(records: Sequence[Record], cost: str) -> str:
             [r.cost for r in done], [r.accuracy for r in done], s=22, c=[r.score for r in done], cmap="viridis"
         )
         axes.figure.colorbar(points, ax=axes, label="efficiency score")
+        front = pareto_front(records)
+        axes.step(
+            [r.cost for r in front], [r.accuracy for r in front], where="post", color=GREY, linewidth=1, label="Pareto front"
+        )
         if done:
             best = max(done, key=lambda r: (not r.stopped, r.score))
             axes.scatter([best.cost], [best.accuracy], s=110, facecolors="none", edgecolors=ORANGE, linewidths=2, label="best")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
+from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
-from search.base import CellArrays, Encoder, Evaluator, Executor, Job, Scored, SearchError, Space
+from search.base import CellArrays, Encoder, Evaluation, Evaluator, Executor, Job, Scored, SearchError, Space
 from search.bootstrap import bootstrap
 from search.cost import CellCost, build_cost
 from search.display import Display
@@ -26,7 +27,7 @@ from search.predictor import MLPPredictor, build_predictor, cross_validated_pred
 from search.ranking import BEST_COLUMNS, best_rows
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study, differences, read_study
 
 OVERDRAW = 16
 """Cells that stand by for each one that is evaluated, where some cost more than they may."""
@@ -40,6 +41,8 @@ class Schedule:
     stop_from: share of the epochs after which a candidate may be stopped early. stop_quantile: it is stopped where its accuracy
     is below this quantile of the earlier rounds' candidates after the same epoch; 0 stops nobody but those at chance.
     max_macs: a budget on the MACs of the proxy network, None for none. top: cells written at the end.
+    cells: cell files that are evaluated in round 0 besides. warm_start: work directories of other searches with the same
+    evaluation settings; their evaluations are taken over, and count among the `start`.
     """
 
     start: int = 16
@@ -50,6 +53,8 @@ class Schedule:
     stop_quantile: float = 0.25
     max_macs: float | None = None
     top: int = 5
+    cells: Sequence[str] = ()
+    warm_start: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.start < 3 or self.rounds < 0 or self.batch < 1 or self.draws < 1 or self.top < 1:
@@ -59,7 +64,7 @@ class Schedule:
 
     @property
     def evaluations(self) -> int:
-        return self.start + self.rounds * self.batch
+        return self.start + self.rounds * self.batch + len(self.cells)
 
 
 @dataclass
@@ -88,7 +93,7 @@ class Search:
             if index:
                 self._fit(predictor, index)
             if index not in self.study.rounds():
-                proposals, note = self._bootstrapped(predictor, index) if index else (self._random(), {})
+                proposals, note = self._bootstrapped(predictor, index) if index else (self._first(), {})
                 self.study.propose(index, proposals, note)
             self._evaluate(index)
         return self.study.records()
@@ -105,20 +110,64 @@ class Search:
             self.display.line("Encoder, held-out pairs: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         return encoder
 
-    def _random(self) -> list[Proposal]:
-        """Distinct random cells for round 0; fewer where the space holds no more."""
+    def _first(self) -> list[Proposal]:
+        """The candidates of round 0: those of other searches, the ones that the user names, and distinct random ones."""
+        inherited = self._inherited()
+        known = {p.digest for p in inherited}
+        given = [p for p in self._given() if p.digest not in known]
+        wanted = max(0, self.schedule.start - len(inherited))
+        return inherited + given + (self._drawn(wanted, known | {p.digest for p in given}) if wanted else [])
+
+    def _inherited(self) -> list[Proposal]:
+        """What other searches have evaluated with these evaluation settings. Raises SearchError where theirs are others."""
+        found: dict[str, Proposal] = {}
+        for directory in self.schedule.warm_start:
+            snapshot = read_study(directory)
+            theirs, ours = (evaluation_part(settings) for settings in (snapshot.settings, self.settings))
+            differing = [d for d in differences(theirs, ours) if d[0] != "seed"]
+            if differing:
+                name, there, here = differing[0]
+                raise SearchError(
+                    f"search: warm_start: {directory} was evaluated with other settings ({name}: {there} there, {here} here);"
+                    " its results do not compare. Have its best cells evaluated again: search.cells=[...]"
+                )
+            for r in snapshot.records:
+                if r.state == DONE and not r.stopped:
+                    self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
+                    evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
+                    found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
+        return list(found.values())
+
+    def _given(self) -> list[Proposal]:
+        """The cells that the user names. Raises SearchError for one that is not of the space, or costs more than it may."""
+        cells = {}
+        for path in self.schedule.cells:
+            cell = Cell.load(path)
+            self.space.from_cells([cell])
+            cells[cell.pruned().digest()] = (path, cell)
+        chosen = self._affordable((Scored(0.0, cell, digest=digest) for digest, (_, cell) in cells.items()), len(cells))[0]
+        missing = cells.keys() - {p.digest for p in chosen}
+        if missing:
+            path, cell = cells[min(missing)]
+            raise SearchError(f"search: {path}: costs {self.cost(cell):.4g}, more than cost.max={self.cost.max:g}")
+        return [replace(p, predicted=None) for p in chosen]
+
+    def _drawn(self, count: int, known: Collection[str]) -> list[Proposal]:
+        """`count` distinct random cells that are not `known`; fewer where the space holds no more."""
         rng, drawn = self._rng(0), {}
         for _ in range(100):
             arrays = self.space.sample(rng, 2 * self.schedule.start)
             if self.schedule.max_macs is not None:
                 arrays = arrays[self._macs(prune(arrays)) <= self.schedule.max_macs]
             for cell in self.space.to_cells(arrays):
-                drawn.setdefault(cell.pruned().digest(), cell)
+                digest = cell.pruned().digest()
+                if digest not in known:
+                    drawn.setdefault(digest, cell)
             if len(drawn) >= OVERDRAW * self.schedule.start:
                 break
         found = (Scored(0.0, cell, digest=digest) for digest, cell in drawn.items())
-        chosen, cheapest = self._affordable(found, self.schedule.start)
-        if len(chosen) < 3:
+        chosen, cheapest = self._affordable(found, count)
+        if len(chosen) + len(known) < 3:
             limits = [f"max_macs={self.schedule.max_macs:g}"] if self.schedule.max_macs else []
             limits += [f"cost.max={self.cost.max:g} (the cheapest costs {cheapest:.4g})"] if self.cost.max and drawn else []
             raise SearchError(
@@ -194,7 +243,8 @@ class Search:
         jobs = [Job(r.id, r.cell.pruned(), r.seed, hurdles) for r in pending.values()]
         finished, best = len(records) - len(pending), max((r.score for r in records if r.state == DONE), default=-np.inf)
         with self.display.progress(f"Round {index}: evaluations") as progress:
-            progress(finished, self.schedule.evaluations)
+            total = max(self.schedule.evaluations, len(records))
+            progress(finished, total)
             for outcome in self.executor.run(jobs):
                 score = None
                 if outcome.evaluation is not None:
@@ -205,7 +255,7 @@ class Search:
                 finished += 1
                 if outcome.error:
                     self.display.line(f"Candidate {outcome.key} failed: {outcome.error}")
-                progress(finished, self.schedule.evaluations, f"best score {best:.4f}")
+                progress(finished, total, f"best score {best:.4f}")
         self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
 
     def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:

@@ -27,6 +27,19 @@ def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
     ]
 
 
+def pareto_front(records: Sequence[Record]) -> list[Record]:
+    """The evaluated records that no other one beats in accuracy without costing more, the cheapest first.
+
+    Candidates that were stopped early are left out: their accuracy is not that of a whole training.
+    """
+    front: list[Record] = []
+    done = [r for r in records if r.state == DONE and not r.stopped]
+    for r in sorted(done, key=lambda r: (r.cost, -r.accuracy, r.id)):
+        if not front or r.accuracy > front[-1].accuracy:
+            front.append(r)
+    return front
+
+
 def best_first(records: Sequence[Record]) -> list[Record]:
     """Evaluated records, the highest score first; candidates that were stopped early come after all others."""
     return sorted((r for r in records if r.state == DONE), key=lambda r: (r.stopped, -r.score, r.id))

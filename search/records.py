@@ -13,7 +13,7 @@ from pathlib import Path
 from gemnet.files import replacing
 from search.base import SearchError
 from search.display import Display
-from search.ranking import BEST_COLUMNS, best_first, best_rows
+from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.report import write_report
 from search.study import DONE, FAILED, PENDING, Snapshot, holder, read_study
 
@@ -56,11 +56,13 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     rounds = [{"round": index, **note} for index, note in snapshot.rounds.items()]
     created = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(snapshot.created))
     yield _compact({**EXPORT, "created": created, "machine": snapshot.machine, "settings": snapshot.settings, "rounds": rounds})
+    front = {r.id for r in pareto_front(snapshot.records)}
     for r in snapshot.records:
         cell = r.cell.pruned()
         row = {
             "id": r.id, "round": r.round, "digest": r.digest, "state": r.state, "seed": r.seed, "predicted": r.predicted,
             "score": r.score, "accuracy": r.accuracy, "cost": r.cost, "macs": r.macs, "params": r.params, "stopped": r.stopped,
+            "pareto": r.id in front,
             "curve": r.curve, "seconds": r.seconds, "error": r.error, "nodes": cell.nodes, "edges": cell.edges,
         }  # fmt: skip
         yield _compact({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})

@@ -14,7 +14,7 @@ from string import Template
 from gemnet.files import replacing
 from search.base import SearchError
 from search.figures import accuracy_against_cost, cell_picture, predicted_against_measured, score_over_time
-from search.ranking import BEST_COLUMNS, best_first, best_rows
+from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
 
 REPORT = "report.html"
@@ -46,7 +46,9 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
         f"{len(records) - len(done) - len(failed)} pending) in {seconds:.0f} s of training. Best efficiency score "
         f"<b>{best[0].score:.4f}</b>: accuracy {best[0].accuracy:.4f} at a cost of {best[0].cost:.4g} "
         f"({html.escape(_cost(snapshot))}).",
-        best=_table(BEST_COLUMNS, best_rows(records, 10)),
+        best=_table(BEST_COLUMNS, best_rows(records, 10))
+        + "<h3>Pareto front of accuracy against cost</h3>"
+        + _table(BEST_COLUMNS, best_rows(pareto_front(records), len(records))),
         cells="".join(
             _figure(cell_picture(r.cell.pruned()), f"{r.digest[:8]}: score {r.score:.4f}, accuracy {r.accuracy:.4f}")
             for r in best[:4]

@@ -22,11 +22,14 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.machine import processor
-from search.base import Outcome, SearchError
+from search.base import Evaluation, Outcome, SearchError
 
 FORMAT_VERSION = 2
 RECORD, LOCK, ENCODER_DIRECTORY = "study.sqlite", "lock", "encoder"
 PENDING, DONE, FAILED = "pending", "done", "failed"
+
+GROWING = ("search.rounds", "search.top")
+"""Settings that may grow: what was found so far is what a search with the larger ones would have found as well."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -80,7 +83,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A cell that is to be evaluated."""
+    """A cell that is to be evaluated; or with `evaluation` and `score` one that was, in another search."""
 
     cell: Cell
     digest: str
@@ -89,6 +92,8 @@ class Proposal:
     params: int
     cost: float
     predicted: float | None = None
+    evaluation: Evaluation | None = None
+    score: float | None = None
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -102,7 +107,7 @@ class Study:
     def __init__(
         self, directory: str | os.PathLike[str], settings: Mapping[str, Any], evaluation_settings: Mapping[str, Any]
     ) -> None:
-        """Create the record in `directory`, or open the one there if it was made with the same `settings`.
+        """Create the record in `directory`, or open the one there if its `settings` are the same; GROWING ones may grow.
 
         settings: everything that decides the result of the search, as JSON values. evaluation_settings: the part that decides
         the result of an evaluation. Raises SearchError where the directory belongs to a search with other settings, is in use,
@@ -150,30 +155,35 @@ class Study:
         now = time.time()
         with self._transaction() as db:
             db.execute("INSERT INTO rounds VALUES (?, ?, ?)", (index, _canonical(note), now))
-            db.executemany(
-                "INSERT INTO evaluations (round, digest, cell, settings, seed, state, predicted, macs, params, cost, created)"
-                " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
-                [
-                    (index, p.digest, p.cell.to_json(), self._settings, p.seed, p.predicted, p.macs, p.params, p.cost, now)
-                    for p in proposals
-                ],
-            )
+            for p in proposals:
+                key = db.execute(
+                    "INSERT INTO evaluations"
+                    " (round, digest, cell, settings, seed, state, predicted, macs, params, cost, created)"
+                    " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
+                    (index, p.digest, p.cell.to_json(), self._settings, p.seed, p.predicted, p.macs, p.params, p.cost, now),
+                ).lastrowid
+                if p.evaluation is not None:
+                    self._finish(db, Outcome(key, p.evaluation), p.score)
 
     def finish(self, outcome: Outcome, score: float | None) -> None:
         """Record the end of the evaluation with id `outcome.key`."""
-        e, now = outcome.evaluation, time.time()
         with self._transaction() as db:
-            if e is None:
-                values = (FAILED, None, None, None, None, outcome.seconds, outcome.error, now, outcome.key)
-            else:
-                values = (DONE, e.accuracy, score, int(e.stopped), json.dumps(e.curve), e.seconds, "", now, outcome.key)
-            changed = db.execute(
-                "UPDATE evaluations SET state = ?, accuracy = ?, score = ?, stopped = ?, curve = ?, seconds = ?, error = ?,"
-                " finished = ? WHERE id = ? AND state = 'pending'",
-                values,
-            ).rowcount
-            if changed != 1:
-                raise RuntimeError(f"evaluation {outcome.key} is not pending")
+            self._finish(db, outcome, score)
+
+    @staticmethod
+    def _finish(db: sqlite3.Connection, outcome: Outcome, score: float | None) -> None:
+        e, now = outcome.evaluation, time.time()
+        if e is None:
+            values = (FAILED, None, None, None, None, outcome.seconds, outcome.error, now, outcome.key)
+        else:
+            values = (DONE, e.accuracy, score, int(e.stopped), json.dumps(e.curve), e.seconds, "", now, outcome.key)
+        changed = db.execute(
+            "UPDATE evaluations SET state = ?, accuracy = ?, score = ?, stopped = ?, curve = ?, seconds = ?, error = ?,"
+            " finished = ? WHERE id = ? AND state = 'pending'",
+            values,
+        ).rowcount
+        if changed != 1:
+            raise RuntimeError(f"evaluation {outcome.key} is not pending")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -205,9 +215,14 @@ class Study:
                 )
             return
         meta = _meta(self._db, self.path)
-        differing = _differences(json.loads(meta["settings"]), json.loads(_canonical(settings)))
-        if differing:
-            lines = "\n".join(f"  {name}: {there} there, {here} here" for name, there, here in differing)
+        there, here = json.loads(meta["settings"]), json.loads(_canonical(settings))
+        differing = differences(there, here)
+        grown = {name: new for name, old, new in differing if name in GROWING and old != "null" and float(new) >= float(old)}
+        if differing and len(grown) == len(differing):
+            with self._transaction() as db:
+                db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
+        elif differing:
+            lines = "\n".join(f"  {name}: {old} there, {new} here" for name, old, new in differing)
             raise SearchError(
                 f"{self.directory} holds a search with other settings:\n{lines}\n"
                 "Start this one in another directory (--work-dir), or give the settings of the search that is there."
@@ -299,11 +314,12 @@ def _records(db: sqlite3.Connection) -> list[Record]:
     ]
 
 
-def _differences(there: Any, here: Any, name: str = "") -> list[tuple[str, str, str]]:
+def differences(there: Any, here: Any, name: str = "") -> list[tuple[str, str, str]]:
+    """(dotted name, JSON there, JSON here) of each setting that differs."""
     if isinstance(there, dict) and isinstance(here, dict):
         found = []
         for key in sorted(set(there) | set(here)):
-            found += _differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+            found += differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
         return found
     return [] if there == here else [(name, json.dumps(there), json.dumps(here))]
 

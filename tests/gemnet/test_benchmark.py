@@ -65,10 +65,9 @@ def test_more_models_of_one_class_are_compiled_than_dynamo_allows_one_model(monk
 def test_a_setting_is_left_out_with_its_reason_where_a_package_or_a_compiler_is_missing(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(benchmark, "build", tiny)
     settings = [Setting(1), Setting(1, how="compiled"), Setting(1, how="onnxruntime")]
-    with torch._inductor.config.patch(force_disable_caches=True):
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}):
         measured = measure_models([PEER], 1, settings=settings, resolution=64)
     assert list(measured["models"][0]["rates"]) == ["batch 1, fp32"]
     compiled, onnx = measured["left_out"]

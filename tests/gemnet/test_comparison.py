@@ -67,6 +67,7 @@ def test_the_table_gives_mean_and_deviation_over_the_seeds(tmp_path, options):
     assert comparison.table(json.loads((tmp_path / "configs/tiny.json").read_text())) in text
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_told_with_its_last_words(tmp_path, options):
     options["train_dataloader.dataset.data_root"] = str(tmp_path / "images")
     options["model.head.topk"] = 0

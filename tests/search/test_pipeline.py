@@ -1,11 +1,13 @@
 """The pipeline on a made evaluator whose truth is known; the real one is run by test_search_tool.py."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gemnet.architecture import Architecture
+from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
 from search.base import Evaluation, Outcome, SearchError
 from search.cost import build_cost
@@ -200,6 +202,50 @@ def test_a_space_smaller_than_the_search_ends_when_it_is_exhausted(tmp_path):
     assert len(records) == len({r.digest for r in records})
     # by hand: one node: 2; a chain of two: 4; two side by side: 3; a chain of two with the input in both: 4
     assert len(records) == 13
+
+
+def test_a_finished_search_goes_on_with_more_rounds_to_what_it_would_have_found_with_them_at_once(tmp_path):
+    schedules = [{"start": 8, "rounds": rounds, "batch": 4, "draws": 2000} for rounds in (1, 3)]
+    for schedule in schedules:
+        evaluator = MadeEvaluator()
+        grown = run(tmp_path / "grown", evaluator, {**SETTINGS, "search": schedule}, Schedule(**schedule))
+    assert len(evaluator.trained) == 8  # the two further rounds
+    assert essence(grown) == essence(run(tmp_path / "at once", None, {**SETTINGS, "search": schedule}, Schedule(**schedule)))
+    with pytest.raises(SearchError, match=r"search\.rounds: 3 there, 1 here"):
+        run(tmp_path / "grown", None, {**SETTINGS, "search": schedules[0]}, Schedule(**schedules[0]))
+
+
+EVALUATION = {"data": {}, "proxy": {}, "model": {}, "cost": {}}
+
+
+def test_a_search_starts_from_another_ones_record_without_training_its_cells_again(tmp_path):
+    first = run(tmp_path / "first", settings={**SETTINGS, **EVALUATION})
+    evaluator, settings = MadeEvaluator(), {**SETTINGS, **EVALUATION, "seed": 5}
+    schedule = replace(SCHEDULE, start=23, rounds=1, warm_start=[str(tmp_path / "first")])
+    records = run(tmp_path / "second", evaluator, settings, schedule)
+    kept = {r.digest: (r.accuracy, r.score) for r in first if not r.stopped}
+    assert len(records) == 23 + 4
+    assert {r.digest: (r.accuracy, r.score) for r in records if r.digest in kept} == kept
+    assert set(evaluator.trained).isdisjoint(kept)
+    assert len(evaluator.trained) == 27 - len(kept)
+    other = {**settings, "proxy": {"epochs": 9}}
+    with pytest.raises(SearchError, match=r"was evaluated with other settings \(proxy.epochs: null there, 9 here\)"):
+        run(tmp_path / "third", None, other, schedule)
+
+
+def test_cells_of_the_users_own_are_evaluated_first(tmp_path):
+    mine = [Cell(("input", "conv1x1", "conv1x1"), ((0, 1), (1, 2))), Cell(("input", *["sepconv3x3"] * 5), ((0, 1), (1, 3)))]
+    paths = [str(tmp_path / f"{i}.json") for i in range(2)]
+    for cell, path in zip(mine, paths):
+        cell.save(path)
+    records = run(tmp_path / "search", schedule=replace(SCHEDULE, cells=paths))
+    assert [r.digest for r in records[:2]] == [cell.pruned().digest() for cell in mine]
+    assert len(records) == 22
+    with pytest.raises(SearchError, match=r"1\.json: costs 3, more than cost\.max=2"):
+        run(tmp_path / "costly", schedule=replace(SCHEDULE, cells=paths[1:]), cost=MadeCost(max=2))
+    Cell(("input", "conv3x3"), ((0, 1),)).save(paths[0])
+    with pytest.raises(SearchError, match="a cell has the operator 'conv3x3'"):
+        run(tmp_path / "foreign", schedule=replace(SCHEDULE, cells=paths))
 
 
 @pytest.mark.parametrize("settings", [{"start": 2}, {"rounds": -1}, {"batch": 0}, {"stop_quantile": 1.0}, {"stop_from": 0.0}])

@@ -51,6 +51,7 @@ def test_ray_gives_what_one_process_gives_and_a_jobs_own_errors_stay_with_it(exe
     assert executor.slots == 1
 
 
+@pytest.mark.slow  # Ray starts four processes anew
 def test_a_job_whose_process_dies_is_tried_once_more_and_one_that_kills_twice_has_failed(executor):
     outcomes = {outcome.key: outcome for outcome in executor.run(jobs(0, 3, 4, 0))}
     assert not outcomes[0].error

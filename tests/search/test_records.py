@@ -6,8 +6,9 @@ import pytest
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome
+from search.ranking import pareto_front
 from search.records import records_command
-from search.study import Proposal, Study
+from search.study import Proposal, Record, Study
 
 SETTINGS = {"seed": 0, "search": {"start": 3, "rounds": 2, "batch": 2}}
 NOTE = {"evaluated": 2, "kendall_tau": 0.5, "lipschitz": 2.0, "input_variance": 3.0, "variance": 1.0, "bound": 12.0}
@@ -61,6 +62,21 @@ def test_an_exported_record_holds_every_evaluation_and_its_cell(work_dir, capsys
     for i, row in enumerate(rows):
         found = Cell(tuple(row["nodes"]), tuple(map(tuple, row["edges"])))
         assert found.digest() == row["digest"] == cell(i).pruned().digest()
+
+
+def test_the_pareto_front_holds_what_nothing_cheaper_or_as_cheap_beats():
+    values = [(0.5, 2.0), (0.6, 3.0), (0.55, 3.0), (0.4, 1.0), (0.59, 4.0), (0.9, 9.0), (0.4, 1.0)]
+    records = [
+        Record(i, 0, str(i), cell(0), i, "done", None, accuracy, 1, 1, cost, 0.0, i == 5, (accuracy,), 1.0, "")
+        for i, (accuracy, cost) in enumerate(values)
+    ]
+    assert [r.id for r in pareto_front(records)] == [3, 0, 1]
+    brute = [
+        r for r in records if not r.stopped
+        and not any((q.accuracy >= r.accuracy and q.cost < r.cost) or (q.accuracy > r.accuracy and q.cost <= r.cost)
+                    for q in records if not q.stopped)
+    ]  # fmt: skip
+    assert {(r.accuracy, r.cost) for r in brute} == {(r.accuracy, r.cost) for r in pareto_front(records)}
 
 
 def test_a_report_can_be_made_at_any_time(work_dir):

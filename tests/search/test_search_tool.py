@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -139,11 +140,16 @@ def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
         (["--resume"], SMALL, "holds no search"),
     ],
 )
-def test_a_users_mistake_gives_a_message_and_no_traceback(tmp_path, arguments, options, message):
-    result = search(tmp_path / "w", *arguments, options=options)
-    assert result.returncode == 1
-    assert re.search(message, result.stderr), result.stderr
-    assert "Traceback" not in result.stderr + result.stdout
+def test_a_users_mistake_gives_a_message_and_no_traceback(tmp_path, arguments, options, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", command(tmp_path / "w", *arguments, options=options)[1:])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as caught:  # in this process: a new one costs seconds of imports
+        runpy.run_path(str(ROOT / "tools/search.py"), run_name="__main__")
+    assert caught.value.code == 1
+    out, err = capsys.readouterr()
+    assert re.search(message, err), err
+    assert "Traceback" not in err + out
     assert not (tmp_path / "w").exists()
 
 
