@@ -15,12 +15,13 @@ from search.embedding.graphs import ABSENT, Graphs, enas_space, nasbench201_wiri
 
 
 def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000) -> tuple[Graphs, np.ndarray]:
-    """The graphs of `enas_space(layers)` in D-VAE's `final_structures6.txt`, and their accuracies with shared weights in [0, 1],
-    float64 [B].
+    """The graphs of `enas_space(layers)` in D-VAE's `final_structures6.txt`, and their accuracies with shared weights in [0,
+    1], float64 [B].
 
-    A line is `[[operator], [operator, connection], ...], accuracy`: row i is layer i + 1, with a 0 or 1 for an edge from each of
-    the nodes 0 to i - 1; the edge from the node just before goes without saying. burn_in: lines left out at the beginning, of a
-    controller that had hardly begun to learn; D-VAE and SVGe leave out 1,000. Raises SearchError that names the file and the line.
+    A line is `[[operator], [operator, connection], ...], accuracy`: row i is layer i + 1, with a 0 or 1 for an edge from each
+    of the nodes 0 to i - 1; the edge from the node just before goes without saying. burn_in: lines left out at the beginning,
+    of a controller that had hardly begun to learn; D-VAE and SVGe leave out 1,000. Raises SearchError that names the file and
+    the line.
     """
     lines = _text(path).splitlines()
     if len(lines) <= burn_in:
@@ -45,8 +46,8 @@ def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000
                 adjacency[b, :i, i + 1] |= np.array(connections, bool)
         except (ValueError, TypeError, RecursionError):
             raise SearchError(
-                f"{path}, line {burn_in + b + 1}: expected [[operator, connections...] x {layers}], accuracy, with operators from 0 "
-                f"to {operators - 1}, connections 0 or 1 and an accuracy in [0, 1]; found {line[:80]!r}"
+                f"{path}, line {burn_in + b + 1}: expected [[operator, connections...] x {layers}], accuracy: operators 0 to "
+                f"{operators - 1}, connections 0 or 1, an accuracy in [0, 1]; found {line[:80]!r}"
             ) from None
     return Graphs(types, adjacency), accuracies
 
@@ -56,7 +57,8 @@ def read_nasbench101(
 ) -> tuple[Graphs, np.ndarray]:
     """Graphs of `nasbench101_space()` in `nasbench101.npz`, and their mean test accuracies in [0, 1], float64 [B].
 
-    rows: which, in the file's order. Bit x + y (y - 1) / 2 of `adj_bits` is the edge x -> y. Raises SearchError for another file.
+    rows: which, in the file's order. Bit x + y (y - 1) / 2 of `adj_bits` is the edge x -> y. Raises SearchError for another
+    file.
     """
     data = _arrays(path, ("adj_bits", "ops", "test_acc_num", "test_acc_den"))
     bits, operators = data["adj_bits"][rows], data["ops"][rows]

@@ -129,9 +129,9 @@ class GraphSpace:
 
 
 def is_dag_with_input_and_output(graphs: Graphs, end: int) -> np.ndarray:
-    """Which graphs are connected computations, bool [B]: exactly one input (type 0) and one output (type `end`), each other node
-    with a predecessor, each but the output with a successor. All nodes then lie on paths from the input to the output, and, the
-    order being topological, the input comes first and the output last. D-VAE's and SVGe's notion of a valid DAG.
+    """Which graphs are connected computations, bool [B]: exactly one input (type 0) and one output (type `end`), each other
+    node with a predecessor, each but the output with a successor. All nodes then lie on paths from the input to the output,
+    and, the order being topological, the input comes first and the output last. D-VAE's and SVGe's notion of a valid DAG.
     """
     present = graphs.types != ABSENT
     is_start, is_end = graphs.types == 0, graphs.types == end
@@ -142,7 +142,8 @@ def is_dag_with_input_and_output(graphs: Graphs, end: int) -> np.ndarray:
 
 def enas_space(layers: int = 6) -> GraphSpace:
     """ENAS's macro space with `layers` layers, as D-VAE (arXiv 1904.11088) has it: 6 operators; each node is fed by the one
-    before, skip connections besides; the output by the last layer alone. The search space of 6 layers has 8 nodes, of 12 has 14.
+    before, skip connections besides; the output by the last layer alone. The search space of 6 layers has 8 nodes, of 12 has
+    14.
     """
     operators = ("conv3x3", "sepconv3x3", "conv5x5", "sepconv5x5", "avgpool3x3", "maxpool3x3")
 
@@ -156,8 +157,8 @@ def enas_space(layers: int = 6) -> GraphSpace:
 
 
 def nasbench101_space(max_nodes: int = 7, max_edges: int = 9) -> GraphSpace:
-    """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path from
-    the input to the output; such a graph is not valid here: it is another cell than it looks."""
+    """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path
+    from the input to the output; such a graph is not valid here: it is another cell than it looks."""
     return GraphSpace(
         "nasbench101",
         ("input", "conv3x3", "conv1x1", "maxpool3x3", "output"),
@@ -205,13 +206,11 @@ def cell_space(space: Space) -> GraphSpace:
 
 
 def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
-    """Pruned cells -> graphs of `cell_space(space)` with `space.num_nodes + 1` places. Raises SearchError for a cell that is too
-    large for the space."""
+    """Pruned cells -> graphs of `cell_space(space)` with `space.num_nodes + 1` places. Raises SearchError for a cell that is
+    too large for the space."""
     count, n = cells.operators.shape
     if n > space.num_nodes and (cells.operators >= 0).sum(1).max(initial=0) > space.num_nodes:
-        raise SearchError(
-            f"a cell has {int((cells.operators >= 0).sum(1).max())} nodes; the space allows {space.num_nodes}"
-        )
+        raise SearchError(f"a cell has {int((cells.operators >= 0).sum(1).max())} nodes; the space allows {space.num_nodes}")
     order = np.argsort(cells.operators < 0, axis=1, kind="stable")[:, : space.num_nodes]
     rows = np.arange(count)[:, None]
     operators = cells.operators[rows, order]
@@ -227,7 +226,8 @@ def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
 
 
 def cells_of_graphs(space: Space, graphs: Graphs) -> CellArrays:
-    """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without their output."""
+    """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without their
+    output."""
     graphs = graphs.padded(space.num_nodes + 1)
     node = (graphs.types != ABSENT) & (graphs.types != len(space.operators) + 1)
     operators = np.where(node, graphs.types, np.int8(ABSENT)).astype(np.int8)
