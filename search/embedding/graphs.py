@@ -200,7 +200,7 @@ def cell_space(space: Space) -> GraphSpace:
         is_output = graphs.types == len(space.operators) + 1
         to_output = (graphs.adjacency & is_output[:, None, :]).any(2)
         to_others = (graphs.adjacency & ~is_output[:, None, :]).any(2)
-        return ~(to_output & to_others).any(1)
+        return ~(to_output & to_others).any(1) & (graphs.sizes > 2)
 
     return GraphSpace("cells", ("input", *space.operators, "output"), space.num_nodes + 1, rule)
 

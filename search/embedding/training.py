@@ -61,7 +61,7 @@ def train(
     told = {"seed": seed, "rows": count, "batch": plan.batch, "lr": plan.lr, "patience": plan.patience, "factor": plan.factor}
     told |= dict(identity or {})
     path = None if directory is None else Path(directory) / CHECKPOINT
-    first, figures = 1, {}
+    first, figures, steps = 1, {}, -(-count // plan.batch)
     if path is not None and path.exists():
         state = _read(path, told)
         if state["epoch"] > plan.epochs:
@@ -77,21 +77,21 @@ def train(
     for epoch in range(first, plan.epochs + 1):
         order = torch.randperm(count, generator=generator).to(device)
         sums: dict[str, Tensor] = {}
-        for rows in order.split(plan.batch):
+        for step, rows in enumerate(order.split(plan.batch), 1):
             values = loss(rows, generator)
             optimizer.zero_grad(set_to_none=True)
             values["loss"].backward()
             optimizer.step()
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value.detach().double() * (len(rows) / count)
+            if progress and (step % 20 == 0 or step == steps):
+                progress((epoch - 1) * steps + step, plan.epochs * steps, f"epoch {epoch}, loss {values['loss'].item():.4f}")
         figures = {name: float(value) for name, value in sums.items()}
         if not math.isfinite(figures["loss"]):
             raise SearchError(f"the loss is not a number in epoch {epoch}: lower the learning rate (lr {plan.lr:g})")
         schedule.step(figures["loss"])
         if path is not None:
             _write(path, told, epoch, net, optimizer, schedule, generator, figures)
-        if progress:
-            progress(epoch, plan.epochs, f"loss {figures['loss']:.4f}")
     return figures
 
 
