@@ -26,7 +26,7 @@ class SVGeEncoder:
     """`SVGe` on cells sampled from the space; a cell's embedding is the mean of its latent vector.
 
     cells: sampled for training. settings: of `SVGe`; its defaults, meant for graphs of 8 nodes, are replaced here by ones that
-    train in about two minutes on one CPU core for 30 nodes: nodes of state 64 instead of 250, and 4,096 cells seen 3 times in
+    train in about two minutes on one CPU core for 30 nodes: nodes of state 64 instead of 250, and 2,048 cells seen 4 times in
     batches of 64 at a learning rate of 2e-3. That is too little to reconstruct 30 nodes and hundreds of possible edges; it
     embeds.
     """
@@ -37,9 +37,9 @@ class SVGeEncoder:
     def __init__(
         self,
         space: Space,
-        cells: int = 4096,
+        cells: int = 2048,
         state: int = 64,
-        epochs: int = 3,
+        epochs: int = 4,
         batch: int = 64,
         lr: float = 2e-3,
         **settings: Any,

@@ -55,15 +55,22 @@ def every_graph(space):
     return Graphs.concatenate(parts)
 
 
+def ordered(graphs):
+    """Which graphs of at most 4 nodes are written in their only order, or in the first of two."""
+    return graphs.adjacency[:, 1, 2] | (graphs.types[:, 1] <= graphs.types[:, 2]) | (graphs.sizes < 4)
+
+
 @pytest.fixture(scope="module")
 def graphs():
-    return every_graph(MADE)
+    """No two are isomorphic: the encoder could not tell them apart."""
+    found = every_graph(MADE)
+    return found[ordered(found)]
 
 
 @pytest.fixture(scope="module")
 def learned(graphs):
     """One training that several tests look at."""
-    model = SVGe(MADE, dim=16, state=32, epochs=600, batch=44, lr=5e-3, patience=15)
+    model = SVGe(MADE, state=48, epochs=170, batch=31, lr=3e-3)
     model.fit(graphs, seed=0)
     return model
 
@@ -162,17 +169,27 @@ def test_cells_become_graphs_and_come_back():
 
 
 def test_a_small_space_is_learned_wholly_and_decoded_to_valid_graphs_only(learned, graphs):
-    decoded = learned.decode(learned.embed(graphs))
-    assert (decoded.keys(4) == graphs.keys(4)).all()
+    for two_sided in (True, False):
+        decoded = learned.decode(learned.embed(graphs), two_sided=two_sided)
+        assert (decoded.keys(4) == graphs.keys(4)).all()
     assert MADE.valid(decoded).all()
-    assert reconstruction(learned, graphs, seed=0) > 0.99
-    found = prior(learned, graphs, seed=0, points=200)
-    assert found["novelty"] == 0  # there are no others
-
-
-def test_the_graph_so_far_decides_as_in_training_when_a_graph_is_decoded(learned, graphs):
     figures = learned.evaluate(graphs)
     assert figures["types right"] == figures["edges right"] == 1
+    assert reconstruction(learned, graphs, seed=0) > 0.99  # types and edges are drawn, so that it nears 1 with training
+
+
+def test_random_points_of_a_learned_latent_space_decode_to_valid_graphs(learned, graphs):
+    found = prior(learned, graphs, seed=0, points=200)
+    assert found["validity"] > 0.95
+    assert found["uniqueness"] > 20 / 2000
+
+
+def test_isomorphic_graphs_in_another_order_have_the_same_vector(quick):
+    found = every_graph(MADE)
+    twins = found[~ordered(found)]
+    assert len(twins) == 6
+    turned = Graphs(twins.types[:, [0, 2, 1, 3]], twins.adjacency)  # both inner nodes have the same neighbours
+    assert np.allclose(quick.embed(twins), quick.embed(turned), atol=1e-6)
 
 
 def test_measures_are_what_counting_one_by_one_gives(quick, graphs):
@@ -380,8 +397,8 @@ def test_the_fine_tuned_head_learns_accuracies_and_is_saved_with_the_rest(graphs
     model.save(tmp_path)
     again = SVGe.load(tmp_path, MADE)
     assert np.array_equal(again.predict(again.embed(graphs)), predicted)
-    with pytest.raises(SearchError, match="expected 88 finite accuracies"):
-        model.fine_tune(graphs[:88], accuracies[:3], 0)
+    with pytest.raises(SearchError, match="expected 80 finite accuracies"):
+        model.fine_tune(graphs[:80], accuracies[:3], 0)
 
 
 def test_a_saved_model_comes_back_and_foreign_ones_are_refused(quick, graphs, tmp_path):
