@@ -35,6 +35,8 @@ class SVGe:
     which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). epochs, batch, lr, patience: see
     `Plan`. half_precision: bfloat16 in training, where the machine multiplies it faster. device: where to compute.
 
+    Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
+
     Two things of the public code are left out: its edge classifier sees the states of other graphs of the batch in the place of
     the graph's own, and its union of both sides' edges in decoding hardly ever adds one (it compares single node numbers).
     """
