@@ -11,12 +11,15 @@ from search.embedding.adjacency import AdjacencyEncoder
 from search.embedding.autoencoder import AutoencoderEncoder
 from search.embedding.kernel_guided import KernelGuidedEncoder
 from search.embedding.storage import DESCRIPTION, WEIGHTS, read_encoder
+from search.embedding.svge import SVGe
+from search.embedding.svge_encoder import SVGeEncoder
 from search.named import build_named
 
 ENCODERS: dict[str, Any] = {
     "adjacency": AdjacencyEncoder,
     "autoencoder": AutoencoderEncoder,
     "kernel_guided": KernelGuidedEncoder,
+    "svge": SVGeEncoder,
 }
 
 __all__ = [
@@ -25,6 +28,8 @@ __all__ = [
     "AdjacencyEncoder",
     "AutoencoderEncoder",
     "KernelGuidedEncoder",
+    "SVGe",
+    "SVGeEncoder",
     "build_encoder",
     "load_encoder",
 ]

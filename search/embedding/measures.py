@@ -1,0 +1,89 @@
+"""How well a variational graph autoencoder reconstructs, and what its latent space decodes to (SVGe, section 4.1; D-VAE)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.base import Progress, SearchError
+from search.embedding.graphs import Graphs
+from search.embedding.svge import SVGe
+
+AT_A_TIME = 20_000
+"""Graphs decoded between two reports of progress."""
+
+
+def reconstruction(
+    model: SVGe,
+    graphs: Graphs,
+    seed: int,
+    encodings: int = 10,
+    decodings: int = 10,
+    noise: float | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """Share of decodings identical to their graph, node by node and edge by edge, in [0, 1]: each graph is encoded `encodings`
+    times and each of these vectors decoded `decodings` times, with types and edges drawn from their distributions.
+
+    noise: scale of the noise of an encoding in standard deviations of the posterior; the model's own, as in training, if None.
+    (The public code evaluates without noise: noise=0.) Raises SearchError where there are no graphs or for graphs outside the
+    space.
+    """
+    if not len(graphs):
+        raise SearchError("there are no graphs to reconstruct")
+    rng = np.random.default_rng(seed)
+    scale = model.noise if noise is None else noise
+    mean, log_variance = model.encode(graphs)
+    n, times = model.space.max_nodes, encodings * decodings
+    wanted, same = graphs.keys(n), 0
+    step = max(1, AT_A_TIME // times)
+    for start in range(0, len(graphs), step):
+        rows = slice(start, start + step)
+        latent = np.repeat(mean[rows], encodings, axis=0)
+        latent += scale * rng.standard_normal(latent.shape) * np.exp(0.5 * np.repeat(log_variance[rows], encodings, axis=0))
+        decoded = model.decode(np.repeat(latent, decodings, axis=0), seed=int(rng.integers(2**62)))
+        same += int((decoded.keys(n) == np.repeat(wanted[rows], times)).sum())
+        if progress:
+            progress(min(start + step, len(graphs)), len(graphs))
+    return same / (len(graphs) * times)
+
+
+def prior(
+    model: SVGe,
+    graphs: Graphs,
+    seed: int,
+    points: int = 1000,
+    decodings: int = 10,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """What random points of the latent space decode to. `points` vectors are drawn from a normal distribution with the mean and
+    standard deviation, in each dimension, of the training `graphs`' means; each is decoded `decodings` times, with types and
+    edges drawn from their distributions.
+
+    validity: share of all decodings that are graphs of the space, by its rules. uniqueness: distinct ones among the valid.
+    novelty: share of the valid ones, repeated or not, that are not among `graphs`. The latter two are 0 where none is valid.
+    Raises SearchError where there are no graphs.
+    """
+    if not len(graphs):
+        raise SearchError("there are no graphs to scale the latent space by")
+    rng = np.random.default_rng(seed)
+    means = model.embed(graphs)
+    latent = rng.standard_normal((points, model.dim)) * means.std(0) + means.mean(0)
+    parts, step = [], max(1, AT_A_TIME // decodings)
+    for start in range(0, points, step):
+        several = np.repeat(latent[start : start + step], decodings, axis=0)
+        parts.append(model.decode(several, seed=int(rng.integers(2**62))))
+        if progress:
+            progress(min(start + step, points), points)
+    return judge(model, Graphs.concatenate(parts), graphs)
+
+
+def judge(model: SVGe, decoded: Graphs, graphs: Graphs) -> dict[str, float]:
+    """validity, uniqueness and novelty of `decoded` graphs beside the training `graphs`, as `prior` has them."""
+    n = model.space.max_nodes
+    valid = decoded[model.space.valid(decoded)].keys(n)
+    known = np.unique(graphs.keys(n))
+    return {
+        "validity": len(valid) / max(1, len(decoded)),
+        "uniqueness": len(np.unique(valid)) / max(1, len(valid)),
+        "novelty": float((~np.isin(valid, known)).mean()) if len(valid) else 0.0,
+    }

@@ -1,0 +1,320 @@
+"""SVGe, the smooth two-sided variational graph autoencoder (arXiv 2010.04683), on the graphs of any GraphSpace."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search.base import Progress, SearchError
+from search.embedding.graphs import Graphs, GraphSpace
+from search.embedding.storage import DESCRIPTION, WEIGHTS, read_encoder, save_encoder
+from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
+from search.embedding.training import Plan, digest, train
+from search.named import build_named
+from search.threads import torch_threads
+
+CHUNK = 2048
+"""Graphs encoded or decoded at a time."""
+MAX_WIDTH, MAX_LAYERS = 65_536, 64
+"""No saved description may ask for more."""
+
+
+class SVGe:
+    """Graphs <-> latent vectors, and the accuracy of a latent vector once fine-tuned.
+
+    Defaults are the authors'. dim: d, of the latent vector. state: of a node, even; half of it for each direction. layers: of
+    messages. noise: scale of the noise on the latent vector in training, in standard deviations of the posterior. kl_weight:
+    factor of a graph's Kullback-Leibler divergence; the public code sums it over the batch, and takes the mean of the rest,
+    which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). epochs, batch, lr, patience: see
+    `Plan`. half_precision: bfloat16 in training, where the machine multiplies it faster. device: where to compute.
+
+    Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
+
+    Two things of the public code are left out: its edge classifier sees the states of other graphs of the batch in the place of
+    the graph's own, and its union of both sides' edges in decoding hardly ever adds one (it compares single node numbers).
+    """
+
+    name = "svge_graphs"
+
+    def __init__(
+        self,
+        space: GraphSpace,
+        dim: int = 56,
+        state: int = 250,
+        layers: int = 2,
+        noise: float = 0.01,
+        kl_weight: float = 0.005,
+        edge_weight: float = 0.5,
+        epochs: int = 300,
+        batch: int = 32,
+        lr: float = 1e-4,
+        patience: int = 10,
+        half_precision: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        most = {"dim": MAX_WIDTH, "state": MAX_WIDTH, "layers": MAX_LAYERS}
+        for label, value in {
+            "dim": dim, "state": state, "layers": layers, "epochs": epochs, "batch": batch, "patience": patience
+        }.items():  # fmt: skip
+            limit = most.get(label, sys.maxsize)
+            if type(value) is not int or not 1 <= value <= limit:
+                raise SearchError(f"encoder: {label}: expected a whole number from 1 to {limit}, found {value!r}")
+        if state % 2:
+            raise SearchError(f"encoder: state: expected an even number, found {state}")
+        for label, value in {"noise": noise, "kl_weight": kl_weight}.items():
+            if not 0 <= value < float("inf"):
+                raise SearchError(f"encoder: {label}: expected a number from 0, found {value!r}")
+        if not 0 < edge_weight < 1:
+            raise SearchError(f"encoder: edge_weight: expected a number between 0 and 1, found {edge_weight!r}")
+        if not 0 < lr < float("inf"):
+            raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise SearchError(f"encoder: device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
+        self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
+        self.plan = Plan(epochs, batch, lr, patience)
+        self.metrics: dict[str, float] = {}
+        self.net: nn.ModuleDict | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What is needed to make this model again."""
+        names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "half_precision")
+        plan = {name: getattr(self.plan, name) for name in ("epochs", "batch", "lr", "patience")}
+        return {name: getattr(self, name) for name in names} | plan
+
+    def fit(
+        self,
+        graphs: Graphs,
+        seed: int,
+        progress: Progress | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        threads: int = 1,
+    ) -> dict[str, float]:
+        """Train from new weights on `graphs`; returns the losses of the last epoch by name, in nats a graph, and the shares of
+        types and edges decided rightly with all before them given. Deterministic by seed.
+
+        directory: where a checkpoint is kept after each epoch, and gone on from: see `train`. threads: of torch's on a CPU.
+        Raises SearchError for graphs outside the space, or none, and as `train` does.
+        """
+        graphs = self._checked(graphs)
+        with torch_threads(threads), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = self._new_net().to(self.device)
+            types, adjacency = self._tensors(graphs)
+
+            def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+                return self._loss(types[rows], adjacency[rows], generator)[0]
+
+            identity = {"data": digest(graphs.types, graphs.adjacency), **self._decisive()}
+            self.metrics = train(self.net, loss, len(graphs), self.plan, seed, progress, directory, identity)
+        return self.metrics
+
+    def fine_tune(
+        self,
+        graphs: Graphs,
+        accuracies: np.ndarray,
+        seed: int,
+        progress: Progress | None = None,
+        plan: Plan | None = None,
+        share: float = 0.1,
+        directory: str | os.PathLike[str] | None = None,
+        threads: int = 1,
+    ) -> dict[str, float]:
+        """Train a new head on accuracies [B], and the autoencoder on: `share` of its loss and 1 - share of the squared error of
+        the standardised accuracy from the mean of the latent vector. Returns figures of the last epoch, "RMSE" among them.
+
+        plan: 100 epochs in batches of 32 at 1e-3 if None, as the authors have it for 1,000 graphs. Raises SearchError for
+        accuracies that are not finite or not one a graph, and as `fit` does; RuntimeError before the first `fit`.
+        """
+        net, graphs = self._trained(), self._checked(graphs)
+        accuracies = np.asarray(accuracies, np.float64)
+        if accuracies.shape != (len(graphs),) or not np.isfinite(accuracies).all():
+            raise SearchError(f"fine-tuning: expected {len(graphs)} finite accuracies, found shape {accuracies.shape}")
+        with torch_threads(threads), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = AccuracyHead(self.dim)
+            head.mean.fill_(accuracies.mean())
+            head.deviation.fill_(max(accuracies.std(), 1e-12))
+            net["head"] = head.to(self.device)
+            types, adjacency = self._tensors(graphs)
+            targets = ((torch.from_numpy(accuracies) - head.mean.cpu()) / head.deviation.cpu()).float().to(self.device)
+
+            def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+                figures, mean = self._loss(types[rows], adjacency[rows], generator)
+                error = ((head(mean) - targets[rows]) ** 2).mean()
+                return figures | {"loss": share * figures["loss"] + (1 - share) * error, "squared error": error}
+
+            identity = {"data": digest(graphs.types, graphs.adjacency, accuracies), "share": share, **self._decisive()}
+            start = [value.detach().cpu().numpy() for key, value in net.state_dict().items() if not key.startswith("head.")]
+            plan = plan or Plan(epochs=100, lr=1e-3)
+            figures = train(net, loss, len(graphs), plan, seed, progress, directory, {**identity, "start": digest(*start)})
+        return figures | {"RMSE": figures["squared error"] ** 0.5}
+
+    @torch.inference_mode()
+    def encode(self, graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log-variance of each graph's latent vector, float32 [B, dim] each. Raises SearchError for graphs outside the
+        space, RuntimeError before the first `fit`."""
+        net, graphs = self._trained(), self.space.check(graphs)
+        parts = [(np.empty((0, self.dim), np.float32),) * 2]
+        for start in range(0, len(graphs), CHUNK):
+            found = net["encoder"](*self._tensors(graphs[start : start + CHUNK]))
+            parts.append(tuple(value.float().cpu().numpy() for value in found))
+        means, log_variances = zip(*parts)
+        return np.concatenate(means), np.concatenate(log_variances)
+
+    @torch.inference_mode()
+    def evaluate(self, graphs: Graphs) -> dict[str, float]:
+        """The figures of `fit` on other graphs, without noise. Raises SearchError for graphs outside the space, or none."""
+        self._trained()
+        graphs, sums = self._checked(graphs), {}
+        for start in range(0, len(graphs), CHUNK):
+            part = graphs[start : start + CHUNK]
+            for name, value in self._loss(*self._tensors(part))[0].items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(graphs)
+        return sums
+
+    def embed(self, graphs: Graphs) -> np.ndarray:
+        """The means, float32 [B, dim]. Raises as `encode` does."""
+        return self.encode(graphs)[0]
+
+    @torch.inference_mode()
+    def decode(
+        self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, max_nodes: int | None = None
+    ) -> Graphs:
+        """Latent vectors [B, dim] -> B graphs, each with its likeliest types and edges, or, with a seed, with types and edges
+        drawn from their distributions. What is enforced and what two_sided means: `GraphDecoder.generate`. max_nodes: the
+        space's if None.
+
+        Raises ValueError for vectors of another size or not finite; RuntimeError before the first `fit`.
+        """
+        net, latent = self._trained(), self._checked_latent(latent)
+        n = self.space.max_nodes if max_nodes is None else max_nodes
+        generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
+        parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
+        for chunk in latent.split(CHUNK) if len(latent) else ():
+            types, adjacency = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided)
+            parts.append(Graphs(types.to(torch.int8).cpu().numpy(), adjacency.cpu().numpy()))
+        return Graphs.concatenate(parts)
+
+    @torch.inference_mode()
+    def predict(self, latent: np.ndarray) -> np.ndarray:
+        """Accuracy of latent vectors [B, dim], float64 [B]. Raises ValueError as `decode` does; RuntimeError before
+        `fine_tune`."""
+        net, latent = self._trained(), self._checked_latent(latent)
+        if "head" not in net:
+            raise RuntimeError("the model has no accuracy head yet: call fine_tune first")
+        head = net["head"]
+        return (head(latent.to(self.device)).double() * head.deviation + head.mean).cpu().numpy()
+
+    def for_space(self, space: GraphSpace) -> SVGe:
+        """This model, sharing its weights, on a space with the same types of nodes and any number of them: to extrapolate.
+
+        Raises SearchError for other types."""
+        if space.types != self.space.types:
+            raise SearchError(
+                f"space {space.name}: has the types {', '.join(space.types)}; expected {', '.join(self.space.types)}"
+            )
+        other = SVGe(space, device=self.device, **self.settings)
+        other.net, other.metrics = self.net, self.metrics
+        return other
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
+        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self.weights())
+
+    def weights(self) -> dict[str, Tensor]:
+        """What `load_weights` takes. Raises RuntimeError before the first `fit`."""
+        return self._trained().state_dict()
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], space: GraphSpace, device: str = "cpu") -> SVGe:
+        """A saved model. Raises SearchError, naming the file, for what is not one, or not one of `space`."""
+        description, weights = read_encoder(directory, space)
+        path = Path(directory)
+        if description["type"] != cls.name:
+            raise SearchError(f"{path / DESCRIPTION}: expected type {cls.name!r}, found {description['type']!r}")
+        try:
+            model = build_named("encoder", {cls.name: cls}, cls.name, space, **description["settings"] | {"device": device})
+        except SearchError as error:
+            raise SearchError(f"{path / DESCRIPTION}: {error}") from None
+        try:
+            model.load_weights(weights)
+        except RuntimeError as error:
+            reason = str(error).replace("\n\t", " ")
+            raise SearchError(f"{path / WEIGHTS}: not the weights of this encoder: {reason}") from None
+        model.metrics = description["metrics"]
+        return model
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take trained weights. Raises RuntimeError where they are those of another network."""
+        with torch.device("meta"):  # no memory is taken before all shapes are known to fit
+            net = self._new_net()
+            if any(key.startswith("head.") for key in weights):
+                net["head"] = AccuracyHead(self.dim)
+        net.load_state_dict(weights, assign=True)
+        self.net = net.to(self.device)
+
+    def _new_net(self) -> nn.ModuleDict:
+        sizes = (len(self.space.types), self.dim, self.state, self.layers)
+        return nn.ModuleDict({"encoder": GraphEncoder(*sizes), "decoder": GraphDecoder(*sizes)})
+
+    def _trained(self) -> nn.ModuleDict:
+        if self.net is None:
+            raise RuntimeError("the encoder is not trained yet: call fit first")
+        return self.net
+
+    def _decisive(self) -> dict[str, Any]:
+        """The settings that decide what training gives, however long it lasts."""
+        plan = {"epochs", "batch", "lr", "patience"}
+        return {"types": list(self.space.types)} | {k: v for k, v in self.settings.items() if k not in plan}
+
+    def _checked(self, graphs: Graphs) -> Graphs:
+        graphs = self.space.check(graphs)
+        if not len(graphs):
+            raise SearchError("there are no graphs to train on")
+        return graphs
+
+    def _checked_latent(self, latent: np.ndarray) -> Tensor:
+        latent = np.asarray(latent)
+        if latent.ndim != 2 or latent.shape[1] != self.dim or latent.dtype.kind not in "fiu":
+            raise ValueError(f"latent vectors: expected numbers [B, {self.dim}], found {latent.dtype} {list(latent.shape)}")
+        if not np.isfinite(latent).all():
+            raise ValueError(f"latent vectors: row {int(np.argmin(np.isfinite(latent).all(1)))} is not finite")
+        return torch.from_numpy(np.ascontiguousarray(latent, np.float32))
+
+    def _tensors(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
+        """types int64 [B, n], adjacency bool [B, n, n]."""
+        types = torch.from_numpy(np.ascontiguousarray(graphs.types)).long()
+        return types.to(self.device), torch.from_numpy(np.ascontiguousarray(graphs.adjacency)).to(self.device)
+
+    def _loss(
+        self, types: Tensor, adjacency: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses, means over the graphs, and the means of the latent vectors [B, dim]. No noise without a generator."""
+        adjacency = adjacency.float()
+        with torch.autocast(types.device.type, torch.bfloat16, enabled=self.half_precision):
+            mean, log_variance = (value.float() for value in self.net["encoder"](types, adjacency))
+            latent = mean
+            if generator is not None:
+                noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+                latent = mean + self.noise * noise * (0.5 * log_variance).exp()
+            losses = self.net["decoder"](latent, types, adjacency)
+        reconstruction = 2 * ((1 - self.edge_weight) * losses.types + self.edge_weight * losses.edges).mean()
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
+        return {
+            "loss": reconstruction + self.kl_weight * divergence,
+            "reconstruction loss": reconstruction,
+            "KL divergence": divergence,
+            "types right": losses.types_right,
+            "edges right": losses.edges_right,
+        }, mean

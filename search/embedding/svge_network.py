@@ -1,0 +1,276 @@
+"""The networks of SVGe (arXiv 2010.04683): a two-sided graph encoder and a decoder that builds a graph node by node.
+
+Shapes: B graphs, n places for nodes, s the node state, d the latent dimension. Settings and structure follow the authors'
+public code. All of it is batched over graphs of different sizes; loops run over node positions and layers only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MessageLayer(nn.Module):
+    """One round of messages in one direction: m_v = sum over u -> v of Linear([h_u, h_v]), then h_v = GRU(m_v, h_v).
+
+    All nodes at once, as SVGe has it (D-VAE goes along the topological order).
+    """
+
+    def __init__(self, half: int) -> None:
+        super().__init__()
+        self.message = nn.Linear(2 * half, 2 * half)
+        self.update = nn.GRUCell(2 * half, half)
+
+    def folded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The GRU's weights for the input [sum of h_u, k h_v, k] with k predecessors.
+
+        The sum and the GRU's input gates are linear, so the message's matrix goes into theirs, once a batch instead of once an
+        edge.
+        """
+        gates = self.update.weight_ih
+        folded = torch.cat([gates @ self.message.weight, (gates @ self.message.bias).unsqueeze(1)], 1)
+        return folded, self.update.weight_hh, self.update.bias_ih, self.update.bias_hh
+
+
+Folded = list[tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class TwoSidedMessages(nn.Module):
+    """Stacks of `layers` MessageLayers along the edges and against them, each on its half of the node state."""
+
+    def __init__(self, state: int, layers: int) -> None:
+        super().__init__()
+        self.forward_layers = nn.ModuleList(MessageLayer(state // 2) for _ in range(layers))
+        self.reverse_layers = nn.ModuleList(MessageLayer(state // 2) for _ in range(layers))
+
+    def folded(self) -> tuple[Folded, Folded]:
+        """Weights for `pass_messages`, to be made once for a batch."""
+        return [layer.folded() for layer in self.forward_layers], [layer.folded() for layer in self.reverse_layers]
+
+    @staticmethod
+    def pass_messages(folded: tuple[Folded, Folded], along: Tensor, against: Tensor, adjacency: Tensor) -> Tensor:
+        """along, against: states [B, n, s/2] of the two stacks; adjacency: [B, n, n] of zeros and ones. Returns [B, n, s]."""
+        states = []
+        for weights, h, incoming in zip(folded, (along, against), (adjacency.mT, adjacency)):
+            degree = incoming.sum(2, keepdim=True)
+            for layer in weights:
+                inputs = torch.cat([incoming @ h, degree * h, degree], 2)
+                h = torch.gru_cell(inputs.flatten(0, 1), h.flatten(0, 1), *layer).view_as(h)
+            states.append(h)
+        return torch.cat(states, 2)
+
+
+class GatedSum(nn.Module):
+    """Readout: sum over the nodes of sigmoid(gate(h_v)) * value(h_v), [B, n, s] -> [B, d]."""
+
+    def __init__(self, state: int, dim: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(state, dim)
+        self.gate = nn.Linear(state, 1)
+
+    def forward(self, h: Tensor, present: Tensor | None = None) -> Tensor:
+        """present: [B, n, 1] of zeros and ones, all nodes if None."""
+        gate = self.gate(h).sigmoid()
+        return (self.value(h) * (gate if present is None else gate * present)).sum(1)
+
+
+class GraphEncoder(nn.Module):
+    """Types and edges -> mean and log-variance of the latent vector."""
+
+    def __init__(self, num_types: int, dim: int, state: int, layers: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_types, state // 2)
+        self.messages = TwoSidedMessages(state, layers)
+        self.mean = GatedSum(state, dim)
+        self.log_variance = GatedSum(state, dim)
+
+    def forward(self, types: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        """types: int64 [B, n], -1 for no node; adjacency: float [B, n, n]. Returns two tensors [B, d]."""
+        h = self.embedding(types.clamp(min=0))
+        h = self.messages.pass_messages(self.messages.folded(), h, h, adjacency.to(h.dtype))
+        present = (types >= 0).unsqueeze(2)
+        return self.mean(h, present), self.log_variance(h, present)
+
+
+@dataclass(frozen=True)
+class DecoderLosses:
+    """Teacher-forced losses and how much of what was to be decided was decided rightly, both sides together.
+
+    types: cross-entropy, summed over the nodes but the first, [B]. edges: binary cross-entropy, the mean over a node's possible
+    edges, summed over the nodes, [B]. types_right, edges_right: shares.
+    """
+
+    types: Tensor
+    edges: Tensor
+    types_right: Tensor
+    edges_right: Tensor
+
+
+class GraphDecoder(nn.Module):
+    """Latent vector -> graph, node by node from the input to the output, and, with the same weights on the reversed graph, from
+    the output to the input.
+
+    Each step: messages on the graph so far; the graph's state by a gated sum; the next node's type from it; the node's first
+    state from its type and a second gated sum; each edge from the nodes before by a classifier on both nodes' states and the
+    graph's. The latent vector is an input of each of these. The edge between the first two nodes is taken for granted, as in
+    the public code: a node at the second place can have no other predecessor.
+    """
+
+    def __init__(self, num_types: int, dim: int, state: int, layers: int) -> None:
+        super().__init__()
+        self.end = num_types - 1
+        self.embedding = nn.Embedding(num_types, state)
+        self.messages = TwoSidedMessages(state, layers)
+        self.graph_state = GatedSum(state, dim)
+        self.graph_state_for_node = GatedSum(state, dim)
+        self.first_node = _mlp(state + dim, state + dim, state)
+        self.new_node = _mlp(state + 2 * dim, state + dim, state)
+        self.new_type = _mlp(2 * dim, dim, num_types)
+        self.edge_hidden = nn.Linear(2 * state + 2 * dim, state + dim)
+        self.edge = nn.Linear(state + dim, 1)
+
+    def forward(self, latent: Tensor, types: Tensor, adjacency: Tensor) -> DecoderLosses:
+        """latent: [B, d]; types: int64 [B, n], -1 for no node; adjacency: float [B, n, n]."""
+        types, adjacency = (torch.cat(both) for both in zip((types, adjacency), reverse(types, adjacency)))  # 2 B rows
+        latent, present, wanted = latent.repeat(2, 1), types >= 0, types.clamp(min=0)
+        folded = self.messages.folded()
+        h = self._first_node(wanted[:, 0], latent)
+        type_losses, edge_losses, right, count = [], [], latent.new_zeros(2), latent.new_zeros(2)
+        for place in range(1, types.shape[1]):
+            there = present[:, place]
+            h, graph, for_node = self._propagate(folded, h, adjacency[:, :place, :place])
+            logits = self._type_logits(graph, latent).float()
+            type_losses.append(there * F.cross_entropy(logits, wanted[:, place], reduction="none"))
+            new = self._new_node(wanted[:, place], for_node, latent)
+            right[0] += (logits.argmax(1) == types[:, place]).sum()
+            count[0] += there.sum()
+            if place > 1:
+                logits, edges = self._edge_logits(h, new, graph, latent).float(), adjacency[:, :place, place]
+                edge_losses.append(there * F.binary_cross_entropy_with_logits(logits, edges, reduction="none").mean(1))
+                right[1] += (((logits > 0) == (edges > 0)) & there.unsqueeze(1)).sum()
+                count[1] += there.sum() * place
+            h = torch.cat([h, new.unsqueeze(1)], 1)
+        types_right, edges_right = (right / count.clamp(min=1)).unbind()
+        type_loss, edge_loss = (
+            sum(losses, latent.new_zeros(len(types), dtype=torch.float32)).view(2, -1).sum(0)
+            for losses in (type_losses, edge_losses)
+        )
+        return DecoderLosses(type_loss, edge_loss, types_right, edges_right)
+
+    @torch.no_grad()
+    def generate(
+        self, latent: Tensor, max_nodes: int, generator: torch.Generator | None = None, two_sided: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Latent vectors [B, d] -> types int64 [B, n], -1 for no node, and adjacency bool [B, n, n]; n = max_nodes.
+
+        generator: types and edges are drawn from their distributions with it; the likeliest ones are taken if None. Types and
+        the number of nodes are those of the side that starts at the input. Edges are the union of both sides', the reversed
+        graph laid so that the outputs coincide; two_sided=False takes the first side's alone.
+
+        Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
+        end of a graph at `max_nodes` by an output (by an input on the other side). All else is as the network decides.
+        """
+        count, rows, device = len(latent), len(latent) * (1 + two_sided), latent.device
+        last = torch.full((rows,), self.end, device=device)  # the type that ends a graph
+        last[count:] = 0
+        latent = latent.repeat(1 + two_sided, 1)
+        types = torch.full((rows, max_nodes), -1, device=device)
+        types[:, 0] = self.end - last
+        adjacency = torch.zeros(rows, max_nodes, max_nodes, device=device, dtype=latent.dtype)
+        growing = torch.ones(rows, 1, dtype=torch.bool, device=device)
+        folded = self.messages.folded()
+        h = self._first_node(types[:, 0], latent)
+        for place in range(1, max_nodes):
+            h, graph, for_node = self._propagate(folded, h, adjacency[:, :place, :place])
+            chosen = last if place == max_nodes - 1 else _draw_type(self._type_logits(graph, latent), generator)
+            new = self._new_node(chosen, for_node, latent)
+            types[:, place] = torch.where(growing.squeeze(1), chosen, -1)
+            edges = growing if place == 1 else growing & _draw_edges(self._edge_logits(h, new, graph, latent), generator)
+            adjacency[:, :place, place] = edges.to(latent.dtype)
+            growing &= (chosen != last).unsqueeze(1)
+            if not growing.any():
+                break
+            h = torch.cat([h, new.unsqueeze(1)], 1)
+        if two_sided:
+            _, other = reverse(types[count:], adjacency[count:], sizes=(types[:count] >= 0).sum(1))
+            types, adjacency = types[:count], adjacency[:count] + other
+        return types, adjacency > 0
+
+    def _first_node(self, types: Tensor, latent: Tensor) -> Tensor:
+        """types [B], latent [B, d] -> states of one node [B, 1, s]."""
+        return self.first_node(torch.cat([self.embedding(types), latent], 1)).unsqueeze(1)
+
+    def _propagate(self, folded: tuple[Folded, Folded], h: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Messages on the graph so far: h [B, k, s], adjacency [B, k, k] -> h, and the two readouts [B, d]."""
+        if h.shape[1] == 1:  # no messages and no gate, as in the public code
+            return h, self.graph_state.value(h[:, 0]), self.graph_state_for_node.value(h[:, 0])
+        along, against = h.chunk(2, 2)
+        h = self.messages.pass_messages(folded, along, against, adjacency)
+        return h, self.graph_state(h), self.graph_state_for_node(h)
+
+    def _type_logits(self, graph: Tensor, latent: Tensor) -> Tensor:
+        return self.new_type(torch.cat([graph, latent], 1))
+
+    def _new_node(self, types: Tensor, for_node: Tensor, latent: Tensor) -> Tensor:
+        """First state of the next node, [B, s]."""
+        return self.new_node(torch.cat([self.embedding(types), for_node, latent], 1))
+
+    def _edge_logits(self, h: Tensor, new: Tensor, graph: Tensor, latent: Tensor) -> Tensor:
+        """Of the edges from the k nodes before to the new one, [B, k]; what all k share is multiplied once."""
+        own, shared = self.edge_hidden.weight.split([h.shape[2], self.edge_hidden.in_features - h.shape[2]], 1)
+        common = F.linear(torch.cat([new, graph, latent], 1), shared, self.edge_hidden.bias)
+        return self.edge(F.relu(F.linear(h, own) + common.unsqueeze(1))).squeeze(2)
+
+
+def _draw_type(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One of each row of [B, types]; the likeliest without a generator."""
+    if generator is None:
+        return logits.argmax(1)
+    return torch.multinomial(logits.float().softmax(1), 1, generator=generator).squeeze(1)
+
+
+def _draw_edges(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """bool, as the logits; the likelier of both without a generator."""
+    if generator is None:
+        return logits > 0
+    return torch.rand(logits.shape, generator=generator, device=logits.device) < logits.float().sigmoid()
+
+
+def reverse(types: Tensor, adjacency: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The graphs with all edges turned around and the order of the nodes as well: types [B, n], -1 at the end as before, and
+    adjacency [B, n, n]. sizes: [B], place u goes to sizes - 1 - u, what falls outside is left out; the graphs' own if None.
+    """
+    n = types.shape[1]
+    sizes = (types >= 0).sum(1) if sizes is None else sizes
+    place = sizes.unsqueeze(1) - 1 - torch.arange(n, device=types.device)
+    inside, place = place >= 0, place.clamp(min=0)
+    turned = types.gather(1, place).masked_fill(~inside, -1)
+    edges = adjacency.mT.gather(1, place.unsqueeze(2).expand_as(adjacency)).gather(2, place.unsqueeze(1).expand_as(adjacency))
+    return turned, edges * (inside.unsqueeze(2) & inside.unsqueeze(1))
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+class AccuracyHead(nn.Module):
+    """Latent vector -> accuracy: fully connected with ReLU, the width halved twice more after the first (56-28-14-7-1).
+
+    It works on standardised accuracies; `mean` and `deviation` are those of its training set.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        widths = [max(1, dim // 2**i) for i in range(4)] + [1]
+        layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
+        self.layers = nn.Sequential(*(module for layer in layers for module in (layer, nn.ReLU())))[:-1]
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("deviation", torch.ones(()))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """[B, d] -> standardised accuracy [B]."""
+        return self.layers(latent).squeeze(1)

@@ -1,0 +1,146 @@
+"""Training by epochs that can be stopped at any moment and goes on to the same result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gemnet.files import replacing
+from search.base import Progress, SearchError
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Adam with a learning rate that is multiplied by `factor` once the mean loss of an epoch has not fallen for `patience`
+    epochs.
+
+    epochs: passes over the rows. batch: rows a step. lr: learning rate at the start. patience 10 and factor .1 are SVGe's.
+    """
+
+    epochs: int = 300
+    batch: int = 32
+    lr: float = 1e-4
+    patience: int = 10
+    factor: float = 0.1
+
+
+def train(
+    net: nn.Module,
+    loss: Callable[[Tensor, torch.Generator], Mapping[str, Tensor]],
+    count: int,
+    plan: Plan,
+    seed: int,
+    progress: Progress | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Train `net` in place; returns the figures of `loss`, means over the last epoch.
+
+    loss: rows int64 [b] and a generator for noise -> figures by name; "loss" is minimised. count: rows there are; each epoch
+    takes them in a new order. directory: where a checkpoint is kept after each epoch and, where there is one, gone on from; on
+    a CPU with the same number of threads the end is that of an undisturbed run bit for bit. identity: what must be the same to
+    go on. Raises SearchError where the loss is not a number, or for a checkpoint that is damaged or of another training.
+    """
+    device = next(net.parameters()).device
+    optimizer = torch.optim.Adam(net.parameters(), lr=plan.lr)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=plan.factor, patience=plan.patience)
+    generator = torch.Generator().manual_seed(seed)
+    told = {"seed": seed, "rows": count, "batch": plan.batch, "lr": plan.lr, "patience": plan.patience, "factor": plan.factor}
+    told |= dict(identity or {})
+    path = None if directory is None else Path(directory) / CHECKPOINT
+    first, figures, steps = 1, {}, -(-count // plan.batch)
+    if path is not None and path.exists():
+        state = _read(path, told)
+        if state["epoch"] > plan.epochs:
+            raise SearchError(f"{path}: has {state['epoch']} epochs behind it, more than the {plan.epochs} wanted")
+        try:
+            net.load_state_dict(state["net"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            generator.set_state(state["generator"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise SearchError(f"{path}: not a checkpoint of this training: {str(error).splitlines()[0]}") from None
+        first, figures = state["epoch"] + 1, state["figures"]
+    for epoch in range(first, plan.epochs + 1):
+        order = torch.randperm(count, generator=generator).to(device)
+        sums: dict[str, Tensor] = {}
+        for step, rows in enumerate(order.split(plan.batch), 1):
+            values = loss(rows, generator)
+            optimizer.zero_grad(set_to_none=True)
+            values["loss"].backward()
+            optimizer.step()
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0) + value.detach().double() * (len(rows) / count)
+            if progress and (step % 20 == 0 or step == steps):
+                progress((epoch - 1) * steps + step, plan.epochs * steps, f"epoch {epoch}, loss {values['loss'].item():.4f}")
+        figures = {name: float(value) for name, value in sums.items()}
+        if not math.isfinite(figures["loss"]):
+            raise SearchError(f"the loss is not a number in epoch {epoch}: lower the learning rate (lr {plan.lr:g})")
+        schedule.step(figures["loss"])
+        if path is not None:
+            _write(path, told, epoch, net, optimizer, schedule, generator, figures)
+    return figures
+
+
+def digest(*arrays: Any) -> str:
+    """Of the content of numpy arrays, to tell one set of data from another."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def _write(path, told, epoch, net, optimizer, schedule, generator, figures) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "identity": json.dumps(told, sort_keys=True),
+        "epoch": epoch,
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "generator": generator.get_state(),
+        "figures": figures,
+    }
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _read(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        known = json.loads(state["identity"])
+        if not isinstance(known, dict) or type(state["epoch"]) is not int or not isinstance(state["figures"], dict):
+            raise TypeError("the wrong kind of values")
+        state["net"], state["optimizer"], state["schedule"], state["generator"]
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SearchError(f"{path}: cannot be read as a checkpoint: {reason}; remove it to train anew") from None
+    different = [name for name in {**known, **told} if known.get(name) != json.loads(json.dumps(told)).get(name)]
+    if different:
+        name = different[0]
+        raise SearchError(
+            f"{path}: of another training: {name} was {known.get(name)!r}, now {told.get(name)!r}; use another directory"
+        )
+    return state
