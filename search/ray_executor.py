@@ -95,6 +95,7 @@ def _evaluate(evaluator: Evaluator, job: Job, device: str, threads: int) -> Outc
 
 def _connected(address: str | None, threads: int) -> Any:
     """The module ray, connected."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's authors
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks without GPU leave CUDA_VISIBLE_DEVICES alone
     try:
         import ray
