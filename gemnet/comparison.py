@@ -142,7 +142,6 @@ def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, A
         "deviation": statistics.stdev(found) if len(found) > 1 else None,
         "seconds": statistics.fmean(result["seconds"] for result in results),
         "amp": results[0]["amp"],
-        "threads": None,
         "date": date.today().isoformat(),
     }
 

@@ -217,8 +217,8 @@ class Study:
         meta = _meta(self._db, self.path)
         there, here = json.loads(meta["settings"]), json.loads(_canonical(settings))
         differing = differences(there, here)
-        grown = {name: new for name, old, new in differing if name in GROWING and old != "null" and float(new) >= float(old)}
-        if differing and len(grown) == len(differing):
+        grown = all(name in GROWING and old != "null" and float(new) >= float(old) for name, old, new in differing)
+        if differing and grown:
             with self._transaction() as db:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
         elif differing:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gemnet.operators import INPUT
 from search.base import CellArrays, SearchError, Space
+from search.benchmarks import Table, nasbench101, nasbench201
 
 ABSENT = -1
 """The type of a place without a node."""
@@ -156,40 +158,32 @@ def enas_space(layers: int = 6) -> GraphSpace:
     return GraphSpace(f"enas{layers}", ("input", *operators, "output"), layers + 2, rule)
 
 
-def nasbench101_space(max_nodes: int = 7, max_edges: int = 9) -> GraphSpace:
+def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = nasbench101.MAX_EDGES) -> GraphSpace:
     """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path
     from the input to the output; such a graph is not valid here: it is another cell than it looks."""
     return GraphSpace(
         "nasbench101",
-        ("input", "conv3x3", "conv1x1", "maxpool3x3", "output"),
+        (INPUT, *nasbench101.OPERATORS),
         max_nodes,
         lambda graphs: graphs.adjacency.sum((1, 2)) <= max_edges,
     )
 
 
-NASBENCH201_EDGES = ((0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7))
-"""The operators on the benchmark's edges 0>1, 0>2, 1>2, 0>3, 1>3, 2>3 as nodes 1 to 6: u -> v where u's edge ends where v's
-begins. Node 0 is the input, node 7 the output. The same for all cells."""
-
-
-def nasbench201_wiring() -> np.ndarray:
-    """bool [8, 8]."""
-    wiring = np.zeros((8, 8), bool)
-    wiring[tuple(np.array(NASBENCH201_EDGES).T)] = True
-    return wiring
-
-
 def nasbench201_space() -> GraphSpace:
     """NAS-Bench-201 (arXiv 2001.00326): 8 nodes, 5 operators ("none" is one), one wiring."""
-    wiring = nasbench201_wiring()
+    n = nasbench201.NUM_NODES
 
     def rule(graphs: Graphs) -> np.ndarray:
-        if graphs.types.shape[1] < 8:
+        if graphs.types.shape[1] < n:
             return np.zeros(len(graphs), bool)
-        return (graphs.sizes == 8) & (graphs.adjacency[:, :8, :8] == wiring).all((1, 2))
+        return (graphs.sizes == n) & (graphs.adjacency[:, :n, :n] == nasbench201.ADJACENCY).all((1, 2))
 
-    operators = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-    return GraphSpace("nasbench201", ("input", *operators, "output"), 8, rule)
+    return GraphSpace("nasbench201", (INPUT, *nasbench201.OPERATORS), n, rule)
+
+
+def graphs_of_table(table: Table, rows: slice | Sequence[int] | np.ndarray = slice(None)) -> Graphs:
+    """Rows of a benchmark's table, of `nasbench101_space()` or `nasbench201_space()`: their cells have the output as a node."""
+    return Graphs(table.operators[rows], table.adjacency[rows])
 
 
 def cell_space(space: Space) -> GraphSpace:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,7 @@ from search.base import SearchError, Space
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 FORMAT, VERSION = "gemnet.encoder", 1
+Restorable = TypeVar("Restorable")
 
 
 def save_encoder(
@@ -67,6 +68,25 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
         if value.dtype != torch.float32 or not torch.isfinite(value).all():
             raise SearchError(f"{path}: {key}: expected finite float32 values")
     return description, weights
+
+
+def restored(directory: str | os.PathLike[str], space: Space, build: Callable[[str, dict[str, Any]], Restorable]) -> Restorable:
+    """A saved encoder, with its weights and metrics; build: its type and settings -> one without weights.
+
+    Raises SearchError, naming the file, as `read_encoder` does, for what `build` refuses, and for weights of another network.
+    """
+    description, weights = read_encoder(directory, space)
+    try:
+        encoder = build(description["type"], description["settings"])
+    except SearchError as error:
+        raise SearchError(f"{Path(directory) / DESCRIPTION}: {error}") from None
+    try:
+        encoder.load_weights(weights)
+    except RuntimeError as error:
+        reason = str(error).replace("\n\t", " ")
+        raise SearchError(f"{Path(directory) / WEIGHTS}: not the weights of this encoder: {reason}") from None
+    encoder.metrics = description["metrics"]
+    return encoder
 
 
 def describe(space: Space) -> dict[str, Any]:

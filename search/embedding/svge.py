@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from search.base import Progress, SearchError
 from search.embedding.graphs import Graphs, GraphSpace
-from search.embedding.storage import DESCRIPTION, WEIGHTS, read_encoder, save_encoder
+from search.embedding.storage import restored, save_encoder
 from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
 from search.embedding.training import Plan, digest, train
 from search.named import build_named
@@ -239,21 +238,13 @@ class SVGe:
     @classmethod
     def load(cls, directory: str | os.PathLike[str], space: GraphSpace, device: str = "cpu") -> SVGe:
         """A saved model. Raises SearchError, naming the file, for what is not one, or not one of `space`."""
-        description, weights = read_encoder(directory, space)
-        path = Path(directory)
-        if description["type"] != cls.name:
-            raise SearchError(f"{path / DESCRIPTION}: expected type {cls.name!r}, found {description['type']!r}")
-        try:
-            model = build_named("encoder", {cls.name: cls}, cls.name, space, **description["settings"] | {"device": device})
-        except SearchError as error:
-            raise SearchError(f"{path / DESCRIPTION}: {error}") from None
-        try:
-            model.load_weights(weights)
-        except RuntimeError as error:
-            reason = str(error).replace("\n\t", " ")
-            raise SearchError(f"{path / WEIGHTS}: not the weights of this encoder: {reason}") from None
-        model.metrics = description["metrics"]
-        return model
+
+        def build(type: str, settings: dict[str, Any]) -> SVGe:
+            if type != cls.name:
+                raise SearchError(f"expected type {cls.name!r}, found {type!r}")
+            return build_named("encoder", {cls.name: cls}, cls.name, space, **settings | {"device": device})
+
+        return restored(directory, space, build)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""

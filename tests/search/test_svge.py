@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from search.base import CellArrays, SearchError
+from search.benchmarks import nasbench101, nasbench201
 from search.embedding import SVGe, build_encoder, load_encoder
-from search.embedding.graph_files import read_enas, read_nasbench101, read_nasbench201
+from search.embedding.graph_files import read_enas
 from search.embedding.graphs import (
     Graphs,
     GraphSpace,
@@ -17,9 +18,9 @@ from search.embedding.graphs import (
     cells_of_graphs,
     enas_space,
     graphs_of_cells,
+    graphs_of_table,
     nasbench101_space,
     nasbench201_space,
-    nasbench201_wiring,
     split,
 )
 from search.embedding.measures import judge, prior, reconstruction
@@ -130,7 +131,7 @@ def test_keys_are_equal_where_graphs_are_the_same_whatever_their_padding():
 
 
 def test_rules_of_the_benchmarks_spaces():
-    wiring, space = nasbench201_wiring(), nasbench201_space()
+    wiring, space = nasbench201.ADJACENCY, nasbench201_space()
     types = np.array([[0, 1, 2, 3, 4, 5, 1, 6]], np.int8)
     assert space.valid(Graphs(types, wiring[None])).all()
     more = wiring.copy()
@@ -533,7 +534,7 @@ def test_a_malformed_enas_line_is_told_with_its_file_and_number(tmp_path, line):
         read_enas(tmp_path / "enas.txt", burn_in=0)
 
 
-@pytest.mark.parametrize("reader", [read_enas, read_nasbench101, read_nasbench201])
+@pytest.mark.parametrize("reader", [read_enas, nasbench101.load_table, nasbench201.load_table])
 def test_a_file_that_is_missing_or_something_else_is_told(tmp_path, reader):
     with pytest.raises(SearchError, match="nowhere"):
         reader(tmp_path / "nowhere")
@@ -543,6 +544,16 @@ def test_a_file_that_is_missing_or_something_else_is_told(tmp_path, reader):
     np.savez(tmp_path / "arrays.npz", x=np.zeros(3))
     with pytest.raises(SearchError, match=r"arrays\.npz"):
         reader(tmp_path / "arrays.npz")
+
+
+def read_nasbench101(path):
+    table = nasbench101.load_table(path)
+    return graphs_of_table(table), table.test_accuracy()
+
+
+def read_nasbench201(path):
+    table = nasbench201.load_table(path)
+    return graphs_of_table(table), table.validation_accuracy
 
 
 @pytest.mark.parametrize(
