@@ -39,6 +39,25 @@ class CellArrays:
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> CellArrays:
         return CellArrays(self.adjacency[rows], self.operators[rows])
 
+    def cell(self, row: int, names: Sequence[str]) -> Cell:
+        """The cell in `row`, without the places where there is no node. names: of the operators, the input first."""
+        present = np.flatnonzero(self.operators[row] >= 0)
+        edges = np.argwhere(self.adjacency[row][np.ix_(present, present)])
+        return Cell(tuple(names[i] for i in self.operators[row, present]), tuple(map(tuple, edges.tolist())))
+
+    @staticmethod
+    def of(cells: Sequence[Cell], num_nodes: int, names: Sequence[str]) -> CellArrays:
+        """Arrays of cells of at most `num_nodes` nodes with operators among `names`, the input first."""
+        index = {name: i for i, name in enumerate(names)}
+        adjacency = np.zeros((len(cells), num_nodes, num_nodes), bool)
+        operators = np.full((len(cells), num_nodes), -1, np.int8)
+        for b, cell in enumerate(cells):
+            operators[b, : len(cell.nodes)] = [index[name] for name in cell.nodes]
+            if cell.edges:
+                u, v = np.array(cell.edges).T
+                adjacency[b, u, v] = True
+        return CellArrays(adjacency, operators)
+
     @staticmethod
     def concatenate(parts: Iterable[CellArrays]) -> CellArrays:
         parts = list(parts)

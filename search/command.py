@@ -6,7 +6,7 @@ import errno
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,24 @@ from search.report import write_report
 from search.result import show_result, write_result
 from search.settings import load_settings
 from search.study import RECORD
+
+
+def reported(name: str, task: Callable[[], None], place: str, stopped: str = "stopped") -> int:
+    """Run `task` for a command line: the exit code, after one message on standard error for what the user can mend.
+
+    place: what a system's error is about where it names no file. stopped: the message after Ctrl-C.
+    """
+    try:
+        task()
+        return 0
+    except (SearchError, CellError) as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or place}: {error.strerror or error}"
+    except KeyboardInterrupt:
+        message = stopped
+    print(f"{name}: {message}", file=sys.stderr)
+    return 1
 
 
 def search_command(

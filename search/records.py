@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from gemnet.files import replacing
-from search.base import SearchError
+from search.command import reported
 from search.display import Display
 from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.report import write_report
@@ -75,7 +74,8 @@ def _compact(value: object) -> str:
 def records_command(action: str, directory: str, out: str | None = None, count: int = 10) -> int:
     """`status`, `top`, `export` or `report` on a work directory, for a command line: the exit code, with one message."""
     display = Display()
-    try:
+
+    def task() -> None:
         if action == "status":
             status(directory, display)
         elif action == "top":
@@ -85,10 +85,5 @@ def records_command(action: str, directory: str, out: str | None = None, count: 
             display.line(f"{path}: {export(directory, path)} evaluations")
         else:
             display.line(f"Report: {write_report(directory)}")
-        return 0
-    except SearchError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.filename or directory}: {error.strerror or error}"
-    print(f"search {action}: {message}", file=sys.stderr)
-    return 1
+
+    return reported(f"search {action}", task, directory)

@@ -58,30 +58,18 @@ class DagSpace:
 
     def to_cells(self, arrays: CellArrays) -> list[Cell]:
         """One Cell for each row, without the places where there is no node."""
-        names = np.array((INPUT, *self.operators))
-        cells = []
-        for adjacency, operators in zip(arrays.adjacency, arrays.operators):
-            present = np.flatnonzero(operators >= 0)
-            edges = np.argwhere(adjacency[np.ix_(present, present)])
-            cells.append(Cell(tuple(names[operators[present]].tolist()), tuple(map(tuple, edges.tolist()))))
-        return cells
+        return [arrays.cell(row, (INPUT, *self.operators)) for row in range(len(arrays))]
 
     def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
         """Arrays of cells with at most `num_nodes` nodes. Raises SearchError for a cell outside the space."""
-        index = {name: i for i, name in enumerate((INPUT, *self.operators))}
-        adjacency = np.zeros((len(cells), self.num_nodes, self.num_nodes), bool)
-        operators = np.full((len(cells), self.num_nodes), -1, np.int8)
-        for b, cell in enumerate(cells):
+        names = (INPUT, *self.operators)
+        for cell in cells:
             if len(cell.nodes) > self.num_nodes:
                 raise SearchError(f"a cell has {len(cell.nodes)} nodes; the space allows {self.num_nodes}")
-            unknown = set(cell.nodes) - set(index)
+            unknown = set(cell.nodes) - set(names)
             if unknown:
                 raise SearchError(f"a cell has the operator {min(unknown)!r}; the space has {', '.join(self.operators)}")
-            operators[b, : len(cell.nodes)] = [index[name] for name in cell.nodes]
-            if cell.edges:
-                u, v = np.array(cell.edges).T
-                adjacency[b, u, v] = True
-        return CellArrays(adjacency, operators)
+        return CellArrays.of(cells, self.num_nodes, names)
 
 
 SPACES = {"dag": DagSpace, **BENCHMARKS}

@@ -28,27 +28,13 @@ def main() -> int:
     parser.add_argument("target", help="the compact file to write, .npz")
     args = parser.parse_args()
 
-    from search.base import SearchError
-    from search.benchmarks.conversion import convert_nasbench101, convert_nasbench201
-    from search.display import Display
+    from search.benchmarks.conversion import convert
+    from search.command import reported
 
-    converters = {"nasbench101": convert_nasbench101, "nasbench201": convert_nasbench201}
-    display = Display()
-    try:
-        if not args.target.endswith(".npz"):
-            raise SearchError(f"{args.target}: expected a file .npz to write")
-        with display.progress(f"Reading {args.source}") as progress:
-            counts = converters[args.benchmark](args.source, args.target, progress)
-        display.line(f"{args.target}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
-        return 0
-    except SearchError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.filename or args.target}: {error.strerror or error}"
-    except KeyboardInterrupt:
-        message = "stopped; nothing was written"
-    print(f"convert_benchmark: {message}", file=sys.stderr)
-    return 1
+    def task() -> None:
+        convert(args.benchmark, args.source, args.target)
+
+    return reported("convert_benchmark", task, args.target, "stopped; nothing was written")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from search.base import Progress, SearchError
 from search.benchmarks import nasbench101, nasbench201
 from search.benchmarks.files import VERSION
 from search.benchmarks.tfrecord import message_fields, read_records
+from search.display import Display
 
 VALIDATION_IMAGES = 9984
 """Images that the benchmark counts a validation or test accuracy of: 39 batches of 256."""
@@ -37,6 +38,20 @@ _NUMPY_NUMBERS: list[Any] = [
 """Beside plain values, the numbers of numpy, which are bytes and a type: the authors' scripts counted params with numpy."""
 DATASETS = {"valid": "cifar10-valid", "whole": "cifar10"}
 """CIFAR-10 in NAS-Bench-201: trained on half of its training images, with the others for validation; and on all of them."""
+
+
+def convert(benchmark: str, source: str | os.PathLike[str], target: str) -> None:
+    """Write the compact file of `benchmark`, nasbench101 or nasbench201, with a progress bar, and tell what is in it.
+
+    Raises SearchError as `convert_nasbench101` and `convert_nasbench201` do, and for a target that is no .npz.
+    """
+    if not target.endswith(".npz"):
+        raise SearchError(f"{target}: expected a file .npz to write")
+    converters = {"nasbench101": convert_nasbench101, "nasbench201": convert_nasbench201}
+    display = Display()
+    with display.progress(f"Reading {source}") as progress:
+        counts = converters[benchmark](source, target, progress)
+    display.line(f"{target}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 def convert_nasbench101(source: str | os.PathLike[str], target: str | os.PathLike[str], progress: Progress) -> dict[str, int]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemnet.cell import Cell
 from search.base import CellArrays
 
 ROUNDS = 4
@@ -63,13 +62,6 @@ class Index:
         first, last = (int(np.searchsorted(self._hashes, wanted, side=side)) for side in ("left", "right"))
         if first == last:
             return None
-        digest = cell_of(query, 0, names).digest()
-        same = (row for row in self._rows[first:last].tolist() if cell_of(self._arrays, row, names).digest() == digest)
+        digest = query.cell(0, names).digest()
+        same = (row for row in self._rows[first:last].tolist() if self._arrays.cell(row, names).digest() == digest)
         return next(same, None)
-
-
-def cell_of(arrays: CellArrays, row: int, names: Sequence[str]) -> Cell:
-    """The cell in `row`, without the places where there is no node."""
-    present = np.flatnonzero(arrays.operators[row] >= 0)
-    edges = np.argwhere(arrays.adjacency[row][np.ix_(present, present)])
-    return Cell(tuple(names[i] for i in arrays.operators[row, present]), tuple(map(tuple, edges.tolist())))

@@ -15,7 +15,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.operators import INPUT, Cost
 from search.base import CellArrays, Evaluation, EvaluationError, Job, SearchError
-from search.benchmarks.identity import Index, cell_of
+from search.benchmarks.identity import Index
 
 POOLS = ("evaluated", "all")
 
@@ -102,18 +102,11 @@ class TabularSpace(ABC):
 
     def to_cells(self, arrays: CellArrays) -> list[Cell]:
         """One Cell for each row, without the places where there is no node."""
-        return [cell_of(arrays, row, self._names) for row in range(len(arrays))]
+        return [arrays.cell(row, self._names) for row in range(len(arrays))]
 
     def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
         """Arrays of cells of the benchmark's space, in the table or not. Raises SearchError for a cell outside the space."""
-        adjacency = np.zeros((len(cells), self.num_nodes, self.num_nodes), bool)
-        operators = np.full((len(cells), self.num_nodes), -1, np.int8)
-        for b, cell in enumerate(cells):
-            cell = self.checked(cell)
-            operators[b, : len(cell.nodes)] = [self._names.index(name) for name in cell.nodes]
-            u, v = np.array(cell.edges).T
-            adjacency[b, u, v] = True
-        return CellArrays(adjacency, operators)
+        return CellArrays.of([self.checked(cell) for cell in cells], self.num_nodes, self._names)
 
     def row(self, cell: Cell) -> int:
         """The row of a cell, whatever the order of its nodes. Raises SearchError for a cell that is not in the table."""
