@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
-from search.base import CellArrays, Encoder, Evaluation, Evaluator, Executor, Job, Scored, SearchError, Space
+from search.base import CellArrays, Encoder, Evaluation, Evaluator, Executor, Job, Predictor, Scored, SearchError, Space
 from search.bootstrap import bootstrap
 from search.cost import CellCost, build_cost
 from search.display import Display
@@ -23,7 +23,7 @@ from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, load_encoder
 from search.evaluators import evaluator_of
 from search.executor import build_executor
-from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
+from search.predictor import AffordableFirst, MLPPredictor, build_predictor, cross_validated_predictions
 from search.ranking import BEST_COLUMNS, best_rows
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
@@ -93,7 +93,7 @@ class Search:
             if index:
                 self._fit(predictor, index)
             if index not in self.study.rounds():
-                proposals, note = self._bootstrapped(predictor, index) if index else (self._first(), {})
+                proposals, note = self._bootstrapped(predictor, index) if index else self._first()
                 self.study.propose(index, proposals, note)
             self._evaluate(index)
         return self.study.records()
@@ -110,13 +110,14 @@ class Search:
             self.display.line("Encoder, held-out pairs: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
         return encoder
 
-    def _first(self) -> list[Proposal]:
+    def _first(self) -> tuple[list[Proposal], dict[str, Any]]:
         """The candidates of round 0: those of other searches, the ones that the user names, and distinct random ones."""
         inherited = self._inherited()
         known = {p.digest for p in inherited}
         given = [p for p in self._given() if p.digest not in known]
         wanted = max(0, self.schedule.start - len(inherited))
-        return inherited + given + (self._drawn(wanted, known | {p.digest for p in given}) if wanted else [])
+        drawn, note = self._drawn(wanted, known | {p.digest for p in given}) if wanted else ([], {})
+        return inherited + given + drawn, note
 
     def _inherited(self) -> list[Proposal]:
         """What other searches have evaluated with these evaluation settings. Raises SearchError where theirs are others."""
@@ -152,7 +153,7 @@ class Search:
             raise SearchError(f"search: {path}: costs {self.cost(cell):.4g}, more than cost.max={self.cost.max:g}")
         return [replace(p, predicted=None) for p in chosen]
 
-    def _drawn(self, count: int, known: Collection[str]) -> list[Proposal]:
+    def _drawn(self, count: int, known: Collection[str]) -> tuple[list[Proposal], dict[str, Any]]:
         """`count` distinct random cells that are not `known`; fewer where the space holds no more."""
         rng, drawn = self._rng(0), {}
         for _ in range(100):
@@ -166,34 +167,51 @@ class Search:
             if len(drawn) >= OVERDRAW * self.schedule.start:
                 break
         found = (Scored(0.0, cell, digest=digest) for digest, cell in drawn.items())
-        chosen, cheapest = self._affordable(found, count)
+        chosen, dear = self._affordable(found, count)
         if len(chosen) + len(known) < 3:
             limits = [f"max_macs={self.schedule.max_macs:g}"] if self.schedule.max_macs else []
-            limits += [f"cost.max={self.cost.max:g} (the cheapest costs {cheapest:.4g})"] if self.cost.max and drawn else []
+            if dear:
+                limits.append(f"cost.max={self.cost.max:g} (the cheapest costs {min(cost for _, cost in dear):.4g})")
             raise SearchError(
                 f"search: {len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
                 + (f" within {' and '.join(limits)}" if limits else "")
                 + "; 3 are needed: allow more nodes, operators or cost"
             )
-        return [replace(p, predicted=None) for p in chosen]
+        return [replace(p, predicted=None) for p in chosen], _told(dear)
 
-    def _affordable(self, cells: Iterable[Scored], count: int) -> tuple[list[Proposal], float]:
-        """The first `count` cells that cost no more than they may, in order, and the least that any of them costs."""
+    def _affordable(self, cells: Iterable[Scored], count: int) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
+        """The first `count` cells that cost no more than they may, in order, and those met that cost more, with their costs."""
         chosen: list[Proposal] = []
-        cheapest = np.inf
+        dear: list[tuple[Cell, float]] = []
         with self.display.progress(f"Cost: {self.cost.name}") as progress:
             for found in cells:
                 with contextlib.suppress(BudgetError):  # no model can be made of this cell
                     cost = self.cost(found.cell)
-                    cheapest = min(cheapest, cost)
                     if self.cost.max is None or cost <= self.cost.max:
                         chosen.append(self._proposal(found, cost))
-                        progress(len(chosen), count)
+                        progress(len(chosen), count, f"{len(dear)} cost more than {self.cost.max:g}" if dear else "")
+                    else:
+                        dear.append((found.cell, cost))
                 if len(chosen) == count:
                     break
-        return chosen, cheapest
+        return chosen, dear
 
-    def _fit(self, predictor: MLPPredictor, index: int) -> None:
+    def _affordable_first(self, predictor: Predictor, index: int) -> Predictor:
+        """`predictor`, but those cells last that probably cost too much, by a predictor of cost on all that was measured.
+
+        Without it, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
+        the predictor of scores cannot know.
+        """
+        notes = [note for round_, note in self.study.rounds().items() if round_ < index]
+        dear = [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get("dear", ())]
+        if not dear:
+            return predictor
+        cells, costs = zip(*dear, *((r.cell, r.cost) for r in self.study.records() if r.round < index), strict=True)
+        by_cost = build_predictor(**self.settings["predictor"])
+        by_cost.fit(self._embedded(cells), np.log(costs), self._stream(index))
+        return AffordableFirst(predictor, by_cost, float(np.log(self.cost.max)))
+
+    def _fit(self, predictor: Predictor, index: int) -> None:
         """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
         done = [r for r in self.study.records() if r.round < index and r.state == DONE]
         if len(done) < 3:
@@ -203,7 +221,7 @@ class Search:
         vectors, scores = self._vectors(done), np.array([r.score for r in done])
         predictor.fit(vectors, scores, self._stream(index))
 
-    def _bootstrapped(self, predictor: MLPPredictor, index: int) -> tuple[list[Proposal], dict[str, Any]]:
+    def _bootstrapped(self, predictor: Predictor, index: int) -> tuple[list[Proposal], dict[str, Any]]:
         """The best predicted cells that are not in the record yet, and how good the predictor is."""
         records = self.study.records()
         done = [r for r in records if r.state == DONE]
@@ -212,13 +230,13 @@ class Search:
         note = {
             "evaluated": len(done),
             "kendall_tau": _finite(kendalltau(held_out, scores).statistic),
-            **predictor.lipschitz_bound(vectors).as_dict(),
+            **(predictor.lipschitz_bound(vectors).as_dict() if isinstance(predictor, MLPPredictor) else {}),
         }
         with self.display.progress(f"Round {index}: bootstrap") as progress:
             found = bootstrap(
                 self.space,
                 self.encoder,
-                predictor,
+                self._affordable_first(predictor, index),
                 None if self.schedule.max_macs is None else self._macs,
                 self._rng(index),
                 self.schedule.draws,
@@ -227,11 +245,13 @@ class Search:
                 self.schedule.max_macs,
                 progress,
             )
-        self.display.line(
-            f"Predictor on {len(done)} cells: Kendall's tau {note['kendall_tau']:.2f} (5-fold); Lipschitz constant K <= "
-            f"{note['lipschitz']:.3g}, variance {note['variance']:.2e} <= K^2 tr Cov = {note['bound']:.3g}"
-        )
-        return self._affordable(found, self.schedule.batch)[0], note
+        figures = f"Predictor on {len(done)} cells: Kendall's tau {note['kendall_tau']:.2f} (5-fold)"
+        if "lipschitz" in note:
+            figures += f"; Lipschitz constant K <= {note['lipschitz']:.3g}, variance {note['variance']:.2e} <= K^2 tr Cov = "
+            figures += f"{note['bound']:.3g}"
+        self.display.line(figures)
+        chosen, dear = self._affordable(found, self.schedule.batch)
+        return chosen, {**note, **_told(dear)}
 
     def _evaluate(self, index: int) -> None:
         """Train what is pending in round `index`, and record each result as it comes."""
@@ -284,7 +304,10 @@ class Search:
         return self.evaluator.cost(any_cell, statistics(self.space, pruned)).macs
 
     def _vectors(self, records: Sequence[Record]) -> np.ndarray:
-        return self.encoder.embed(prune(self.space.from_cells([r.cell for r in records])))
+        return self._embedded([r.cell for r in records])
+
+    def _embedded(self, cells: Sequence[Cell]) -> np.ndarray:
+        return self.encoder.embed(prune(self.space.from_cells(cells)))
 
     def _stream(self, index: int) -> int:
         """A seed for round `index`."""
@@ -318,6 +341,11 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
             done = sum(r.state != PENDING for r in study.records())
             display.line(f"Going on with the search in {directory}: {done} of {schedule.evaluations} evaluations are recorded.")
         return Search(settings, space, schedule, evaluator, study, executor, display, cost).run()
+
+
+def _told(dear: Sequence[tuple[Cell, float]]) -> dict[str, Any]:
+    """The part of a round's note that tells which cells cost more than they may."""
+    return {"dear": [(cell.to_json(), cost) for cell, cost in dear]} if dear else {}
 
 
 def _finite(value: float) -> float:

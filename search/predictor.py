@@ -1,8 +1,8 @@
-"""The efficiency-score predictor P: R^d -> R on embedded cells (paper, section 3.2), and its Lipschitz bound (Eq. 6-13)."""
+"""Predictors P: R^d -> R of efficiency scores of embedded cells (paper, section 3.2), by name; Lipschitz bound (Eq. 6-13)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from search.base import SearchError
+from search.base import Predictor, SearchError
+from search.ensemble import EnsemblePredictor, checked
 from search.named import build_named
 from search.threads import torch_threads
 
@@ -70,11 +71,7 @@ class MLPPredictor:
 
         Raises ValueError for fewer than 2 of them, or where one is not finite.
         """
-        vectors, scores = np.asarray(vectors, np.float64), np.asarray(scores, np.float64)
-        if len(vectors) != len(scores) or len(vectors) < 2:
-            raise ValueError(f"expected as many vectors as scores, at least 2; found {len(vectors)} and {len(scores)}")
-        if not (np.isfinite(vectors).all() and np.isfinite(scores).all()):
-            raise ValueError("vectors and scores must be finite")
+        vectors, scores = checked(vectors, scores)
         steps, mean, std = self.steps, float(scores.mean()), max(float(scores.std()), 1e-12)
         with torch_threads(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -136,10 +133,23 @@ class MLPPredictor:
             schedule.step()
 
 
-PREDICTORS = {"mlp": MLPPredictor}
+class AffordableFirst:
+    """Predictions of one predictor, lowered by FAR where another predicts a cost above `limit`. Both are trained already."""
+
+    FAR = 1e3
+
+    def __init__(self, scores: Predictor, costs: Predictor, limit: float) -> None:
+        self.scores, self.costs, self.limit = scores, costs, limit
+
+    def query(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors [B, d] -> predicted scores, float64 [B]."""
+        return self.scores.query(vectors) - self.FAR * (self.costs.query(vectors) > self.limit)
 
 
-def build_predictor(type: str = "mlp", **settings: Any) -> MLPPredictor:
+PREDICTORS: dict[str, Callable[..., Predictor]] = {"mlp": MLPPredictor, "ensemble": EnsemblePredictor}
+
+
+def build_predictor(type: str = "mlp", **settings: Any) -> Predictor:
     """A predictor by name. Raises SearchError for an unknown name or setting."""
     return build_named("predictor", PREDICTORS, type, **settings)
 

@@ -108,12 +108,10 @@ def _predictor_table(snapshot: Snapshot) -> str:
             f"before round {index}",
             note["evaluated"],
             _number(note["kendall_tau"], 3),
-            f"{note['lipschitz']:.3g}",
-            f"{note['variance']:.3g}",
-            f"{note['bound']:.3g}",
+            *(f"{note[name]:.3g}" if name in note else "" for name in ("lipschitz", "variance", "bound")),
         )
         for index, note in snapshot.rounds.items()
-        if note
+        if "evaluated" in note
     ]
     head = ("predictor", "cells", "Kendall's tau, 5-fold", "Lipschitz constant K ≤", "Var P(X)", "K² tr Cov X (Eq. 13)")
     return _table(head, rows) if rows else "<p>One round only: no predictor was trained.</p>"

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+from search.base import SearchError
+from search.ensemble import GaussianProcess
+from search.predictor import build_predictor
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Vectors [200, 6], scores with a long tail of bad ones, and the scores without their noise."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, 6)).astype(np.float32)
+    smooth = vectors[:, 0] - 0.5 * vectors[:, 1] ** 2
+    scores = 0.9 - 0.05 * np.exp(-smooth)
+    return vectors, scores + rng.normal(scale=0.002, size=200), scores
+
+
+def test_the_process_predicts_what_scikit_learns_does(sample):
+    vectors, scores, _ = sample
+    x, y = vectors[:80].astype(np.float64), (scores[:80] - scores[:80].mean()) / scores[:80].std()
+    ours = GaussianProcess()
+    ours.fit(x, y, seed=0)
+    kernel = ConstantKernel(1.0, (0.1, 100)) * RBF(1.0, (0.05, 50)) + WhiteKernel(0.3, (1e-3, 1))
+    theirs = GaussianProcessRegressor(kernel, random_state=0).fit(x, y)
+    means, deviations = theirs.predict(vectors[80:], return_std=True)
+    assert np.allclose(ours.predict(vectors[80:].astype(np.float64)), means, atol=1e-6)
+    noise = theirs.kernel_.k2.noise_level
+    assert np.allclose(ours.deviation(vectors[80:].astype(np.float64)) ** 2, deviations**2 - noise, atol=1e-6)
+
+
+def test_it_ranks_unseen_vectors_in_the_scores_units_and_tells_where_it_knows_less(sample):
+    vectors, scores, smooth = sample
+    predictor = build_predictor("ensemble", trees=50)
+    predictor.fit(vectors[:100], scores[:100], seed=0)
+    predicted = predictor.query(vectors[100:])
+    assert kendalltau(predicted, smooth[100:]).statistic > 0.7
+    assert np.median(np.abs(predicted - smooth[100:])) < 0.02
+    assert predictor.deviation(vectors[100:] * 10).mean() > 2 * predictor.deviation(vectors[:100]).mean()
+
+
+def test_the_same_seed_gives_the_same_and_the_subset_decides_the_process_alone(sample):
+    vectors, scores, _ = sample
+    found = []
+    for seed in (1, 1, 2):
+        predictor = build_predictor("ensemble", trees=20, subset=50)
+        predictor.fit(vectors, scores, seed)
+        found.append(predictor.query(vectors))
+    assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
+
+
+def test_equal_scores_and_wrong_input(sample):
+    vectors, scores, _ = sample
+    predictor = build_predictor("ensemble", trees=5)
+    with pytest.raises(RuntimeError, match="fit first"):
+        predictor.query(vectors)
+    predictor.fit(vectors[:20], np.full(20, 0.5), seed=0)
+    assert np.allclose(predictor.query(vectors), 0.5)
+    for wrong in (scores[:-1], np.where(np.arange(200) == 3, np.nan, scores)):
+        with pytest.raises(ValueError):
+            predictor.fit(vectors, wrong, seed=0)
+    with pytest.raises(SearchError, match="trees"):
+        build_predictor("ensemble", trees=0)
