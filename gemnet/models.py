@@ -33,9 +33,13 @@ def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any
 def architecture(name: str) -> Architecture:
     """The architecture of a shipped model, `gemnet_a` or `gemnet_b` (NASGEM, Table 1). Raises ValueError for another name."""
     if name == "gemnet_a":  # 4.3 M params, 463 M MACs at 224x224
-        return Architecture(Cell.shipped(name), (16, 16, 24, 56, 104), (1, 1, 1, 1, 2), stem_width=32, head_width=1784)
+        return Architecture(
+            Cell.shipped(name), (16, 32, 64, 264, 520), (1, 1, 2, 6, 1), stem_width=32, head_width=1064, residual=True
+        )
     if name == "gemnet_b":  # 4.5 M params, 563 M MACs
-        return Architecture(Cell.shipped(name), (24, 16, 24, 72, 160), (1, 2, 2, 3, 2), stem_width=32, head_width=1032)
+        return Architecture(
+            Cell.shipped(name), (16, 32, 120, 248, 488), (1, 1, 4, 4, 1), stem_width=32, head_width=1200, residual=True
+        )
     raise ValueError(f"no model is called {name!r}; expected gemnet_a or gemnet_b")
 
 
