@@ -123,6 +123,7 @@ class Study:
         except OSError as error:
             raise SearchError(f"work directory {self.directory}: {error.strerror}; name another with --work-dir") from None
         self._lock = take_lock(self.directory / LOCK)
+        self._db: sqlite3.Connection | None = None
         try:
             self.resumed = self.path.exists()
             with _explained(self.path):
@@ -133,6 +134,8 @@ class Study:
             self._check_or_create(settings)
             self._note_start()
         except BaseException:
+            if self._db:
+                self._db.close()
             os.close(self._lock)
             raise
 
