@@ -10,13 +10,13 @@ from search.study import Snapshot
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds in which the search ran, until its last evaluation; those of them with at least one candidate in training;
-    and the sum of all candidates' trainings. Time in which the search was stopped is left out: where it was killed, from the
-    last entry of its record on."""
+    """Seconds in which the search ran, until its last evaluation, and those of them with at least one candidate in training.
+
+    Time in which the search was stopped is left out: where it was killed, from the last entry of its record on.
+    """
 
     running: float
     training: float
-    of_candidates: float
 
     @property
     def overhead(self) -> float:
@@ -35,7 +35,7 @@ def spent(snapshot: Snapshot) -> Spent:
     ]
     trainings = _merged((r.finished - r.seconds, r.finished) for r in own)
     together = sum(max(0.0, min(end, b) - max(start, a)) for start, end in sessions for a, b in trainings)
-    return Spent(sum(end - start for start, end in sessions), together, sum(r.seconds for r in own))
+    return Spent(sum(end - start for start, end in sessions), together)
 
 
 def _merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -32,11 +32,13 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
         f"  round {max(snapshot.rounds, default=0)} of {planned.get('rounds', '?')}: {states[DONE]} of {total} evaluated"
         f" ({sum(r.stopped for r in snapshot.records)} stopped early), {states[FAILED]} failed, {states[PENDING]} proposed"
     )
-    time_spent = spent(snapshot)
-    display.line(
-        f"  {time_spent.of_candidates / 3600:.2f} hours of training in {time_spent.running / 3600:.2f} hours;"
-        f" {time_spent.overhead:.1%} of these without any candidate in training"
-    )
+    display.line(f"  {sum(r.seconds or 0 for r in snapshot.records) / 3600:.2f} hours of training")
+    if snapshot.sessions:  # older records do not tell when they were gone on with
+        time_spent = spent(snapshot)
+        display.line(
+            f"  {time_spent.running / 3600:.2f} hours to the last evaluation, {time_spent.overhead:.1%} of them without any"
+            " candidate in training"
+        )
     for r in best_first(snapshot.records)[:1]:
         display.line(
             f"  best cell {r.digest[:8]}, round {r.round}: score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost {r.cost:.4g}"

@@ -21,7 +21,7 @@ def snapshot(*records, sessions=(0.0,)):
 
 def test_what_no_candidate_trains_in_is_overhead_also_with_several_workers():
     found = spent(snapshot(record(2, 10, 60), record(2, 10, 50), record(62, 70, 100)))
-    assert (found.running, found.training, found.of_candidates) == (100, 80, 120)
+    assert (found.running, found.training) == (100, 80)
     assert found.overhead == pytest.approx(0.2)
 
 
@@ -35,7 +35,7 @@ def test_time_in_which_the_search_was_stopped_counts_nowhere():
 
 def test_evaluations_of_another_search_and_empty_records_count_nothing():
     found = spent(snapshot(record(5, -1000, 5), record(5, 6, 10)))
-    assert (found.running, found.training, found.of_candidates) == (10, 4, 4)
+    assert (found.running, found.training) == (10, 4)
     assert spent(snapshot()).overhead == 0.0
     assert spent(Snapshot({}, {}, [record(2, 5, 10)])).overhead == 0.5  # without sessions, as older records are
 
