@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import timm
 import torchvision
+from timm.models.efficientnet import _gen_mobilenet_v2  # private to timm: no public function takes any width
 from torch import nn
 
 from gemnet.errors import UserError
@@ -22,3 +24,20 @@ def create_library_model(model: str, pretrained: bool = False, **kwargs: Any) ->
     except (RuntimeError, ValueError) as error:
         raise UserError(f"model={model!r}: {error}") from error
     raise UserError(f"model={model!r}: expected timm/NAME or torchvision/NAME")
+
+
+SCALABLE: dict[str, Callable[[float, int], nn.Module]] = {
+    "timm/mobilenetv2_100": lambda width, classes: _gen_mobilenet_v2("mobilenetv2_100", width, num_classes=classes),
+    "torchvision/mnasnet1_0": lambda width, classes: torchvision.models.MNASNet(width, num_classes=classes, dropout=0.0),
+}
+"""Models that can be had in any width, by name: made with a factor on their channels for a number of classes."""
+
+
+def create_scaled_model(model: str, width: float, num_classes: int, in_chans: int = 3) -> nn.Module:
+    """One of SCALABLE for small images: its first convolution has stride 1, and `in_chans` inputs, 3 or 1."""
+    network = SCALABLE[model](width, num_classes)
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first.stride = (1, 1)
+    if in_chans == 1:  # as timm has it: what it would give for a grey image in three channels
+        first.weight, first.in_channels = nn.Parameter(first.weight.detach().sum(1, keepdim=True)), 1
+    return network

@@ -66,11 +66,16 @@ def digits(train_per_class: int | None = 64, val_per_class: int = 50, seed: int 
 
     train_per_class: None for all that are no validation images.
     """
-    from sklearn.datasets import load_digits  # takes a second to import
+    return _from_arrays("digits", *load_digits(), train_per_class, val_per_class, seed)
 
-    bunch = load_digits()
+
+def load_digits() -> tuple[Tensor, Sequence[int], Sequence[str]]:
+    """All images uint8 [N, 1, 8, 8], labels and class names."""
+    import sklearn.datasets  # takes a second to import
+
+    bunch = sklearn.datasets.load_digits()
     images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    return _from_arrays("digits", images, bunch.target, "0123456789", train_per_class, val_per_class, seed)
+    return images, bunch.target, "0123456789"
 
 
 def cifar10(
@@ -87,17 +92,22 @@ def cifar10(
     """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise SearchError(f"cifar10: expected 0 < fraction < 1, found {fraction!r}")
+    images, labels, classes = load_cifar10(root, True, download)
+    train_per_class = max(1, round(fraction * len(images) / len(classes)))
+    return _from_arrays("cifar10", images, labels, classes, train_per_class, val_per_class, seed)
+
+
+def load_cifar10(root: str | os.PathLike[str], train: bool, download: bool) -> tuple[Tensor, Sequence[int], Sequence[str]]:
+    """Images uint8 [N, 3, 32, 32], labels and class names of CIFAR-10's training or test images. Raises SearchError."""
     from torchvision.datasets import CIFAR10
 
     try:
-        data = CIFAR10(os.fspath(root), train=True, download=download)
+        data = CIFAR10(os.fspath(root), train=train, download=download)
     except (OSError, RuntimeError) as error:  # no network is an OSError; torchvision raises RuntimeError for missing files
         unpacked = f"unpack {CIFAR10_URL} in {os.fspath(root)!r}"
         remedy = f"without a network, {unpacked} and set download=False" if download else f"set download=True, or {unpacked}"
         raise SearchError(f"cifar10: no data in {os.fspath(root)!r} ({_reason(error)}); {remedy}") from error
-    images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-    train_per_class = max(1, round(fraction * len(images) / len(data.classes)))
-    return _from_arrays("cifar10", images, data.targets, data.classes, train_per_class, val_per_class, seed)
+    return torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), data.targets, data.classes
 
 
 def image_folder(
@@ -114,18 +124,32 @@ def image_folder(
     skip_unreadable: leave out, and count, an image that cannot be read; otherwise SearchError names it.
     Hidden files, files of other kinds and images that lie in no class folder are ignored.
     """
-    _check_count("image_folder: size", size)
-    files, labels, classes = _list_images(Path(root))
-    parts, skipped = [], 0
-    for chosen in _draw(f"image_folder: {root}", labels, classes, train_per_class, val_per_class, seed):
-        images, readable = _decode([files[i] for i in chosen], size, skip_unreadable)
-        kept = torch.from_numpy(labels[chosen])[readable]
-        missing = set(range(len(classes))) - set(kept.tolist())
+    folder = ImageFolder(root, size, skip_unreadable)
+    train, val = _draw(f"image_folder: {root}", folder.labels, folder.classes, train_per_class, val_per_class, seed)
+    (train_images, train_labels), (val_images, val_labels) = folder.read(train), folder.read(val)
+    skipped = len(train) + len(val) - len(train_labels) - len(val_labels)
+    return ProxyData("image_folder", folder.classes, train_images, train_labels, val_images, val_labels, skipped)
+
+
+class ImageFolder:
+    """The files of `image_folder`, read as they are asked for. labels: int64 [N], index into `classes`."""
+
+    def __init__(self, root: str | os.PathLike[str], size: int, skip_unreadable: bool = False) -> None:
+        _check_count("image_folder: size", size)
+        self.root, self.size, self.skip_unreadable = Path(root), size, skip_unreadable
+        self.files, self.labels, self.classes = _list_images(self.root)
+
+    def read(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images uint8 [n, 3, size, size] and labels of those of the files `chosen` that can be read.
+
+        Raises SearchError for a file that cannot, unless these are skipped, and for a class of which none can.
+        """
+        images, readable = _decode([self.files[i] for i in chosen], self.size, self.skip_unreadable)
+        kept = torch.from_numpy(self.labels[chosen])[readable]
+        missing = set(range(len(self.classes))) - set(kept.tolist())
         if missing:
-            raise SearchError(f"image_folder: no image drawn from {str(Path(root) / classes[min(missing)])!r} can be read")
-        skipped += len(chosen) - len(kept)
-        parts += [images[readable], kept]
-    return ProxyData("image_folder", classes, *parts, skipped=skipped)
+            raise SearchError(f"image_folder: no image drawn from {str(self.root / self.classes[min(missing)])!r} can be read")
+        return images[readable], kept
 
 
 DATA_SETS = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}

@@ -21,6 +21,7 @@ from search.cost import CellCost, build_cost
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, load_encoder
+from search.embedding.cache import EncoderCache
 from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.predictor import AffordableFirst, MLPPredictor, build_predictor, cross_validated_predictions
@@ -43,6 +44,8 @@ class Schedule:
     max_macs: a budget on the MACs of the proxy network, None for none. top: cells written at the end.
     cells: cell files that are evaluated in round 0 besides. warm_start: work directories of other searches with the same
     evaluation settings; their evaluations are taken over, and count among the `start`.
+    encoder_cache: a folder of trained encoders, shared by searches; the encoder of the same space, settings and seed is taken
+    from there, and a newly trained one is left there. None for no such folder.
     """
 
     start: int = 16
@@ -55,6 +58,7 @@ class Schedule:
     top: int = 5
     cells: Sequence[str] = ()
     warm_start: Sequence[str] = ()
+    encoder_cache: str | None = None
 
     def __post_init__(self) -> None:
         if self.start < 3 or self.rounds < 0 or self.batch < 1 or self.draws < 1 or self.top < 1:
@@ -102,12 +106,29 @@ class Search:
         directory = self.study.directory / ENCODER_DIRECTORY
         if (directory / DESCRIPTION).exists():
             return load_encoder(directory, self.space)
-        encoder = build_encoder(space=self.space, **self.settings["encoder"])
-        with self.display.progress("Training the encoder") as progress:
-            figures = encoder.fit(self.seed, progress)
+        cache = EncoderCache(self.schedule.encoder_cache, self.settings) if self.schedule.encoder_cache else None
+        encoder = self._cached(cache) if cache else None
+        if encoder is None:
+            encoder = build_encoder(space=self.space, **self.settings["encoder"])
+            with self.display.progress("Training the encoder") as progress:
+                figures = encoder.fit(self.seed, progress)
+            if figures:
+                told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+                self.display.line(f"Encoder, held-out pairs: {told}")
+            if cache:
+                cache.save(encoder)
         encoder.save(directory)
-        if figures:
-            self.display.line("Encoder, held-out pairs: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        return encoder
+
+    def _cached(self, cache: EncoderCache) -> Encoder | None:
+        """The encoder of another search; None where there is none that can be used."""
+        try:
+            encoder = cache.load(self.space)
+        except SearchError as error:
+            self.display.line(f"The encoder in the cache is damaged and is trained anew: {error}")
+            return None
+        if encoder is not None:
+            self.display.line(f"The encoder is taken from {cache.directory}")
         return encoder
 
     def _first(self) -> tuple[list[Proposal], dict[str, Any]]:
@@ -295,7 +316,7 @@ class Search:
 
     def _proposal(self, found: Scored, cost: float) -> Proposal:
         counts = self.evaluator.cost(found.cell)
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}:{found.digest}".encode()).digest()[:6], "big")
+        seed = candidate_seed(self.seed, found.digest)
         return Proposal(found.cell, found.digest, seed, counts.macs, counts.params, cost, found.score)
 
     def _macs(self, pruned: CellArrays) -> np.ndarray:
@@ -315,6 +336,11 @@ class Search:
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, *place))
+
+
+def candidate_seed(seed: int, digest: str) -> int:
+    """The seed with which the cell `digest` is trained in a search with `seed`, wherever in the search it comes up."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{digest}".encode()).digest()[:6], "big")
 
 
 def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], display: Display) -> list[Record]:

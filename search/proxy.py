@@ -77,6 +77,9 @@ class ProxyEvaluator:
     state is neither used nor changed. On CUDA cuDNN is held to its deterministic kernels.
     """
 
+    every_epoch = True
+    """Whether the accuracy is measured after every epoch, or after the last alone."""
+
     def __init__(self, data: ProxyData, settings: ProxySettings | None = None, model: Mapping[str, Any] | None = None) -> None:
         """model: the budget of the models to come, as `gemnet.fit` takes it; needed where settings.macs is given."""
         self.data = data
@@ -89,7 +92,7 @@ class ProxyEvaluator:
                 raise SearchError(f"proxy: {name}={getattr(self.settings, name)}: expected less than the images' {size} pixels")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ProxyEvaluator, (self.data, self.settings, self.model)  # without the copies on devices
+        return type(self), (self.data, self.settings, self.model)  # without the copies on devices
 
     def architecture(self, cell: Cell) -> Architecture:
         """The proxy network of `cell`: stem, three stages, no head convolution.
@@ -171,6 +174,8 @@ class ProxyEvaluator:
                     f"the loss became {total.item()} in epoch {epoch} of {s.epochs}; "
                     f"lower learning_rate (now {s.learning_rate:g}) or lengthen warmup (now {s.warmup:g})"
                 )
+            if epoch < s.epochs and not self.every_epoch:
+                continue
             with autocast:
                 data.calibrate(network, 4 * s.batch_size)
                 curve.append(data.accuracy(network, 4 * s.batch_size))
@@ -178,16 +183,19 @@ class ProxyEvaluator:
                 return curve, True
         return curve, False
 
-    def _network(self, job: Job, device: torch.device) -> GEMNet:
+    def build(self, job: Job) -> nn.Module:
+        """The network of a job, its weights drawn from torch's random state."""
+        return GEMNet(self.architecture(job.cell), self.num_classes, self.data.train_images.shape[1])
+
+    def _network(self, job: Job, device: torch.device) -> nn.Module:
         """The network with weights that depend on job.seed alone, channels last in memory (twice as fast on a CPU)."""
-        classes, channels = self.num_classes, self.data.train_images.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(job.seed)  # torch.manual_seed would also reach the GPUs' generators
-            network = GEMNet(self.architecture(job.cell), classes, channels)
+            network = self.build(job)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0  # see `calibrate`
-            elif isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and device.type == "cpu":
+            elif device.type == "cpu" and type(module) is nn.Conv2d and _Pointwise.is_one(module):
                 module.__class__ = _Pointwise
         return network.to(device, memory_format=torch.channels_last)
 
@@ -198,11 +206,17 @@ class ProxyEvaluator:
 
 
 @functools.lru_cache(4096)
+def fitted_model(cell: Cell, model: tuple[tuple[str, Any], ...]) -> Architecture:
+    """The model that is made of the cell within the budget `model`, the items of `gemnet.fit`'s arguments."""
+    return fit(cell, **dict(model)).architecture
+
+
+@functools.lru_cache(4096)
 def _scaled(
     cell: Cell, s: ProxySettings, shape: tuple[int, int, int], num_classes: int, model: tuple[tuple[str, Any], ...]
 ) -> Architecture:
     """The widest copy of the model's last three stages within s.macs on images of `shape` (channels, height, width)."""
-    fitted = fit(cell, **dict(model)).architecture
+    fitted = fitted_model(cell, model)
     widths, depths = fitted.widths[-3:], tuple((depth + 1) // 2 for depth in fitted.depths[-3:])
 
     def scaled(share: float) -> Architecture:
@@ -291,6 +305,11 @@ class _PlacedData:
 
 class _Pointwise(nn.Conv2d):
     """A 1x1 convolution as the matrix product that it is: on a CPU and small maps faster than as a convolution."""
+
+    @staticmethod
+    def is_one(module: nn.Conv2d) -> bool:
+        """Whether this convolution is such a product."""
+        return (module.kernel_size, module.stride, module.groups, module.bias) == ((1, 1), (1, 1), 1, None)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)

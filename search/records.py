@@ -12,6 +12,7 @@ from pathlib import Path
 from gemnet.files import replacing
 from search.command import reported
 from search.display import Display
+from search.overhead import spent
 from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.report import write_report
 from search.study import DONE, FAILED, PENDING, Snapshot, holder, read_study
@@ -32,6 +33,12 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
         f" ({sum(r.stopped for r in snapshot.records)} stopped early), {states[FAILED]} failed, {states[PENDING]} proposed"
     )
     display.line(f"  {sum(r.seconds or 0 for r in snapshot.records) / 3600:.2f} hours of training")
+    if snapshot.sessions:  # older records do not tell when they were gone on with
+        time_spent = spent(snapshot)
+        display.line(
+            f"  {time_spent.running / 3600:.2f} hours to the last evaluation, {time_spent.overhead:.1%} of them without any"
+            " candidate in training"
+        )
     for r in best_first(snapshot.records)[:1]:
         display.line(
             f"  best cell {r.digest[:8]}, round {r.round}: score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost {r.cost:.4g}"

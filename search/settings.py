@@ -9,7 +9,7 @@ from typing import Any
 
 from search.base import SearchError
 
-EXECUTION = ("executor",)
+EXECUTION = ("executor", "search.encoder_cache")
 """Settings that change where and how fast a search runs, not what it finds."""
 
 EVALUATION = ("seed", "data", "proxy", "model", "cost", "penalty")
@@ -67,7 +67,8 @@ def check_settings(settings: dict[str, Any], source: str) -> dict[str, Any]:
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what a search finds."""
-    return {name: value for name, value in settings.items() if name not in EXECUTION}
+    search = {name: value for name, value in settings["search"].items() if f"search.{name}" not in EXECUTION}
+    return {name: value for name, value in {**settings, "search": search}.items() if name not in EXECUTION}
 
 
 def evaluation_part(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ CREATE TABLE evaluations (
 @dataclass(frozen=True)
 class Record:
     """A row of the record. predicted and score are efficiency scores; macs and params are those of the proxy network; cost is
-    what the score counts."""
+    what the score counts; created and finished are seconds since 1970."""
 
     id: int
     round: int
@@ -79,6 +79,8 @@ class Record:
     curve: tuple[float, ...]
     seconds: float | None
     error: str
+    created: float = 0.0
+    finished: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ class Study:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SearchError(f"work directory {self.directory}: {error.strerror}; name another with --work-dir") from None
-        self._lock = _take_lock(self.directory / LOCK)
+        self._lock = take_lock(self.directory / LOCK)
+        self._db: sqlite3.Connection | None = None
         try:
             self.resumed = self.path.exists()
             with _explained(self.path):
@@ -129,7 +132,10 @@ class Study:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             self._check_or_create(settings)
+            self._note_start()
         except BaseException:
+            if self._db:
+                self._db.close()
             os.close(self._lock)
             raise
 
@@ -197,6 +203,11 @@ class Study:
                     self._db.execute("ROLLBACK")
                 raise
 
+    def _note_start(self) -> None:
+        sessions = json.loads(_meta(self._db, self.path).get("sessions", "[]"))
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('sessions', ?)", (json.dumps([*sessions, time.time()]),))
+
     def _check_or_create(self, settings: Mapping[str, Any]) -> None:
         with _explained(self.path):
             has_tables = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]
@@ -238,6 +249,7 @@ class Snapshot:
     records: list[Record]
     created: float = 0.0  # seconds since 1970
     machine: str = ""
+    sessions: tuple[float, ...] = ()  # when the search was started, and started again, seconds since 1970
 
 
 def read_study(directory: str | os.PathLike[str]) -> Snapshot:
@@ -251,7 +263,8 @@ def read_study(directory: str | os.PathLike[str]) -> Snapshot:
         try:
             meta = _meta(db, path)
             settings, created = json.loads(meta["settings"]), float(meta.get("created", 0))
-            return Snapshot(settings, _rounds(db), _records(db), created, meta.get("machine", ""))
+            sessions = tuple(json.loads(meta.get("sessions", "[]")))
+            return Snapshot(settings, _rounds(db), _records(db), created, meta.get("machine", ""), sessions)
         finally:
             db.close()
 
@@ -309,6 +322,8 @@ def _records(db: sqlite3.Connection) -> list[Record]:
             tuple(json.loads(row["curve"] or "[]")),
             row["seconds"],
             row["error"],
+            row["created"],
+            row["finished"],
         )
         for row in db.execute("SELECT * FROM evaluations ORDER BY id")
     ]
@@ -341,8 +356,11 @@ def _explained(path: Path) -> Iterator[None]:
         raise SearchError(f"{path}: {error}; {remedy}") from None
 
 
-def _take_lock(path: Path) -> int:
-    """An open file descriptor that holds the lock; the system lets go of it when the process ends, however it ends."""
+def take_lock(path: Path) -> int:
+    """An open file descriptor that holds the lock; the system lets go of it when the process ends, however it ends.
+
+    Raises SearchError, naming the holder, where another process has it.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

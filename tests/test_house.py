@@ -12,6 +12,7 @@ import pytest
 import gemnet
 from gemnet import benchmark
 from gemnet.tables import between
+from search import trial_report
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +63,14 @@ def test_readmes_table_of_speed_is_made_from_its_data_file():
     for row in measured["models"]:
         if "gemnet" in row["name"]:
             assert (row["params"], row["macs"]) == benchmark.cost(row["name"])
+
+
+def test_the_trials_table_is_made_from_its_data_file():
+    if not (ROOT / trial_report.DATA).is_file():
+        pytest.skip(f"{trial_report.DATA} is not there: no trial was written yet")
+    page = (ROOT / trial_report.PAGE).read_text(encoding="utf-8")
+    table = trial_report.table(json.loads((ROOT / trial_report.DATA).read_text(encoding="utf-8")))
+    assert between(trial_report.MARKS, page, table, trial_report.PAGE) == page
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from gemnet.complexity import BudgetError, network_cost
 from search.base import Evaluation, Outcome, SearchError
 from search.cost import build_cost
 from search.display import Display
+from search.embedding import KernelGuidedEncoder
 from search.pipeline import Schedule, Search
 from search.space import DagSpace
 from search.study import DONE, FAILED, PENDING, Study
@@ -252,3 +253,28 @@ def test_cells_of_the_users_own_are_evaluated_first(tmp_path):
 def test_a_schedule_that_makes_no_sense_is_refused(settings):
     with pytest.raises(SearchError, match="search: expected"):
         Schedule(**settings)
+
+
+def test_an_encoder_is_trained_once_for_searches_that_share_a_cache_and_anew_where_its_file_is_damaged(tmp_path, monkeypatch):
+    encoder = {"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3}
+    settings = {**SETTINGS, "encoder": encoder, "space": {"num_nodes": 8}}
+    schedule = Schedule(start=4, rounds=1, batch=2, draws=200, encoder_cache=str(tmp_path / "cache"))
+    fitted, real = [], KernelGuidedEncoder.fit
+    monkeypatch.setattr(
+        KernelGuidedEncoder, "fit", lambda self, seed, progress: fitted.append(seed) or real(self, seed, progress)
+    )
+    first = run(tmp_path / "first", settings=settings, schedule=schedule)
+    assert essence(run(tmp_path / "second", settings=settings, schedule=schedule)) == essence(first)
+    assert fitted == [0]
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert (tmp_path / "second/encoder/encoder.safetensors").read_bytes() == (kept / "encoder.safetensors").read_bytes()
+    for name, content in (("encoder.safetensors", b"broken"), ("encoder.json", b"[]")):
+        whole = (kept / name).read_bytes()
+        (kept / name).write_bytes(content)
+        assert essence(run(tmp_path / name, settings=settings, schedule=schedule)) == essence(first)
+        assert (kept / name).read_bytes() == whole
+    assert fitted == [0, 0, 0]
+    run(tmp_path / "other", settings={**settings, "encoder": {**encoder, "iterations": 4}}, schedule=schedule)
+    run(tmp_path / "seed", settings={**settings, "seed": 1}, schedule=schedule)
+    assert fitted == [0, 0, 0, 0, 1]
+    assert len(list((tmp_path / "cache").iterdir())) == 3

@@ -183,19 +183,3 @@ def test_the_default_config_plans_at_least_40_candidates_of_30_nodes():
     assert Schedule(**settings["search"]).evaluations >= 40
     assert settings["space"]["num_nodes"] == 30
     assert json.dumps(settings)
-
-
-@pytest.mark.slow
-def test_a_search_killed_at_30_random_moments_ends_as_the_undisturbed_one(finished, tmp_path):
-    chance, kills = random.Random(1), 0
-    while kills < 30:
-        process = subprocess.Popen(command(tmp_path / "w"), cwd=ROOT, stdout=subprocess.DEVNULL)
-        time.sleep(chance.uniform(1, 14))
-        if process.poll() is not None:
-            assert process.returncode == 0
-            break
-        process.kill()
-        process.wait()
-        kills += 1
-    assert search(tmp_path / "w").returncode == 0
-    assert essence(tmp_path / "w") == essence(finished[0])

@@ -29,6 +29,7 @@ def test_where_a_search_runs_does_not_decide_what_it_finds():
     two = load_settings(CONFIGS / "digits.py", {"executor.workers": 2})
     assert one != two
     assert decisive(one) == decisive(two)
+    assert decisive(load_settings(CONFIGS / "digits.py", {"search.encoder_cache": "cache"})) == decisive(one)
 
 
 def test_a_config_that_is_missing_is_told_with_the_ones_that_are_there():

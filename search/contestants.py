@@ -1,0 +1,137 @@
+"""Networks of equal MACs for a trial: of cells, of random graphs, and well-known ones, all ImageNet networks made narrower."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import networkx
+import torch
+from torch import nn
+
+from gemnet.architecture import Architecture
+from gemnet.cell import Cell
+from gemnet.complexity import BudgetError, counted, network_cost
+from gemnet.library import create_scaled_model
+from gemnet.network import GEMNet
+from gemnet.operators import Cost
+from search.proxy import fitted_model
+
+TOLERANCE = 0.05
+"""By which share the MACs of a network may fall short of the budget."""
+STEP, STEPS = 1 / 256, 1024
+"""Widths are tried in these steps of a model's own, up to four times as wide."""
+DIVISORS = (4, 2, 1)  # of node widths; odd numbers of channels are slow
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network of the trial: of a cell's `architecture`, or the model `library` (of `gemnet.library.SCALABLE`) times `width`.
+
+    kind: what it is there for. shape: channels, height and width of the images. classes: how many there are.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int]
+    classes: int
+    architecture: Architecture | None = None
+    library: str = ""
+    width: float = 1.0
+
+    def build(self) -> nn.Module:
+        """The network, its weights drawn from torch's random state."""
+        if self.architecture is not None:
+            return GEMNet(self.architecture, self.classes, self.shape[0])
+        return create_scaled_model(self.library, self.width, self.classes, self.shape[0])
+
+    def cost(self) -> Cost:
+        """Params, and MACs on one image; of a library's model counted on shapes."""
+        if self.architecture is not None:
+            return network_cost(self.architecture, self.shape[1:], self.classes, self.shape[0])
+        with torch.device("meta"):
+            return counted(self.build().eval(), torch.empty(1, *self.shape))[1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON values that tell this network from others, however it is called."""
+        images = {"shape": list(self.shape), "classes": self.classes}
+        if self.architecture is None:
+            return {"library": self.library, "width": self.width, **images}
+        a = self.architecture
+        numbers = [list(a.widths), list(a.depths), a.stem_width, a.head_width, a.stem_stride, a.residual]
+        return {"nodes": a.cell.nodes, "edges": a.cell.edges, "numbers": numbers, **images}
+
+
+def of_cell(
+    name: str, kind: str, cell: Cell, model: Mapping[str, Any], macs: float, shape: tuple[int, int, int], classes: int
+) -> Contestant:
+    """The network of `cell` that `gemnet.fit` makes for the budget `model`, with a stem of stride 1 as usual for small images,
+    and so narrow, stem and head as well, that it comes closest below `macs` on these images.
+
+    Raises BudgetError for a cell of which no model can be made, or no network within TOLERANCE of `macs`.
+    """
+    whole = fitted_model(cell.pruned(), tuple(model.items()))
+    base = Contestant(name, kind, shape, classes)
+    for divisor in DIVISORS:
+
+        def scaled(share: float, divisor: int = divisor) -> Architecture:
+            def narrow(width: int, divisor: int) -> int:
+                return divisor * max(1, round(share * width / divisor))
+
+            widths = tuple(narrow(width, divisor) for width in whole.widths)
+            stem, head = narrow(whole.stem_width, 8), narrow(whole.head_width, 8)
+            return replace(whole, widths=widths, stem_width=stem, head_width=head, stem_stride=1)
+
+        def network(share: float, scaled: Callable[[float], Architecture] = scaled) -> Contestant:
+            return replace(base, architecture=scaled(share))
+
+        found = _widest(network, macs)
+        if found is not None:
+            return found
+    raise BudgetError(f"{name}: no network of this cell has {macs / 1e6:g} M MACs on images of {shape[1]}x{shape[2]} pixels")
+
+
+def of_library(library: str, kind: str, macs: float, shape: tuple[int, int, int], classes: int) -> Contestant:
+    """The model `library` (see `gemnet.library.create_scaled_model`) in the width that comes closest below `macs`.
+
+    Raises BudgetError where none is within TOLERANCE of it.
+    """
+    base = Contestant(library, kind, shape, classes, library=library)
+    found = _widest(lambda share: replace(base, width=share), macs)
+    if found is None:
+        raise BudgetError(
+            f"{library}: no width has {macs / 1e6:g} M MACs on images of {shape[1]}x{shape[2]} pixels within {TOLERANCE:.0%};"
+            f" the narrowest has {replace(base, width=STEP).cost().macs / 1e6:.2f} M"
+        )
+    return found
+
+
+def _widest(scaled: Callable[[float], Contestant], macs: float) -> Contestant | None:
+    """The widest network of at most `macs`, if it has nearly as many. scaled: a share of the model's own width -> network."""
+
+    @functools.cache
+    def cost(step: int) -> int:
+        return scaled(step * STEP).cost().macs
+
+    step = bisect.bisect_right(range(1, STEPS), macs, key=cost)
+    return scaled(step * STEP) if step and cost(step) >= (1 - TOLERANCE) * macs else None
+
+
+def randwire_cell(
+    num_nodes: int = 30, operator: str = "sepconv3x3", neighbours: int = 4, rewired: float = 0.75, seed: int = 0
+) -> Cell:
+    """A cell wired at random as RandWire's best (Xie et al., arXiv:1904.01569): a Watts-Strogatz graph WS(4, 0.75).
+
+    As there, edges go from the smaller to the larger node, the input feeds the nodes that nothing else feeds, and every node is
+    one separable convolution; here inputs are concatenated, as in any cell, where RandWire adds them up. num_nodes: with the
+    input.
+    """
+    graph = networkx.connected_watts_strogatz_graph(num_nodes - 1, neighbours, rewired, seed=seed)
+    edges = [(min(edge) + 1, max(edge) + 1) for edge in graph.edges]
+    fed = {v for _, v in edges}
+    edges += [(0, v) for v in range(1, num_nodes) if v not in fed]
+    return Cell(("input", *[operator] * (num_nodes - 1)), tuple(sorted(edges)))

@@ -1,0 +1,34 @@
+"""Trained encoders that later searches with the same space, encoder and seed take as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.base import Encoder, Space
+from search.embedding import DESCRIPTION, load_encoder
+from search.study import fingerprint
+
+
+class EncoderCache:
+    """A folder of encoders, each in a folder named by the fingerprint of what its training depends on, torch as well."""
+
+    def __init__(self, directory: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        """settings: of the search; its space, encoder and seed name the encoder."""
+        key = {name: settings[name] for name in ("space", "encoder", "seed")}
+        self.directory = Path(directory).expanduser() / fingerprint({**key, "torch": torch.__version__})
+
+    def load(self, space: Space) -> Encoder | None:
+        """The trained encoder, or None where there is none. Raises SearchError, naming the file, where it is damaged.
+
+        Weights and description are read as data alone: nothing in them is run.
+        """
+        return load_encoder(self.directory, space) if (self.directory / DESCRIPTION).exists() else None
+
+    def save(self, encoder: Encoder) -> None:
+        """Keep a trained encoder, in the place of a damaged one."""
+        encoder.save(self.directory)

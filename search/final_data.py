@@ -1,0 +1,73 @@
+"""The images of the last measure: more of them to train on than a search has, and test images that no search has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from search.base import SearchError
+from search.data import ImageFolder, ProxyData, digits, load_cifar10, load_digits
+from search.named import build_named
+
+
+def build_final_data(
+    settings: Mapping[str, Any],
+    train_per_class: int | None = None,
+    test_per_class: int | None = None,
+    test_root: str | None = None,
+) -> ProxyData:
+    """The task of a search's `data` settings, with test images in the place of the validation images.
+
+    train_per_class, test_per_class: at most so many images a class, drawn by the settings' seed; None for all. CIFAR-10 has
+    test images of its own; an image folder's are in `test_root` (by default the folder `test` beside data.root), with the same
+    classes; of the digits, they are those that the search neither trains on nor validates with. Raises SearchError.
+    """
+    for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise SearchError(f"{name}: expected a whole number from 1, or none for all; found {value!r}")
+    given = dict(settings)
+    kind, rng = given.pop("type"), np.random.default_rng(given.get("seed", 0))
+
+    def draw(labels: Any, train: bool) -> np.ndarray:
+        """Rows of the training or the test images that are taken."""
+        labels, most = np.asarray(labels), train_per_class if train else test_per_class
+        of_class = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+        return np.concatenate([rows[:most] for rows in of_class])
+
+    def of_cifar10(root: str = "data", download: bool = False, **_: Any) -> ProxyData:
+        parts: list[torch.Tensor] = []
+        for train in (True, False):
+            images, labels, classes = load_cifar10(root, train, download)
+            rows = draw(labels, train)
+            parts += [images[rows], torch.tensor(labels)[rows]]
+        return ProxyData("cifar10", tuple(classes), *parts)
+
+    def of_image_folder(root: str, size: int = 32, skip_unreadable: bool = False, **_: Any) -> ProxyData:
+        roots = (root, test_root or Path(root).parent / "test")
+        train, test = (ImageFolder(path, size, skip_unreadable) for path in roots)
+        if train.classes != test.classes:
+            differing = ", ".join(sorted(set(train.classes) ^ set(test.classes)))
+            raise SearchError(f"image_folder: {roots[0]} and {roots[1]} differ in the classes {differing}")
+        parts = (*train.read(draw(train.labels, True)), *test.read(draw(test.labels, False)))
+        return ProxyData("image_folder", train.classes, *parts)
+
+    def of_digits(**more: Any) -> ProxyData:
+        images, labels, classes = load_digits()
+        known = digits(**more)
+        seen = {image.numpy().tobytes() for image in torch.cat([known.train_images, known.val_images])}
+        is_seen = np.array([image.numpy().tobytes() in seen for image in images])
+        if is_seen.all():
+            raise SearchError("digits: the search uses all images, none is left to test on; lower data.train_per_class")
+        parts: list[torch.Tensor] = []
+        for train in (True, False):
+            candidates = np.flatnonzero(is_seen == train)
+            rows = candidates[draw(labels[candidates], train)]
+            parts += [images[rows], torch.tensor(labels[rows])]
+        return ProxyData("digits", tuple(classes), *parts)
+
+    known: dict[str, Callable[..., ProxyData]] = {"cifar10": of_cifar10, "image_folder": of_image_folder, "digits": of_digits}
+    return build_named("data", known, kind, **given)

@@ -1,0 +1,115 @@
+"""What a trial found: the table, how far cells are ahead of random ones, and whether the proxy ranks cells as the test does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import kendalltau, spearmanr
+
+from gemnet.files import replacing
+from gemnet.tables import publish
+from search.figures import SIZE
+from search.trial import RANDOM
+
+PAGE, DATA, GRAPH = "docs/trial.md", "docs/trial.json", "docs/trial.png"
+MARKS = ("<!-- trial: made by tools/evaluate_cells.py --write -->", "<!-- end of trial -->")
+ENOUGH = 12
+"""Cells from which on a rank correlation is told as more than a hint."""
+
+
+def random_cells(networks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Mean of the random cells' mean accuracies, and their standard deviation."""
+    means = [np.mean(n["accuracies"]) for n in networks if n["kind"] == RANDOM]
+    return float(np.mean(means)), float(np.std(means, ddof=1))
+
+
+def ahead(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """By how many standard deviations of the random cells each network's mean accuracy is above their mean."""
+    mean, deviation = random_cells(networks)
+    return {n["name"]: float((np.mean(n["accuracies"]) - mean) / max(deviation, 1e-12)) for n in networks}
+
+
+def correlation(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Kendall's tau and Spearman's rho of the proxy's accuracy with the mean test accuracy, over the n cells that have both."""
+    both = [(n["proxy"], np.mean(n["accuracies"])) for n in networks if n["proxy"] is not None]
+    proxy, test = zip(*both)
+    return {
+        "kendall": float(np.nan_to_num(kendalltau(proxy, test).statistic)),
+        "spearman": float(np.nan_to_num(spearmanr(proxy, test).statistic)),
+        "n": len(both),
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Markdown: a row a network, the best first of each kind; below, the random cells, the proxy, and the circumstances."""
+    networks = found["networks"]
+    distances, kinds = ahead(networks), list(dict.fromkeys(n["kind"] for n in networks))
+    lines = [
+        "| network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"
+        " | proxy accuracy % | CPU ms |",
+        "|---|" + "---|" * 7,
+    ]
+    for n in sorted(networks, key=lambda n: (kinds.index(n["kind"]), -np.mean(n["accuracies"]))):
+        proxy = "" if n["proxy"] is None else f"{100 * n['proxy']:.2f}"
+        lines.append(
+            f"| {n['name']} | {n['kind']} | {n['params'] / 1e6:.3f} | {n['macs'] / 1e6:.2f} | {_spread(n['accuracies'])} "
+            f"| {distances[n['name']]:+.2f} | {proxy} | {n['milliseconds']:.2f} |"
+        )
+    (mean, deviation), count = random_cells(networks), sum(n["kind"] == RANDOM for n in networks)
+    c, trial, images = correlation(networks), found["trial"], found["images"]
+    hint = "" if c["n"] >= ENOUGH else f", too few to say much (fewer than {ENOUGH})"
+    lines += [
+        f"\nRandom cells: {100 * mean:.2f} ± {100 * deviation:.2f} % over {count} cells. The proxy's accuracy against that on"
+        f" the test images: Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, n = {c['n']} cells{hint}.",
+        f"\n{found['settings']['data']['type']}, {images['train']} training and {images['test']} test images of"
+        f" {images['size']} pixels; {trial['epochs']} epochs, seeds {', '.join(map(str, trial['seeds']))}; best of"
+        f" {trial['candidates']} random cells by the proxy. {found['machine']}, torch {found['versions']['torch']},"
+        f" {found['date']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    spread = f" ± {100 * _deviation(accuracies):.2f}" if len(accuracies) > 1 else ""
+    return f"{100 * np.mean(accuracies):.2f}{spread}"
+
+
+def _deviation(accuracies: Sequence[float]) -> float:
+    """The sample's standard deviation; 0 of a single one."""
+    return float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+
+
+def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """A PNG: the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes, c = figure.subplots(), correlation(found["networks"])
+    for kind in dict.fromkeys(n["kind"] for n in found["networks"] if n["proxy"] is not None):
+        cells = [n for n in found["networks"] if n["kind"] == kind]
+        proxy, test = ([100 * np.mean(n[name]) for n in cells] for name in ("proxy", "accuracies"))
+        axes.errorbar(proxy, test, [100 * _deviation(n["accuracies"]) for n in cells], fmt="o", capsize=2, label=kind)
+    axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
+    axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
+    axes.legend(fontsize=8)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def write(found: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
+    """Write `trial.json`, `trial.md` and `trial.png` into the work directory."""
+    directory = Path(directory)
+    for name, text in (("trial.json", json.dumps(found, indent=1)), ("trial.md", table(found))):
+        with replacing(directory / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    graph(found, directory / "trial.png")
+
+
+def write_docs(root: Path, found: Mapping[str, Any]) -> None:
+    """Renew the table, its data and its graph below docs/."""
+    publish(root, DATA, found, PAGE, MARKS, table(found))
+    graph(found, root / GRAPH)
