@@ -1,6 +1,5 @@
 #!/usr/bin/env python
-"""Make the paper's tables and figures, and comparisons of predictors and searches, on real cells: others' figures, ours,
-spread.
+"""Make the paper's tables and figures, and comparisons of predictors and searches, on real cells.
 
 Each row, setting and seed is measured once and kept in the work directory; after Ctrl-C or kill the same command goes on.
 Tables come as Markdown and CSV, plots as PNG. Benchmarks are read as compact files (tools/convert_benchmark.py makes them).
