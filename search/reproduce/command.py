@@ -10,7 +10,7 @@ from gemnet.errors import UserError
 from search.base import SearchError
 from search.command import reported
 from search.display import Display
-from search.reproduce.base import Context, Part
+from search.reproduce.base import TUNING_SEEDS, Context, Part
 from search.reproduce.ledger import Ledger
 from search.reproduce.output import FOLDER, publish_part, write_files
 from search.reproduce.parts import PARTS
@@ -40,6 +40,8 @@ def reproduce_command(
     def task() -> None:
         if write and (quick or rows):
             raise SearchError("--write is for the whole figures: leave out --quick and --rows")
+        if write and first_seed + (seeds or 0) > TUNING_SEEDS:
+            raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         if jobs < 1 or (seeds is not None and seeds < 1) or first_seed < 0:
             raise SearchError("--jobs and --seeds must be at least 1, --first-seed at least 0")
         parts = [PARTS[name] for name in (PARTS if ALL in names else names)]

@@ -26,6 +26,7 @@ def by_setting(
 
     published: others' figures, dashed. Returns the axes.
     """
+    canvas.set_size_inches(9, 4.4)
     axes, summary = canvas.subplots(), summarized(results)
     for (name, figures), colour in zip((published or {}).items(), COLOURS):
         axes.plot(list(figures), list(figures.values()), "--", color=colour, alpha=0.6, linewidth=1, label=name)
@@ -42,7 +43,7 @@ def by_setting(
         axes.set_xscale("log")
     axes.set_xticks(settings_of(summary), [str(setting) for setting in settings_of(summary)])
     axes.minorticks_off()
-    axes.set(xlabel=horizontal, ylabel=f"{vertical} (band: ± 1 standard deviation over seeds)")
+    axes.set(xlabel=horizontal, ylabel=vertical, title="mean over seeds, band: ± 1 standard deviation")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return axes

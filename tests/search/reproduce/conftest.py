@@ -8,9 +8,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
-from made_tables import compact101, compact201  # noqa: E402
+from made_tables import compact101, compact201
 
-from search.reproduce.base import Context, Measured, Result, Unit  # noqa: E402
+from search.reproduce.base import Context, Measured, Result, Unit
 
 
 @pytest.fixture
