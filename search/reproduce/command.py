@@ -10,7 +10,7 @@ from gemnet.errors import UserError
 from search.base import SearchError
 from search.command import reported
 from search.display import Display
-from search.reproduce.base import TUNING_SEEDS, Context, Part
+from search.reproduce.base import TUNING_SEEDS, Context, Part, Unit
 from search.reproduce.ledger import Ledger
 from search.reproduce.output import FOLDER, publish_part, write_files
 from search.reproduce.parts import PARTS
@@ -40,20 +40,16 @@ def reproduce_command(
     def task() -> None:
         if write and (quick or rows):
             raise SearchError("--write is for the whole figures: leave out --quick and --rows")
-        if write and first_seed + (seeds or 0) > TUNING_SEEDS:
-            raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         if jobs < 1 or (seeds is not None and seeds < 1) or first_seed < 0:
             raise SearchError("--jobs and --seeds must be at least 1, --first-seed at least 0")
-        parts = [PARTS[name] for name in (PARTS if ALL in names else names)]
+        parts = [PARTS[name] for name in (PARTS if ALL in names else dict.fromkeys(names))]
+        planned = [(part, _units(part, seeds, first_seed, quick, rows)) for part in parts]
+        if write and any(unit.seed >= TUNING_SEEDS for _, units in planned for unit in units):
+            raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         context = Context(data, Path(work_dir))
         with Ledger(context.directory) as ledger:
-            for part in parts:
+            for part, units in planned:
                 start = time.monotonic()
-                count = seeds or (1 if quick else part.seeds)
-                units = part.units(range(first_seed, first_seed + count), quick)
-                units = [unit for unit in units if not rows or unit.row in rows]
-                if not units:
-                    raise SearchError(f"--rows: {part.name} has none of {', '.join(rows or ())}; its rows: {_rows(part)}")
                 results = run(part, units, ledger, context, jobs, display)
                 paths = write_files(part, results, context.directory)
                 display.line(f"\n{part.name}: {part.about}\n\n{paths[0].read_text(encoding='utf-8')}")
@@ -71,8 +67,15 @@ def reproduce_command(
     return reported("reproduce", mendable, work_dir, "stopped; what was done is kept: the same command goes on")
 
 
-def _rows(part: Part) -> str:
-    return ", ".join(dict.fromkeys(unit.row for unit in part.units([0], False)))
+def _units(part: Part, seeds: int | None, first_seed: int, quick: bool, rows: Sequence[str] | None) -> list[Unit]:
+    """What is to be measured. Raises SearchError where the part has none of the rows."""
+    count = seeds or (1 if quick else part.seeds)
+    units = part.units(range(first_seed, first_seed + count), quick)
+    chosen = [unit for unit in units if not rows or unit.row in rows]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(unit.row for unit in units))
+        raise SearchError(f"--rows: {part.name} has none of {', '.join(rows or ())}; its rows: {known}")
+    return chosen
 
 
 def _command(part: Part, seeds: int | None, first_seed: int) -> str:

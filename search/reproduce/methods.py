@@ -5,6 +5,8 @@ A query is a look-up of a validation accuracy, noisy and, at NAS-Bench-101, opti
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,8 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
         "search.rounds": -(-(queries - start) // batch),
         **recipe["options"],
     }
-    directory = context.directory / "searches" / f"{recipe['name']}_seed{seed}_{queries}"
+    name = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+    directory = context.directory / "searches" / name
     records = run_search(load_settings(CONFIG, options), directory, Display(quiet=True))
     rows = [space.row(record.cell) for record in sorted(records, key=lambda record: record.id)][:queries]
     return rows, _best_so_far(space, rows)

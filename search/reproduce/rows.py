@@ -23,13 +23,12 @@ class Row:
         """As JSON has it; quick: encoders and predictors that are hardly trained, to see that everything runs."""
         encoder, predictor = dict(self.encoder), dict(self.predictor)
         if quick:
-            encoder |= QUICK_ENCODERS[encoder["type"]]
+            encoder |= QUICK_ENCODERS.get(encoder["type"], {})
             predictor |= QUICK_PREDICTORS.get(predictor["type"], {})
         return {"encoder": encoder, "predictor": predictor}
 
 
 QUICK_ENCODERS: dict[str, dict[str, Any]] = {
-    "adjacency": {},
     "autoencoder": {"iterations": 100},
     "kernel_guided": {"iterations": 100},
     "svge": {"cells": 128, "epochs": 1},
@@ -62,7 +61,6 @@ def searches(quick: bool) -> dict[str, dict[str, Any]]:
         "regularized evolution": {"method": "evolution", "population": 30, "tournament": 10},
         NASGEM_SEARCH: {
             "method": "pipeline",
-            "name": "nasgem" + "_quick" * quick,
             "start": 50,
             "batch": 25,
             "options": QUICK_PIPELINE if quick else {},

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 
 from threadpoolctl import threadpool_limits
 
@@ -30,14 +31,15 @@ def run(part: Part, units: Sequence[Unit], ledger: Ledger, context: Context, job
         with display.progress(part.name) as progress:
             done = len(units) - len(missing)
             progress(done, len(units))
-            for result in _results(part, missing, context, jobs, threads):
-                ledger.add(result)
-                done += 1
-                progress(done, len(units), f"{result.unit.row}, {result.unit.setting}, seed {result.unit.seed}")
+            with closing(_results(part, missing, context, jobs, threads)) as results:  # on Ctrl-C, processes end at once
+                for result in results:
+                    ledger.add(result)
+                    done += 1
+                    progress(done, len(units), f"{result.unit.row}, {result.unit.setting}, seed {result.unit.seed}")
     return [ledger.results[unit.key] for unit in units]
 
 
-def _results(part: Part, units: Sequence[Unit], context: Context, jobs: int, threads: int) -> Iterator[Result]:
+def _results(part: Part, units: Sequence[Unit], context: Context, jobs: int, threads: int) -> Generator[Result, None, None]:
     if jobs == 1:
         for unit in units:
             yield _measured(part.measure, unit, context, threads)

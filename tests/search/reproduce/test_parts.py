@@ -6,6 +6,7 @@ import pytest
 from search.base import SearchError
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import pruned_both_ways
+from search.embedding.graphs import cell_space, cells_of_graphs, graphs_of_cells
 from search.reproduce import figure1, figure4, figure5, figure6, ranking, tables34, tabular_search
 from search.reproduce.base import Measured, Result, Unit
 from search.reproduce.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows
@@ -14,6 +15,7 @@ from search.reproduce.methods import search_history
 from search.reproduce.output import write_files
 from search.reproduce.parts import PARTS
 from search.reproduce.rows import searches
+from search.space import prune
 
 KERNEL = {"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3, "batch": 8}
 SMALL = {"encoder": {"type": "adjacency"}, "predictor": {"type": "mlp", "steps": 20}}
@@ -22,7 +24,6 @@ METHODS = {
     "random": {},
     "evolution": {"population": 3, "tournament": 2},
     "pipeline": {
-        "name": "made",
         "start": 4,
         "batch": 2,
         "options": {
@@ -69,6 +70,16 @@ def test_an_encoder_is_trained_once_for_its_settings_seed_and_cells(context):
     trained_encoder({**KERNEL, "dim": 5}, space, 0, context)
     trained_encoder(KERNEL, benchmark_space("nasbench101", context, "evaluated"), 0, context)
     assert len(list(context.directory.rglob("encoder.json"))) == 4
+
+
+@pytest.mark.parametrize("name", ["nasbench101", "nasbench201"])
+def test_svge_reads_the_cells_of_a_benchmark_with_their_own_output(context, name):
+    space = benchmark_space(name, context, "all")
+    graphs = graphs_of_cells(space, prune(space.table.cells))
+    assert cell_space(space).valid(graphs).all()
+    back = cells_of_graphs(space, graphs)
+    np.testing.assert_array_equal(back.operators, space.table.operators)
+    np.testing.assert_array_equal(back.adjacency, space.table.adjacency)
 
 
 def test_tables_3_and_4_are_correlations_on_the_held_out_cells(context):
