@@ -19,7 +19,7 @@ from search.benchmarks.nasbench101 import MAX_EDGES, MAX_NODES
 
 OUTPUT = 4
 LITTER = 500
-"""Children made at a time; of one parent about twenty are in the pool."""
+"""Children made at a time."""
 LITTERS = 20
 
 

@@ -1,7 +1,7 @@
 """What is measured: embeddings and predictors by name with their settings. To add a row to a table, add it here.
 
-Settings that are not the defaults were chosen on seeds from 1000 on (`--first-seed 1000`); what is reported has seeds from 0
-on. They are the same for all numbers of training cells.
+Settings are the encoders' and predictors' own defaults, or stand here; they are the same for all numbers of training cells. Who
+changes them chooses on seeds from 1000 on (`--first-seed 1000`): what is reported has seeds from 0 on.
 """
 
 from __future__ import annotations

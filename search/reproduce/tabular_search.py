@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space
-from search.reproduce.methods import search_history
+from search.reproduce.methods import CONFIG, search_history
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import NASGEM_SEARCH, searches
 from search.reproduce.summary import grid, rounded, seeds_text
+from search.settings import load_settings
 
 QUERIES = 150
 ACCURACY, REGRET = "test accuracy, %", "test regret, %"
@@ -26,7 +27,9 @@ ACCURACY, REGRET = "test accuracy, %", "test regret, %"
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     queries = QUERIES // 2 if quick else QUERIES
-    return [Unit("search", name, queries, seed, recipe) for seed in seeds for name, recipe in searches(quick).items()]
+    recipes = searches(quick)
+    recipes[NASGEM_SEARCH]["config"] = load_settings(CONFIG)  # so that a search with another config is another unit
+    return [Unit("search", name, queries, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
 
 
 def measure(unit: Unit, context: Context) -> Measured:
