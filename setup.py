@@ -36,6 +36,7 @@ setup(
         "safetensors>=0.4",
         "scikit-learn>=1.4",
         "scipy>=1.11",
+        "threadpoolctl>=3.1",
     ],
     extras_require={
         "ray": ["ray>=2.40"],

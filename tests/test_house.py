@@ -1,8 +1,10 @@
 """What holds for the repository as a whole."""
 
 import ast
+import csv
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ import gemnet
 from gemnet import benchmark
 from gemnet.tables import between
 from search import trial_report
+from search.reproduce.output import FOLDER, PAGE, marks, published_table
+from search.reproduce.parts import PARTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,6 +75,23 @@ def test_the_trials_table_is_made_from_its_data_file():
     page = (ROOT / trial_report.PAGE).read_text(encoding="utf-8")
     table = trial_report.table(json.loads((ROOT / trial_report.DATA).read_text(encoding="utf-8")))
     assert between(trial_report.MARKS, page, table, trial_report.PAGE) == page
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_the_page_of_reproduced_figures_is_made_from_its_data_files(part):
+    page, path = (ROOT / PAGE).read_text(encoding="utf-8"), ROOT / FOLDER / f"{part.name}.json"
+    if not path.exists():
+        assert between(marks(part.name), page, "Not made yet.", PAGE) == page
+        return
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert between(marks(part.name), page, published_table(part, data), PAGE) == page
+    with path.with_suffix(".csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    for row in data["rows"]:
+        seeds = [line for line in lines if (line["row"], line["setting"]) == (row["row"], str(row["setting"]))]
+        assert len(seeds) == row["count"]
+        for name, spread in row["figures"].items():
+            assert statistics.fmean(float(line[name]) for line in seeds) == pytest.approx(spread["mean"], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize(

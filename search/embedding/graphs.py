@@ -9,7 +9,7 @@ import numpy as np
 
 from gemnet.operators import INPUT
 from search.base import CellArrays, SearchError, Space
-from search.benchmarks import Table, nasbench101, nasbench201
+from search.benchmarks import Table, TabularSpace, nasbench101, nasbench201
 
 ABSENT = -1
 """The type of a place without a node."""
@@ -187,8 +187,12 @@ def graphs_of_table(table: Table, rows: slice | Sequence[int] | np.ndarray = sli
 
 
 def cell_space(space: Space) -> GraphSpace:
-    """NASGEM's cells as graphs: with an output node after the last one, fed by exactly the leaves, as their outputs are what a
-    cell gives (paper, 3.2)."""
+    """The cells of `space` as graphs. NASGEM's get an output node after the last one, fed by exactly the leaves, as their
+    outputs are what a cell gives (paper, 3.2); a benchmark's have theirs."""
+    if isinstance(space, nasbench101.NasBench101Space):
+        return nasbench101_space()
+    if isinstance(space, nasbench201.NasBench201Space):
+        return nasbench201_space()
 
     def rule(graphs: Graphs) -> np.ndarray:
         is_output = graphs.types == len(space.operators) + 1
@@ -200,8 +204,10 @@ def cell_space(space: Space) -> GraphSpace:
 
 
 def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
-    """Pruned cells -> graphs of `cell_space(space)` with `space.num_nodes + 1` places. Raises SearchError for a cell that is
-    too large for the space."""
+    """Pruned cells -> graphs of `cell_space(space)` with all its places. Raises SearchError for a cell that is too large for
+    the space."""
+    if isinstance(space, TabularSpace):
+        return Graphs(cells.operators, cells.adjacency).padded(space.num_nodes)
     count, n = cells.operators.shape
     if n > space.num_nodes and (cells.operators >= 0).sum(1).max(initial=0) > space.num_nodes:
         raise SearchError(f"a cell has {int((cells.operators >= 0).sum(1).max())} nodes; the space allows {space.num_nodes}")
@@ -220,8 +226,11 @@ def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
 
 
 def cells_of_graphs(space: Space, graphs: Graphs) -> CellArrays:
-    """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without their
-    output."""
+    """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without the
+    output that they got."""
+    if isinstance(space, TabularSpace):
+        graphs = graphs.padded(space.num_nodes)
+        return CellArrays(graphs.adjacency, graphs.types)
     graphs = graphs.padded(space.num_nodes + 1)
     node = (graphs.types != ABSENT) & (graphs.types != len(space.operators) + 1)
     operators = np.where(node, graphs.types, np.int8(ABSENT)).astype(np.int8)

@@ -1,0 +1,94 @@
+"""What the parts of a reproduction share: units of work, what they give, and what a part is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+TUNING_SEEDS = 1000
+"""Settings are chosen on seeds from here on; what is reported has seeds below."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One measurement, and all that its figures depend on.
+
+    group: the parts that share results share this name. row: of the table. setting: its column, such as a number of cells.
+    recipe: every number behind it, as JSON has them; under another recipe it is another unit.
+    """
+
+    group: str
+    row: str
+    setting: int
+    seed: int
+    recipe: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal units, in any process."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a unit gave. figures: by name, for tables; seeds are averaged over. series: by name, numbers for plots."""
+
+    figures: Mapping[str, float]
+    series: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A unit that is done; seconds: its wall time, with the training of an encoder where it was not kept from before."""
+
+    unit: Unit
+    measured: Measured
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a unit finds what it needs. data: the benchmarks' compact files, see `search.benchmarks.files.find_file`.
+
+    directory: the work directory, for encoders that several units share.
+    """
+
+    data: str | None
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`row` beside `against` in `figure`, seed by seed."""
+
+    row: str
+    against: str
+    figure: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table or figure that one command makes.
+
+    seeds: how many it reports by default. units: (seeds, quick) -> all units, one seed of every row before the next seed.
+    measure: runs in any process. table: summary (see `summary.summarized`) -> Markdown. draw: fills an empty figure.
+    comparisons: paired over the seeds in the summary. points: results -> columns and rows of what the plot shows beyond
+    `figures`.
+    """
+
+    name: str
+    about: str
+    seeds: int
+    units: Callable[[Sequence[int], bool], list[Unit]]
+    measure: Callable[[Unit, Context], Measured]
+    table: Callable[[Mapping[str, Any]], str]
+    draw: Callable[[Figure, Sequence[Result]], None]
+    comparisons: tuple[Comparison, ...] = ()
+    points: Callable[[Sequence[Result]], tuple[Sequence[str], list[Sequence[Any]]]] | None = None

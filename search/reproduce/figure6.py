@@ -1,0 +1,66 @@
+"""Fig. 6: how well the encoder learns the kernel, against the number of nodes n and the dimension d of the embedding.
+
+Judged on pairs that it has not seen, drawn from the paper's space: the similarity loss (Eq. 3), whose size says little, since
+random pairs have nearly equal kernels, and R^2 and Spearman's correlation of cosine and kernel, which a constant leaves at 0.
+The paper trains 10,000 iterations on 50,000 pairs; here it is ITERATIONS, on all pairs of fresh batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from search.reproduce.base import Context, Measured, Part, Result, Unit
+from search.reproduce.cells import trained_encoder
+from search.reproduce.plots import COLOURS
+from search.reproduce.rows import NASGEM, QUICK_ENCODERS
+from search.reproduce.summary import grid, rows_of, seeds_text, settings_of, summarized
+from search.space import DagSpace
+
+NODES = (10, 30, 50, 100, 150, 200, 250)
+DIMENSIONS = (10, 20, 30, 40, 50)
+ITERATIONS = 500
+"""Of training, fewer than the paper has: the time of one grows with n^2."""
+FIGURES = {"R^2": "held-out R^2", "Spearman": "held-out Spearman's correlation", "similarity MSE": "held-out similarity loss"}
+
+
+def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+    encoder = {**NASGEM.encoder, "iterations": ITERATIONS, **(QUICK_ENCODERS["kernel_guided"] if quick else {})}
+    return [
+        Unit("fig6", f"d = {dim}", nodes, seed, {"encoder": {**encoder, "dim": dim}})
+        for seed in seeds
+        for nodes in (NODES[:2] if quick else NODES)
+        for dim in (DIMENSIONS[::4] if quick else DIMENSIONS)
+    ]
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    encoder = trained_encoder(unit.recipe["encoder"], DagSpace(unit.setting), unit.seed, context)
+    return Measured({name: encoder.metrics[name] for name in FIGURES})
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    digits = {"similarity MSE": 5}
+    tables = [f"{title}:\n\n{grid(summary, name, 'nodes', digits=digits.get(name, 3))}" for name, title in FIGURES.items()]
+    return "\n\n".join([*tables, seeds_text(summary)])
+
+
+def draw(canvas: Figure, results: Sequence[Result]) -> None:
+    summary = summarized(results)
+    settings = settings_of(summary)
+    canvas.set_size_inches(12, 3.8)
+    for axes, (figure, title) in zip(canvas.subplots(1, len(FIGURES)), FIGURES.items()):
+        for index, name in enumerate(rows_of(summary)):
+            cells = {row["setting"]: row["figures"][figure] for row in summary["rows"] if row["row"] == name}
+            mean, deviation = ([cells[n][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
+            axes.errorbar(settings, mean, deviation, fmt="o-", markersize=3, capsize=2, color=COLOURS[index], label=name)
+        axes.set(xlabel="nodes n", ylabel=title)
+        axes.grid(alpha=0.25)
+        if figure == "similarity MSE":
+            axes.set_yscale("log")
+    axes.legend(fontsize=7)
+
+
+FIGURE6 = Part("fig6", "the encoder on held-out pairs against nodes and dimension", 2, units, measure, table, draw)

@@ -1,0 +1,74 @@
+"""What a part leaves: its table as Markdown, every figure of every seed as CSV, a plot, and the same in docs/reproduce."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gemnet.files import replacing
+from gemnet.machine import processor
+from gemnet.tables import publish
+from search.reproduce.base import Part, Result
+from search.reproduce.summary import rounded, summarized
+
+PAGE, FOLDER = "docs/reproduce/README.md", "docs/reproduce"
+RESOLUTION = 110  # dots an inch: legible, and some 50 kB
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines of the page between which a part's table stands."""
+    return f"<!-- {name}: made by tools/reproduce.py {name} --write -->", f"<!-- end of {name} -->"
+
+
+def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
+    """Write <part>.md, .csv, .png, and <part>_points.csv where the plot shows more than the figures; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    table = directory / f"{part.name}.md"
+    with replacing(table) as temporary:
+        temporary.write_text(part.table(summarized(results, part.comparisons)) + "\n", encoding="utf-8")
+    return [table, *_csv_and_plot(part, results, directory)]
+
+
+def publish_part(part: Part, results: Sequence[Result], root: Path, command: str) -> None:
+    """Write <part>.json, .csv and .png to docs/reproduce below `root`, and the table into its page.
+
+    Raises UserError, before anything is written, where the page lacks the part's marks.
+    """
+    summary = summarized(results, part.comparisons)
+    data = {"command": command, "machine": processor(), "date": date.today().isoformat(), **summary}
+    publish(root, f"{FOLDER}/{part.name}.json", data, PAGE, marks(part.name), published_table(part, data))
+    _csv_and_plot(part, results, root / FOLDER)
+
+
+def published_table(part: Part, data: Mapping[str, Any]) -> str:
+    """The part's section of the page, of what its JSON file holds."""
+    told = f"`{data['command']}`, {data['date']}, {data['machine']}."
+    return f"{part.table(data)} {told}\n\n![{part.about}]({part.name}.png)"
+
+
+def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
+    names = list(dict.fromkeys(name for result in results for name in result.measured.figures))
+    lines = [
+        (r.unit.row, r.unit.setting, r.unit.seed, *(rounded(r.measured.figures[name]) for name in names), rounded(r.seconds))
+        for r in results
+    ]
+    paths = [_csv(directory / f"{part.name}.csv", ("row", "setting", "seed", *names, "seconds"), lines)]
+    if part.points:
+        paths.append(_csv(directory / f"{part.name}_points.csv", *part.points(results)))
+    canvas = Figure(figsize=(7, 4.4), layout="constrained")
+    part.draw(canvas, results)
+    paths.append(directory / f"{part.name}.png")
+    with replacing(paths[-1]) as temporary:
+        canvas.savefig(temporary, format="png", dpi=RESOLUTION)
+    return paths
+
+
+def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    return path

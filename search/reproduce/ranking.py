@@ -1,0 +1,60 @@
+"""NAS-Bench-101 and NAS-Bench-201: Kendall's tau of predictors trained on few cells, on all cells of the benchmark.
+
+n cells are drawn from the rows with validation accuracy, which is what a predictor learns; the tau is that of its predictions
+for every cell of the benchmark against their mean test accuracies, which nothing else reads. Encoders learn from cells without
+labels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from search.reproduce import published
+from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
+from search.reproduce.cells import benchmark_space, fitted, predicted, rank_correlation, trained_encoder, training_rows
+from search.reproduce.plots import by_setting
+from search.reproduce.rows import ADJACENCY, PREDICTORS
+from search.reproduce.summary import grid, seeds_text
+from search.space import prune
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    space = benchmark_space(unit.recipe["space"], context, "all")
+    cells, seen = space.table.cells, training_rows(space, unit.setting, unit.seed)
+    encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
+    start = time.perf_counter()
+    labels = space.table.validation_accuracy[seen]
+    predictor = fitted(unit.recipe["predictor"], encoder.embed(prune(cells[seen])), labels, unit.seed)
+    found = predicted(predictor, encoder, cells)
+    seconds = time.perf_counter() - start
+    return Measured({"kendall": rank_correlation(found, space.table.test_accuracy()), "fit and predict, s": seconds})
+
+
+def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mapping[int, float]]) -> Part:
+    """The part of one benchmark."""
+
+    def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+        return [
+            Unit(name, row.name, size, seed, {**row.recipe(quick), "space": name})
+            for seed in seeds
+            for row in PREDICTORS
+            for size in (sizes[:2] if quick else sizes)
+        ]
+
+    def table(summary: Mapping[str, Any]) -> str:
+        return f"{grid(summary, 'kendall', 'training cells', others.items())}\n\n{seeds_text(summary)}"
+
+    def draw(canvas: Figure, results: Sequence[Result]) -> None:
+        lines = {label: figures for label, figures in others.items() if "PINAT" in label or "NN-Former" in label}
+        by_setting(canvas, results, "kendall", "training cells", "Kendall's tau on all cells", lines, logarithmic=True)
+
+    comparisons = tuple(Comparison(row.name, ADJACENCY.name, "kendall") for row in PREDICTORS if row != ADJACENCY)
+    return Part(name, f"{title}: predictors' Kendall's tau on all cells", 10, units, measure, table, draw, comparisons)
+
+
+NASBENCH101 = part("nasbench101", "NAS-Bench-101", published.SIZES_101, published.NASBENCH101)
+NASBENCH201 = part("nasbench201", "NAS-Bench-201", published.SIZES_201, published.NASBENCH201)

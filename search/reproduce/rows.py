@@ -1,0 +1,77 @@
+"""What is measured: embeddings and predictors by name with their settings. To add a row to a table, add it here.
+
+Settings are the encoders' and predictors' own defaults, or stand here; they are the same for all numbers of training cells. Who
+changes them chooses on seeds from 1000 on (`--first-seed 1000`): what is reported has seeds from 0 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """An encoder (`search.embedding.build_encoder`) and a predictor on its vectors (`search.predictor.build_predictor`)."""
+
+    name: str
+    encoder: Mapping[str, Any]
+    predictor: Mapping[str, Any] = field(default_factory=lambda: {"type": "mlp"})
+
+    def recipe(self, quick: bool) -> dict[str, Any]:
+        """As JSON has it; quick: encoders and predictors that are hardly trained, to see that everything runs."""
+        encoder, predictor = dict(self.encoder), dict(self.predictor)
+        if quick:
+            encoder |= QUICK_ENCODERS.get(encoder["type"], {})
+            predictor |= QUICK_PREDICTORS.get(predictor["type"], {})
+        return {"encoder": encoder, "predictor": predictor}
+
+
+QUICK_ENCODERS: dict[str, dict[str, Any]] = {
+    "autoencoder": {"iterations": 100},
+    "kernel_guided": {"iterations": 100},
+    "svge": {"cells": 128, "epochs": 1},
+}
+QUICK_PREDICTORS: dict[str, dict[str, Any]] = {"mlp": {"steps": 100}}
+
+ADJACENCY = Row("adjacency", {"type": "adjacency"})
+AUTOENCODER = Row("MLP autoencoder", {"type": "autoencoder"})
+NASGEM = Row("NASGEM", {"type": "kernel_guided"})
+SVGE = Row("SVGe", {"type": "svge"})
+
+EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, SVGE)
+"""Tables 3 and 4: one predictor on different embeddings."""
+
+BIAS = (ADJACENCY, NASGEM)
+"""Fig. 5: without and with the embedding."""
+
+PREDICTORS = (ADJACENCY, AUTOENCODER, NASGEM)
+"""NAS-Bench-101 and NAS-Bench-201."""
+
+NASGEM_SEARCH = "NASGEM"
+QUICK_PIPELINE = {"encoder.iterations": 100, "predictor.steps": 50, "search.draws": 5000}
+
+
+def searches(quick: bool) -> dict[str, dict[str, Any]]:
+    """Searches on the tabular pool by name, each with its method (`methods.METHODS`) and the method's settings."""
+    several = Row("", {"type": "kernel_guided"}, {"type": "mlp", "steps": 150})
+    return {
+        "random search": {"method": "random"},
+        "regularized evolution": {"method": "evolution", "population": 30, "tournament": 10},
+        NASGEM_SEARCH: {
+            "method": "pipeline",
+            "start": 50,
+            "batch": 25,
+            "options": QUICK_PIPELINE if quick else {},
+        },
+        "NASGEM, ensemble": {
+            "method": "ensemble",
+            "start": 50,
+            "batch": 10,
+            "members": 2 if quick else 5,
+            "optimism": 0.5,
+            "trust": 0.5,
+            **several.recipe(quick),
+        },
+    }

@@ -1,0 +1,95 @@
+"""Search on NAS-Bench-101's 20,001 cells with validation accuracy: test regret after 150 queries, by method.
+
+The regret is the best mean test accuracy of the pool less that of the cell that a method would choose if it ended there. Test
+accuracies are read when a search is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from search.reproduce import published
+from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
+from search.reproduce.cells import benchmark_space
+from search.reproduce.methods import CONFIG, search_history
+from search.reproduce.plots import COLOURS
+from search.reproduce.rows import NASGEM_SEARCH, searches
+from search.reproduce.summary import grid, rounded, seeds_text
+from search.settings import load_settings
+
+QUERIES = 150
+ACCURACY, REGRET = "test accuracy, %", "test regret, %"
+
+
+def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+    queries = QUERIES // 2 if quick else QUERIES
+    recipes = searches(quick)
+    recipes[NASGEM_SEARCH]["config"] = load_settings(CONFIG)  # so that a search with another config is another unit
+    return [Unit("search", name, queries, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    space = benchmark_space("nasbench101", context, "evaluated")
+    rows, chosen = search_history(space, unit.seed, unit.setting, unit.recipe, context)
+    test = 100 * space.table.test_accuracy()
+    best = float(test[space.pool].max())
+    figures = {
+        ACCURACY: float(test[chosen[-1]]),
+        REGRET: best - float(test[chosen[-1]]),
+        "best asked for, %": float(test[rows].max()),
+    }
+    return Measured(figures, {"regret": [rounded(value) for value in best - test[chosen]], "rows": rows})
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    accuracy = grid(summary, ACCURACY, "test accuracy in % of the chosen cell after so many queries", published.SEARCH.items())
+    return f"{accuracy}\n\n{grid(summary, REGRET, 'test regret in %')}\n\n{seeds_text(summary)}"
+
+
+def draw(canvas: Figure, results: Sequence[Result]) -> None:
+    axes = canvas.subplots()
+    for index, (name, curves) in enumerate(_curves(results).items()):
+        queries, mean = np.arange(1, curves.shape[1] + 1), curves.mean(0)
+        error = curves.std(0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.zeros(len(mean))
+        axes.plot(queries, mean, color=COLOURS[index], label=name)
+        axes.fill_between(queries, mean - error, mean + error, color=COLOURS[index], alpha=0.15, linewidth=0)
+    axes.set_yscale("log")
+    axes.set(
+        xlabel="queries", ylabel="test regret of the cell that would be chosen, %\n(mean over seeds, band: standard error)"
+    )
+    axes.grid(alpha=0.25, which="both")
+    axes.legend(fontsize=8)
+
+
+def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
+    rows = [
+        (name, query, rounded(curves[:, query - 1].mean()), len(curves))
+        for name, curves in _curves(results).items()
+        for query in range(1, curves.shape[1] + 1)
+    ]
+    return ("method", "queries", "mean test regret, %", "seeds"), rows
+
+
+def _curves(results: Sequence[Result]) -> dict[str, np.ndarray]:
+    """Regrets [seeds, queries] by method."""
+    found: dict[str, list[Sequence[float]]] = {}
+    for result in results:
+        found.setdefault(result.unit.row, []).append(result.measured.series["regret"])
+    return {name: np.array(curves) for name, curves in found.items()}
+
+
+SEARCH = Part(
+    "search",
+    "search on NAS-Bench-101's pool, test regret by method",
+    20,
+    units,
+    measure,
+    table,
+    draw,
+    tuple(Comparison(name, NASGEM_SEARCH, ACCURACY) for name in searches(False) if name != NASGEM_SEARCH),
+    points,
+)

@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Make the paper's tables and figures, and comparisons of predictors and searches, on real cells.
+
+Each row, setting and seed is measured once and kept in the work directory; after Ctrl-C or kill the same command goes on.
+Tables come as Markdown and CSV, plots as PNG. Benchmarks are read as compact files (tools/convert_benchmark.py makes them).
+
+examples:
+  python tools/reproduce.py table3                        all seeds: see the list below
+  python tools/reproduce.py table3 fig1 --quick           one seed, hardly trained: does it run?
+  python tools/reproduce.py all --jobs 2 --data ~/benchmarks
+  python tools/reproduce.py fig5 --seeds 20 --write       also renews docs/reproduce
+  python tools/reproduce.py nasbench101 --first-seed 1000 --seeds 3 --rows NASGEM --work-dir work_dirs/tuning
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # this file's folder would make `import search` find tools/search.py
+
+
+def main() -> int:
+    from search.reproduce.command import ALL, reproduce_command
+    from search.reproduce.parts import PARTS
+
+    width = max(map(len, PARTS))
+    known = "\n".join(f"  {part.name:{width}}  {part.about} ({part.seeds} seeds)" for part in PARTS.values())
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=f"parts:\n{known}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="+", choices=[*PARTS, ALL], metavar="PART", help=f"{', '.join(PARTS)}, or all of them")
+    parser.add_argument("--work-dir", default="work_dirs/reproduce", help="results and encoders; default: %(default)s")
+    parser.add_argument("--data", help="folder of the benchmarks' files; default: GEMNET_DATA, then ../shared/data")
+    parser.add_argument("--seeds", type=int, help="how many; default: see below")
+    parser.add_argument("--first-seed", type=int, default=0, help="from 1000 on to choose settings; default: %(default)s")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="some rows of the tables, by name; default: all")
+    parser.add_argument("--quick", action="store_true", help="minutes: 1 seed, fewer settings, little training; no results")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with an equal share of the cores (default: 1)")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/reproduce")
+    args = parser.parse_args()
+    return reproduce_command(
+        args.parts,
+        args.work_dir,
+        args.data,
+        args.seeds,
+        args.first_seed,
+        args.quick,
+        args.jobs,
+        args.write,
+        args.rows,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while Python still imports
+        sys.exit("reproduce: stopped")
