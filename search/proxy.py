@@ -89,7 +89,7 @@ class ProxyEvaluator:
                 raise SearchError(f"proxy: {name}={getattr(self.settings, name)}: expected less than the images' {size} pixels")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ProxyEvaluator, (self.data, self.settings, self.model)  # without the copies on devices
+        return type(self), (self.data, self.settings, self.model)  # without the copies on devices
 
     def architecture(self, cell: Cell) -> Architecture:
         """The proxy network of `cell`: stem, three stages, no head convolution.
@@ -178,12 +178,15 @@ class ProxyEvaluator:
                 return curve, True
         return curve, False
 
-    def _network(self, job: Job, device: torch.device) -> GEMNet:
+    def build(self, cell: Cell) -> nn.Module:
+        """The proxy network of `cell`, images [B, C, H, W] -> logits, with new weights."""
+        return GEMNet(self.architecture(cell), self.num_classes, self.data.train_images.shape[1])
+
+    def _network(self, job: Job, device: torch.device) -> nn.Module:
         """The network with weights that depend on job.seed alone, channels last in memory (twice as fast on a CPU)."""
-        classes, channels = self.num_classes, self.data.train_images.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(job.seed)  # torch.manual_seed would also reach the GPUs' generators
-            network = GEMNet(self.architecture(job.cell), classes, channels)
+            network = self.build(job.cell)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0  # see `calibrate`
