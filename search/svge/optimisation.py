@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from search.base import Progress, SearchError
 from search.benchmarks.identity import Index
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
+from search.figures import GREY, SIZE
 from search.predictor import MLPPredictor
 from search.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.svge.tasks import Task
@@ -62,9 +65,6 @@ class Trace:
     unknown: int = 0
 
 
-Choice = Callable[[np.random.Generator, list[int]], Trace]
-
-
 def optimise(
     method: str, model: SVGe, pool: Pool, seed: int, budget: Budget | None = None, progress: Progress | None = None
 ) -> Trace:
@@ -73,7 +73,8 @@ def optimise(
     A round of "expected improvement" draws latent vectors, half of them like the pool's (a normal distribution of their mean
     and standard deviation in each dimension), half around the best vectors so far; it decodes them in the order of their
     expected improvement under a Gaussian process on all queries, until the table has answered `batch` times or none is left.
-    "bootstrap" draws cells of the pool and takes those that a network on latent vectors scores highest; "random" takes any.
+    The others draw cells of the pool: "expected improvement on known cells" takes the ones of highest expected improvement,
+    for tables that know little of their space; "bootstrap" those that a network on latent vectors scores highest; "random" any.
 
     Raises SearchError for another method, or a pool smaller than the budget.
     """
@@ -83,6 +84,7 @@ def optimise(
         raise SearchError(f"optimisation: {wanted} queries are more than the {len(pool)} cells with a known accuracy")
     rounds = {
         "expected improvement": lambda rng, asked: _improve(model, pool, rng, asked, budget),
+        "expected improvement on known cells": lambda rng, asked: _improve_known(pool, rng, asked, budget),
         "bootstrap": lambda rng, asked: _bootstrap(pool, rng, asked, budget, seed),
         "random": lambda rng, asked: Trace(_new(rng.permutation(len(pool)), asked, budget.batch)),
     }
@@ -98,20 +100,18 @@ def optimise(
     return Trace(asked, decoded, unknown)
 
 
-METHODS = ("expected improvement", "bootstrap", "random")
+METHODS = ("expected improvement", "expected improvement on known cells", "bootstrap", "random")
 
 
 def _improve(model: SVGe, pool: Pool, rng: np.random.Generator, asked: list[int], budget: Budget) -> Trace:
-    vectors, accuracies = pool.vectors[asked], pool.accuracies[asked]
-    process = SparseGaussianProcess(len(asked), int(rng.integers(2**31))).fit(vectors, accuracies)
     mean, deviation = pool.vectors.mean(0), pool.vectors.std(0)
-    best = vectors[np.argsort(-accuracies, kind="stable")[:NEAR_BEST]]
+    best = pool.vectors[asked][np.argsort(-pool.accuracies[asked], kind="stable")[:NEAR_BEST]]
     half = budget.candidates // 2
     anywhere = mean + deviation * rng.standard_normal((budget.candidates - half, model.dim))
     scale = 2.0 ** -rng.uniform(0, 4, (half, 1))  # from a standard deviation to a 16th of it
     near = best[rng.integers(len(best), size=half)] + scale * deviation * rng.standard_normal((half, model.dim))
     latent = np.concatenate([anywhere, near]).astype(np.float32)
-    order = np.argsort(-expected_improvement(*process.predict(latent), accuracies.max()), kind="stable")
+    order = _by_improvement(pool, asked, latent, rng)
     found: list[int] = []
     unknown = decoded = 0
     for start in range(0, len(order), budget.batch):
@@ -123,6 +123,17 @@ def _improve(model: SVGe, pool: Pool, rng: np.random.Generator, asked: list[int]
         if len(found) == budget.batch:
             break
     return Trace(found, decoded, unknown)
+
+
+def _improve_known(pool: Pool, rng: np.random.Generator, asked: list[int], budget: Budget) -> Trace:
+    drawn = rng.integers(len(pool), size=budget.candidates)
+    return Trace(_new(drawn[_by_improvement(pool, asked, pool.vectors[drawn], rng)], asked, budget.batch))
+
+
+def _by_improvement(pool: Pool, asked: list[int], latent: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Order of latent vectors [B, dim] by expected improvement under a Gaussian process on all queries, the highest first."""
+    process = SparseGaussianProcess(len(asked), int(rng.integers(2**31))).fit(pool.vectors[asked], pool.accuracies[asked])
+    return np.argsort(-expected_improvement(*process.predict(latent), pool.accuracies[asked].max()), kind="stable")
 
 
 def _bootstrap(pool: Pool, rng: np.random.Generator, asked: list[int], budget: Budget, seed: int) -> Trace:
@@ -137,3 +148,82 @@ def _new(places: np.ndarray, asked: list[int], count: int) -> list[int]:
     """The first `count` of the places that have not been asked for, each once."""
     known = set(asked)
     return [place for place in dict.fromkeys(places.tolist()) if place not in known][:count]
+
+
+Found = Mapping[str, Sequence[Mapping[str, Any]]]
+"""For each method its runs: {"rows": of the task, in the order of the queries, "decoded": ..., "unknown": ...}."""
+
+
+def curves(task: Task, runs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Best accuracy after each query of each run: float64 [runs, queries], NaN after the last query of a shorter run."""
+    found = np.full((len(runs), max(len(run["rows"]) for run in runs)), np.nan)
+    for i, run in enumerate(runs):
+        found[i, : len(run["rows"])] = np.maximum.accumulate(task.accuracies[run["rows"]])
+    return found
+
+
+def summary(task: Task, found: Found) -> dict[str, Any]:
+    """For each method: the best accuracy of its runs, mean and deviation; the share of decoded vectors without an answer; and,
+    where the space has them, the test accuracy of the cells that were best by the accuracy asked for."""
+    scores = None if task.test_accuracy is None else task.test_accuracy()
+    methods = {}
+    for method, runs in found.items():
+        chosen = [run["rows"][int(task.accuracies[run["rows"]].argmax())] for run in runs]
+        decoded = sum(run["decoded"] for run in runs)
+        methods[method] = {
+            "best accuracy": task.accuracies[chosen].tolist(),
+            "queries": [len(run["rows"]) for run in runs],
+            "decoded without an answer": sum(run["unknown"] for run in runs) / decoded if decoded else None,
+            "test accuracy of the best": None if scores is None else scores[chosen].tolist(),
+        }
+    return {"space": task.name, "best in the table": float(np.nanmax(task.accuracies)), "methods": methods}
+
+
+def rows(task: Task, found: Found) -> list[dict[str, Any]]:
+    """A row a query of each run."""
+    return [
+        {"method": method, "run": number, "query": query, "row": row, "accuracy": float(task.accuracies[row])}
+        for method, runs in found.items()
+        for number, run in enumerate(runs)
+        for query, row in enumerate(run["rows"], 1)
+    ]
+
+
+def markdown(told: Mapping[str, Any]) -> str:
+    """The summary as a table: mean ± standard deviation over the runs."""
+    lines = [
+        f"| {told['space']} | queries | best accuracy, % | its test accuracy, % | decoded without an answer, % | runs |",
+        "|---" * 6 + "|",
+    ]
+    for method, values in told["methods"].items():
+        missed = values["decoded without an answer"]
+        lines.append(
+            f"| {method} | {np.mean(values['queries']):.0f} | {_percent(values['best accuracy'])} "
+            f"| {_percent(values['test accuracy of the best'])} | {'' if missed is None else f'{100 * missed:.1f}'} "
+            f"| {len(values['queries'])} |"
+        )
+    return "\n".join([*lines, "", f"The best accuracy in the table is {100 * told['best in the table']:.3f} %."]) + "\n"
+
+
+def draw(task: Task, found: Found, budget: Budget) -> Figure:
+    """Best accuracy against queries: mean and standard deviation of the runs of each method."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    for method, runs in found.items():
+        values = 100 * curves(task, runs)
+        values = values[:, np.isfinite(values).all(0)]
+        query, mean, spread = np.arange(1, values.shape[1] + 1), values.mean(0), values.std(0)
+        (line,) = axes.plot(query, mean, label=f"{method} ({len(runs)} runs)")
+        axes.fill_between(query, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.axvline(budget.start, color=GREY, linewidth=0.6, linestyle=":")
+    axes.axhline(100 * np.nanmax(task.accuracies), color=GREY, linewidth=0.8, linestyle="--", label="best in the table")
+    axes.set(xlabel="queries (dotted: the random first ones end)", ylabel="best accuracy, %")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _percent(values: Sequence[float] | None) -> str:
+    if values is None:
+        return ""
+    spread = f" ± {100 * np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.3f}{spread}"

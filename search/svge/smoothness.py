@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from gemnet.drawing import draw_on
+from gemnet.drawing import COLOURS, draw_on
 from search.base import Progress
 from search.embedding.common import cosines, kernel_figures
 from search.embedding.graphs import Graphs
@@ -64,16 +65,19 @@ def interpolation(model: SVGe, task: Task, seed: int, steps: int = 11) -> Walk:
 def draw_walk(walk: Walk, task: Task) -> Figure:
     """The cells on the way from left to right, an invalid one as a word; consecutive equal ones stand once."""
     shown = [0] + [i for i in range(1, len(walk.rows)) if _changed(walk, i)]
-    figure = Figure(figsize=(3.2 * len(shown), 5.2), layout="constrained")
+    figure = Figure(figsize=(2.4 * max(2, len(shown)), 5), layout="constrained")
     for axes, i in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
         row = walk.rows[i]
         if row["valid"]:
             draw_on(axes, task.cell(walk.graphs, i))
+            axes.get_legend().remove()  # one for all, below
         else:
             axes.text(0.5, 0.5, "not valid", ha="center", color=GREY)
             axes.axis("off")
         accuracy = "" if row["known accuracy"] is None else f"\naccuracy {row['known accuracy']:.4f}"
-        axes.set_title(f"{row['share']:.0%}, predicted {row['predicted accuracy']:.4f}{accuracy}", fontsize=9)
+        axes.set_title(f"{row['share']:.0%}\npredicted {row['predicted accuracy']:.4f}{accuracy}", fontsize=8)
+    marks = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in task.space.types]
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
@@ -110,6 +114,7 @@ def draw_plane(rows: Rows) -> Figure:
     for axes, name in zip(figure.subplots(1, 2), ("predicted accuracy", "known accuracy")):
         values = np.array([np.nan if row[name] is None else row[name] for row in rows]).reshape(side, side)
         axes.set(xlabel="first principal component, standard deviations", ylabel="second", title=name, facecolor="#d9d9d9")
+        axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
         if np.isfinite(values).any():
             image = axes.imshow(values, origin="lower", extent=(-3, 3, -3, 3), cmap="viridis")
             figure.colorbar(image, ax=axes)

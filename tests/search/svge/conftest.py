@@ -1,0 +1,18 @@
+"""The made task, and a model trained on it for a moment."""
+
+import pytest
+from made_task import made_task
+
+from search.embedding import SVGe
+
+
+@pytest.fixture(scope="session")
+def task():
+    return made_task()
+
+
+@pytest.fixture(scope="session")
+def model(task):
+    model = SVGe(task.space, **task.settings)
+    model.fit(task.graphs, seed=0)
+    return model
