@@ -39,7 +39,7 @@ FIRST = next(iter(MODELS))
 @dataclass(frozen=True)
 class Scale:
     """How much is done. limit: of the graphs. settings: of `SVGe`, in the place of the task's. runs: of each optimisation.
-    top: cells of each group that extrapolation trains, wanted: among how many."""
+    top: cells of each group that extrapolation trains, wanted: among how many. encoder: settings of NASGEM's."""
 
     limit: int | None = None
     settings: Mapping[str, Any] | None = None
@@ -49,6 +49,7 @@ class Scale:
     side: int = 41
     top: int = 5
     wanted: int = 2000
+    encoder: Mapping[str, Any] = field(default_factory=dict)
 
 
 FULL = Scale()
@@ -61,6 +62,7 @@ QUICK = Scale(
     side=11,
     top=1,
     wanted=20,
+    encoder={"iterations": 50},
 )
 """To see that everything works, in minutes: what it gives says nothing about SVGe."""
 
@@ -110,6 +112,8 @@ def run(
             work.optimisation(model, seeds[0])
         if "extrapolation" in parts and space in LARGER:
             work.extrapolation(model, seeds, load_settings(config, options), device)
+        elif "extrapolation" in parts:
+            display.line(f"extrapolation: left out, for {space} has cells of one size")
     return directory
 
 
@@ -140,7 +144,9 @@ class _Work:
         rows = smoothness.plane(model, self.task, seed, self.scale.side)
         self._draw("plane", rows, smoothness.draw_plane(rows))
         with self.display.progress("NASGEM's encoder, to compare") as progress:
-            pairs, figures = smoothness.kernel_pairs(model, self.task, seed, self.scale.effort.pairs, progress)
+            pairs, figures = smoothness.kernel_pairs(
+                model, self.task, seed, self.scale.effort.pairs, progress, dict(self.scale.encoder)
+            )
         self._draw("kernel", pairs, smoothness.draw_kernel_pairs(pairs, figures))
         for name, values in figures.items():
             self.display.line(f"cosine against WL kernel, {name}: R^2 {values['R^2']:.3f}, Spearman {values['Spearman']:.3f}")
@@ -169,8 +175,10 @@ class _Work:
         larger = LARGER[self.task.name]
         proxy = ProxySettings(**{**settings["proxy"], **({"epochs": 1} if self.scale.limit else {})})
         evaluator = BenchmarkProxyEvaluator(build_data(**settings["data"]), proxy, {"benchmark": self.task.name})
+        place, effort = self.place(FIRST, seeds[0]), self.scale.effort
+        tuned = measuring.tuned(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads)
         with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
-            proposals = propose(model, self.task, larger, seeds[0], self.scale.top, self.scale.wanted, progress=progress)
+            proposals = propose(model, tuned, self.task, larger, seeds[0], self.scale.top, self.scale.wanted, progress=progress)
         for proposal in proposals:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"
             path.parent.mkdir(exist_ok=True)

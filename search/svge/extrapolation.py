@@ -14,7 +14,6 @@ from search.benchmarks.identity import isomorphism_hash
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.embedding.graphs import Graphs, GraphSpace, enas_space, nasbench101_space
 from search.embedding.svge import SVGe
-from search.svge.prediction import SparseGaussianProcess
 from search.svge.results import Results
 from search.svge.tasks import Task
 
@@ -36,6 +35,7 @@ class Proposal:
 
 def propose(
     model: SVGe,
+    tuned: SVGe,
     task: Task,
     larger: GraphSpace,
     seed: int,
@@ -48,8 +48,8 @@ def propose(
     cells of highest accuracy.
 
     Latent vectors are drawn like the training graphs' and decoded to graphs of the full size, until `wanted` valid ones that
-    are not isomorphic are there, or `draws` are spent. They are encoded again, and a Gaussian process on the known training
-    graphs predicts their accuracy. Raises SearchError where there are fewer than 2 `top` valid ones.
+    are not isomorphic are there, or `draws` are spent. `tuned`, the fine-tuned model, encodes them again and predicts their
+    accuracy. Raises SearchError where there are fewer than 2 `top` valid ones.
     """
     graphs = _decoded(model, task, larger, np.random.default_rng((seed, 0)), wanted, draws, progress)
     if len(graphs) < 2 * top:
@@ -57,13 +57,12 @@ def propose(
             f"extrapolation: {draws} latent vectors gave {len(graphs)} different valid graphs of {larger.max_nodes} nodes; "
             f"expected at least {2 * top}: train longer, or draw more"
         )
-    train = task.known(task.train)
-    process = SparseGaussianProcess(seed=seed).fit(model.embed(task.graphs[train]), task.accuracies[train])
-    predicted, _ = process.predict(model.for_space(larger).embed(graphs))
+    predicted = tuned.predict(tuned.for_space(larger).embed(graphs))
     order = np.argsort(-predicted, kind="stable")
     others = np.random.default_rng((seed, 1)).permutation(order[top:])[:top]
+    train = task.known(task.train)
     best = train[np.argsort(-task.accuracies[train], kind="stable")[:top]]
-    of_best, _ = process.predict(model.embed(task.graphs[best]))
+    of_best = tuned.predict(tuned.embed(task.graphs[best]))
     size = f"{larger.max_nodes} nodes"
     return [
         *_proposals(f"{size}, highest predicted", task, graphs, order[:top], predicted[order[:top]]),

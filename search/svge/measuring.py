@@ -20,7 +20,7 @@ from search.embedding.common import cosines, kernel_figures
 from search.embedding.measures import prior, reconstruction
 from search.embedding.svge import SVGe
 from search.embedding.training import Plan
-from search.svge.prediction import gaussian_process_figures, network_figures
+from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.svge.results import Results
 from search.svge.tasks import Task
 from search.wl_kernel import wl_kernel
@@ -82,6 +82,23 @@ def trained(
     return model, {**told, "threads": threads, **figures}
 
 
+def tuned(
+    model: SVGe,
+    task: Task,
+    name: str,
+    seed: int,
+    directory: str | os.PathLike[str],
+    bars: Bars,
+    effort: Effort | None = None,
+    threads: int = 1,
+) -> SVGe:
+    """`fine_tuned` of a model of `trained`, or gone on with from its checkpoint below `directory`."""
+    effort = effort or Effort()
+    with bars.progress(f"{name}, seed {seed}: fine-tuning") as progress:
+        plan = Plan(epochs=effort.tuning, lr=1e-3)
+        return fine_tuned(model, task, seed, effort.fine_tuned, plan, progress, Path(directory) / "fine_tuned", threads)
+
+
 def measure(
     task: Task,
     name: str,
@@ -109,11 +126,6 @@ def measure(
         with bars.progress(f"{name}, seed {seed}: prior") as progress:
             return prior(model, task.graphs[task.train], seed, effort.points, progress=progress)
 
-    def network() -> dict[str, float]:
-        with bars.progress(f"{name}, seed {seed}: fine-tuning") as progress:
-            plan = Plan(epochs=effort.tuning, lr=1e-3)
-            return network_figures(model, task, seed, effort.fine_tuned, plan, progress, place / "fine_tuned", threads)
-
     def kernel() -> dict[str, float]:
         rng, graphs = np.random.default_rng((seed, 4)), task.graphs.padded(task.space.max_nodes)
         a, b = (graphs[task.test[rng.integers(len(task.test), size=effort.pairs)]] for _ in range(2))
@@ -123,7 +135,7 @@ def measure(
     unit("reconstruction", held_out_reconstruction)
     unit("prior", prior_measures)
     unit("gaussian process", lambda: gaussian_process_figures(model, task, seed, effort.inducing))
-    unit("network", network)
+    unit("network", lambda: network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task))
     unit("kernel", kernel)
     return model
 

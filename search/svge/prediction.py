@@ -80,12 +80,12 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 
 
 def agreement(predicted: np.ndarray, measured: np.ndarray, deviation: float) -> dict[str, float]:
-    """RMSE in units of `deviation`, the training accuracies', Pearson's r and Kendall's tau."""
-    return {
-        "RMSE": float(np.sqrt(((predicted - measured) ** 2).mean())) / deviation,
-        "Pearson": float(np.nan_to_num(pearsonr(predicted, measured).statistic)),
-        "Kendall": float(np.nan_to_num(kendalltau(predicted, measured).statistic)),
-    }
+    """RMSE in units of `deviation`, the training accuracies', Pearson's r and Kendall's tau; both are 0 for a constant."""
+    error = float(np.sqrt(((predicted - measured) ** 2).mean())) / deviation
+    if not (np.ptp(predicted) and np.ptp(measured)):
+        return {"RMSE": error, "Pearson": 0.0, "Kendall": 0.0}
+    r, tau = pearsonr(predicted, measured).statistic, kendalltau(predicted, measured).statistic
+    return {"RMSE": error, "Pearson": float(r), "Kendall": float(tau)}
 
 
 def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int = 500) -> dict[str, float]:
@@ -96,7 +96,7 @@ def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int =
     return agreement(predicted, task.accuracies[test], task.accuracies[train].std())
 
 
-def network_figures(
+def fine_tuned(
     model: SVGe,
     task: Task,
     seed: int,
@@ -105,12 +105,18 @@ def network_figures(
     progress: Progress | None = None,
     directory: str | os.PathLike[str] | None = None,
     threads: int = 1,
-) -> dict[str, float]:
-    """`agreement` on the test graphs of the network 56-28-14-7-1, fine-tuned with a copy of the model on `cells` of the
-    training graphs. plan, progress, directory, threads: see `SVGe.fine_tune`."""
-    train, test = task.known(task.train), task.known(task.test)
+) -> SVGe:
+    """A copy of the model, fine-tuned with the network 56-28-14-7-1 on the accuracies of `cells` training graphs. plan,
+    progress, directory, threads: see `SVGe.fine_tune`."""
+    train = task.known(task.train)
     chosen = np.random.default_rng((seed, 2)).permutation(train)[:cells]
     tuned = copy.deepcopy(model)
     tuned.fine_tune(task.graphs[chosen], task.accuracies[chosen], seed, progress, plan, directory=directory, threads=threads)
+    return tuned
+
+
+def network_figures(tuned: SVGe, task: Task) -> dict[str, float]:
+    """`agreement` of a fine-tuned model on the test graphs."""
+    train, test = task.known(task.train), task.known(task.test)
     predicted = tuned.predict(tuned.embed(task.graphs[test]))
     return agreement(predicted, task.accuracies[test], task.accuracies[train].std())

@@ -4,6 +4,7 @@ import pytest
 from made_task import made_task
 
 from search.embedding import SVGe
+from search.svge.prediction import fine_tuned
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +17,8 @@ def model(task):
     model = SVGe(task.space, **task.settings)
     model.fit(task.graphs, seed=0)
     return model
+
+
+@pytest.fixture(scope="session")
+def tuned(task, model):
+    return fine_tuned(model, task, seed=0)

