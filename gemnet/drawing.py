@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gemnet.cell import Cell
 
-_HUES = "#3b3f46 #2f7fc1 #7a57b8 #e08214 #c2385a #3a9a5b #1b5e20 #c9a227 #8fbf00 #00a5c0 #8a4f2a #ff6fb5"
+_HUES = "#3b3f46 #2f7fc1 #7a57b8 #e08214 #c2385a #3a9a5b #1b5e20 #c9a227 #8fbf00 #00a5c0 #8a4f2a #ff6fb5 #5a6b00 #9e77ff"
 COLOURS = dict(zip((INPUT, *OPERATORS, *LABELS), _HUES.split(), strict=True))
 DROPPED = "#b9bcc2"
 RADIUS = 0.3  # in the units of the layout: neighbours in a layer are 1 apart

@@ -123,13 +123,15 @@ OPERATORS: dict[str, Operator] = {
 }
 
 LABELS: dict[str, str] = {
-    "maxpool3x3": "NAS-Bench-101",
-    "output": "NAS-Bench-101 and NAS-Bench-201",
+    "maxpool3x3": "NAS-Bench-101 and ENAS",
+    "output": "NAS-Bench-101, NAS-Bench-201 and ENAS",
     "none": "NAS-Bench-201",
     "skip_connect": "NAS-Bench-201",
     "nor_conv_1x1": "NAS-Bench-201",
     "nor_conv_3x3": "NAS-Bench-201",
     "avg_pool_3x3": "NAS-Bench-201",
+    "conv5x5": "ENAS",
+    "avgpool3x3": "ENAS",
 }
 """Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for
 like any other. But no network of stages is built of it, for its edges mean something else: sums, not concatenation."""

@@ -58,10 +58,15 @@ class Index:
 
     def find(self, query: CellArrays, names: Sequence[str]) -> int | None:
         """The first row that is isomorphic to the one cell of `query`, or None. names: of the operators, the input first."""
-        (wanted,) = isomorphism_hash(query)
-        first, last = (int(np.searchsorted(self._hashes, wanted, side=side)) for side in ("left", "right"))
-        if first == last:
-            return None
-        digest = query.cell(0, names).digest()
-        same = (row for row in self._rows[first:last].tolist() if self._arrays.cell(row, names).digest() == digest)
-        return next(same, None)
+        (row,) = self.find_all(query, names).tolist()
+        return None if row < 0 else row
+
+    def find_all(self, queries: CellArrays, names: Sequence[str]) -> np.ndarray:
+        """For each of B cells what `find` gives, -1 instead of None: int64 [B]."""
+        hashes, found = isomorphism_hash(queries), np.full(len(queries), -1)
+        first, last = (np.searchsorted(self._hashes, hashes, side=side) for side in ("left", "right"))
+        for i in np.flatnonzero(first < last):
+            digest = queries.cell(i, names).digest()
+            rows = self._rows[first[i] : last[i]].tolist()
+            found[i] = next((row for row in rows if self._arrays.cell(row, names).digest() == digest), -1)
+        return found

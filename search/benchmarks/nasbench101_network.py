@@ -96,19 +96,28 @@ class Module(nn.Module):
 class NasBench101Network(nn.Module):
     """The benchmark's network of a cell whose nodes lie on paths from the input to the output (`NasBench101Space.checked`).
 
-    layers: device and dtype. Raises ValueError for a cell that does not end in its only node `output`.
+    stem_channels, cells_in_stack: the benchmark's, or fewer for a quicker one. layers: device and dtype. Raises ValueError for
+    a cell that does not end in its only node `output`.
     """
 
-    def __init__(self, cell: Cell, num_classes: int = 10, in_chans: int = 3, **layers: Any) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        stem_channels: int = STEM_CHANNELS,
+        cells_in_stack: int = CELLS_IN_STACK,
+        **layers: Any,
+    ) -> None:
         super().__init__()
         if cell.nodes.index("output") != len(cell.nodes) - 1 or cell.leaves != (len(cell.nodes) - 1,):
             raise ValueError("expected a cell of NAS-Bench-101, with the output as its last node and only leaf")
-        channels = STEM_CHANNELS
+        channels = stem_channels
         parts: list[nn.Module] = [_conv(in_chans, channels, 3, **layers)]
         for stack in range(STACKS):
             if stack:
                 parts.append(nn.MaxPool2d(2, 2))
-            for before, after in pairwise([channels] + [channels << (stack > 0)] * CELLS_IN_STACK):
+            for before, after in pairwise([channels] + [channels << (stack > 0)] * cells_in_stack):
                 parts.append(Module(cell, before, after, **layers))
                 channels = after
         self.features = nn.Sequential(*parts)

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from search.base import CellArrays, Progress, SearchError, Space
+from search.embedding.common import check_device, cosines, kernel_figures
 from search.embedding.features import features, num_edges, num_features
 from search.embedding.storage import save_encoder
 from search.space import prune
@@ -56,10 +56,7 @@ class AutoencoderEncoder:
                 raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
         if not lr > 0:
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise SearchError(f"encoder: device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        check_device(device)
         self.space, self.dim, self.device = space, dim, device
         self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
         self.metrics: dict[str, float] = {}
@@ -145,17 +142,10 @@ class AutoencoderEncoder:
     def _held_out(self, rng: np.random.Generator) -> dict[str, float]:
         a, b = prune(self.space.sample(rng, HELD_OUT_PAIRS)), prune(self.space.sample(rng, HELD_OUT_PAIRS))
         kernel = wl_kernel(a, b, self.h)
-        x, y = torch.from_numpy(self.embed(a)), torch.from_numpy(self.embed(b))
-        cosine = F.cosine_similarity(x, y).double().numpy()
         inputs = self._tensor(a)
         right = ((self.net["decoder"](self.net["encoder"](inputs)) > 0) == (inputs > 0.5))[:, : num_edges(self.space)]
-        error = float(((cosine - kernel) ** 2).mean())
-        return {
-            "R^2": 1 - error / max(float(kernel.var()), 1e-12),
-            "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)),
-            "similarity MSE": error,
-            "edges reconstructed": float(right.float().mean()),
-        }
+        figures = kernel_figures(cosines(self.embed(a), self.embed(b)), kernel)
+        return figures | {"edges reconstructed": float(right.float().mean())}
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:

@@ -37,6 +37,11 @@ class Graphs:
         """Nodes of each graph, int64 [B]."""
         return (self.types != ABSENT).sum(1)
 
+    @property
+    def cells(self) -> CellArrays:
+        """The same arrays with types as operators, for the kernel and for hashes of isomorphism."""
+        return CellArrays(self.adjacency, self.types)
+
     def padded(self, num_nodes: int) -> Graphs:
         """The same graphs with `num_nodes` places each. Raises SearchError where a graph has more nodes."""
         n = self.types.shape[1]

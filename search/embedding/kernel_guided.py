@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from search.base import CellArrays, SearchError, Space
 from search.embedding.autoencoder import AutoencoderEncoder
-from search.wl_kernel import wl_gram
+from search.embedding.common import similarity_loss
 
 
 class KernelGuidedEncoder(AutoencoderEncoder):
@@ -37,8 +35,4 @@ class KernelGuidedEncoder(AutoencoderEncoder):
     def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
         """Eq. 4, the mean over all pairs i != j of the batch: each pair has one L_s and two L_r."""
         embedded = self.net["encoder"](x)
-        unit = F.normalize(embedded)
-        kernel = torch.from_numpy(wl_gram(cells, h=self.h)).float().to(x.device)  # S_g, Eq. 1, normalised
-        pairs = max(1, len(cells) * (len(cells) - 1))
-        similarity = ((unit @ unit.T - kernel) ** 2).sum() / pairs  # Eq. 2 and 3; the diagonal adds nothing
-        return self.similarity_weight * similarity + 2 * self._reconstruction(x, embedded)
+        return self.similarity_weight * similarity_loss(embedded, cells, self.h) + 2 * self._reconstruction(x, embedded)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.base import Progress, SearchError
+from search.base import CellArrays, Progress, SearchError
+from search.embedding.common import check_device, similarity_loss
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.storage import restored, save_encoder
 from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
@@ -31,8 +32,10 @@ class SVGe:
     Defaults are the authors'. dim: d, of the latent vector. state: of a node, even; half of it for each direction. layers: of
     messages. noise: scale of the noise on the latent vector in training, in standard deviations of the posterior. kl_weight:
     factor of a graph's Kullback-Leibler divergence; the public code sums it over the batch, and takes the mean of the rest,
-    which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). epochs, batch, lr, patience: see
-    `Plan`. half_precision: bfloat16 in training, where the machine multiplies it faster. device: where to compute.
+    which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
+    NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
+    epochs, batch, lr, patience: see `Plan`. half_precision: bfloat16 in training, where the machine multiplies it faster.
+    device: where to compute.
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 
@@ -51,6 +54,8 @@ class SVGe:
         noise: float = 0.01,
         kl_weight: float = 0.005,
         edge_weight: float = 0.5,
+        similarity_weight: float = 0.0,
+        h: int = 3,
         epochs: int = 300,
         batch: int = 32,
         lr: float = 1e-4,
@@ -67,19 +72,19 @@ class SVGe:
                 raise SearchError(f"encoder: {label}: expected a whole number from 1 to {limit}, found {value!r}")
         if state % 2:
             raise SearchError(f"encoder: state: expected an even number, found {state}")
-        for label, value in {"noise": noise, "kl_weight": kl_weight}.items():
+        for label, value in {"noise": noise, "kl_weight": kl_weight, "similarity_weight": similarity_weight}.items():
             if not 0 <= value < float("inf"):
                 raise SearchError(f"encoder: {label}: expected a number from 0, found {value!r}")
         if not 0 < edge_weight < 1:
             raise SearchError(f"encoder: edge_weight: expected a number between 0 and 1, found {edge_weight!r}")
         if not 0 < lr < float("inf"):
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise SearchError(f"encoder: device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        if type(h) is not int or h < 0:
+            raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
+        check_device(device)
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
+        self.similarity_weight, self.h = similarity_weight, h
         self.plan = Plan(epochs, batch, lr, patience)
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
@@ -87,7 +92,7 @@ class SVGe:
     @property
     def settings(self) -> dict[str, object]:
         """What is needed to make this model again."""
-        names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "half_precision")
+        names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "similarity_weight", "h", "half_precision")
         plan = {name: getattr(self.plan, name) for name in ("epochs", "batch", "lr", "patience")}
         return {name: getattr(self, name) for name in names} | plan
 
@@ -112,7 +117,7 @@ class SVGe:
             types, adjacency = self._tensors(graphs)
 
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-                return self._loss(types[rows], adjacency[rows], generator)[0]
+                return self._loss(types[rows], adjacency[rows], generator, self._cells(graphs, rows))[0]
 
             identity = {"data": digest(graphs.types, graphs.adjacency), **self._decisive()}
             self.metrics = train(self.net, loss, len(graphs), self.plan, seed, progress, directory, identity)
@@ -149,7 +154,7 @@ class SVGe:
             targets = ((torch.from_numpy(accuracies) - head.mean.cpu()) / head.deviation.cpu()).float().to(self.device)
 
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-                figures, mean = self._loss(types[rows], adjacency[rows], generator)
+                figures, mean = self._loss(types[rows], adjacency[rows], generator, self._cells(graphs, rows))
                 error = ((head(mean) - targets[rows]) ** 2).mean()
                 return figures | {"loss": share * figures["loss"] + (1 - share) * error, "squared error": error}
 
@@ -188,26 +193,31 @@ class SVGe:
 
     @torch.inference_mode()
     def decode(
-        self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, max_nodes: int | None = None
+        self,
+        latent: np.ndarray,
+        seed: int | None = None,
+        two_sided: bool = True,
+        max_nodes: int | None = None,
+        min_nodes: int = 2,
     ) -> Graphs:
         """Latent vectors [B, dim] -> B graphs, each with its likeliest types and edges, or, with a seed, with types and edges
         drawn from their distributions. What is enforced and what two_sided means: `GraphDecoder.generate`. max_nodes: the
-        space's if None.
+        space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
 
-        Raises ValueError for vectors of another size or not finite; RuntimeError before the first `fit`.
+        Raises SearchError for vectors of another size or not finite; RuntimeError before the first `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
         n = self.space.max_nodes if max_nodes is None else max_nodes
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
         parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
         for chunk in latent.split(CHUNK) if len(latent) else ():
-            types, adjacency = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided)
+            types, adjacency = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes)
             parts.append(Graphs(types.to(torch.int8).cpu().numpy(), adjacency.cpu().numpy()))
         return Graphs.concatenate(parts)
 
     @torch.inference_mode()
     def predict(self, latent: np.ndarray) -> np.ndarray:
-        """Accuracy of latent vectors [B, dim], float64 [B]. Raises ValueError as `decode` does; RuntimeError before
+        """Accuracy of latent vectors [B, dim], float64 [B]. Raises SearchError as `decode` does; RuntimeError before
         `fine_tune`."""
         net, latent = self._trained(), self._checked_latent(latent)
         if "head" not in net:
@@ -278,9 +288,9 @@ class SVGe:
     def _checked_latent(self, latent: np.ndarray) -> Tensor:
         latent = np.asarray(latent)
         if latent.ndim != 2 or latent.shape[1] != self.dim or latent.dtype.kind not in "fiu":
-            raise ValueError(f"latent vectors: expected numbers [B, {self.dim}], found {latent.dtype} {list(latent.shape)}")
+            raise SearchError(f"latent vectors: expected numbers [B, {self.dim}], found {latent.dtype} {list(latent.shape)}")
         if not np.isfinite(latent).all():
-            raise ValueError(f"latent vectors: row {int(np.argmin(np.isfinite(latent).all(1)))} is not finite")
+            raise SearchError(f"latent vectors: row {int(np.argmin(np.isfinite(latent).all(1)))} is not finite")
         return torch.from_numpy(np.ascontiguousarray(latent, np.float32))
 
     def _tensors(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
@@ -288,10 +298,19 @@ class SVGe:
         types = torch.from_numpy(np.ascontiguousarray(graphs.types)).long()
         return types.to(self.device), torch.from_numpy(np.ascontiguousarray(graphs.adjacency)).to(self.device)
 
+    def _cells(self, graphs: Graphs, rows: Tensor) -> CellArrays | None:
+        """The rows for the kernel, where the loss asks for it."""
+        return graphs[rows.cpu().numpy()].cells if self.similarity_weight else None
+
     def _loss(
-        self, types: Tensor, adjacency: Tensor, generator: torch.Generator | None = None
+        self,
+        types: Tensor,
+        adjacency: Tensor,
+        generator: torch.Generator | None = None,
+        cells: CellArrays | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Losses, means over the graphs, and the means of the latent vectors [B, dim]. No noise without a generator."""
+        """Losses, means over the graphs, and the means of the latent vectors [B, dim]. No noise without a generator, no
+        similarity loss without `cells`, the same graphs."""
         adjacency = adjacency.float()
         with torch.autocast(types.device.type, torch.bfloat16, enabled=self.half_precision):
             mean, log_variance = (value.float() for value in self.net["encoder"](types, adjacency))
@@ -302,10 +321,14 @@ class SVGe:
             losses = self.net["decoder"](latent, types, adjacency)
         reconstruction = 2 * ((1 - self.edge_weight) * losses.types + self.edge_weight * losses.edges).mean()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
-        return {
+        figures = {
             "loss": reconstruction + self.kl_weight * divergence,
             "reconstruction loss": reconstruction,
             "KL divergence": divergence,
             "types right": losses.types_right,
             "edges right": losses.edges_right,
-        }, mean
+        }
+        if cells is not None:
+            figures["similarity loss"] = similarity_loss(mean, cells, self.h)
+            figures["loss"] = figures["loss"] + self.similarity_weight * figures["similarity loss"]
+        return figures, mean

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
-from scipy.stats import spearmanr
-from torch import Tensor, from_numpy
+from torch import Tensor
 
 from search.base import CellArrays, Progress, SearchError, Space
+from search.embedding.common import cosines, kernel_figures
 from search.embedding.graphs import Graphs, cell_space, cells_of_graphs, graphs_of_cells
 from search.embedding.storage import save_encoder
 from search.embedding.svge import SVGe
@@ -94,12 +93,6 @@ class SVGeEncoder:
         rightly with all before it given."""
         a, b = (prune(self.space.sample(rng, HELD_OUT_CELLS)) for _ in range(2))
         kernel = wl_kernel(a, b, self.h)
-        x, y = from_numpy(self.embed(a)), from_numpy(self.embed(b))
-        cosine = F.cosine_similarity(x, y).double().numpy()
         shares = self.model.evaluate(graphs_of_cells(self.space, a))
-        return {
-            "R^2": 1 - float(((cosine - kernel) ** 2).mean()) / max(float(kernel.var()), 1e-12),
-            "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)),
-            "types right": shares["types right"],
-            "edges right": shares["edges right"],
-        }
+        figures = kernel_figures(cosines(self.embed(a), self.embed(b)), kernel)
+        return figures | {name: shares[name] for name in ("types right", "edges right")}

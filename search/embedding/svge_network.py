@@ -163,7 +163,12 @@ class GraphDecoder(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, latent: Tensor, max_nodes: int, generator: torch.Generator | None = None, two_sided: bool = True
+        self,
+        latent: Tensor,
+        max_nodes: int,
+        generator: torch.Generator | None = None,
+        two_sided: bool = True,
+        min_nodes: int = 2,
     ) -> tuple[Tensor, Tensor]:
         """Latent vectors [B, d] -> types int64 [B, n], -1 for no node, and adjacency bool [B, n, n]; n = max_nodes.
 
@@ -172,7 +177,8 @@ class GraphDecoder(nn.Module):
         graph laid so that the outputs coincide; two_sided=False takes the first side's alone.
 
         Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
-        end of a graph at `max_nodes` by an output (by an input on the other side). All else is as the network decides.
+        end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: the type that ends a graph is not
+        chosen before the graph has so many. All else is as the network decides.
         """
         count, rows, device = len(latent), len(latent) * (1 + two_sided), latent.device
         last = torch.full((rows,), self.end, device=device)  # the type that ends a graph
@@ -186,7 +192,10 @@ class GraphDecoder(nn.Module):
         h = self._first_node(types[:, 0], latent)
         for place in range(1, max_nodes):
             h, graph, for_node = self._propagate(folded, h, adjacency[:, :place, :place])
-            chosen = last if place == max_nodes - 1 else _draw_type(self._type_logits(graph, latent), generator)
+            logits = self._type_logits(graph, latent)
+            if place < min_nodes - 1:
+                logits = logits.scatter(1, last.unsqueeze(1), -torch.inf)
+            chosen = last if place == max_nodes - 1 else _draw_type(logits, generator)
             new = self._new_node(chosen, for_node, latent)
             types[:, place] = torch.where(growing.squeeze(1), chosen, -1)
             edges = growing if place == 1 else growing & _draw_edges(self._edge_logits(h, new, graph, latent), generator)

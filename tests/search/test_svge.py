@@ -27,6 +27,7 @@ from search.embedding.measures import judge, prior, reconstruction
 from search.embedding.svge_network import GraphDecoder, GraphEncoder, reverse
 from search.embedding.training import CHECKPOINT, Plan
 from search.space import DagSpace, prune
+from search.wl_kernel import wl_gram
 
 MADE = GraphSpace("made", ("input", "a", "b", "c", "output"), 4)
 QUICK = {"dim": 8, "state": 16, "epochs": 2, "batch": 16, "lr": 1e-3}
@@ -334,6 +335,29 @@ def test_drawn_decodings_depend_on_the_seed_alone_and_likeliest_ones_on_nothing(
     assert len(quick.decode(latent[:0], 0)) == 0
 
 
+def test_no_graph_ends_before_it_has_the_nodes_asked_for(quick):
+    latent = 3 * np.random.default_rng(0).standard_normal((300, 8))
+    larger = quick.for_space(GraphSpace("larger", MADE.types, 6))
+    for two_sided in (True, False):
+        found = larger.decode(latent, seed=0, two_sided=two_sided, min_nodes=6)
+        assert (found.sizes == 6).all()
+        assert ((found.types == MADE.end).sum(1) == 1).all()
+    assert larger.decode(latent, seed=0, min_nodes=5).sizes.min() == 5
+    assert (larger.decode(latent, seed=0, min_nodes=2).keys(6) == larger.decode(latent, seed=0).keys(6)).all()
+
+
+def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):
+    kernel = wl_gram(graphs.cells)[np.triu_indices(len(graphs), 1)]
+    found = {}
+    for weight in (0.0, 50.0):
+        model = SVGe(MADE, **{**QUICK, "epochs": 25}, similarity_weight=weight)
+        figures = model.fit(graphs, seed=0)
+        unit = model.embed(graphs) / np.linalg.norm(model.embed(graphs), axis=1, keepdims=True)
+        found[weight] = ((unit @ unit.T)[np.triu_indices(len(graphs), 1)] - kernel) ** 2
+        assert ("similarity loss" in figures) == (weight > 0)
+    assert found[50.0].mean() < 0.5 * found[0.0].mean()
+
+
 def test_two_sides_together_have_the_edges_of_either(quick):
     latent = 20 * np.random.default_rng(0).standard_normal((300, 8))
     both, first = quick.decode(latent), quick.decode(latent, two_sided=False)
@@ -431,8 +455,9 @@ def test_a_saved_model_comes_back_and_foreign_ones_are_refused(quick, graphs, tm
     ],
 )
 def test_latent_vectors_that_make_no_sense_are_refused(quick, latent, message):
-    with pytest.raises(ValueError, match=message):
-        quick.decode(latent)
+    for use in (quick.decode, quick.predict):
+        with pytest.raises(SearchError, match=message):
+            use(latent)
 
 
 @pytest.mark.parametrize(
@@ -472,6 +497,7 @@ def test_graphs_of_the_wrong_shape_and_an_untrained_model_are_refused(quick, gra
     [
         {"dim": 0}, {"state": 15}, {"state": 10**9}, {"layers": 0}, {"epochs": 1.5}, {"batch": 0}, {"lr": 0}, {"noise": -1},
         {"kl_weight": float("nan")}, {"edge_weight": 1}, {"patience": 0}, {"device": "abacus"}, {"cells": 0}, {"width": 3},
+        {"similarity_weight": -1.0}, {"h": -1},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_by_name(settings):
@@ -484,7 +510,7 @@ def test_a_search_trains_saves_loads_and_uses_it_by_name(tmp_path):
     seen = []
     figures = encoder.fit(0, lambda *state: seen.append(state[:2]))
     assert seen == [(1, 2), (2, 2)]
-    assert set(figures) == {"R^2", "Spearman", "types right", "edges right"}
+    assert set(figures) == {"R^2", "Spearman", "similarity MSE", "types right", "edges right"}
     cells = prune(CELLS.sample(np.random.default_rng(7), 50))
     vectors = encoder.embed(cells)
     assert vectors.shape == (50, 8)

@@ -1,0 +1,44 @@
+"""What the encoders that learn share: the check of a device, and how well vectors follow the Weisfeiler-Lehman kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from search.base import CellArrays, SearchError
+from search.wl_kernel import wl_gram
+
+
+def check_device(device: str) -> None:
+    """Raises SearchError where torch cannot compute on `device`."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SearchError(f"encoder: device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """S_e of Eq. 2 of B pairs of vectors [B, d]: float64 [B]."""
+    return F.cosine_similarity(torch.from_numpy(a), torch.from_numpy(b)).double().numpy()
+
+
+def kernel_figures(cosine: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
+    """How cosines [B] of embedded pairs follow their kernels [B]: "R^2", "Spearman" and "similarity MSE"."""
+    error = float(((cosine - kernel) ** 2).mean())
+    return {
+        "R^2": 1 - error / max(float(kernel.var()), 1e-12),
+        "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)),
+        "similarity MSE": error,
+    }
+
+
+def similarity_loss(embedded: Tensor, cells: CellArrays, h: int) -> Tensor:
+    """L_s of Eq. 3, its mean over all pairs i != j of a batch: embedded [B, d] are the vectors of `cells`, h the kernel's
+    iterations."""
+    unit = F.normalize(embedded)
+    kernel = torch.from_numpy(wl_gram(cells, h=h)).float().to(embedded.device)  # S_g, Eq. 1, normalised
+    pairs = max(1, len(cells) * (len(cells) - 1))
+    return ((unit @ unit.T - kernel) ** 2).sum() / pairs  # Eq. 2 and 3; the diagonal adds nothing

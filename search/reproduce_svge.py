@@ -1,0 +1,227 @@
+"""SVGe on one search space, from the graphs to tables and figures: measures, smoothness, optimisation, extrapolation.
+
+What is done is kept in the work directory, unit by unit, and not done again: `results.jsonl` with a line a unit, a folder with
+a checkpoint for each training. Tables and figures are made anew from them each time.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gemnet.files import replacing
+from search.base import SearchError
+from search.benchmarks.proxy import BenchmarkProxyEvaluator
+from search.data import build_data
+from search.display import Display
+from search.embedding.svge import SVGe
+from search.proxy import ProxySettings
+from search.settings import load_settings
+from search.svge import measuring, optimisation, smoothness
+from search.svge.extrapolation import LARGER, propose, train_proposals
+from search.svge.measuring import MODELS, Effort, check_seeds, measure, trained
+from search.svge.results import Results
+from search.svge.tasks import Task, load_task
+
+PARTS = ("measures", "smoothness", "optimisation", "extrapolation")
+RESULTS = "results.jsonl"
+FIRST = next(iter(MODELS))
+"""The model that everything but the measures is shown with, under the first seed."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done. limit: of the graphs. settings: of `SVGe`, in the place of the task's. runs: of each optimisation.
+    top: cells of each group that extrapolation trains, wanted: among how many. encoder: settings of NASGEM's."""
+
+    limit: int | None = None
+    settings: Mapping[str, Any] | None = None
+    effort: Effort = field(default_factory=Effort)
+    budget: optimisation.Budget = field(default_factory=optimisation.Budget)
+    runs: int = 10
+    side: int = 41
+    top: int = 5
+    wanted: int = 2000
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+
+
+FULL = Scale()
+QUICK = Scale(
+    limit=600,
+    settings={"dim": 16, "state": 32, "epochs": 30, "batch": 32, "lr": 5e-3, "half_precision": False, "patience": 5},
+    effort=Effort(held_out=10, points=50, inducing=50, fine_tuned=100, tuning=2, pairs=200),
+    budget=optimisation.Budget(start=20, rounds=3, batch=10, candidates=200),
+    runs=2,
+    side=11,
+    top=1,
+    wanted=20,
+    encoder={"iterations": 50},
+)
+"""To see that everything works, in minutes: what it gives says nothing about SVGe."""
+
+
+def run(
+    space: str,
+    work_dir: str | os.PathLike[str] | None = None,
+    parts: Sequence[str] = PARTS,
+    seeds: Sequence[int] = (0, 1, 2),
+    models: Sequence[str] = tuple(MODELS),
+    quick: bool = False,
+    data: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] = "configs/search/svge_extrapolation.py",
+    options: Mapping[str, Any] | None = None,
+    threads: int = 2,
+    device: str = "cpu",
+    display: Display | None = None,
+) -> Path:
+    """Do the `parts` for `space` ("enas", "nasbench101", "nasbench201"), print the tables, and return the work directory.
+
+    work_dir: `work_dirs/svge/<space>` if None, with `_quick` for a quick run. seeds: of the trainings. models: of MODELS. data:
+    the space's file or its folder. config, options: images and proxy training for the extrapolation, as a search's config has
+    them. threads: of SVGe's training on a CPU. device: of all trainings. Raises SearchError for what the
+    user can mend.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise SearchError(f"unknown part {part!r}; expected some of {', '.join(PARTS)}")
+    if "extrapolation" in parts and space not in LARGER and tuple(parts) != PARTS:
+        raise SearchError(f"extrapolation: {space} has cells of one size; expected one of {', '.join(LARGER)}")
+    for name in models:
+        if name not in MODELS:
+            raise SearchError(f"unknown model {name!r}; expected some of {', '.join(MODELS)}")
+    display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
+    directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
+    task = load_task(space, data, scale.limit, {**(scale.settings or {}), "device": device})
+    directory.mkdir(parents=True, exist_ok=True)
+    results = Results(directory / RESULTS)
+    work = _Work(task, scale, results, directory, display, threads)
+    if "measures" in parts:
+        work.measures(models, seeds)
+    if set(parts) - {"measures"}:
+        model, _ = trained(task, FIRST, seeds[0], work.place(FIRST, seeds[0]), display, threads)
+        if "smoothness" in parts:
+            work.smoothness(model, seeds[0])
+        if "optimisation" in parts:
+            work.optimisation(model, seeds[0])
+        if "extrapolation" in parts and space in LARGER:
+            work.extrapolation(model, seeds, load_settings(config, options), device)
+        elif "extrapolation" in parts:
+            display.line(f"extrapolation: left out, for {space} has cells of one size")
+    return directory
+
+
+@dataclass(frozen=True)
+class _Work:
+    task: Task
+    scale: Scale
+    results: Results
+    directory: Path
+    display: Display
+    threads: int
+
+    def place(self, name: str, seed: int) -> Path:
+        """Where a training's checkpoint and model are."""
+        return self.directory / f"{name.lower().replace(' ', '_')}_seed{seed}"
+
+    def measures(self, models: Sequence[str], seeds: Sequence[int]) -> None:
+        for seed in seeds:
+            for name in models:
+                place = self.place(name, seed)
+                measure(self.task, name, seed, self.results, place, self.display, self.scale.effort, self.threads)
+        found = measuring.summary(self.results, self.task.name)
+        self._write("measures", found, measuring.rows(found), measuring.markdown(found))
+
+    def smoothness(self, model: SVGe, seed: int) -> None:
+        walk = smoothness.interpolation(model, self.task, seed)
+        self._draw("interpolation", walk.rows, smoothness.draw_walk(walk, self.task))
+        rows = smoothness.plane(model, self.task, seed, self.scale.side)
+        self._draw("plane", rows, smoothness.draw_plane(rows))
+        with self.display.progress("NASGEM's encoder, to compare") as progress:
+            pairs, figures = smoothness.kernel_pairs(
+                model, self.task, seed, self.scale.effort.pairs, progress, dict(self.scale.encoder)
+            )
+        self._draw("kernel", pairs, smoothness.draw_kernel_pairs(pairs, figures))
+        for name, values in figures.items():
+            self.display.line(f"cosine against WL kernel, {name}: R^2 {values['R^2']:.3f}, Spearman {values['Spearman']:.3f}")
+
+    def optimisation(self, model: SVGe, seed: int) -> None:
+        task, budget, pool = self.task, self.scale.budget, optimisation.Pool(self.task, model)
+        same = {"budget": asdict(budget), "model": model.settings, "seed of the training": seed}
+        found = {}
+        for method in optimisation.METHODS:
+            with self.display.progress(f"optimisation, {method}") as progress:
+                for number in range(self.scale.runs):
+                    key = {"part": "optimisation", "space": task.name, "method": method, "run": number}
+
+                    def work(method: str = method, number: int = number) -> dict[str, Any]:
+                        trace = optimisation.optimise(method, model, pool, number, budget)
+                        rows = pool.rows[trace.asked].tolist()
+                        return {"rows": rows, "decoded": trace.decoded, "unknown": trace.unknown}
+
+                    found.setdefault(method, []).append(self.results.unit(key, same, work))
+                    progress(number + 1, self.scale.runs)
+        told = optimisation.summary(task, found)
+        self._write("optimisation", told, optimisation.rows(task, found), optimisation.markdown(told))
+        self._draw("optimisation", None, optimisation.draw(task, found, budget))
+
+    def extrapolation(self, model: SVGe, seeds: Sequence[int], settings: Mapping[str, Any], device: str) -> None:
+        larger = LARGER[self.task.name]
+        proxy = ProxySettings(**{**settings["proxy"], **({"epochs": 1} if self.scale.limit else {})})
+        evaluator = BenchmarkProxyEvaluator(build_data(**settings["data"]), proxy, {"benchmark": self.task.name})
+        place, effort = self.place(FIRST, seeds[0]), self.scale.effort
+        tuned = measuring.tuned(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads)
+        with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
+            proposals = propose(model, tuned, self.task, larger, seeds[0], self.scale.top, self.scale.wanted, progress=progress)
+        for proposal in proposals:
+            path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"
+            path.parent.mkdir(exist_ok=True)
+            proposal.cell.save(path)
+            proposal.cell.draw(path.with_suffix(".png"))
+        same = {"data": dict(settings["data"]), "proxy": asdict(proxy)}
+        with self.display.progress("training proposals") as progress:
+            rows = train_proposals(proposals, evaluator, self.results, same, list(seeds), device, progress)
+        self._write("extrapolation", {"settings": same, "cells": rows}, rows, _markdown(rows))
+
+    def _write(self, name: str, found: Any, rows: Sequence[Mapping[str, Any]], table: str) -> None:
+        """`<name>.json`, `.csv` and `.md`; the table is printed as well."""
+        self._replace(f"{name}.json", json.dumps(found, indent=1) + "\n")
+        self._csv(name, rows)
+        self._replace(f"{name}.md", table)
+        self.display.line(table)
+
+    def _draw(self, name: str, rows: Sequence[Mapping[str, Any]] | None, figure: Figure) -> None:
+        """`<name>.png`, and `.csv` where there are rows."""
+        if rows is not None:
+            self._csv(name, rows)
+        with replacing(self.directory / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+        self.display.line(f"{self.directory / name}.png")
+
+    def _csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        with replacing(self.directory / f"{name}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _replace(self, name: str, text: str) -> None:
+        with replacing(self.directory / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows under their names, numbers short."""
+
+    def told(name: str, value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.4f}"
+        return "" if value is None else f"{value / 1e6:.2f} M" if name in ("MACs", "params") else str(value)
+
+    lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(told(n, v) for n, v in row.items()) + " |" for row in rows)]) + "\n"

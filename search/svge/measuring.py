@@ -1,0 +1,230 @@
+"""The table of measures of SVGe on a space: trainings under several seeds, what each gives, and the published figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from search.base import Progress, SearchError
+from search.embedding.common import cosines, kernel_figures
+from search.embedding.measures import prior, reconstruction
+from search.embedding.svge import SVGe
+from search.embedding.training import Plan
+from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
+from search.svge.results import Results
+from search.svge.tasks import Task
+from search.wl_kernel import wl_kernel
+
+MODELS: dict[str, dict[str, Any]] = {"SVGe": {}, "SVGe with WL kernel": {"similarity_weight": 50.0}}
+"""Settings by name; the weight of the similarity loss is that of NASGEM's encoder here, `KernelGuidedEncoder`."""
+COLUMNS = {
+    ("training", "epochs"): ("epochs", "{:.0f}", 1),
+    ("training", "seconds an epoch"): ("seconds an epoch", "{:.1f}", 1),
+    ("reconstruction", "share"): ("reconstruction, %", "{:.2f}", 100),
+    ("prior", "validity"): ("validity, %", "{:.2f}", 100),
+    ("prior", "uniqueness"): ("uniqueness, %", "{:.2f}", 100),
+    ("prior", "novelty"): ("novelty, %", "{:.2f}", 100),
+    ("gaussian process", "RMSE"): ("Gaussian process: RMSE", "{:.4f}", 1),
+    ("gaussian process", "Pearson"): ("Gaussian process: Pearson's r", "{:.4f}", 1),
+    ("gaussian process", "Kendall"): ("Gaussian process: Kendall's tau", "{:.4f}", 1),
+    ("network", "RMSE"): ("fine-tuned network: RMSE", "{:.4f}", 1),
+    ("network", "Pearson"): ("fine-tuned network: Pearson's r", "{:.4f}", 1),
+    ("network", "Kendall"): ("fine-tuned network: Kendall's tau", "{:.4f}", 1),
+    ("kernel", "R^2"): ("cosine against WL kernel: R²", "{:.3f}", 1),
+    ("kernel", "Spearman"): ("cosine against WL kernel: Spearman", "{:.3f}", 1),
+}
+"""For each part of the work and each of its values: how the table calls it and writes it, and its factor there."""
+
+
+class Bars(Protocol):
+    """Gives a Progress for the time of a `with`; `search.display.Display` is one."""
+
+    def progress(self, title: str) -> AbstractContextManager[Progress]: ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured. held_out: test graphs that are reconstructed, drawn at random; None for all. points: of the prior.
+    inducing: points of the Gaussian process. fine_tuned: cells, and tuning: epochs, of the network. pairs: for the kernel."""
+
+    held_out: int | None = 2000
+    points: int = 1000
+    inducing: int = 500
+    fine_tuned: int = 1000
+    tuning: int = 100
+    pairs: int = 2000
+
+
+def trained(
+    task: Task, name: str, seed: int, directory: str | os.PathLike[str], bars: Bars, threads: int = 1
+) -> tuple[SVGe, dict[str, Any]]:
+    """The model `name` of MODELS, trained on the task's training graphs or gone on with from its checkpoint in `directory`, and
+    saved there; and figures of its training. "seconds an epoch" is None where nothing was left to train."""
+    if name not in MODELS:
+        raise SearchError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
+    model = SVGe(task.space, **{**task.settings, **MODELS[name]})
+    with bars.progress(f"{name}, seed {seed}: training") as progress:
+        pace = _Pace(progress)
+        figures = model.fit(task.graphs[task.train], seed, pace, directory, threads)
+    model.save(directory)
+    steps = -(-len(task.train) // model.plan.batch)
+    told = {"epochs": model.plan.epochs, "seconds an epoch": pace.seconds_a_step and pace.seconds_a_step * steps}
+    return model, {**told, "threads": threads, **figures}
+
+
+def tuned(
+    model: SVGe,
+    task: Task,
+    name: str,
+    seed: int,
+    directory: str | os.PathLike[str],
+    bars: Bars,
+    effort: Effort | None = None,
+    threads: int = 1,
+) -> SVGe:
+    """`fine_tuned` of a model of `trained`, or gone on with from its checkpoint below `directory`."""
+    effort = effort or Effort()
+    with bars.progress(f"{name}, seed {seed}: fine-tuning") as progress:
+        plan = Plan(epochs=effort.tuning, lr=1e-3)
+        return fine_tuned(model, task, seed, effort.fine_tuned, plan, progress, Path(directory) / "fine_tuned", threads)
+
+
+def measure(
+    task: Task,
+    name: str,
+    seed: int,
+    results: Results,
+    directory: str | os.PathLike[str],
+    bars: Bars,
+    effort: Effort | None = None,
+    threads: int = 1,
+) -> SVGe:
+    """Train (or restore) a model and add to `results` each measure that it lacks; returns the model."""
+    effort, place = effort or Effort(), Path(directory)
+    model, figures = trained(task, name, seed, place, bars, threads)
+    same = {"settings": model.settings, "train": len(task.train), "test": len(task.test), "effort": asdict(effort)}
+
+    def unit(measured: str, work: Any) -> None:
+        results.unit({"part": measured, "space": task.name, "model": name, "seed": seed}, same, work)
+
+    def held_out_reconstruction() -> dict[str, float]:
+        rows = np.random.default_rng((seed, 3)).permutation(task.test)[: effort.held_out]
+        with bars.progress(f"{name}, seed {seed}: reconstruction") as progress:
+            return {"share": reconstruction(model, task.graphs[rows], seed, progress=progress)}
+
+    def prior_measures() -> dict[str, float]:
+        with bars.progress(f"{name}, seed {seed}: prior") as progress:
+            return prior(model, task.graphs[task.train], seed, effort.points, progress=progress)
+
+    def kernel() -> dict[str, float]:
+        rng, graphs = np.random.default_rng((seed, 4)), task.graphs.padded(task.space.max_nodes)
+        a, b = (graphs[task.test[rng.integers(len(task.test), size=effort.pairs)]] for _ in range(2))
+        return kernel_figures(cosines(model.embed(a), model.embed(b)), wl_kernel(a.cells, b.cells))
+
+    unit("training", lambda: figures)
+    unit("reconstruction", held_out_reconstruction)
+    unit("prior", prior_measures)
+    unit("gaussian process", lambda: gaussian_process_figures(model, task, seed, effort.inducing))
+    unit("network", lambda: network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task))
+    unit("kernel", kernel)
+    return model
+
+
+def summary(results: Results, space: str) -> dict[str, Any]:
+    """For each model of `space` and each measure its values by seed, mean and standard deviation; and the published figures."""
+    models: dict[str, dict[str, Any]] = {}
+    for part, value in COLUMNS:
+        for name in MODELS:
+            found = {u["seed"]: u[value] for u in results.values(part=part, space=space, model=name) if u[value] is not None}
+            if found:
+                values = list(found.values())
+                models.setdefault(name, {})[f"{part} {value}"] = {
+                    "seeds": list(found),
+                    "values": values,
+                    "mean": statistics.fmean(values),
+                    "deviation": statistics.stdev(values) if len(values) > 1 else None,
+                }
+    peers = [peer for peer in published() if peer["space"] == space]
+    return {"space": space, "models": models, "published": peers}
+
+
+def published() -> list[dict[str, Any]]:
+    """Figures of other methods, with their sources."""
+    return json.loads(resources.files("search.svge").joinpath("published.json").read_text(encoding="utf-8"))
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The summary as a table, a row a measure: mean ± standard deviation (seeds); what was published, below it from where."""
+    models, peers = found["models"], found["published"]
+    lines = [
+        f"| {found['space']} | " + " | ".join([*models, *(f"{peer['name']}, published" for peer in peers)]) + " |",
+        "|---" * (1 + len(models) + len(peers)) + "|",
+    ]
+    for key, (title, form, factor) in COLUMNS.items():
+        label = " ".join(key)
+        ours = [_told(models[name].get(label), form, factor) for name in models]
+        theirs = [f"{factor * value:g}" if (value := peer["measures"].get(label)) is not None else "" for peer in peers]
+        lines.append(f"| {title} | " + " | ".join([*ours, *theirs]) + " |")
+    sources = [f"{peer['name']}: {peer['source']}." for peer in peers]
+    return "\n".join([*lines, "", *sources]).rstrip() + "\n"
+
+
+def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The summary as rows: a measured value of a model and seed each, or a published one without a seed."""
+    ours = [
+        {"source": name, "measure": label, "seed": seed, "value": value}
+        for name, labels in found["models"].items()
+        for label, values in labels.items()
+        for seed, value in zip(values["seeds"], values["values"])
+    ]
+    theirs = [
+        {"source": f"{peer['name']}: {peer['source']}", "measure": label, "seed": None, "value": value}
+        for peer in found["published"]
+        for label, value in peer["measures"].items()
+    ]
+    return ours + theirs
+
+
+def _told(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
+    if values is None:
+        return ""
+    spread = "" if values["deviation"] is None else f" ± {form.format(factor * values['deviation'])}"
+    return f"{form.format(factor * values['mean'])}{spread} ({len(values['seeds'])})"
+
+
+class _Pace:
+    """Passes progress on, and times the steps between the first and the last report."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.first: tuple[int, float] | None = None
+        self.last = (0, 0.0)
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        self.last = done, time.monotonic()
+        self.first = self.first or self.last
+        self.progress(done, total, note)
+
+    @property
+    def seconds_a_step(self) -> float | None:
+        """None before a second report."""
+        if self.first is None or self.first[0] == self.last[0]:
+            return None
+        return (self.last[1] - self.first[1]) / (self.last[0] - self.first[0])
+
+
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds. Raises SearchError for none, a negative one, or one twice."""
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise SearchError(f"seeds: expected different whole numbers from 0, at least one; found {list(seeds)}")
+    return list(seeds)

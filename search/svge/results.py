@@ -1,0 +1,61 @@
+"""Results as they come: a JSON line each, so that a command that was stopped goes on with what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.base import SearchError
+
+
+class Results:
+    """Units of work in a file: each has a key, the settings that it was made with, and values, all of plain JSON."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises SearchError, with the line, for a file that is something else; a last line cut off by a kill is dropped."""
+        self.path = Path(path)
+        self.rows: list[dict[str, Any]] = []
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                row = json.loads(line)
+                self.rows.append({name: dict(row[name]) for name in ("key", "settings", "values")})
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise SearchError(f"{self.path}, line {number}: expected an object with key, settings and values") from None
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+
+    def values(self, **key: Any) -> list[dict[str, Any]]:
+        """Key and values together of each unit whose key has all of `key`."""
+        return [row["key"] | row["values"] for row in self.rows if row["key"].items() >= key.items()]
+
+    def unit(
+        self, key: Mapping[str, Any], settings: Mapping[str, Any], work: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The values of the unit `key`: those in the file, or else what `work` gives, which is then written.
+
+        Raises SearchError where the file has it with other settings.
+        """
+        key, settings = dict(key), json.loads(json.dumps(dict(settings)))
+        for row in self.rows:
+            if row["key"] == key:
+                different = [n for n in {**row["settings"], **settings} if row["settings"].get(n) != settings.get(n)]
+                if different:
+                    name = different[0]
+                    told = f"{name} was {row['settings'].get(name)!r}, now {settings.get(name)!r}"
+                    raise SearchError(f"{self.path}: has {key} with other settings: {told}; use another work directory")
+                return row["values"]
+        values = json.loads(json.dumps(dict(work())))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "settings": settings, "values": values}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.append({"key": key, "settings": settings, "values": values})
+        return values

@@ -1,0 +1,178 @@
+"""How smooth the latent space is: cells between two cells, a plane through it, and cosines against the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
+
+from gemnet.drawing import COLOURS, draw_on
+from search.base import Progress
+from search.embedding.common import cosines, kernel_figures
+from search.embedding.graphs import Graphs
+from search.embedding.kernel_guided import KernelGuidedEncoder
+from search.embedding.svge import SVGe
+from search.figures import BLUE, GREY
+from search.svge.optimisation import Pool
+from search.svge.prediction import SparseGaussianProcess
+from search.svge.tasks import PoolSpace, Task
+from search.wl_kernel import wl_kernel
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What the straight line between two latent vectors decodes to: rows for a table, and the graphs."""
+
+    rows: Rows
+    graphs: Graphs
+
+
+def interpolation(model: SVGe, task: Task, seed: int, steps: int = 11) -> Walk:
+    """From a random test graph to the most accurate training graph. Each row: share of the way, validity, kernel (h = 3) with
+    both ends, accuracy predicted at the vector, and known accuracy of the decoded graph; None where there is none."""
+    pool, process = Pool(task, model), _process(model, task, seed)
+    train = task.known(task.train)
+    ends = task.graphs[[int(np.random.default_rng(seed).choice(task.test)), int(train[task.accuracies[train].argmax()])]]
+    first, last = model.embed(ends)
+    share = np.linspace(0, 1, steps)
+    latent = (1 - share[:, None]) * first + share[:, None] * last
+    graphs = model.decode(latent)
+    valid = task.space.valid(graphs)
+    accuracies = _known_accuracies(pool, graphs, valid)
+    predicted, _ = process.predict(latent)
+    kernels = [wl_kernel(graphs.cells, ends.padded(task.space.max_nodes)[[end] * steps].cells) for end in (0, 1)]
+    rows = [
+        {
+            "share": float(share[i]),
+            "valid": bool(valid[i]),
+            "kernel with first": float(kernels[0][i]),
+            "kernel with last": float(kernels[1][i]),
+            "predicted accuracy": float(predicted[i]),
+            "known accuracy": _or_none(accuracies[i]),
+            "cell": task.cell(graphs, i).digest()[:8] if valid[i] else "",
+        }
+        for i in range(steps)
+    ]
+    return Walk(rows, graphs)
+
+
+def draw_walk(walk: Walk, task: Task) -> Figure:
+    """The cells on the way from left to right, an invalid one as a word; consecutive equal ones stand once."""
+    shown = [0] + [i for i in range(1, len(walk.rows)) if _changed(walk, i)]
+    figure = Figure(figsize=(2.4 * max(2, len(shown)), 5), layout="constrained")
+    for axes, i in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+        row = walk.rows[i]
+        if row["valid"]:
+            draw_on(axes, task.cell(walk.graphs, i))
+            axes.get_legend().remove()  # one for all, below
+        else:
+            axes.text(0.5, 0.5, "not valid", ha="center", color=GREY)
+            axes.axis("off")
+        accuracy = "" if row["known accuracy"] is None else f"\naccuracy {row['known accuracy']:.4f}"
+        axes.set_title(f"{row['share']:.0%}\npredicted {row['predicted accuracy']:.4f}{accuracy}", fontsize=8)
+    marks = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in task.space.types]
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def plane(model: SVGe, task: Task, seed: int, side: int = 41) -> Rows:
+    """A grid of side x side points in the plane of the two principal components of the training vectors, three standard
+    deviations to each side of their mean. Each row: place, accuracy predicted there, whether the decoded graph is valid, its
+    known accuracy or None."""
+    pool, process = Pool(task, model), _process(model, task, seed)
+    vectors = model.embed(task.graphs[task.train])
+    pca = PCA(2, random_state=seed).fit(vectors)
+    spread = np.sqrt(pca.explained_variance_)
+    x, y = (grid.reshape(-1) for grid in np.meshgrid(np.linspace(-3, 3, side), np.linspace(-3, 3, side)))
+    latent = pca.inverse_transform(np.stack([x, y], 1) * spread).astype(np.float32)
+    predicted, _ = process.predict(latent)
+    graphs = model.decode(latent)
+    valid = task.space.valid(graphs)
+    accuracies = _known_accuracies(pool, graphs, valid)
+    return [
+        {
+            "x": float(x[i]),
+            "y": float(y[i]),
+            "predicted accuracy": float(predicted[i]),
+            "valid": bool(valid[i]),
+            "known accuracy": _or_none(accuracies[i]),
+        }
+        for i in range(len(x))
+    ]
+
+
+def draw_plane(rows: Rows) -> Figure:
+    """Left: predicted accuracy; right: known accuracy of what is decoded, grey where it is not known or not valid."""
+    side = round(len(rows) ** 0.5)
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("predicted accuracy", "known accuracy")):
+        values = np.array([np.nan if row[name] is None else row[name] for row in rows]).reshape(side, side)
+        axes.set(xlabel="first principal component, standard deviations", ylabel="second", title=name, facecolor="#d9d9d9")
+        axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+        if np.isfinite(values).any():
+            image = axes.imshow(values, origin="lower", extent=(-3, 3, -3, 3), cmap="viridis")
+            figure.colorbar(image, ax=axes)
+    return figure
+
+
+def kernel_pairs(
+    model: SVGe,
+    task: Task,
+    seed: int,
+    pairs: int = 2000,
+    progress: Progress | None = None,
+    encoder_settings: dict[str, Any] | None = None,
+) -> tuple[Rows, dict[str, dict[str, float]]]:
+    """Cosines of random pairs of test graphs under SVGe and under NASGEM's encoder, trained on the same training graphs, beside
+    the kernel (h = 3): a row a pair, and `kernel_figures` of both encoders."""
+    rng = np.random.default_rng(seed)
+    graphs = task.graphs.padded(task.space.max_nodes)
+    a, b = (graphs[task.test[rng.integers(len(task.test), size=pairs)]] for _ in range(2))
+    kernel = wl_kernel(a.cells, b.cells)
+    encoder = KernelGuidedEncoder(PoolSpace(task.space, task.graphs[task.train]), **(encoder_settings or {}))
+    encoder.fit(seed, progress)
+    found = {
+        "SVGe": cosines(model.embed(a), model.embed(b)),
+        "NASGEM": cosines(encoder.embed(a.cells), encoder.embed(b.cells)),
+    }
+    rows = [{"kernel": float(kernel[i]), **{name: float(values[i]) for name, values in found.items()}} for i in range(pairs)]
+    return rows, {name: kernel_figures(values, kernel) for name, values in found.items()}
+
+
+def draw_kernel_pairs(rows: Rows, figures: dict[str, dict[str, float]]) -> Figure:
+    """A panel an encoder: cosine against kernel."""
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    for axes, (name, told) in zip(figure.subplots(1, len(figures), sharey=True), figures.items()):
+        axes.scatter([row["kernel"] for row in rows], [row[name] for row in rows], s=5, alpha=0.4, color=BLUE)
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+        axes.set_title(f"{name}: R² {told['R^2']:.3f}, Spearman {told['Spearman']:.3f}", fontsize=9)
+        axes.set(xlabel="WL kernel, h = 3", ylabel="cosine of the vectors")
+    return figure
+
+
+def _process(model: SVGe, task: Task, seed: int) -> SparseGaussianProcess:
+    train = task.known(task.train)
+    return SparseGaussianProcess(seed=seed).fit(model.embed(task.graphs[train]), task.accuracies[train])
+
+
+def _known_accuracies(pool: Pool, graphs: Graphs, valid: np.ndarray) -> np.ndarray:
+    """float64 [B], NaN where the graph is not valid or not in the table."""
+    found = np.full(len(graphs), np.nan)
+    places = pool.find(graphs[valid])
+    found[valid] = np.where(places >= 0, pool.accuracies[places], np.nan)
+    return found
+
+
+def _changed(walk: Walk, i: int) -> bool:
+    keys = walk.graphs[[i - 1, i]].keys(walk.graphs.types.shape[1])
+    return bool(keys[0] != keys[1])
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

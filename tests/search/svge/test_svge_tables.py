@@ -1,0 +1,184 @@
+import csv
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_task import made_task
+
+from search import reproduce_svge
+from search.base import SearchError
+from search.benchmarks.files import ENVIRONMENT
+from search.display import Display
+from search.embedding.graphs import Graphs
+from search.svge import measuring, smoothness, tasks
+from search.svge.measuring import published
+from search.svge.optimisation import METHODS
+from search.svge.results import Results
+from search.svge.tasks import load_task
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_unit_is_worked_once_and_a_line_cut_off_is_dropped(tmp_path):
+    path, worked = tmp_path / "results.jsonl", []
+
+    def work():
+        worked.append(1)
+        return {"value": len(worked)}
+
+    for _ in range(2):
+        assert Results(path).unit({"part": "a", "seed": 0}, {"epochs": (1, 2)}, work) == {"value": 1}
+    Results(path).unit({"part": "a", "seed": 1}, {}, work)
+    with path.open("ab") as file:
+        file.write(b'{"key": {"part": "a", "se')
+    again = Results(path)
+    assert [found["value"] for found in again.values(part="a")] == [1, 2]
+    assert again.values(part="a", seed=1) == [{"part": "a", "seed": 1, "value": 2}]
+    assert again.unit({"part": "b"}, {}, work) == {"value": 3}
+    assert len(Results(path).rows) == 3
+    with pytest.raises(SearchError, match=r"with other settings: epochs was \[1, 2\], now 3; use another work directory"):
+        again.unit({"part": "a", "seed": 0}, {"epochs": 3}, work)
+    path.write_text(path.read_text() + "[]\n")
+    with pytest.raises(SearchError, match=r"results\.jsonl, line 4: expected an object"):
+        Results(path)
+
+
+def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures_with_their_source(tmp_path):
+    results = Results(tmp_path / "results.jsonl")
+    values = {0: 0.25, 1: 0.27, 2: 0.20}
+    for seed, value in values.items():
+        key = {"space": "enas", "model": "SVGe", "seed": seed}
+        results.unit(key | {"part": "gaussian process"}, {}, lambda v=value: {"RMSE": v, "Pearson": 0.9, "Kendall": 0.8})
+        results.unit(key | {"part": "training"}, {}, lambda: {"epochs": 3, "seconds an epoch": None})
+    found = measuring.summary(results, "enas")
+    measured = found["models"]["SVGe"]["gaussian process RMSE"]
+    assert measured["values"] == list(values.values())
+    assert (measured["mean"], measured["deviation"]) == (
+        statistics.fmean(values.values()),
+        statistics.stdev(values.values()),
+    )
+    assert "training seconds an epoch" not in found["models"]["SVGe"]
+    text = measuring.markdown(found)
+    assert "| enas | SVGe | D-VAE, published | PACE, published |" in text
+    assert "| Gaussian process: RMSE | 0.2400 ± 0.0361 (3) | 0.38 | 0.2477 |" in text
+    assert "PACE: Dong et al., ICML 2022" in text
+    assert [row["value"] for row in measuring.rows(found) if row["measure"] == "gaussian process RMSE"] == [
+        *values.values(), 0.38, 0.2477
+    ]  # fmt: skip
+    assert measuring.summary(results, "nasbench201") == {"space": "nasbench201", "models": {}, "published": []}
+    known = {" ".join(key) for key in measuring.COLUMNS}
+    assert all(peer["source"] and set(peer["measures"]) <= known for peer in published())
+
+
+def test_the_way_between_two_cells_is_decoded_and_begins_and_ends_with_them(task, model):
+    walk = smoothness.interpolation(model, task, seed=1, steps=5)
+    assert [row["share"] for row in walk.rows] == [0, 0.25, 0.5, 0.75, 1]
+    train = task.known(task.train)
+    best = int(train[task.accuracies[train].argmax()])
+    assert walk.rows[-1]["kernel with last"] == pytest.approx(1)
+    assert walk.rows[0]["kernel with first"] == pytest.approx(1)
+    assert walk.rows[-1]["cell"] == task.cell(task.graphs, best).digest()[:8]
+    assert walk.rows[-1]["known accuracy"] == task.accuracies[best]
+    figure = smoothness.draw_walk(walk, task)
+    assert len(figure.axes) <= 5
+    assert "conv3x3" in [text.get_text() for text in figure.legends[0].get_texts()]
+    broken = smoothness.Walk(
+        [{**row, "valid": False, "known accuracy": None} for row in walk.rows], Graphs(walk.graphs.types, walk.graphs.adjacency)
+    )
+    assert "not valid" in [text.get_text() for axes in smoothness.draw_walk(broken, task).axes for text in axes.texts]
+
+
+def test_a_plane_has_a_row_a_point_with_the_accuracy_of_what_is_decoded_there(task, model):
+    rows = smoothness.plane(model, task, seed=0, side=9)
+    assert len(rows) == 81
+    assert {row["x"] for row in rows} == set(np.linspace(-3, 3, 9))
+    known = [row for row in rows if row["known accuracy"] is not None]
+    assert len(known) > 8
+    assert all(row["valid"] and row["known accuracy"] in task.accuracies for row in known)
+    assert len(smoothness.draw_plane(rows).axes) == 4  # two maps and their scales
+
+
+def test_cosines_of_both_encoders_stand_beside_the_kernel(task, model):
+    rows, figures = smoothness.kernel_pairs(model, task, 0, pairs=60, encoder_settings={"iterations": 150, "dim": 8})
+    assert len(rows) == 60
+    assert set(rows[0]) == {"kernel", "SVGe", "NASGEM"}
+    assert set(figures) == {"SVGe", "NASGEM"}
+    error = np.mean([(row["NASGEM"] - row["kernel"]) ** 2 for row in rows])
+    assert figures["NASGEM"]["similarity MSE"] == pytest.approx(error)
+    assert figures["NASGEM"]["R^2"] > figures["SVGe"]["R^2"]
+    assert len(smoothness.draw_kernel_pairs(rows, figures).axes) == 2
+
+
+def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task(epochs=2))
+    monkeypatch.setattr(reproduce_svge, "LARGER", {})
+
+    def run(**settings):
+        return reproduce_svge.run(
+            "made", tmp_path, seeds=(0, 1), quick=True, threads=1, display=Display(quiet=True), **settings
+        )
+
+    run()
+    content = (tmp_path / reproduce_svge.RESULTS).read_bytes()
+    for name in ("measures.md", "measures.csv", "measures.json", "interpolation.csv", "plane.csv", "kernel.csv"):
+        assert (tmp_path / name).stat().st_size > 0
+    for name in ("interpolation", "plane", "kernel", "optimisation"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "measures.md").read_text()
+    assert "| made | SVGe | SVGe with WL kernel |" in table
+    assert table.count("(2)") >= 2 * 11
+    models = json.loads((tmp_path / "measures.json").read_text())["models"]
+    assert 0 <= models["SVGe"]["prior validity"]["mean"] <= 1
+    with (tmp_path / "optimisation.csv").open() as file:
+        assert {row["method"] for row in csv.DictReader(file)} == set(METHODS)
+    before = table
+    run()
+    assert (tmp_path / reproduce_svge.RESULTS).read_bytes() == content
+    assert (tmp_path / "measures.md").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"space": "darts"}, "unknown space 'darts'; expected one of enas, nasbench101, nasbench201"),
+        ({"parts": ["guess"]}, "unknown part 'guess'"),
+        ({"seeds": []}, "seeds: expected different whole numbers"),
+        ({"seeds": [1, 1]}, "seeds: expected different whole numbers"),
+        ({"models": ["GPT"]}, "unknown model 'GPT'"),
+        ({"space": "nasbench201", "parts": ["extrapolation"]}, "nasbench201 has cells of one size"),
+        ({"data": "nowhere"}, "nowhere does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, settings, message):
+    with pytest.raises(SearchError, match=message):
+        reproduce_svge.run(**{"space": "enas", "work_dir": tmp_path, "display": Display(quiet=True), **settings})
+
+
+def test_a_graph_outside_its_space_is_told_with_its_row(monkeypatch, task):
+    def broken(data):
+        graphs = Graphs(task.graphs.types.copy(), task.graphs.adjacency.copy())
+        graphs.adjacency[7] = False
+        return task.space, graphs, task.accuracies, None
+
+    monkeypatch.setitem(tasks.TASKS, "broken", (broken, {}))
+    with pytest.raises(SearchError, match="broken: the graph in row 7 is not of the space made"):
+        load_task("broken")
+
+
+@pytest.mark.parametrize(("name", "file"), [("enas", tasks.ENAS_FILE), ("nasbench201", "nasbench201.npz")])
+def test_tasks_are_read_split_and_limited(name, file, monkeypatch):
+    import os
+
+    folder = Path(os.environ.get(ENVIRONMENT) or ROOT.parent / "shared" / "data")
+    if not (folder / file).is_file():
+        pytest.skip(f"needs {file}: set {ENVIRONMENT} to the folder that holds it")
+    whole, some = load_task(name, folder), load_task(name, folder, limit=50, settings={"epochs": 2})
+    assert len(whole.train) + len(whole.test) == len(whole.graphs) == len(whole.accuracies)
+    assert len(whole.train) == int(0.9 * len(whole.graphs))
+    assert (len(some.train), len(some.test), some.settings["epochs"]) == (45, 5, 2)
+    assert np.isfinite(some.accuracies).all()
+    assert some.cell(some.graphs, 0).nodes[-1] == "output"
+    if some.test_accuracy:
+        assert some.test_accuracy().shape == (50,)

@@ -1,0 +1,65 @@
+#!/usr/bin/env python
+"""SVGe on a search space: train it under several seeds, measure it, draw its latent space, optimise and extrapolate with it.
+
+What was stopped goes on where it was when the same command is given again.
+
+examples:
+  python tools/svge.py --space enas                                        everything, with 3 seeds of 2 models; hours
+  python tools/svge.py --space enas --quick                                a small part of the graphs, minutes
+  python tools/svge.py --space nasbench201 --parts measures --models SVGe --seeds 0
+  python tools/svge.py --space nasbench101 --parts extrapolation --config configs/search/svge_extrapolation_folder.py
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+
+def main() -> int:
+    from mmengine.config import DictAction
+
+    from search import reproduce_svge
+    from search.command import reported
+    from search.svge.tasks import TASKS
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", required=True, choices=list(TASKS))
+    parser.add_argument(
+        "--parts", nargs="+", choices=reproduce_svge.PARTS, default=reproduce_svge.PARTS, help="default: all of them"
+    )
+    parser.add_argument("--work-dir", help="where results, tables and figures go; default: work_dirs/svge/<space>")
+    parser.add_argument("--data", help="the space's file or its folder; default: GEMNET_DATA, or shared/data beside this one")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings; default: 0 1 2")
+    parser.add_argument(
+        "--models", nargs="+", choices=list(reproduce_svge.MODELS), default=list(reproduce_svge.MODELS), help="default: both"
+    )
+    parser.add_argument("--quick", action="store_true", help="a small part of everything, to see that it works")
+    parser.add_argument(
+        "--config",
+        default=str(ROOT / "configs/search/svge_extrapolation.py"),
+        help="images and proxy training for extrapolation; default: configs/search/svge_extrapolation.py",
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override settings of that config"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the training (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="of all trainings (default: %(default)s)")
+    args = parser.parse_args()
+
+    def task() -> None:
+        reproduce_svge.run(
+            args.space, args.work_dir, args.parts, args.seeds, args.models, args.quick, args.data, args.config,
+            args.cfg_options, args.threads, args.device,
+        )  # fmt: skip
+
+    return reported("svge", task, args.work_dir or "work_dirs/svge", "stopped; what is done is kept, the same command goes on")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while Python still imports
+        sys.exit("svge: stopped")
