@@ -49,7 +49,8 @@ def test_the_same_seed_gives_the_same_and_the_subset_decides_the_process_alone(s
         predictor = build_predictor("ensemble", trees=20, subset=50)
         predictor.fit(vectors, scores, seed)
         found.append(predictor.query(vectors))
-    assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
 
 
 def test_equal_scores_and_wrong_input(sample):
@@ -60,7 +61,7 @@ def test_equal_scores_and_wrong_input(sample):
     predictor.fit(vectors[:20], np.full(20, 0.5), seed=0)
     assert np.allclose(predictor.query(vectors), 0.5)
     for wrong in (scores[:-1], np.where(np.arange(200) == 3, np.nan, scores)):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="finite|as many"):
             predictor.fit(vectors, wrong, seed=0)
     with pytest.raises(SearchError, match="trees"):
         build_predictor("ensemble", trees=0)

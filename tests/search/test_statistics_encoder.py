@@ -63,7 +63,8 @@ def test_edges_walks_degrees_and_nodes_are_those_that_networkx_counts(cells):
         ends = [v for v in g if g.out_degree(v) == 0]
         operators = [sum(k == wanted for k in kind.values()) for wanted in (1, 2)]
         assert groups["nodes"][i].tolist() == [*operators, len(g), g.number_of_edges(), len(ends)]
-        assert np.array_equal(groups["edges"][i], edges.ravel()) and np.array_equal(groups["walks"][i], walks.ravel())
+        assert np.array_equal(groups["edges"][i], edges.ravel())
+        assert np.array_equal(groups["walks"][i], walks.ravel())
         assert groups["degrees"][i].tolist() == [*into.ravel(), *out.ravel(), sum(g.in_degree(v) for v in ends)]
 
 
@@ -75,8 +76,10 @@ def test_isomorphic_cells_embed_alike_and_others_apart(cells):
     same = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (0, 2)))
     other = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
     vectors = encoder.embed(space.from_cells([one, same, other]))
-    assert vectors.shape == (3, encoder.dim) and np.isfinite(vectors).all()
-    assert np.array_equal(vectors[0], vectors[1]) and not np.allclose(vectors[0], vectors[2])
+    assert vectors.shape == (3, encoder.dim)
+    assert np.isfinite(vectors).all()
+    assert np.array_equal(vectors[0], vectors[1])
+    assert not np.allclose(vectors[0], vectors[2])
 
 
 def test_it_is_saved_and_loaded_and_drops_operators_that_give_zeros(tmp_path, cells):
