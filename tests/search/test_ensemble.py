@@ -61,7 +61,7 @@ def test_equal_scores_and_wrong_input(sample):
     predictor.fit(vectors[:20], np.full(20, 0.5), seed=0)
     assert np.allclose(predictor.query(vectors), 0.5)
     for wrong in (scores[:-1], np.where(np.arange(200) == 3, np.nan, scores)):
-        with pytest.raises(ValueError, match="finite|as many"):
+        with pytest.raises(ValueError, match=r"finite|as many"):
             predictor.fit(vectors, wrong, seed=0)
     with pytest.raises(SearchError, match="trees"):
         build_predictor("ensemble", trees=0)
