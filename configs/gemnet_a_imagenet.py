@@ -1,2 +1,2 @@
 _base_ = "./_base_/imagenet.py"
-model = dict(backbone=dict(arch="a"), head=dict(in_channels=1064))
+model = dict(backbone=dict(arch="a"), head=dict(in_channels=1032))

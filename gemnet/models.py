@@ -34,7 +34,7 @@ def architecture(name: str) -> Architecture:
     """The architecture of a shipped model, `gemnet_a` or `gemnet_b` (NASGEM, Table 1). Raises ValueError for another name."""
     if name == "gemnet_a":  # 4.3 M params, 463 M MACs at 224x224
         return Architecture(
-            Cell.shipped(name), (16, 32, 64, 264, 520), (1, 1, 2, 6, 1), stem_width=32, head_width=1064, residual=True
+            Cell.shipped(name), (16, 32, 136, 280, 552), (1, 1, 1, 5, 1), stem_width=32, head_width=1032, residual=True
         )
     if name == "gemnet_b":  # 4.5 M params, 563 M MACs
         return Architecture(

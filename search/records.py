@@ -59,7 +59,10 @@ def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> i
 
 
 def _lines(snapshot: Snapshot) -> Iterator[str]:
-    rounds = [{"round": index, **note} for index, note in snapshot.rounds.items()]
+    rounds = [
+        {"round": index, **note, **({"dear": len(note["dear"])} if "dear" in note else {})}  # of them, their number is enough
+        for index, note in snapshot.rounds.items()
+    ]
     created = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(snapshot.created))
     yield _compact({**EXPORT, "created": created, "machine": snapshot.machine, "settings": snapshot.settings, "rounds": rounds})
     front = {r.id for r in pareto_front(snapshot.records)}

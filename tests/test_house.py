@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import gemnet
-from gemnet import benchmark
+from gemnet import benchmark, comparison
 from gemnet.tables import between
 from search import trial_report
 from search.reproduce.output import FOLDER, PAGE, marks, published_table
@@ -67,6 +67,25 @@ def test_readmes_table_of_speed_is_made_from_its_data_file():
     for row in measured["models"]:
         if "gemnet" in row["name"]:
             assert (row["params"], row["macs"]) == benchmark.cost(row["name"])
+
+
+def test_the_table_of_classifiers_is_made_from_its_data_file():
+    rows = json.loads((ROOT / "configs/tiny_imagenet.json").read_text(encoding="utf-8"))
+    page = (ROOT / "configs/README.md").read_text(encoding="utf-8")
+    assert between(comparison.marks("tiny_imagenet"), page, comparison.table(rows), "configs/README.md") == page
+    ours, *peers = rows
+    assert all(abs(ours["macs"] / peer["macs"] - 1) <= 0.05 for peer in peers)
+    assert all(len(row["seeds"]) == len(row["top1"]) >= 2 for row in rows)
+
+
+def test_the_record_of_the_shipped_cells_is_beside_them_and_holds_them():
+    lines = (ROOT / "gemnet/cells/nasgem_cifar10.jsonl").read_text(encoding="utf-8").splitlines()
+    settings, *evaluations = map(json.loads, lines)
+    for name in ("gemnet_a", "gemnet_b"):
+        cell = gemnet.Cell.shipped(name)
+        (row,) = [row for row in evaluations if gemnet.Cell(tuple(row["nodes"]), row["edges"]).digest() == cell.digest()]
+        assert (row["accuracy"], row["macs"]) == (cell.provenance["accuracy"], cell.provenance["macs"])
+        assert settings["settings"]["data"] == cell.provenance["data"]
 
 
 def test_the_trials_table_is_made_from_its_data_file():

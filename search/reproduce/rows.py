@@ -33,20 +33,23 @@ QUICK_ENCODERS: dict[str, dict[str, Any]] = {
     "kernel_guided": {"iterations": 100},
     "svge": {"cells": 128, "epochs": 1},
 }
-QUICK_PREDICTORS: dict[str, dict[str, Any]] = {"mlp": {"steps": 100}}
+QUICK_PREDICTORS: dict[str, dict[str, Any]] = {"mlp": {"steps": 100}, "ensemble": {"trees": 30}}
 
 ADJACENCY = Row("adjacency", {"type": "adjacency"})
 AUTOENCODER = Row("MLP autoencoder", {"type": "autoencoder"})
 NASGEM = Row("NASGEM", {"type": "kernel_guided"})
 SVGE = Row("SVGe", {"type": "svge"})
 
+GEMNET = Row("GEMNet: counts, ensemble", {"type": "statistics"}, {"type": "ensemble"})
+"""The project's own: counts of paths, edges and degrees; a Gaussian process and trees on them."""
+
 EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, SVGE)
 """Tables 3 and 4: one predictor on different embeddings."""
 
-BIAS = (ADJACENCY, NASGEM)
+BIAS = (ADJACENCY, NASGEM, GEMNET)
 """Fig. 5: without and with the embedding."""
 
-PREDICTORS = (ADJACENCY, AUTOENCODER, NASGEM)
+PREDICTORS = (ADJACENCY, AUTOENCODER, NASGEM, GEMNET)
 """NAS-Bench-101 and NAS-Bench-201."""
 
 NASGEM_SEARCH = "NASGEM"

@@ -15,7 +15,7 @@ from search.display import Display
 from search.embedding import KernelGuidedEncoder
 from search.pipeline import Schedule, Search
 from search.space import DagSpace
-from search.study import DONE, FAILED, PENDING, Study
+from search.study import DONE, FAILED, PENDING, Study, read_study
 
 SETTINGS = {
     "seed": 0,
@@ -184,6 +184,22 @@ def test_a_cost_of_ones_own_is_in_the_score_and_its_bound_holds_for_every_candid
     for r in records:
         assert r.cost == len(r.cell.live_nodes) <= 6
         assert r.score == pytest.approx(r.accuracy - 0.1 * np.log10(r.cost))
+
+
+def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_its_like(tmp_path, monkeypatch):
+    def dear(directory):
+        cost = MadeCost(max=5)
+        run(directory, schedule=Schedule(start=8, rounds=3, batch=4, draws=2000), cost=cost)
+        notes = read_study(directory).rounds.values()
+        found = [[Cell.from_json(text, "note") for text, _ in note.get("dear", ())] for note in notes]
+        assert all(cost(cell) > 5 for cells in found for cell in cells)
+        return [len(cells) for cells in found]
+
+    taught = dear(tmp_path / "taught")
+    monkeypatch.setattr(Search, "_affordable_first", lambda self, predictor, index: predictor)
+    blind = dear(tmp_path / "blind")
+    assert taught[0] == blind[0] > 0
+    assert 4 * sum(taught[1:]) < sum(blind[1:])
 
 
 def test_a_bound_on_the_cost_that_no_cell_meets_is_told_with_how_close_it_came(tmp_path):
