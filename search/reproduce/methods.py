@@ -66,13 +66,14 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
 
 
 def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
-    """The pipeline's iterations with several predictors: what they do not agree on is worth asking for.
+    """The pipeline's iterations with uncertainty: what predictors do not agree on is worth asking for.
 
-    After `start` random rows, each round fits `members` predictors on resampled evaluations and asks for the `batch` rows of
-    the whole pool with the highest mean + `optimism` x standard deviation of their predictions. Accuracies are learnt as normal
-    quantiles of their ranks, so that a few failed cells do not count for more than all others. The cell that is chosen is the
-    evaluated one with the highest weighted mean of what was measured (weight `trust`) and what predictors say that have not
-    seen it, cross-validated: the best of many noisy measurements is mostly a lucky one.
+    After `start` random rows, each round asks for the `batch` rows of the whole pool with the highest mean + `optimism` x
+    standard deviation: of `members` predictors on resampled evaluations, or, with 0 members, as one predictor itself tells
+    (`EnsemblePredictor.deviation`). Accuracies are learnt as normal quantiles of their ranks, so that a few failed cells do not
+    count for more than all others. The cell that is chosen is the evaluated one with the highest weighted mean of what was
+    measured (weight `trust`) and what predictors say that have not seen it, cross-validated on `folds`: the best of many noisy
+    measurements is mostly a lucky one.
     """
     rng, accuracy = np.random.default_rng((seed, 6)), space.table.validation_accuracy
     encoder = trained_encoder(recipe["encoder"], benchmark_space("nasbench101", context, "all"), seed, context)
@@ -83,21 +84,38 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     while True:
         scores = _normal_quantiles(accuracy[pool[places]])
         seed_of_round = int(rng.integers(2**31))
-        held_out = cross_validated_predictions(recipe["predictor"], vectors[places], scores, seed_of_round, folds=10)
+        held_out = cross_validated_predictions(recipe["predictor"], vectors[places], scores, seed_of_round, recipe["folds"])
         best = int(np.argmax(recipe["trust"] * scores + (1 - recipe["trust"]) * held_out))
         chosen[-1] = int(pool[places[best]])
         if len(places) == queries:
             return pool[places].tolist(), chosen
-        opinions = []
-        for member in range(recipe["members"]):
-            drawn = rng.integers(len(places), size=len(places))
-            mine = [places[i] for i in drawn]
-            opinions.append(fitted(recipe["predictor"], vectors[mine], scores[drawn], seed_of_round + member).query(vectors))
-        wanted = np.mean(opinions, axis=0) + recipe["optimism"] * np.std(opinions, axis=0)
+        mean, deviation = _opinion(recipe, vectors, places, scores, rng, seed_of_round)
+        wanted = mean + recipe["optimism"] * deviation
         wanted[places] = -np.inf
         asked = np.argsort(-wanted, kind="stable")[: min(recipe["batch"], queries - len(places))].tolist()
         places += asked
         chosen += [chosen[-1]] * len(asked)
+
+
+def _opinion(
+    recipe: Mapping[str, Any],
+    vectors: np.ndarray,
+    places: Sequence[int],
+    scores: np.ndarray,
+    rng: np.random.Generator,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [B] of the predicted scores of all `vectors`, learnt from those at `places`."""
+    if not recipe["members"]:
+        predictor = fitted(recipe["predictor"], vectors[list(places)], scores, seed)
+        return predictor.query(vectors), predictor.deviation(vectors)
+    found = []
+    for member in range(recipe["members"]):
+        drawn = rng.integers(len(places), size=len(places))
+        found.append(
+            fitted(recipe["predictor"], vectors[[places[i] for i in drawn]], scores[drawn], seed + member).query(vectors)
+        )
+    return np.mean(found, axis=0), np.std(found, axis=0)
 
 
 METHODS: dict[str, Callable[[TabularSpace, int, int, Mapping[str, Any], Context], History]] = {

@@ -7,7 +7,7 @@ changes them chooses on seeds from 1000 on (`--first-seed 1000`): what is report
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -75,6 +75,17 @@ def searches(quick: bool) -> dict[str, dict[str, Any]]:
             "members": 2 if quick else 5,
             "optimism": 0.5,
             "trust": 0.5,
+            "folds": 10,
             **several.recipe(quick),
+        },
+        GEMNET.name: {
+            "method": "ensemble",
+            "start": 30,
+            "batch": 10,
+            "members": 0,
+            "optimism": 0.5,
+            "trust": 0.5,
+            "folds": 5,
+            **replace(GEMNET, predictor={"type": "ensemble", "trees": 100}).recipe(quick),
         },
     }

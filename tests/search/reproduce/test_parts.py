@@ -34,7 +34,17 @@ METHODS = {
             "search.draws": 50,
         },
     },
-    "ensemble": {"start": 4, "batch": 2, "members": 2, "optimism": 0.5, "trust": 0.5, "encoder": KERNEL, **SMALL},
+    "ensemble": {"start": 4, "batch": 2, "members": 2, "optimism": 0.5, "trust": 0.5, "folds": 3, "encoder": KERNEL, **SMALL},
+    "ensemble, its own deviation": {
+        "start": 4,
+        "batch": 2,
+        "members": 0,
+        "optimism": 0.5,
+        "trust": 0.5,
+        "folds": 3,
+        "encoder": {"type": "statistics", "sample": 16},
+        "predictor": {"type": "ensemble", "trees": 5},
+    },
 }
 
 
@@ -135,11 +145,11 @@ def test_the_encoder_is_judged_for_its_nodes_and_dimension(context):
 def test_a_search_asks_for_distinct_cells_of_the_pool_and_chooses_among_them_without_tests(context, method, monkeypatch):
     space = benchmark_space("nasbench101", context, "evaluated")
     monkeypatch.setattr("search.benchmarks.tabular.Table.test_accuracy", lambda table: pytest.fail("a test accuracy was read"))
-    rows, chosen = search_history(space, 0, 8, {"method": method, **METHODS[method]}, context)
+    rows, chosen = search_history(space, 0, 8, {"method": method.split(",")[0], **METHODS[method]}, context)
     assert len(rows) == len(set(rows)) == len(chosen) == 8
     assert set(rows) <= set(range(10))
     assert all(choice in rows[: query + 1] for query, choice in enumerate(chosen))
-    again = search_history(space, 0, 8, {"method": method, **METHODS[method]}, context)
+    again = search_history(space, 0, 8, {"method": method.split(",")[0], **METHODS[method]}, context)
     assert again == (rows, chosen)
 
 
