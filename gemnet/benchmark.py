@@ -303,7 +303,10 @@ def _versions(settings: Iterable[Setting]) -> dict[str, str]:
 
 
 def table(measured: dict[str, Any]) -> str:
-    """Markdown: a row a model, a column a setting; images a second, latency at batch 1; below, what was left out and why."""
+    """Markdown: a row a model, a column a setting; images a second, latency at batch 1; below, what was left out and why.
+
+    The last row tells how many times the first model is as fast as the first one that is not a GEMNet, and its share of memory.
+    """
     settings = list(measured["models"][0]["rates"])
     header = ["model", "params M", "MACs M", *settings]
     if any(row["training_memory"] is not None for row in measured["models"]):
@@ -318,6 +321,9 @@ def table(measured: dict[str, Any]) -> str:
         if row["training_memory"] is not None:
             cells.append(f"{row['training_memory'] / 2**20:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
+    peer = next((row for row in measured["models"] if "gemnet" not in row["name"]), None)
+    if "gemnet" in measured["models"][0]["name"] and peer is not None:
+        lines.append(f"| {' | '.join(_times(measured['models'][0], peer))} |")
     lines.append(
         f"\n{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
     )
@@ -325,6 +331,17 @@ def table(measured: dict[str, Any]) -> str:
         lines[-1] += ", at {0}x{0}".format(measured["resolution"])
     lines += [f"\nLeft out: {setting['setting']}: {setting['reason']}" for setting in measured.get("left_out", [])]
     return "\n".join(lines)
+
+
+def _times(ours: dict[str, Any], peer: dict[str, Any]) -> list[str]:
+    """A row: the one model against the other."""
+    cells = [f"{ours['name'].removeprefix('timm/')} against {peer['name'].split('/')[-1]}"]
+    cells += [f"{ours[count] / peer[count]:.2f} x" for count in ("params", "macs")]
+    for setting, rate in ours["rates"].items():
+        cells.append(f"{peer['rates'][setting]['seconds']['median'] / rate['seconds']['median']:.2f} x")
+    if ours["training_memory"] is not None:
+        cells.append(f"{ours['training_memory'] / peer['training_memory']:.2f} x")
+    return cells
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
