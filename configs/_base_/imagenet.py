@@ -7,6 +7,7 @@
 #   no Mixup: networks of this size underfit; neither MnasNet nor MobileNetV3 uses it
 _base_ = ["mmpretrain::_base_/default_runtime.py"]
 custom_imports = dict(imports=["gemnet.registry"], allow_failed_imports=False)
+channels_last = True  # see gemnet.engine.build_runner
 
 model = dict(
     type="ImageClassifier",

@@ -15,11 +15,11 @@ test_pipeline = [load_image, dict(type="PackInputs")]
 train_dataloader = dict(batch_size=64, num_workers=0, dataset=dict(data_root="data/tiny_imagenet", pipeline=train_pipeline))
 val_dataloader = dict(batch_size=128, num_workers=0, dataset=dict(data_root="data/tiny_imagenet", pipeline=test_pipeline))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=5, val_interval=1)
+train_cfg = dict(max_epochs=3, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=0.1))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=1, T_max=4, end=5, eta_min=0.0, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=1, T_max=2, end=3, eta_min=0.0, convert_to_iter_based=True),
 ]
 custom_hooks = [dict(type="gemnet.EpochSeedHook")]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None))
