@@ -187,6 +187,12 @@ def test_it_resolves_where_mmdet_is_not_installed():
     assert result.stdout.splitlines()[-1] == "(1784,)"
 
 
+def test_a_library_models_normalisation_keeps_its_momentum_unless_another_is_given():
+    kept, given = (FeatureBackbone("torchvision/mnasnet1_0", ["layers.8"], bn_momentum=value) for value in (None, 0.1))
+    assert {norm.momentum for norm in norms(kept)} == {pytest.approx(0.0003)}
+    assert {norm.momentum for norm in norms(given)} == {0.1}
+
+
 def test_the_wrapper_names_what_it_does_not_know():
     with pytest.raises(ValueError, match=r"blocks\.9"):
         FeatureBackbone("timm/mobilenetv2_140", ["blocks.9"])
