@@ -17,8 +17,10 @@ from PIL import Image
 from gemnet.backbone import out_channels
 from gemnet.engine import ConfigError, check_classes, check_parts, complete, load_config
 from gemnet.images import DataError, ImageFolder
+from gemnet.models import architecture
 from gemnet.weights import WeightsError, convert, load_weights, read_checkpoint, read_state_dict
 
+HEAD = architecture("gemnet_a").head_width
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/gemnet_a_imagenet.py"
 
@@ -169,7 +171,7 @@ def test_what_a_config_leaves_open_is_filled_in(tmp_path):
 
 
 def test_heads_that_do_not_fit_are_told_the_right_numbers():
-    with pytest.raises(ConfigError, match=r"head.in_channels=1280 does not fit the backbone; expected in_channels=1784"):
+    with pytest.raises(ConfigError, match=rf"head.in_channels=1280 does not fit the backbone; expected in_channels={HEAD}"):
         check_parts(classifier(in_channels=1280))
     with pytest.raises(ConfigError, match=r"model.head.num_classes=1000, but the data set has 2 classes"):
         check_classes(classifier(), ("bright", "dark"))
@@ -246,7 +248,7 @@ def test_timm_takes_a_converted_file_as_pretrained_weights(suffix, trained, tmp_
     same = timm.create_model("gemnet_a", pretrained=True, num_classes=2, pretrained_cfg_overlay=overlay)
     assert torch.equal(same.classifier.weight, weights["classifier.weight"])
     other = timm.create_model("gemnet_a", pretrained=True, num_classes=5, pretrained_cfg_overlay=overlay)
-    assert other.classifier.weight.shape == (5, 1784)
+    assert other.classifier.weight.shape == (5, HEAD)
     assert torch.equal(other.stem.conv.weight, weights["stem.conv.weight"])
     grey = timm.create_model("gemnet_a", pretrained=True, in_chans=1, num_classes=2, pretrained_cfg_overlay=overlay)
     torch.testing.assert_close(grey.stem.conv.weight, weights["stem.conv.weight"].sum(1, keepdim=True))

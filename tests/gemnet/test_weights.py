@@ -18,7 +18,10 @@ from mmengine.logging import HistoryBuffer
 
 from gemnet.backbone import GEMNet
 from gemnet.features import FeatureBackbone
+from gemnet.models import architecture
 from gemnet.weights import WeightsError, load_classifier, load_weights, read_checkpoint, read_state_dict
+
+HEAD = architecture("gemnet_a").head_width
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def zeros(state):
 def forms(state):
     """The same weights as timm, mmpretrain, mmdet and a wrapped model save them."""
     inner = {k: v for k, v in state.items() if not k.startswith("classifier")}
-    head = {"head.fc.weight": torch.zeros(10, 1784)}
+    head = {"head.fc.weight": torch.zeros(10, HEAD)}
     neck = {"neck.lateral_convs.0.conv.weight": torch.zeros(256, 80, 1, 1), "bbox_head.retina_cls.bias": torch.zeros(720)}
     return {
         "timm": state,
@@ -175,9 +178,7 @@ def test_tensors_that_are_no_weights_are_told(change, network, tmp_path):
 def test_another_number_of_classes_is_told_with_the_remedy(network, tmp_path):
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     model = timm.create_model("gemnet_a", num_classes=10)
-    told = (
-        r"weights\.pth: .*classifier.weight \(1000, 1784\), expected \(10, 1784\).*1000 classes and the model for 10: set num_c"
-    )
+    told = rf"weights\.pth: .*classifier.weight \(1000, {HEAD}\), expected \(10, {HEAD}\).*1000 classes and the model for 10: set num_c"
     for load in (load_weights, load_classifier):
         with pytest.raises(WeightsError, match=told):
             load(model, tmp_path / "weights.pth")
