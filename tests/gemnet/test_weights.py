@@ -178,7 +178,10 @@ def test_tensors_that_are_no_weights_are_told(change, network, tmp_path):
 def test_another_number_of_classes_is_told_with_the_remedy(network, tmp_path):
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     model = timm.create_model("gemnet_a", num_classes=10)
-    told = rf"weights\.pth: .*classifier.weight \(1000, {HEAD}\), expected \(10, {HEAD}\).*1000 classes and the model for 10: set num_c"
+    told = (
+        rf"weights\.pth: .*classifier.weight \(1000, {HEAD}\), expected \(10, {HEAD}\)"
+        r".*1000 classes and the model for 10: set num_c"
+    )
     for load in (load_weights, load_classifier):
         with pytest.raises(WeightsError, match=told):
             load(model, tmp_path / "weights.pth")
