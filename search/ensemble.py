@@ -78,7 +78,7 @@ class EnsemblePredictor:
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
         x, scores = checked(vectors, scores)
-        y = norm.ppf((rankdata(scores) - 0.5) / len(scores))
+        y = normal_scores(scores)
         self._known, first = np.unique(y, return_index=True)
         self._scores = scores[first]
         self._process = GaussianProcess(self.subset)
@@ -97,11 +97,15 @@ class EnsemblePredictor:
         """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
         return self._to_scores(np.mean(self._members(vectors), axis=0))
 
-    def deviation(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [B, d] -> standard deviations of the predicted scores, float64 [B], by the Gaussian process."""
+    def opinion(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors [B, d] -> what `query` gives, and its standard deviations by the Gaussian process, float64 [B] both."""
         means = np.mean(self._members(vectors), axis=0)
         spread = self._process.deviation(np.asarray(vectors, np.float64))  # type: ignore[union-attr]
-        return (self._to_scores(means + spread) - self._to_scores(means - spread)) / 2
+        return self._to_scores(means), (self._to_scores(means + spread) - self._to_scores(means - spread)) / 2
+
+    def deviation(self, vectors: np.ndarray) -> np.ndarray:
+        """The second part of `opinion`."""
+        return self.opinion(vectors)[1]
 
     def _members(self, vectors: np.ndarray) -> list[np.ndarray]:
         if self._process is None:
@@ -117,6 +121,11 @@ class EnsemblePredictor:
         slope = (scores[-1] - scores[0]) / (known[-1] - known[0])
         beyond = normal - np.clip(normal, known[0], known[-1])
         return np.interp(normal, known, scores) + slope * beyond
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """The normal distribution's quantiles at the ranks of values [N]; of equal values the same."""
+    return norm.ppf((rankdata(values) - 0.5) / len(values))
 
 
 def checked(vectors: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

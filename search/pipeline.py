@@ -106,7 +106,8 @@ class Search:
         directory = self.study.directory / ENCODER_DIRECTORY
         if (directory / DESCRIPTION).exists():
             return load_encoder(directory, self.space)
-        cache = EncoderCache(self.schedule.encoder_cache, self.settings) if self.schedule.encoder_cache else None
+        key = {name: self.settings[name] for name in ("space", "encoder", "seed")} if self.schedule.encoder_cache else {}
+        cache = EncoderCache(self.schedule.encoder_cache, key) if self.schedule.encoder_cache else None
         encoder = self._cached(cache) if cache else None
         if encoder is None:
             encoder = build_encoder(space=self.space, **self.settings["encoder"])

@@ -8,7 +8,6 @@ proxy's too, is a line in the record; one that is there is not run again, whatev
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +31,7 @@ from search.display import Display
 from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.final_data import build_final_data
+from search.json_lines import add_row, read_rows
 from search.pipeline import candidate_seed
 from search.proxy import ProxyEvaluator, build_evaluator
 from search.space import build_space
@@ -96,26 +96,21 @@ class Trainings:
         self.path = Path(directory) / RECORD
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self.path.parent / LOCK)
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]
         try:
-            self.rows: dict[str, dict[str, Any]] = {row["id"]: row for row in map(json.loads, whole)}
-        except (ValueError, KeyError, TypeError):
+            rows = read_rows(
+                self.path, lambda row: (row["id"], row), ": no record of a trial; move it away, or name another directory"
+            )
+        except SearchError:
             os.close(self._lock)
-            raise SearchError(f"{self.path}: no record of a trial; move it away, or name another directory") from None
-        self._file = self.path.open("r+b" if lines else "wb")
-        self._file.truncate(sum(map(len, whole)))
-        self._file.seek(0, os.SEEK_END)
+            raise
+        self.rows: dict[str, dict[str, Any]] = dict(rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Write one row, down to the disk."""
-        self._file.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        add_row(self.path, row)
         self.rows[row["id"]] = dict(row)
 
     def close(self) -> None:
-        self._file.close()
         os.close(self._lock)
 
 

@@ -1,4 +1,4 @@
-"""Trained encoders that later searches with the same space, encoder and seed take as they are."""
+"""Trained encoders that others who want the same space, encoder and seed take as they are."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from search.study import fingerprint
 class EncoderCache:
     """A folder of encoders, each in a folder named by the fingerprint of what its training depends on, torch as well."""
 
-    def __init__(self, directory: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        """settings: of the search; its space, encoder and seed name the encoder."""
-        key = {name: settings[name] for name in ("space", "encoder", "seed")}
+    def __init__(self, directory: str | os.PathLike[str], key: Mapping[str, Any]) -> None:
+        """key: JSON values that name the encoder: its space, settings and seed."""
         self.directory = Path(directory).expanduser() / fingerprint({**key, "torch": torch.__version__})
 
     def load(self, space: Space) -> Encoder | None:

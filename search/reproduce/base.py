@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from search.study import fingerprint
 
 TUNING_SEEDS = 1000
 """Settings are chosen on seeds from here on; what is reported has seeds below."""
@@ -33,7 +33,7 @@ class Unit:
     @cached_property
     def key(self) -> str:
         """Equal for equal units, in any process."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+        return fingerprint(asdict(self))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,8 @@ from scipy.stats import kendalltau
 
 from search.base import CellArrays, Encoder, Predictor, SearchError, Space
 from search.benchmarks import SPACES, NasBench101Space, TabularSpace
-from search.embedding import DESCRIPTION, build_encoder, load_encoder
+from search.embedding import build_encoder
+from search.embedding.cache import EncoderCache
 from search.embedding.storage import describe
 from search.predictor import build_predictor
 from search.reproduce.base import Context
@@ -57,16 +57,16 @@ def trained_encoder(settings: Mapping[str, Any], space: Space, seed: int, contex
     if isinstance(space, TabularSpace):
         identity["cells"] = hashlib.sha256(np.ascontiguousarray(space.pool).tobytes()).hexdigest()
         identity["source"] = str(space.table.source)
-    name = hashlib.sha256(json.dumps(identity, sort_keys=True, default=list).encode()).hexdigest()[:16]
-    directory = context.directory / "encoders" / f"{settings['type']}_{name}"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as lock:
+    cache = EncoderCache(context.directory / "encoders", identity)
+    cache.directory.mkdir(parents=True, exist_ok=True)
+    with (cache.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / DESCRIPTION).exists():
+        encoder = cache.load(space)
+        if encoder is None:
             encoder = build_encoder(space=space, **settings)
             encoder.fit(seed)
-            encoder.save(directory)
-        return load_encoder(directory, space)
+            cache.save(encoder)
+        return encoder
 
 
 def fitted(settings: Mapping[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int) -> Predictor:

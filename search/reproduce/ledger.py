@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from search.base import SearchError
+from search.json_lines import add_row, read_rows
 from search.reproduce.base import Measured, Result, Unit
 
 FILE = "results.jsonl"
@@ -29,13 +28,14 @@ class Ledger:
         self.results: dict[str, Result] = {}
 
     def __enter__(self) -> Ledger:
-        self._file = self.path.open("a+b")
+        self._file = self.path.open("ab")
         try:
             self._lock()
-            self._read()
+            rows = read_rows(self.path, _result, ": line {number} is not a result; remove it, or take another --work-dir")
         except BaseException:
             self._file.close()
             raise
+        self.results = {result.unit.key: result for result in rows}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -43,10 +43,7 @@ class Ledger:
 
     def add(self, result: Result) -> None:
         """Append a result; it is on disk when this returns."""
-        line = {**asdict(result.unit), **asdict(result.measured), "seconds": result.seconds}
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        add_row(self.path, {**asdict(result.unit), **asdict(result.measured), "seconds": result.seconds})
         self.results[result.unit.key] = result
 
     def _lock(self) -> None:
@@ -54,20 +51,6 @@ class Ledger:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SearchError(f"{self.path} is in use by another process; wait for it, or take another --work-dir") from None
-
-    def _read(self) -> None:
-        self._file.seek(0)
-        whole, _, rest = self._file.read().rpartition(b"\n")
-        if rest:
-            self._file.truncate(len(whole) + 1 if whole else 0)
-        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
-            try:
-                result = _result(json.loads(line))
-            except (ValueError, TypeError, KeyError):
-                raise SearchError(
-                    f"{self.path}: line {number} is not a result; remove it, or take another --work-dir"
-                ) from None
-            self.results[result.unit.key] = result
 
 
 def _result(line: dict[str, Any]) -> Result:

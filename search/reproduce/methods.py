@@ -5,18 +5,16 @@ A query is a look-up of a validation accuracy, noisy and, at NAS-Bench-101, opti
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, rankdata
 
 from search.base import SearchError
 from search.benchmarks import TabularSpace
 from search.display import Display
+from search.ensemble import normal_scores
 from search.pipeline import run_search
 from search.predictor import cross_validated_predictions
 from search.reproduce.base import Context
@@ -24,6 +22,7 @@ from search.reproduce.cells import benchmark_space, fitted, trained_encoder
 from search.reproduce.evolution import evolve
 from search.settings import load_settings
 from search.space import prune
+from search.study import fingerprint
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/search/nasbench101.py"
 
@@ -58,8 +57,7 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
         "search.rounds": -(-(queries - start) // batch),
         **recipe["options"],
     }
-    name = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
-    directory = context.directory / "searches" / name
+    directory = context.directory / "searches" / fingerprint(options)
     records = run_search(load_settings(CONFIG, options), directory, Display(quiet=True))
     rows = [space.row(record.cell) for record in sorted(records, key=lambda record: record.id)][:queries]
     return rows, _best_so_far(space, rows)
@@ -82,7 +80,7 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     places = rng.choice(len(pool), min(recipe["start"], queries), replace=False).tolist()
     chosen = _best_so_far(space, pool[places].tolist())
     while True:
-        scores = _normal_quantiles(accuracy[pool[places]])
+        scores = normal_scores(accuracy[pool[places]])
         seed_of_round = int(rng.integers(2**31))
         held_out = cross_validated_predictions(recipe["predictor"], vectors[places], scores, seed_of_round, recipe["folds"])
         best = int(np.argmax(recipe["trust"] * scores + (1 - recipe["trust"]) * held_out))
@@ -107,8 +105,7 @@ def _opinion(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation [B] of the predicted scores of all `vectors`, learnt from those at `places`."""
     if not recipe["members"]:
-        predictor = fitted(recipe["predictor"], vectors[list(places)], scores, seed)
-        return predictor.query(vectors), predictor.deviation(vectors)
+        return fitted(recipe["predictor"], vectors[list(places)], scores, seed).opinion(vectors)
     found = []
     for member in range(recipe["members"]):
         drawn = rng.integers(len(places), size=len(places))
@@ -140,8 +137,3 @@ def _best_so_far(space: TabularSpace, rows: Sequence[int]) -> list[int]:
         accuracy = space.table.validation_accuracy
         best.append(row if not best or accuracy[row] > accuracy[best[-1]] else best[-1])
     return best
-
-
-def _normal_quantiles(values: np.ndarray) -> np.ndarray:
-    """The normal distribution's quantiles at the ranks of values [N]; of equal values the same."""
-    return norm.ppf((rankdata(values) - 0.5) / len(values))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.base import SearchError
+from search.json_lines import add_row, read_rows
 
 
 class Results:
@@ -17,19 +18,11 @@ class Results:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises SearchError, with the line, for a file that is something else; a last line cut off by a kill is dropped."""
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = []
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                row = json.loads(line)
-                self.rows.append({name: dict(row[name]) for name in ("key", "settings", "values")})
-            except (ValueError, TypeError, KeyError, RecursionError):
-                raise SearchError(f"{self.path}, line {number}: expected an object with key, settings and values") from None
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
+        self.rows: list[dict[str, Any]] = read_rows(
+            self.path,
+            lambda row: {name: dict(row[name]) for name in ("key", "settings", "values")},
+            ", line {number}: expected an object with key, settings and values",
+        )
 
     def values(self, **key: Any) -> list[dict[str, Any]]:
         """Key and values together of each unit whose key has all of `key`."""
@@ -53,9 +46,7 @@ class Results:
                 return row["values"]
         values = json.loads(json.dumps(dict(work())))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "settings": settings, "values": values}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.rows.append({"key": key, "settings": settings, "values": values})
+        row = {"key": key, "settings": settings, "values": values}
+        add_row(self.path, row)
+        self.rows.append(row)
         return values
