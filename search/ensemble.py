@@ -65,8 +65,10 @@ class GaussianProcess:
 class EnsemblePredictor:
     """Mean of the three members on normal scores. Deterministic by seed, on any number of cores.
 
-    trees: of each of the two kinds. subset: see GaussianProcess.
+    trees: that are boosted; a third as many are randomised, whose deep trees take the most time. subset: see GaussianProcess.
     """
+
+    MEMBERS = ("Gaussian process", "boosted trees", "randomised trees")
 
     def __init__(self, trees: int = 300, subset: int = 600) -> None:
         for name, value in (("trees", trees), ("subset", subset)):
@@ -88,30 +90,35 @@ class EnsemblePredictor:
             GradientBoostingRegressor(
                 n_estimators=self.trees, learning_rate=0.05, max_depth=3, subsample=0.5, max_features=0.2, random_state=seed
             ),
-            ExtraTreesRegressor(self.trees, max_features=0.3, min_samples_leaf=2, random_state=seed),
+            ExtraTreesRegressor(max(self.trees // 3, 2), max_features=0.3, min_samples_leaf=2, random_state=seed),
         ]
         for trees in self._trees:
             trees.fit(x, y)
 
     def query(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
-        return self._to_scores(np.mean(self._members(vectors), axis=0))
+        return self._to_scores(self._mean(vectors))
 
     def opinion(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Vectors [B, d] -> what `query` gives, and its standard deviations by the Gaussian process, float64 [B] both."""
-        means = np.mean(self._members(vectors), axis=0)
-        spread = self._process.deviation(np.asarray(vectors, np.float64))  # type: ignore[union-attr]
+        means, spread = self._mean(vectors), self._spread(vectors)
         return self._to_scores(means), (self._to_scores(means + spread) - self._to_scores(means - spread)) / 2
 
     def deviation(self, vectors: np.ndarray) -> np.ndarray:
         """The second part of `opinion`."""
         return self.opinion(vectors)[1]
 
-    def _members(self, vectors: np.ndarray) -> list[np.ndarray]:
+    def _mean(self, vectors: np.ndarray) -> np.ndarray:
+        """Of the members' predictions, normal scores [B]."""
         if self._process is None:
             raise RuntimeError("the predictor is not trained yet: call fit first")
         x = np.asarray(vectors, np.float64)
-        return [self._process.predict(x), *(np.concatenate([trees.predict(p) for p in _parts(x)]) for trees in self._trees)]
+        found = [self._process.predict(x), *(np.concatenate([trees.predict(p) for p in _parts(x)]) for trees in self._trees)]
+        return np.mean(found, axis=0)
+
+    def _spread(self, vectors: np.ndarray) -> np.ndarray:
+        """Standard deviations [B] of the normal scores, by the Gaussian process."""
+        return self._process.deviation(np.asarray(vectors, np.float64))  # type: ignore[union-attr]
 
     def _to_scores(self, normal: np.ndarray) -> np.ndarray:
         """Linear between the training set's scores, and on with the mean slope beyond the best and the worst of them."""

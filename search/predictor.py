@@ -13,6 +13,7 @@ from torch import nn
 
 from search.base import Predictor, SearchError
 from search.ensemble import EnsemblePredictor, checked
+from search.graph_predictor import GraphEnsemblePredictor
 from search.named import build_named
 from search.threads import torch_threads
 
@@ -146,7 +147,11 @@ class AffordableFirst:
         return self.scores.query(vectors) - self.FAR * (self.costs.query(vectors) > self.limit)
 
 
-PREDICTORS: dict[str, Callable[..., Predictor]] = {"mlp": MLPPredictor, "ensemble": EnsemblePredictor}
+PREDICTORS: dict[str, Callable[..., Predictor]] = {
+    "mlp": MLPPredictor,
+    "ensemble": EnsemblePredictor,
+    "graph_ensemble": GraphEnsemblePredictor,
+}
 
 
 def build_predictor(type: str = "mlp", **settings: Any) -> Predictor:

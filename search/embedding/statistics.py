@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from search.base import CellArrays, Progress, SearchError, Space
+from search.embedding.packing import pack, packed_size
 from search.embedding.storage import save_encoder
 
 GROUP_WEIGHTS = {"nodes": 0.3, "edges": 1.0, "walks": 0.5, "degrees": 0.3, "lengths": 1.0, "sequences": 0.3}
@@ -29,12 +30,13 @@ class StatisticsEncoder:
     """Embeds a cell as its standardised counts, group by group (see `count`).
 
     dropped: operators that give zeros, like NAS-Bench-201's `none`; their nodes are no part of the cell. sample: cells of the
-    space that the means and deviations are taken from.
+    space that the means and deviations are taken from. cells: whether the cell itself, packed (`packing`), follows the counts,
+    for predictors that read graphs.
     """
 
     name = "statistics"
 
-    def __init__(self, space: Space, dropped: tuple[str, ...] = (), sample: int = 4096) -> None:
+    def __init__(self, space: Space, dropped: tuple[str, ...] = (), sample: int = 4096, cells: bool = False) -> None:
         unknown = set(dropped) - set(space.operators)
         if unknown:
             raise SearchError(
@@ -42,14 +44,15 @@ class StatisticsEncoder:
             )
         if type(sample) is not int or sample < 2:
             raise SearchError(f"encoder: sample: expected a whole number from 2, found {sample!r}")
-        self.space, self.dropped, self.sample = space, tuple(dropped), sample
-        self.dim = sum(group.shape[1] for group in self._counts(_one_node(space)).values())
+        self.space, self.dropped, self.sample, self.cells = space, tuple(dropped), sample, bool(cells)
+        self.counts = sum(group.shape[1] for group in self._counts(_one_node(space)).values())
+        self.dim = self.counts + (packed_size(space.num_nodes) if cells else 0)
         self.metrics: dict[str, float] = {}
-        self._mean, self._scale = np.zeros(self.dim, np.float32), np.ones(self.dim, np.float32)
+        self._mean, self._scale = np.zeros(self.counts, np.float32), np.ones(self.counts, np.float32)
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Take means and deviations from `sample` cells; returns no figures. Counts that never differ become zeros."""
-        groups = self._counts(self.space.sample(np.random.default_rng(seed), self.sample))
+        groups = self._counts(self._kept(self.space.sample(np.random.default_rng(seed), self.sample)))
         values = np.concatenate(list(groups.values()), axis=1)
         spread = values.std(0)
         differs = spread > 1e-6
@@ -68,29 +71,34 @@ class StatisticsEncoder:
         out = np.empty((len(arrays), self.dim), np.float32)
         for start in range(0, len(arrays), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            out[rows] = np.concatenate(list(self._counts(arrays[rows]).values()), axis=1)
-        return (out - self._mean) * self._scale
+            kept = self._kept(arrays[rows])
+            counts = (np.concatenate(list(self._counts(kept).values()), axis=1) - self._mean) * self._scale
+            out[rows] = np.concatenate([counts, pack(kept)], axis=1) if self.cells else counts
+        return out
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         weights = {"mean": torch.from_numpy(self._mean), "scale": torch.from_numpy(self._scale)}
-        settings = {"dropped": list(self.dropped), "sample": self.sample}
+        settings = {"dropped": list(self.dropped), "sample": self.sample, "cells": self.cells}
         save_encoder(directory, self.name, self.space, settings, self.metrics, weights)
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Raises RuntimeError for those of another encoder."""
         found = {name: tuple(value.shape) for name, value in weights.items()}
-        if found != {"mean": (self.dim,), "scale": (self.dim,)}:
-            raise RuntimeError(f"expected mean and scale of {self.dim} values, found {found}")
+        if found != {"mean": (self.counts,), "scale": (self.counts,)}:
+            raise RuntimeError(f"expected mean and scale of {self.counts} values, found {found}")
         self._mean, self._scale = weights["mean"].numpy(), weights["scale"].numpy()
 
-    def _counts(self, arrays: CellArrays) -> dict[str, np.ndarray]:
+    def _kept(self, arrays: CellArrays) -> CellArrays:
+        """Without the nodes of dropped operators."""
+        if not self.dropped:
+            return arrays
+        gone = np.isin(arrays.operators, [self.space.operators.index(name) + 1 for name in self.dropped])
+        kept = ~gone[:, :, None] & ~gone[:, None]
+        return CellArrays(arrays.adjacency & kept, np.where(gone, np.int8(-1), arrays.operators).astype(np.int8))
+
+    def _counts(self, kept: CellArrays) -> dict[str, np.ndarray]:
         operators = self.space.operators
-        zero = [operators.index(name) + 1 for name in self.dropped]
-        if zero:
-            gone = np.isin(arrays.operators, zero)
-            kept = ~gone[:, :, None] & ~gone[:, None]
-            arrays = CellArrays(arrays.adjacency & kept, np.where(gone, np.int8(-1), arrays.operators).astype(np.int8))
-        return count(arrays, len(operators), operators.index(END) + 1 if END in operators else None)
+        return count(kept, len(operators), operators.index(END) + 1 if END in operators else None)
 
 
 def count(cells: CellArrays, num_operators: int, end: int | None = None) -> dict[str, np.ndarray]:

@@ -41,7 +41,7 @@ def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mappi
         return [
             Unit(name, row.name, size, seed, {**row.recipe(quick), "space": name})
             for seed in seeds
-            for row in PREDICTORS
+            for row in PREDICTORS[name]
             for size in (sizes[:2] if quick else sizes)
         ]
 
@@ -52,7 +52,7 @@ def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mappi
         lines = {label: figures for label, figures in others.items() if "PINAT" in label or "NN-Former" in label}
         by_setting(canvas, results, "kendall", "training cells", "Kendall's tau on all cells", lines, logarithmic=True)
 
-    comparisons = tuple(Comparison(row.name, ADJACENCY.name, "kendall") for row in PREDICTORS if row != ADJACENCY)
+    comparisons = tuple(Comparison(row.name, ADJACENCY.name, "kendall") for row in PREDICTORS[name] if row != ADJACENCY)
     return Part(name, f"{title}: predictors' Kendall's tau on all cells", 10, units, measure, table, draw, comparisons)
 
 

@@ -1,0 +1,48 @@
+"""The default predictor of the benchmarks' tables: the ensemble on counts, and graph networks on the cells themselves.
+
+The counts carry most at small samples, the networks at large ones: the more cells, the more the networks weigh.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from search.base import SearchError
+from search.embedding.packing import unpack
+from search.ensemble import EnsemblePredictor, checked, normal_scores
+from search.graph_network import predict, train
+
+
+class GraphEnsemblePredictor(EnsemblePredictor):
+    """EnsemblePredictor and the mean of `networks` graph networks; its vectors end with cells (`embedding.packing`).
+
+    With n cells in training the networks have the weight sqrt(n) / 10 where each member of the ensemble has 1. trees, subset:
+    see EnsemblePredictor. width, layers, epochs: see `search.graph_network.train`.
+    """
+
+    def __init__(
+        self, trees: int = 300, subset: int = 600, networks: int = 2, width: int = 64, layers: int = 3, epochs: int = 60
+    ) -> None:
+        super().__init__(trees, subset)
+        for name, value in (("networks", networks), ("width", width), ("layers", layers), ("epochs", epochs)):
+            if type(value) is not int or value < 1:
+                raise SearchError(f"predictor: {name}: expected a whole number from 1, found {value!r}")
+        self.networks, self.settings = networks, {"width": width, "layers": layers, "epochs": epochs}
+
+    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
+        """As EnsemblePredictor's. Raises ValueError for vectors without cells too."""
+        vectors, scores = checked(vectors, scores)
+        counts, cells = unpack(vectors)
+        super().fit(counts, scores, seed)
+        y = normal_scores(scores)
+        self._trained = [train(cells, y, seed + 1000 * i, **self.settings) for i in range(self.networks)]
+        share = np.sqrt(len(y)) / 10
+        self._share = share / (share + len(self.MEMBERS))
+
+    def _mean(self, vectors: np.ndarray) -> np.ndarray:
+        counts, cells = unpack(vectors)
+        others = super()._mean(counts)
+        return self._share * np.mean([predict(net, cells) for net in self._trained], axis=0) + (1 - self._share) * others
+
+    def _spread(self, vectors: np.ndarray) -> np.ndarray:
+        return super()._spread(unpack(vectors)[0])
