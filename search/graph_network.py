@@ -14,7 +14,7 @@ SHARPNESS = 3.0
 """Of the ranking loss: its slope at a tie, in normal scores."""
 TIE = 0.02
 """Pairs that differ by less are not ranked, in normal scores."""
-CHUNK = 1024
+CHUNK = 256
 
 
 class GraphLayer(nn.Module):

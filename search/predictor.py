@@ -78,9 +78,10 @@ class MLPPredictor:
             torch.manual_seed(seed)
             if self.net is None or self.mode == "retrain":
                 self.net = self._build(vectors.shape[1])
-                # A dimension that is constant in the sample tells nothing; a floor keeps it from being blown up.
+                # A dimension that is constant in the sample tells nothing: it is left out.
                 spread = vectors.std(0)
-                self._shift, self._scale = vectors.mean(0), np.maximum(spread, 1e-3 * max(spread.max(), 1e-12))
+                constant = spread <= 1e-3 * max(spread.max(), 1e-12)
+                self._shift, self._scale = vectors.mean(0), np.where(constant, np.inf, spread)
             else:
                 steps = max(1, steps // 4)
                 self._rescale_output(mean, std)

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, trained_encoder
 from search.reproduce.plots import COLOURS
-from search.reproduce.rows import EMBEDDINGS
+from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, NASGEM, SVGE
 from search.reproduce.summary import markdown, rounded, rows_of, seeds_text, shown
 from search.space import prune
 from search.wl_kernel import wl_kernel
@@ -33,7 +33,7 @@ def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     return [
         Unit("fig1", row.name, pairs, seed, {"encoder": row.recipe(quick)["encoder"], "shown": SHOWN})
         for seed in seeds
-        for row in EMBEDDINGS
+        for row in (ADJACENCY, AUTOENCODER, NASGEM, SVGE, COUNTS)
     ]
 
 

@@ -20,7 +20,7 @@ from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import Conv3x3Space, fitted, predicted, rank_correlation, trained_encoder
 from search.reproduce.plots import by_setting
-from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, EMBEDDINGS, NASGEM
+from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, COUNTS_AND_CELLS, EMBEDDINGS, NASGEM
 from search.reproduce.summary import grid, seeds_text
 
 DRAWN, TRAINING = 1000, 600
@@ -62,7 +62,9 @@ def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, f
         by_setting(canvas, results, figure, "training cells seen, % of 600", title, paper)
 
     comparisons = tuple(
-        Comparison(row.name, against.name, figure) for row in (NASGEM, COUNTS) for against in (ADJACENCY, AUTOENCODER)
+        Comparison(row.name, against.name, figure)
+        for row in (NASGEM, COUNTS_AND_CELLS, COUNTS)
+        for against in (ADJACENCY, AUTOENCODER)
     )
     return Part(
         name, f"{title} against the share of training cells, by embedding", 20, units, measure, table, draw, comparisons

@@ -103,7 +103,7 @@ def test_tables_3_and_4_are_correlations_on_the_held_out_cells(context):
 def test_tables_3_and_4_share_their_results():
     three, four = (PARTS[name].units([0, 1], False) for name in ("table3", "table4"))
     assert [u.key for u in three] == [u.key for u in four]
-    assert len(three) == 2 * 6 * 4
+    assert len(three) == 2 * 6 * 6
 
 
 def test_a_predictor_that_learns_validation_accuracies_ranks_tests_in_reverse_where_they_are_reversed(context):
