@@ -34,7 +34,7 @@ def test_the_process_predicts_what_scikit_learns_does(sample):
 
 def test_it_ranks_unseen_vectors_in_the_scores_units_and_tells_where_it_knows_less(sample):
     vectors, scores, smooth = sample
-    predictor = build_predictor("ensemble", trees=50)
+    predictor = build_predictor("ensemble", trees=150)
     predictor.fit(vectors[:100], scores[:100], seed=0)
     predicted = predictor.query(vectors[100:])
     assert kendalltau(predicted, smooth[100:]).statistic > 0.7
