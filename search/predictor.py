@@ -164,11 +164,21 @@ def cross_validated_predictions(
     settings: dict[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int, folds: int = 5
 ) -> np.ndarray:
     """Predictions [N] of each score by a predictor that was trained on the other folds: how good the predictor is."""
+    return cross_validated_opinions(settings, vectors, scores, seed, folds)[0]
+
+
+def cross_validated_opinions(
+    settings: dict[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int, folds: int = 5
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`cross_validated_predictions`, and their standard deviations [N]; None of a predictor that has no `opinion`."""
     order = np.random.default_rng(seed).permutation(len(scores))
-    predicted = np.empty(len(scores))
+    predicted, deviations = np.empty(len(scores)), np.full(len(scores), np.nan)
     for fold in np.array_split(order, min(folds, len(scores))):
         rest = np.setdiff1d(order, fold)
         predictor = build_predictor(**settings)
         predictor.fit(vectors[rest], scores[rest], seed)
-        predicted[fold] = predictor.query(vectors[fold])
-    return predicted
+        if hasattr(predictor, "opinion"):
+            predicted[fold], deviations[fold] = predictor.opinion(vectors[fold])
+        else:
+            predicted[fold] = predictor.query(vectors[fold])
+    return predicted, None if np.isnan(deviations).all() else deviations

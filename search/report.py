@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import os
@@ -13,9 +12,19 @@ from string import Template
 
 from gemnet.files import replacing
 from search.base import SearchError
-from search.figures import accuracy_against_cost, cell_picture, predicted_against_measured, score_over_time
+from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
+from search.figures import (
+    accuracy_against_cost,
+    calibration_plot,
+    cell_picture,
+    data_url,
+    predicted_against_measured,
+    rank_correlation_plot,
+    score_over_time,
+)
 from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
+from search.surface import surface_html
 
 REPORT = "report.html"
 
@@ -39,6 +48,7 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
     done, failed = [r for r in records if r.state == DONE], [r for r in records if r.state == FAILED]
     best = best_first(records)
     seconds = sum(r.seconds or 0 for r in records)
+    surface, calibrated = _dynamics(snapshot, directory)
     template = resources.files("search").joinpath("report_template.html").read_text(encoding="utf-8")
     return Template(template).substitute(
         title=html.escape(f"NASGEM search: {directory.resolve().name}"),
@@ -56,6 +66,8 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
         figures=_figure(score_over_time(records), "Score over time")
         + _figure(accuracy_against_cost(records, _cost(snapshot)), "Accuracy against cost")
         + _figure(predicted_against_measured(records), "Predicted before against measured after an evaluation"),
+        dynamics=surface,
+        trust=calibrated + _rank_correlation(snapshot),
         predictor=_predictor_table(snapshot),
         encoder=_encoder_table(directory),
         evaluations=_table(
@@ -102,6 +114,36 @@ def _cost(snapshot: Snapshot) -> str:
     )
 
 
+def _dynamics(snapshot: Snapshot, directory: Path) -> tuple[str, str]:
+    """The surface with the evaluated cells on it, and the predictor's calibration; why there is none, where there is none."""
+    try:
+        dynamics = learning_dynamics(snapshot, directory)
+    except SearchError as error:
+        return tuple(f"<p>No {name}: {html.escape(str(error))}.</p>" for name in ("learning dynamics", "calibration"))
+    return surface_html(dynamics), _calibration(dynamics)
+
+
+def _calibration(dynamics: Dynamics) -> str:
+    bins = calibration(dynamics.held_out, dynamics.measured)
+    caption = (
+        f"Calibration: the {len(dynamics.evaluated)} cells evaluated to the end, each predicted by a predictor trained on others"
+        f" (5-fold), in {len(bins)} bins of equal count"
+    )
+    if dynamics.deviation is not None:
+        caption += (
+            f"; {dynamics.within(1):.0%} of the measured scores lie within 1 and {dynamics.within(2):.0%} within 2 predicted"
+            " deviations (of the true score: the noise of a measurement comes on top)"
+        )
+    return _figure(calibration_plot(bins), caption)
+
+
+def _rank_correlation(snapshot: Snapshot) -> str:
+    held_out, fresh = rank_correlations(snapshot)
+    if not held_out and not fresh:
+        return "<p>No rank correlation over the rounds: no predictor was trained yet.</p>"
+    return _figure(rank_correlation_plot(held_out, fresh), "Rank correlation of the predictor over the rounds")
+
+
 def _predictor_table(snapshot: Snapshot) -> str:
     rows = [
         (
@@ -137,9 +179,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]], kind: str = "p
 
 
 def _figure(svg: str, caption: str) -> str:
-    data = base64.b64encode(svg.encode()).decode()
     text = html.escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{data}"><figcaption>{text}</figcaption></figure>'
+    return f'<figure><img alt="{text}" src="{data_url(svg)}"><figcaption>{text}</figcaption></figure>'
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -19,6 +19,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 
 from search.efficiency import efficiency_score
+from search.figures import surface_on
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows
 from search.reproduce.rows import ADJACENCY, BIAS
@@ -78,10 +79,8 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     for axes, result in zip(canvas.subplots(1, len(chosen), squeeze=False)[0], chosen):
         series, bins = result.measured.series, result.unit.recipe["bins"]
         score = np.array(series["score"], np.float64).reshape(bins, bins)
-        limits = np.nanquantile(score, (0.02, 0.98))
-        mesh = axes.pcolormesh(series["x"], series["y"], score.T, cmap="viridis", vmin=limits[0], vmax=limits[1])
-        canvas.colorbar(mesh, ax=axes, label="predicted efficiency score, mean of a bin")
-        cells = {"c": series["cell score"], "cmap": "viridis", "vmin": limits[0], "vmax": limits[1]}
+        mesh = surface_on(axes, series["x"], series["y"], score)
+        cells = {"c": series["cell score"], "cmap": mesh.cmap, "norm": mesh.norm}
         axes.scatter(series["cell x"], series["cell y"], s=9, edgecolors="white", linewidths=0.4, label="evaluated", **cells)
         smooth = result.measured.figures["smoothness, R^2"]
         axes.set(xlabel="first principal component", ylabel="second", title=f"{result.unit.row}: smoothness {smooth:.2f}")

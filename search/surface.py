@@ -1,0 +1,69 @@
+"""The surface of the predicted score as a piece of the report: evaluated cells as dots, each drawn when it is pointed at.
+
+The drawings are JSON in units of 1/100 of the layout's, so that the page's script has nothing to lay out.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Any
+
+import numpy as np
+
+from gemnet.cell import Cell
+from gemnet.drawing import COLOURS, GAP, ROW
+from gemnet.layout import layered
+from search.dynamics import Dynamics
+from search.figures import SURFACE_SIZE, data_url, surface_plot
+from search.study import Record
+
+UNIT = 100
+MARGIN = 50
+
+
+def surface_html(dynamics: Dynamics) -> str:
+    """The plot with its dots, the panel for the cell that is pointed at, and the drawings."""
+    plot, (width, height) = surface_plot(dynamics), (UNIT * side for side in SURFACE_SIZE)
+    best = int(np.argmax(dynamics.measured))
+    dots = "".join(
+        f'<circle class="{"best" if i == best else "dot"}" tabindex="0" data-cell="{i}" cx="{x * width:.1f}"'
+        f' cy="{y * height:.1f}" r="5" fill="{colour}"><title>{html.escape(_told(record))}</title></circle>'
+        for i, (record, (x, y), colour) in enumerate(zip(dynamics.evaluated, plot.places, plot.colours))
+    )
+    drawings = json.dumps([_drawing(r.cell.pruned()) for r in dynamics.evaluated], separators=(",", ":"))
+    drawings = drawings.replace("<", "\\u003c")  # nothing in it can end the script
+    present = {name for r in dynamics.evaluated for name in r.cell.nodes}
+    names = [(html.escape(name), colour) for name, colour in COLOURS.items() if name in present]
+    legend = "".join(f'<span><b style="background:{colour}"></b>{name}</span> ' for name, colour in names)
+    return (
+        f'<div class="surface"><figure><svg viewBox="0 0 {width:g} {height:g}">'
+        f'<image width="{width:g}" height="{height:g}" href="{data_url(plot.svg)}"/>{dots}</svg>'
+        f"<figcaption>Predicted efficiency score of {len(dynamics.drawn)} drawn cells over the first two principal components"
+        f" of their vectors, {dynamics.variance:.0%} of the variance. Dots: the {len(dynamics.evaluated)} cells evaluated"
+        " to the end, coloured by measured score, the best one ringed. Point at a dot, or step to it with the tab key, to see"
+        ' its cell.</figcaption></figure><div id="cell" aria-live="polite"><p></p><svg></svg>'
+        f'<p class="legend">{legend}</p></div></div><script type="application/json" id="drawings">{drawings}</script>'
+    )
+
+
+def _told(r: Record) -> str:
+    return f"{r.digest[:8]}: round {r.round}, score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost {r.cost:.4g}"
+
+
+def _drawing(cell: Cell) -> dict[str, Any]:
+    """box: x, y, width, height. nodes: [x, y, number, colour, whether a leaf]. lines: [colour, x, y, x, y], ends of curves."""
+    layout, leaves = layered(cell), set(cell.leaves)
+    places = set(layout.nodes.values())
+    nodes = [[*_place(*layout.nodes[v]), v, COLOURS[cell.nodes[v]], v in leaves] for v in layout.nodes]
+    lines = [
+        [COLOURS[cell.nodes[line.source]], *_place(*line.start), *_place(*line.end, GAP if line.end in places else 0.0)]
+        for line in layout.lines
+    ]
+    points = np.array([node[:2] for node in nodes] + [line[3:] for line in lines])
+    low, size = points.min(0) - MARGIN, np.ptp(points, 0) + 2 * MARGIN
+    return {"box": [*low.tolist(), *size.tolist()], "nodes": nodes, "lines": lines}
+
+
+def _place(x: float, layer: int, above: float = 0.0) -> tuple[int, int]:
+    return round(UNIT * x), round(UNIT * (ROW * layer - above))
