@@ -119,14 +119,15 @@ def _dynamics(snapshot: Snapshot, directory: Path) -> tuple[str, str]:
     try:
         dynamics = learning_dynamics(snapshot, directory)
     except SearchError as error:
-        return tuple(f"<p>No {name}: {html.escape(str(error))}.</p>" for name in ("learning dynamics", "calibration"))
+        reason = html.escape(str(error).rstrip("."))
+        return f"<p>No learning dynamics: {reason}.</p>", f"<p>No calibration of the predictor: {reason}.</p>"
     return surface_html(dynamics), _calibration(dynamics)
 
 
 def _calibration(dynamics: Dynamics) -> str:
     bins = calibration(dynamics.held_out, dynamics.measured)
     caption = (
-        f"Calibration: the {len(dynamics.evaluated)} cells evaluated to the end, each predicted by a predictor trained on others"
+        f"Calibration: the {len(dynamics.evaluated)} cells evaluated to the end, predicted by predictors trained on others"
         f" (5-fold), in {len(bins)} bins of equal count"
     )
     if dynamics.deviation is not None:

@@ -1,6 +1,6 @@
 """The surface of the predicted score as a piece of the report: evaluated cells as dots, each drawn when it is pointed at.
 
-The drawings are JSON in units of 1/100 of the layout's, so that the page's script has nothing to lay out.
+The drawings are JSON, whole numbers in 1/100 of the layout's unit: the page's script has nothing to lay out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
-from gemnet.drawing import COLOURS, GAP, ROW
+from gemnet.drawing import COLOURS, RADIUS, ROW
 from gemnet.layout import layered
 from search.dynamics import Dynamics
 from search.figures import SURFACE_SIZE, data_url, surface_plot
@@ -31,11 +31,13 @@ def surface_html(dynamics: Dynamics) -> str:
         f' cy="{y * height:.1f}" r="5" fill="{colour}"><title>{html.escape(_told(record))}</title></circle>'
         for i, (record, (x, y), colour) in enumerate(zip(dynamics.evaluated, plot.places, plot.colours))
     )
-    drawings = json.dumps([_drawing(r.cell.pruned()) for r in dynamics.evaluated], separators=(",", ":"))
+    cells = [r.cell.pruned() for r in dynamics.evaluated]
+    drawings = json.dumps([_drawing(cell) for cell in cells], separators=(",", ":"))
     drawings = drawings.replace("<", "\\u003c")  # nothing in it can end the script
-    present = {name for r in dynamics.evaluated for name in r.cell.nodes}
+    present = {name for cell in cells for name in cell.nodes}
     names = [(html.escape(name), colour) for name, colour in COLOURS.items() if name in present]
     legend = "".join(f'<span><b style="background:{colour}"></b>{name}</span> ' for name, colour in names)
+    legend += "<span>ringed: a leaf, part of the output</span>"
     return (
         f'<div class="surface"><figure><svg viewBox="0 0 {width:g} {height:g}">'
         f'<image width="{width:g}" height="{height:g}" href="{data_url(plot.svg)}"/>{dots}</svg>'
@@ -52,12 +54,13 @@ def _told(r: Record) -> str:
 
 
 def _drawing(cell: Cell) -> dict[str, Any]:
-    """box: x, y, width, height. nodes: [x, y, number, colour, whether a leaf]. lines: [colour, x, y, x, y], ends of curves."""
+    """Of a pruned cell. box: x, y, width, height. nodes: [x, y, colour, whether a leaf]. lines: [node, x, y, x, y], the node
+    that the line leaves, and its ends."""
     layout, leaves = layered(cell), set(cell.leaves)
     places = set(layout.nodes.values())
-    nodes = [[*_place(*layout.nodes[v]), v, COLOURS[cell.nodes[v]], v in leaves] for v in layout.nodes]
+    nodes = [[*_place(*layout.nodes[v], 0), COLOURS[name], v in leaves] for v, name in enumerate(cell.nodes)]
     lines = [
-        [COLOURS[cell.nodes[line.source]], *_place(*line.start), *_place(*line.end, GAP if line.end in places else 0.0)]
+        [line.source, *_place(*line.start, 0), *_place(*line.end, RADIUS if line.end in places else 0)]
         for line in layout.lines
     ]
     points = np.array([node[:2] for node in nodes] + [line[3:] for line in lines])
@@ -65,5 +68,5 @@ def _drawing(cell: Cell) -> dict[str, Any]:
     return {"box": [*low.tolist(), *size.tolist()], "nodes": nodes, "lines": lines}
 
 
-def _place(x: float, layer: int, above: float = 0.0) -> tuple[int, int]:
+def _place(x: float, layer: int, above: float) -> tuple[int, int]:
     return round(UNIT * x), round(UNIT * (ROW * layer - above))
