@@ -60,8 +60,7 @@ def _drawing(cell: Cell) -> dict[str, Any]:
     places = set(layout.nodes.values())
     nodes = [[*_place(*layout.nodes[v], 0), COLOURS[name], v in leaves] for v, name in enumerate(cell.nodes)]
     lines = [
-        [line.source, *_place(*line.start, 0), *_place(*line.end, RADIUS if line.end in places else 0)]
-        for line in layout.lines
+        [line.source, *_place(*line.start, 0), *_place(*line.end, RADIUS if line.end in places else 0)] for line in layout.lines
     ]
     points = np.array([node[:2] for node in nodes] + [line[3:] for line in lines])
     low, size = points.min(0) - MARGIN, np.ptp(points, 0) + 2 * MARGIN
