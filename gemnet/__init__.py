@@ -8,6 +8,7 @@ from gemnet import mmcv_ops
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell, CellError
 from gemnet.complexity import BudgetError, fit, network_cost
+from gemnet.fusion import fused
 from gemnet.models import gemnet_a, gemnet_b
 from gemnet.network import GEMNet
 
@@ -15,5 +16,5 @@ mmcv_ops.install()
 
 __version__ = "0.1.0"
 __all__ = [
-    "Architecture", "BudgetError", "Cell", "CellError", "GEMNet", "fit", "gemnet_a", "gemnet_b", "network_cost",
+    "Architecture", "BudgetError", "Cell", "CellError", "GEMNet", "fit", "fused", "gemnet_a", "gemnet_b", "network_cost",
 ]  # fmt: skip

@@ -231,6 +231,8 @@ SHAPES = {
     "two leaves: conv1x1, sepconv3x3": (("conv1x1", "sepconv3x3"), ((0, 1), (0, 2))),
     "four leaves: sepconv3x3": (("sepconv3x3",) * 4, tuple((0, i) for i in range(1, 5))),
     "conv1x1 -> four leaves sepconv3x3": (("conv1x1",) + ("sepconv3x3",) * 4, ((0, 1), *((1, i) for i in range(2, 6)))),
+    "four leaves: conv1x1": (("conv1x1",) * 4, tuple((0, i) for i in range(1, 5))),
+    "conv1x1 -> four leaves conv3x3": (("conv1x1",) + ("conv3x3",) * 4, ((0, 1), *((1, i) for i in range(2, 6)))),
     "dense: 3 nodes, each reads all before": (("sepconv3x3",) * 3, ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))),
 }
 """Cells of small shapes, to see which are fast at one budget: operators of the nodes after the input, edges."""

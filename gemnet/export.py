@@ -6,7 +6,6 @@ is removed and ExportError tells by how much.
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +16,9 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gemnet.errors import UserError
-from gemnet.operators import ConvNormAct, SepConvNormAct
+from gemnet.fusion import fused
 from gemnet.weights import load_classifier
 
 TOLERANCE = 1e-4
@@ -47,19 +45,6 @@ def create(name: str, checkpoint: str | None = None, num_classes: int = 1000, in
     if checkpoint is not None:
         load_classifier(model, checkpoint)
     return model
-
-
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy of the model in evaluation mode, each batch normalisation folded into the convolution before it.
-
-    The outputs are the model's up to rounding: y = g (Wx - m) / s + b is (g W / s) x + (b - g m / s).
-    """
-    folded = copy.deepcopy(model).eval()
-    for module in folded.modules():
-        if isinstance(module, (ConvNormAct, SepConvNormAct)) and isinstance(module.bn, nn.BatchNorm2d):
-            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-            module.bn = nn.Identity()
-    return folded
 
 
 class Features(nn.Module):
@@ -132,7 +117,7 @@ def export(
     """Write `model`, a GEMNet of timm's kind, to `path`; returns the largest relative difference from eager.
 
     form: one of FORMATS. The batch is dynamic, height and width are `input_size`'s. features: the stages' maps, not the logits.
-    fold: fold batch normalisation. Raises ExportError for another format or ending, and where the outputs differ by more than
+    fold: take `fused`'s form. Raises ExportError for another format or ending, and where the outputs differ by more than
     `tolerance`; then no file is left.
     """
     path = Path(path)
@@ -142,7 +127,7 @@ def export(
     if path.suffix != suffix:
         raise ExportError(f"{path}: a file of format {form} ends with {suffix}")
     plain = (Features(model) if features else model).eval().cpu()
-    exported = fold_batch_norm(plain) if fold else plain
+    exported = fused(plain) if fold else plain
     random = torch.Generator().manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     worst = 0.0

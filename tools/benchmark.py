@@ -10,6 +10,7 @@ examples:
   python tools/benchmark.py models --settings "batch 1, fp32, onnxruntime" "batch 16, fp32, compiled"
   python tools/benchmark.py executors                             two workers beside one
   python tools/benchmark.py shapes                                which shapes of cells are fast at GEMNet-A's budget
+  python tools/benchmark.py fusion                                what merging sibling convolutions gains (gemnet.fused)
   python tools/benchmark.py profile --models timm/gemnet_b        where its time goes, beside mnasnet1_3; also --training
 """
 
@@ -25,9 +26,9 @@ sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ["kernel", "bootstrap", "models", "shapes", "profile", "executors", "all"]
+    parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "all"]
     parser.add_argument(
-        "part", nargs="?", choices=parts, default="all", help="default: all, without shapes, profile and executors"
+        "part", nargs="?", choices=parts, default="all", help="default: all, without shapes, fusion, profile and executors"
     )
     parser.add_argument("--pairs", type=int, default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument("--grakel-pairs", type=int, default=1000, help="pairs for grakel, 0 for none (default: %(default)s)")
@@ -83,6 +84,9 @@ def main() -> None:
         names = [f"shape/{name}" for name in gemnet.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.benchmark.PEERS[0]]
         measured = gemnet.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
         print(gemnet.benchmark.table(measured))
+    if args.part == "fusion":
+        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *(f"shape/{name}" for name in gemnet.benchmark.SHAPES)]
+        print(gemnet.profiling.measure_fusion(names, args.repeats, args.device, args.resolution))
     if args.part == "profile":
         os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's notes to its authors
         names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), gemnet.benchmark.PEERS[0]])]

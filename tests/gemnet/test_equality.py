@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from gemnet.architecture import Architecture
-from gemnet.export import fold_batch_norm
+from gemnet.fusion import fold_batch_norm, fused
 from gemnet.models import architecture
 from gemnet.network import GEMNet
 
@@ -156,13 +156,13 @@ def expected(cases):
     return [{training: referred(network, images, training) for training in (False, True)} for network, images in cases]
 
 
-def test_eager_folded_and_channels_last_outputs_are_the_references(cases, expected):
+def test_eager_folded_fused_and_channels_last_outputs_are_the_references(cases, expected):
     for (original, images), reference in zip(cases, expected):
         network = copy.deepcopy(original).eval()
         last = copy.deepcopy(network).to(memory_format=torch.channels_last)
         images_last = images.to(memory_format=torch.channels_last)
         with torch.no_grad():
-            for outputs in (network(images), fold_batch_norm(network)(images), last(images_last)):
+            for outputs in (network(images), fold_batch_norm(network)(images), fused(network)(images), last(images_last)):
                 assert difference(outputs, reference[False][0]) < EXACT
 
 

@@ -12,9 +12,8 @@ import timm
 import torch
 from torch import nn
 
-from gemnet.export import FORMATS, ExportError, Features, create, export, fold_batch_norm
+from gemnet.export import FORMATS, ExportError, create, export
 from gemnet.models import architecture
-from gemnet.operators import OPERATORS
 from gemnet.weights import WeightsError, convert
 
 HEAD = architecture("gemnet_a").head_width
@@ -60,19 +59,6 @@ def test_an_onnx_file_is_valid_whole_and_takes_any_batch(model, tmp_path):
         torch.testing.assert_close(torch.from_numpy(logits), model(images).detach(), rtol=1e-4, atol=1e-5)
     assert not any(node.op_type == "BatchNormalization" for node in onnx.load(path).graph.node)
     assert b".py" not in path.read_bytes()  # no stack traces with the paths of the machine that exported it
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_folding_changes_no_output_of_random_cells_in_double_precision(seed, random_cell):
-    cell = random_cell(random.Random(seed), 9, 0.4, tuple(OPERATORS))
-    network = settled(timm.create_model("gemnet", cell=cell, target_macs=100e6, num_classes=10)).double()
-    folded, x = fold_batch_norm(network), torch.randn(2, 3, 50, 70, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(folded(x), network(x), rtol=1e-11, atol=1e-11)
-        for ours, theirs in zip(Features(folded)(x), Features(network)(x)):
-            torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 @pytest.mark.parametrize(
