@@ -15,6 +15,7 @@ import gemnet
 from gemnet import benchmark, comparison
 from gemnet.tables import between
 from search import trial_report
+from search.reproduce import overview
 from search.reproduce.output import FOLDER, PAGE, marks, published_table
 from search.reproduce.parts import PARTS
 
@@ -95,6 +96,11 @@ def test_the_trials_table_is_made_from_its_data_file():
     page = (ROOT / trial_report.PAGE).read_text(encoding="utf-8")
     table = trial_report.table(json.loads((ROOT / trial_report.DATA).read_text(encoding="utf-8")))
     assert between(trial_report.MARKS, page, table, trial_report.PAGE) == page
+
+
+def test_readmes_table_of_goals_is_made_from_the_data_files():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert between(overview.MARKS, readme, overview.overview(ROOT), "README.md") == readme
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
