@@ -13,6 +13,7 @@ from search.display import Display
 from search.reproduce.base import TUNING_SEEDS, Context, Part, Unit
 from search.reproduce.ledger import Ledger
 from search.reproduce.output import FOLDER, publish_part, write_files
+from search.reproduce.overview import renew_overview
 from search.reproduce.parts import PARTS
 from search.reproduce.runner import run
 
@@ -56,7 +57,10 @@ def reproduce_command(
                 display.line(f"{', '.join(map(str, paths))}  ({time.monotonic() - start:.0f} s)")
                 if write:
                     publish_part(part, results, ROOT, _command(part, seeds, first_seed))
-                    display.line(f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md")
+                    renew_overview(ROOT)
+                    display.line(
+                        f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md and README.md"
+                    )
 
     def mendable() -> None:
         try:

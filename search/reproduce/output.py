@@ -14,7 +14,6 @@ from gemnet.files import replacing
 from gemnet.machine import processor
 from gemnet.tables import publish
 from search.reproduce.base import Part, Result
-from search.reproduce.overview import renew_overview
 from search.reproduce.summary import rounded, summarized
 
 PAGE, FOLDER = "docs/reproduce/README.md", "docs/reproduce"
@@ -36,7 +35,7 @@ def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[
 
 
 def publish_part(part: Part, results: Sequence[Result], root: Path, command: str) -> None:
-    """Write <part>.json, .csv and .png to docs/reproduce below `root`, the table into its page, and README's overview.
+    """Write <part>.json, .csv and .png to docs/reproduce below `root`, the table into its page.
 
     Raises UserError, before anything is written, where the page lacks the part's marks.
     """
@@ -44,7 +43,6 @@ def publish_part(part: Part, results: Sequence[Result], root: Path, command: str
     data = {"command": command, "machine": processor(), "date": date.today().isoformat(), **summary}
     publish(root, f"{FOLDER}/{part.name}.json", data, PAGE, marks(part.name), published_table(part, data))
     _csv_and_plot(part, results, root / FOLDER)
-    renew_overview(root)
 
 
 def published_table(part: Part, data: Mapping[str, Any]) -> str:
