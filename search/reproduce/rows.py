@@ -97,8 +97,9 @@ def searches(quick: bool) -> dict[str, dict[str, Any]]:
             "batch": 10,
             "members": 0,
             "optimism": 0.5,
-            "trust": 0.5,
+            "trust": 0.4,
             "folds": 5,
+            "last_folds": 15,
             **COUNTS.recipe(quick),
         },
     }
