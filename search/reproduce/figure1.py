@@ -77,7 +77,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
         axes.scatter(series["cosine"], series["difference, %"], s=6, alpha=0.4, color=COLOURS[index], label="a pair of cells")
         axes.plot(series["cosine of a bin"], series["median difference, %"], color="black", linewidth=1.2, label="median")
         axes.set_yscale("symlog", linthresh=1)
-        axes.set(xlabel="cosine similarity", title=f"{name}: Spearman {figures['Spearman']:+.2f}")
+        axes.set(xlabel="cosine similarity", title=f"{name}\nSpearman {figures['Spearman']:+.2f}")
         if not index:
             axes.set_ylabel("difference of validation accuracy, %")
             axes.legend(fontsize=7)

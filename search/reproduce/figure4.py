@@ -83,7 +83,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
         cells = {"c": series["cell score"], "cmap": mesh.cmap, "norm": mesh.norm}
         axes.scatter(series["cell x"], series["cell y"], s=9, edgecolors="white", linewidths=0.4, label="evaluated", **cells)
         smooth = result.measured.figures["smoothness, R^2"]
-        axes.set(xlabel="first principal component", ylabel="second", title=f"{result.unit.row}: smoothness {smooth:.2f}")
+        axes.set(xlabel="first principal component", ylabel="second", title=f"{result.unit.row}\nsmoothness {smooth:.2f}")
         axes.legend(fontsize=7)
 
 
