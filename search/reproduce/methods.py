@@ -24,7 +24,7 @@ from search.settings import load_settings
 from search.space import prune
 from search.study import fingerprint
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs/search/nasbench101.py"
+CONFIG = Path(__file__).resolve().parents[2] / "configs/search/nasbench101_nasgem.py"
 
 History = tuple[list[int], list[int]]
 """The rows that were asked for, in order, and after each of them the row that the method would choose."""
@@ -44,7 +44,7 @@ def evolution(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str,
 
 
 def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
-    """The project's search as configs/search/nasbench101.py has it, plain NASGEM; the best validation accuracy is chosen.
+    """Plain NASGEM, the search as configs/search/nasbench101_nasgem.py has it; the best validation accuracy is chosen.
 
     recipe: start, batch, and settings of the encoder and the predictor that replace the config's.
     """

@@ -21,10 +21,8 @@ from search.study import DONE, read_study
 
 CONFIGS = Path(__file__).parents[3] / "configs/search"
 SMALL = {
-    "encoder.iterations": 20,
-    "encoder.dim": 6,
-    "encoder.hidden": [16],
-    "predictor.steps": 30,
+    "encoder.sample": 200,
+    "predictor.trees": 20,
     "search.start": 20,
     "search.rounds": 2,
     "search.batch": 10,
@@ -171,8 +169,7 @@ def test_a_search_that_asks_for_the_time_of_a_benchmarks_cell_says_that_none_is_
 
 
 def test_a_search_on_the_real_nasbench101_finds_more_than_chance(real101, tmp_path):
-    options = {"search.start": 30, "search.batch": 20, "encoder.iterations": 50, "predictor.steps": 60}
-    settings = settings_for(real101.table.source, "nasbench101", **options)
+    settings = settings_for(real101.table.source, "nasbench101", **{"search.start": 30, "search.batch": 20})
     records = run_search(settings, tmp_path / "run", Display(quiet=True))
     first, later = ([r.accuracy for r in records if (r.round > 0) == late] for late in (False, True))
     assert np.median(later) > np.median(first)
