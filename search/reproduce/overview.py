@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ class Goal:
         if not known:
             return ""
         label = (min if self.lower else max)(known, key=known.__getitem__)
-        return f"{known[label]:.{self.digits}f} {label.partition(', ')[0]}"
+        name = re.split(r", | \(", label)[0]
+        return f"{known[label]:.{self.digits}f} {name}"
 
 
 GOALS = (
