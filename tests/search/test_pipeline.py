@@ -137,7 +137,8 @@ def test_the_predictor_does_not_hang_on_the_order_in_which_workers_end(tmp_path)
 
 def test_another_seed_gives_another_search(tmp_path):
     one, two = run(tmp_path / "one"), run(tmp_path / "two", settings={**SETTINGS, "seed": 1})
-    assert {r.digest for r in one}.isdisjoint(r.digest for r in two[:8])
+    assert {r.digest for r in one[:8]}.isdisjoint(r.digest for r in two[:8])
+    assert {r.digest for r in one[8:]} != {r.digest for r in two[8:]}
 
 
 def test_failed_candidates_are_recorded_and_the_search_goes_on(tmp_path):
@@ -189,7 +190,8 @@ def test_a_cost_of_ones_own_is_in_the_score_and_its_bound_holds_for_every_candid
 def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_its_like(tmp_path, monkeypatch):
     def dear(directory):
         cost = MadeCost(max=5)
-        run(directory, schedule=Schedule(start=8, rounds=3, batch=4, draws=2000), cost=cost)
+        schedule, settings = Schedule(start=8, rounds=3, batch=4, draws=2000), {**SETTINGS, "penalty": -5.0}
+        run(directory, schedule=schedule, settings=settings, cost=cost)  # dear cells score best
         notes = read_study(directory).rounds.values()
         found = [[Cell.from_json(text, "note") for text, _ in note.get("dear", ())] for note in notes]
         assert all(cost(cell) > 5 for cells in found for cell in cells)
