@@ -71,9 +71,7 @@ class EnsemblePredictor:
     MEMBERS = ("Gaussian process", "boosted trees", "randomised trees")
 
     def __init__(self, trees: int = 300, subset: int = 600) -> None:
-        for name, value in (("trees", trees), ("subset", subset)):
-            if type(value) is not int or value < 2:
-                raise SearchError(f"predictor: {name}: expected a whole number from 2, found {value!r}")
+        check_whole(2, trees=trees, subset=subset)
         self.trees, self.subset = trees, subset
         self._process: GaussianProcess | None = None
 
@@ -104,10 +102,6 @@ class EnsemblePredictor:
         means, spread = self._mean(vectors), self._spread(vectors)
         return self._to_scores(means), (self._to_scores(means + spread) - self._to_scores(means - spread)) / 2
 
-    def deviation(self, vectors: np.ndarray) -> np.ndarray:
-        """The second part of `opinion`."""
-        return self.opinion(vectors)[1]
-
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
         """Of the members' predictions, normal scores [B]."""
         if self._process is None:
@@ -128,6 +122,13 @@ class EnsemblePredictor:
         slope = (scores[-1] - scores[0]) / (known[-1] - known[0])
         beyond = normal - np.clip(normal, known[0], known[-1])
         return np.interp(normal, known, scores) + slope * beyond
+
+
+def check_whole(least: int, **settings: object) -> None:
+    """Raises SearchError, with the name, for a setting of a predictor that is no whole number from `least` on."""
+    for name, value in settings.items():
+        if type(value) is not int or value < least:
+            raise SearchError(f"predictor: {name}: expected a whole number from {least}, found {value!r}")
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import SearchError
 from search.embedding.packing import unpack
-from search.ensemble import EnsemblePredictor, checked, normal_scores
+from search.ensemble import EnsemblePredictor, check_whole, checked, normal_scores
 from search.graph_network import predict, train
 
 
@@ -24,9 +23,7 @@ class GraphEnsemblePredictor(EnsemblePredictor):
         self, trees: int = 300, subset: int = 600, networks: int = 2, width: int = 64, layers: int = 3, epochs: int = 60
     ) -> None:
         super().__init__(trees, subset)
-        for name, value in (("networks", networks), ("width", width), ("layers", layers), ("epochs", epochs)):
-            if type(value) is not int or value < 1:
-                raise SearchError(f"predictor: {name}: expected a whole number from 1, found {value!r}")
+        check_whole(1, networks=networks, width=width, layers=layers, epochs=epochs)
         self.networks, self.settings = networks, {"width": width, "layers": layers, "epochs": epochs}
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:

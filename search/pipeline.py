@@ -106,8 +106,10 @@ class Search:
         directory = self.study.directory / ENCODER_DIRECTORY
         if (directory / DESCRIPTION).exists():
             return load_encoder(directory, self.space)
-        key = {name: self.settings[name] for name in ("space", "encoder", "seed")} if self.schedule.encoder_cache else {}
-        cache = EncoderCache(self.schedule.encoder_cache, key) if self.schedule.encoder_cache else None
+        cache = None
+        if self.schedule.encoder_cache:
+            key = {name: self.settings[name] for name in ("space", "encoder", "seed")}
+            cache = EncoderCache(self.schedule.encoder_cache, key)
         encoder = self._cached(cache) if cache else None
         if encoder is None:
             encoder = build_encoder(space=self.space, **self.settings["encoder"])

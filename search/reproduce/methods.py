@@ -68,7 +68,7 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
 
     After `start` random rows, each round asks for the `batch` rows of the whole pool with the highest mean + `optimism` x
     standard deviation: of `members` predictors on resampled evaluations, or, with 0 members, as one predictor itself tells
-    (`EnsemblePredictor.deviation`). Accuracies are learnt as normal quantiles of their ranks, so that a few failed cells do not
+    (`EnsemblePredictor.opinion`). Accuracies are learnt as normal quantiles of their ranks, so that a few failed cells do not
     count for more than all others. The cell that is chosen is the evaluated one with the highest weighted mean of what was
     measured (weight `trust`) and what predictors say that have not seen it, cross-validated on `folds`, and on `last_folds`, if
     given, when the search is over: the best of many noisy measurements is mostly a lucky one.

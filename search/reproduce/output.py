@@ -35,7 +35,7 @@ def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[
 
 
 def publish_part(part: Part, results: Sequence[Result], root: Path, command: str) -> None:
-    """Write <part>.json, .csv and .png to docs/reproduce below `root`, the table into its page.
+    """Write <part>.json, .csv and .png to docs/reproduce below `root`, and the table into its page.
 
     Raises UserError, before anything is written, where the page lacks the part's marks.
     """

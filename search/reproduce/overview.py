@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gemnet.tables import between
 from search.reproduce import published
+from search.reproduce.output import FOLDER
 from search.reproduce.rows import COUNTS, COUNTS_AND_CELLS, GEMNET
 from search.reproduce.summary import markdown, shown
 from search.reproduce.tabular_search import ACCURACY
@@ -83,7 +84,7 @@ def overview(root: Path) -> str:
     """The table, of the data files in docs/reproduce below `root`; a part that was not made yet has no line."""
     lines = [["what", "goal", "published", "others' code here", "ours", "seeds", "command"]]
     for goal in GOALS:
-        path = root / "docs/reproduce" / f"{goal.part}.json"
+        path = root / FOLDER / f"{goal.part}.json"
         if path.exists():
             lines += goal.lines(json.loads(path.read_text(encoding="utf-8")))
     return markdown(lines)

@@ -2,6 +2,8 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+import torch
+from torch import nn
 
 from gemnet.cell import Cell
 from gemnet.operators import OPERATORS
@@ -23,3 +25,20 @@ def draw_cell(
 @pytest.fixture(scope="session")
 def random_cell() -> Callable[..., Cell]:
     return draw_cell
+
+
+def settle(model: nn.Module) -> nn.Module:
+    """With statistics and scales as of a trained network, so that folding has something to do."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def settled() -> Callable[[nn.Module], nn.Module]:
+    return settle

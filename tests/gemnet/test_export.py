@@ -10,7 +10,6 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from torch import nn
 
 from gemnet.export import FORMATS, ExportError, create, export
 from gemnet.models import architecture
@@ -21,20 +20,8 @@ ROOT = Path(__file__).parents[2]
 SIZE = (3, 64, 48)
 
 
-def settled(model):
-    """With statistics and scales as of a trained network, so that folding has something to do."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
-def model(random_cell):
+def model(random_cell, settled):
     cell = random_cell(random.Random(3), 7, 0.5)
     return settled(timm.create_model("gemnet", cell=cell, target_macs=100e6, num_classes=10))
 

@@ -13,21 +13,13 @@ from gemnet.fusion import fold_batch_norm, fused
 from gemnet.operators import OPERATORS
 
 
-def settled(model):
-    """With statistics and scales as of a trained network, so that folding has something to do."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return model.eval()
+@pytest.fixture
+def network_of(settled):
+    def build(operators, edges, **settings):
+        cell = gemnet.Cell(("input", *operators), edges)
+        return settled(timm.create_model("gemnet", cell=cell, target_macs=60e6, num_classes=10, **settings)).double()
 
-
-def network_of(operators, edges, **settings):
-    cell = gemnet.Cell(("input", *operators), edges)
-    return settled(timm.create_model("gemnet", cell=cell, target_macs=60e6, num_classes=10, **settings)).double()
+    return build
 
 
 def counts(model):
@@ -39,7 +31,7 @@ def counts(model):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_fused_form_changes_no_output_of_random_cells_in_double_precision(seed, random_cell):
+def test_the_fused_form_changes_no_output_of_random_cells_in_double_precision(seed, random_cell, settled):
     cell = random_cell(random.Random(seed), 9, 0.4, tuple(OPERATORS))
     network = settled(timm.create_model("gemnet", cell=cell, target_macs=100e6, num_classes=10)).double()
     found, x = fused(network), torch.randn(2, 3, 50, 70, dtype=torch.float64)
@@ -62,7 +54,7 @@ SIBLINGS = {
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("shape", SIBLINGS)
-def test_plain_siblings_become_one_convolution_without_copies(shape, residual):
+def test_plain_siblings_become_one_convolution_without_copies(shape, residual, network_of):
     operators, edges, convolutions, concatenations = SIBLINGS[shape]
     network = network_of(operators, edges, residual=residual)
     found, x = fused(network), torch.randn(2, 3, 64, 50, dtype=torch.float64)
@@ -75,7 +67,7 @@ def test_plain_siblings_become_one_convolution_without_copies(shape, residual):
     assert counts(fold_batch_norm(network))[0] >= counts(found)[0]
 
 
-def test_a_network_with_another_normalisation_stays_as_it_is():
+def test_a_network_with_another_normalisation_stays_as_it_is(network_of):
     network = network_of(("conv1x1", "conv1x1"), ((0, 1), (0, 2)), norm_layer=lambda c, **dd: nn.GroupNorm(1, c, **dd))
     found, x = fused(network), torch.randn(1, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():

@@ -39,7 +39,7 @@ def test_it_ranks_unseen_vectors_in_the_scores_units_and_tells_where_it_knows_le
     predicted = predictor.query(vectors[100:])
     assert kendalltau(predicted, smooth[100:]).statistic > 0.7
     assert np.median(np.abs(predicted - smooth[100:])) < 0.02
-    assert predictor.deviation(vectors[100:] * 10).mean() > 2 * predictor.deviation(vectors[:100]).mean()
+    assert predictor.opinion(vectors[100:] * 10)[1].mean() > 2 * predictor.opinion(vectors[:100])[1].mean()
 
 
 def test_the_same_seed_gives_the_same_and_the_subset_decides_the_process_alone(sample):

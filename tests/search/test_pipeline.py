@@ -136,9 +136,9 @@ def test_the_predictor_does_not_hang_on_the_order_in_which_workers_end(tmp_path)
 
 
 def test_another_seed_gives_another_search(tmp_path):
-    one, two = run(tmp_path / "one"), run(tmp_path / "two", settings={**SETTINGS, "seed": 1})
-    assert {r.digest for r in one[:8]}.isdisjoint(r.digest for r in two[:8])
-    assert {r.digest for r in one[8:]} != {r.digest for r in two[8:]}
+    large = {**SETTINGS, "penalty": -5.0}  # dear cells score best; of small ones there are so few that any search meets them
+    one, two = (run(tmp_path / str(seed), settings={**large, "seed": seed}) for seed in (0, 1))
+    assert {r.digest for r in one}.isdisjoint(r.digest for r in two[:8])
 
 
 def test_failed_candidates_are_recorded_and_the_search_goes_on(tmp_path):
