@@ -45,6 +45,14 @@ class CellArrays:
         edges = np.argwhere(self.adjacency[row][np.ix_(present, present)])
         return Cell(tuple(names[i] for i in self.operators[row, present]), tuple(map(tuple, edges.tolist())))
 
+    def compact(self) -> CellArrays:
+        """The same cells in arrays as small as they allow: their nodes come first, in the same order, then none."""
+        present = self.operators >= 0
+        order = np.argsort(~present, axis=1, kind="stable")[:, : max(1, present.sum(1).max(initial=0))]
+        rows = np.arange(len(self))[:, None]
+        adjacency = self.adjacency[rows[:, :, None], order[:, :, None], order[:, None]]
+        return CellArrays(adjacency, self.operators[rows, order])
+
     @staticmethod
     def of(cells: Sequence[Cell], num_nodes: int, names: Sequence[str]) -> CellArrays:
         """Arrays of cells of at most `num_nodes` nodes with operators among `names`, the input first."""

@@ -16,6 +16,7 @@ import torch
 from search.base import CellArrays, Progress, SearchError, Space
 from search.embedding.packing import pack, packed_size
 from search.embedding.storage import save_encoder
+from search.space import prune
 
 GROUP_WEIGHTS = {"nodes": 0.3, "edges": 1.0, "walks": 0.5, "degrees": 0.3, "lengths": 1.0, "sequences": 0.3}
 """Share of each group in the distance of two cells, relative to the others, as a factor of its values."""
@@ -23,7 +24,8 @@ END = "output"
 """The operator that only ends paths, where a space has it (NAS-Bench-101 and 201)."""
 MAX_SEQUENCES = 400
 MAX_DEGREE = 4
-_CHUNK = 4096
+_CHUNK = 512
+"""Cells at a time, of about the same size: the arrays stay in the processor's cache, and small cells cost little."""
 
 
 class StatisticsEncoder:
@@ -52,7 +54,7 @@ class StatisticsEncoder:
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Take means and deviations from `sample` cells; returns no figures. Counts that never differ become zeros."""
-        groups = self._counts(self._kept(self.space.sample(np.random.default_rng(seed), self.sample)))
+        groups = self._counts(self._kept(prune(self.space.sample(np.random.default_rng(seed), self.sample))))
         values = np.concatenate(list(groups.values()), axis=1)
         spread = values.std(0)
         differs = spread > 1e-6
@@ -69,8 +71,9 @@ class StatisticsEncoder:
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]."""
         out = np.empty((len(arrays), self.dim), np.float32)
+        by_size = np.argsort((arrays.operators >= 0).sum(1), kind="stable")
         for start in range(0, len(arrays), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+            rows = by_size[start : start + _CHUNK]
             kept = self._kept(arrays[rows])
             counts = (np.concatenate(list(self._counts(kept).values()), axis=1) - self._mean) * self._scale
             out[rows] = np.concatenate([counts, pack(kept)], axis=1) if self.cells else counts
@@ -98,18 +101,23 @@ class StatisticsEncoder:
 
     def _counts(self, kept: CellArrays) -> dict[str, np.ndarray]:
         operators = self.space.operators
-        return count(kept, len(operators), operators.index(END) + 1 if END in operators else None)
+        end = operators.index(END) + 1 if END in operators else None
+        return count(kept.compact(), len(operators), end, kept.operators.shape[1])
 
 
-def count(cells: CellArrays, num_operators: int, end: int | None = None) -> dict[str, np.ndarray]:
+def count(
+    cells: CellArrays, num_operators: int, end: int | None = None, num_nodes: int | None = None
+) -> dict[str, np.ndarray]:
     """The groups of counts of B cells, each float32 [B, ...], K operators and the input being kinds of nodes.
 
     nodes: of each operator, of all; edges; ends, which are the nodes `end`, or those without a way out where `end` is None.
     edges, walks: pairs of kinds that an edge, or two edges in a row, lead from and to. degrees: nodes of each kind with 1, 2, 3
     or more ways in, the same out, and ways into the ends. lengths: of the paths from the input to the ends, the longest, the
     shortest and the mean, in nodes, and in nodes of each operator (-1 without a path); and log(1 + paths).
-    sequences: log(1 + paths) for each sequence of operators between input and end, as long as there are at most MAX_SEQUENCES.
+    sequences: log(1 + paths) for each sequence of operators between input and end, as long as there are at most MAX_SEQUENCES
+    and they fit into `num_nodes` nodes, by default those of the arrays.
     """
+    num_nodes = cells.operators.shape[1] if num_nodes is None else num_nodes
     adjacency, operators = cells.adjacency, cells.operators
     batch, live = len(cells), operators >= 0
     edges = adjacency.astype(np.float32)
@@ -131,7 +139,7 @@ def count(cells: CellArrays, num_operators: int, end: int | None = None) -> dict
         "walks": [(by_kind @ (edges @ out_of)).reshape(batch, -1)],
         "degrees": [degrees(into), degrees(edges.sum(2)), (ends * into).sum(1)[:, None]],
         "lengths": [longest, shortest, mean, np.log1p(paths)[:, None]],
-        "sequences": [np.log1p(_sequences(edges, kinds, ends, num_operators if end is None else num_operators - 1))],
+        "sequences": [np.log1p(_sequences(edges, kinds, ends, num_operators - (end is not None), num_nodes))],
     }
     return {name: np.concatenate(parts, axis=1).astype(np.float32) for name, parts in groups.items()}
 
@@ -160,7 +168,7 @@ def _path_lengths(
     return np.where(np.isfinite(longest), longest, -1), np.where(np.isfinite(shortest), shortest, -1), mean, number
 
 
-def _sequences(edges: np.ndarray, kinds: np.ndarray, ends: np.ndarray, num_operators: int) -> np.ndarray:
+def _sequences(edges: np.ndarray, kinds: np.ndarray, ends: np.ndarray, num_operators: int, num_nodes: int) -> np.ndarray:
     """Number of paths from the input to an end along each sequence of the first K operators, shorter ones first."""
     batch, n = ends.shape
     found, into = [], np.swapaxes(edges, 1, 2)
@@ -170,7 +178,7 @@ def _sequences(edges: np.ndarray, kinds: np.ndarray, ends: np.ndarray, num_opera
     while True:
         arrived = into @ along  # before the node's own operator
         found.append((arrived * ends[:, :, None]).sum(1))
-        if sum(part.shape[1] for part in found) + places * num_operators > MAX_SEQUENCES or len(found) == n:
+        if sum(part.shape[1] for part in found) + places * num_operators > MAX_SEQUENCES or len(found) == num_nodes:
             return np.concatenate(found, axis=1)
         along = (arrived[:, :, :, None] * kinds[:, :, None, 1 : num_operators + 1]).reshape(batch, n, -1)
         places *= num_operators
