@@ -18,4 +18,4 @@ proxy = dict(  # ours
 )
 cost = dict(type="latency", reference="torchvision/mnasnet1_3", max=0.75)
 model = dict(residual=True)  # ours: without it the short training prefers shallow networks
-search = dict(start=32, rounds=21, batch=8, draws=200_000)  # 200 candidates; ours
+search = dict(start=32, rounds=21, batch=8, draws=50_000)  # 200 candidates; ours
