@@ -96,3 +96,30 @@ def test_it_is_saved_and_loaded_and_drops_operators_that_give_zeros(tmp_path, ce
         build_encoder("statistics", space, dropped=("none",))
     with pytest.raises(SearchError, match="sample"):
         build_encoder("statistics", space, sample=1)
+
+
+def test_cells_in_smaller_arrays_are_the_same_cells():
+    space = DagSpace(12, OPERATORS, (0.05, 0.4))
+    cells = prune(space.sample(np.random.default_rng(1), 200))
+    small = cells[(cells.operators >= 0).sum(1) <= 5]
+    assert small.compact().operators.shape[1] == 5
+    assert space.to_cells(small.compact()) == space.to_cells(small)
+    assert small[:0].compact().operators.shape == (0, 1)
+
+
+def test_counts_of_cells_of_all_sizes_are_those_of_each_alone():
+    space = DagSpace(12, OPERATORS, (0.05, 0.4))
+    encoder = build_encoder("statistics", space, cells=True)
+    encoder.fit(0)
+    cells = prune(space.sample(np.random.default_rng(1), 700))
+    together = encoder.embed(cells)
+    for i in range(0, 700, 50):
+        assert np.array_equal(together[i], encoder.embed(cells[i : i + 1])[0])
+
+
+def test_means_and_deviations_are_those_of_pruned_cells():
+    space = DagSpace(12, OPERATORS, (0.05, 0.4))
+    encoder = build_encoder("statistics", space)
+    encoder.fit(0)
+    vectors = encoder.embed(prune(space.sample(np.random.default_rng(1), 4096)))
+    assert np.abs(vectors.mean(0)).max() < 0.05 * vectors.std(0).max()
