@@ -136,16 +136,20 @@ class Search:
 
     def _first(self) -> tuple[list[Proposal], dict[str, Any]]:
         """The candidates of round 0: those of other searches, the ones that the user names, and distinct random ones."""
-        inherited = self._inherited()
+        inherited, dear = self._inherited()
         known = {p.digest for p in inherited}
         given = [p for p in self._given() if p.digest not in known]
         wanted = max(0, self.schedule.start - len(inherited))
-        drawn, note = self._drawn(wanted, known | {p.digest for p in given}) if wanted else ([], {})
-        return inherited + given + drawn, note
+        drawn, dear_too = self._drawn(wanted, known | {p.digest for p in given}) if wanted else ([], [])
+        return inherited + given + drawn, _told(dear + dear_too)
 
-    def _inherited(self) -> list[Proposal]:
-        """What other searches have evaluated with these evaluation settings. Raises SearchError where theirs are others."""
+    def _inherited(self) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
+        """What other searches have evaluated with these evaluation settings, and the cells that cost more than they might.
+
+        Raises SearchError where their settings are others.
+        """
         found: dict[str, Proposal] = {}
+        dear: list[tuple[Cell, float]] = []
         for directory in self.schedule.warm_start:
             snapshot = read_study(directory)
             theirs, ours = (evaluation_part(settings) for settings in (snapshot.settings, self.settings))
@@ -156,12 +160,13 @@ class Search:
                     f"search: warm_start: {directory} was evaluated with other settings ({name}: {there} there, {here} here);"
                     " its results do not compare. Have its best cells evaluated again: search.cells=[...]"
                 )
+            dear += _dear(snapshot.rounds.values())
             for r in snapshot.records:
                 if r.state == DONE and not r.stopped:
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
-        return list(found.values())
+        return list(found.values()), dear
 
     def _given(self) -> list[Proposal]:
         """The cells that the user names. Raises SearchError for one that is not of the space, or costs more than it may."""
@@ -177,8 +182,8 @@ class Search:
             raise SearchError(f"search: {path}: costs {self.cost(cell):.4g}, more than cost.max={self.cost.max:g}")
         return [replace(p, predicted=None) for p in chosen]
 
-    def _drawn(self, count: int, known: Collection[str]) -> tuple[list[Proposal], dict[str, Any]]:
-        """`count` distinct random cells that are not `known`; fewer where the space holds no more."""
+    def _drawn(self, count: int, known: Collection[str]) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
+        """`count` distinct random cells that are not `known`, or fewer; and those that cost too much."""
         rng, drawn = self._rng(0), {}
         for _ in range(100):
             arrays = self.space.sample(rng, 2 * self.schedule.start)
@@ -201,7 +206,7 @@ class Search:
                 + (f" within {' and '.join(limits)}" if limits else "")
                 + "; 3 are needed: allow more nodes, operators or cost"
             )
-        return [replace(p, predicted=None) for p in chosen], _told(dear)
+        return [replace(p, predicted=None) for p in chosen], dear
 
     def _affordable(self, cells: Iterable[Scored], count: int) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
         """The first `count` cells that cost no more than they may, in order, and those met that cost more, with their costs."""
@@ -226,9 +231,8 @@ class Search:
         Without it, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
         the predictor of scores cannot know.
         """
-        notes = [note for round_, note in self.study.rounds().items() if round_ < index]
-        dear = [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get("dear", ())]
-        if not dear:
+        dear = _dear(note for round_, note in self.study.rounds().items() if round_ < index)
+        if not dear or self.cost.max is None:
             return predictor
         cells, costs = zip(*dear, *((r.cell, r.cost) for r in self.study.records() if r.round < index), strict=True)
         by_cost = build_predictor(**self.settings["predictor"])
@@ -375,6 +379,11 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
 def _told(dear: Sequence[tuple[Cell, float]]) -> dict[str, Any]:
     """The part of a round's note that tells which cells cost more than they may."""
     return {"dear": [(cell.to_json(), cost) for cell, cost in dear]} if dear else {}
+
+
+def _dear(notes: Iterable[Mapping[str, Any]]) -> list[tuple[Cell, float]]:
+    """The cells that cost more than they may, with their costs, of rounds' notes."""
+    return [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get("dear", ())]
 
 
 def _finite(value: float) -> float:

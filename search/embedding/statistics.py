@@ -105,9 +105,7 @@ class StatisticsEncoder:
         return count(kept.compact(), len(operators), end, kept.operators.shape[1])
 
 
-def count(
-    cells: CellArrays, num_operators: int, end: int | None = None, num_nodes: int | None = None
-) -> dict[str, np.ndarray]:
+def count(cells: CellArrays, num_operators: int, end: int | None = None, num_nodes: int | None = None) -> dict[str, np.ndarray]:
     """The groups of counts of B cells, each float32 [B, ...], K operators and the input being kinds of nodes.
 
     nodes: of each operator, of all; edges; ends, which are the nodes `end`, or those without a way out where `end` is None.
