@@ -252,6 +252,19 @@ def test_a_search_starts_from_another_ones_record_without_training_its_cells_aga
         run(tmp_path / "third", None, other, schedule)
 
 
+def test_a_warm_start_knows_what_cost_too_much_and_does_without_where_nothing_is_too_dear(tmp_path):
+    cost, settings = MadeCost(max=5), {**SETTINGS, **EVALUATION, "penalty": -5.0}
+    run(tmp_path / "first", schedule=Schedule(start=8, rounds=2, batch=4, draws=2000), settings=settings, cost=cost)
+    theirs = [row for note in read_study(tmp_path / "first").rounds.values() for row in note.get("dear", ())]
+    assert theirs
+    schedule = Schedule(start=20, rounds=1, batch=4, draws=2000, warm_start=[str(tmp_path / "first")])
+    run(tmp_path / "second", schedule=schedule, settings=settings, cost=cost)
+    ours = read_study(tmp_path / "second").rounds[0]["dear"]
+    assert ours[: len(theirs)] == theirs
+    free = run(tmp_path / "free", schedule=schedule, settings=settings, cost=MadeCost())
+    assert max(r.cost for r in free) > 5
+
+
 def test_cells_of_the_users_own_are_evaluated_first(tmp_path):
     mine = [Cell(("input", "conv1x1", "conv1x1"), ((0, 1), (1, 2))), Cell(("input", *["sepconv3x3"] * 5), ((0, 1), (1, 3)))]
     paths = [str(tmp_path / f"{i}.json") for i in range(2)]
