@@ -1,11 +1,13 @@
-"""Plots of a search's record, as SVG text; the same record gives the same text."""
+"""Plots of a search's record, as SVG text or PNG; the same record gives the same text."""
 
 from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -18,6 +20,7 @@ from scipy.stats import binned_statistic_2d, kendalltau
 
 from gemnet.cell import Cell
 from gemnet.drawing import draw_on
+from gemnet.files import replacing
 from search.dynamics import Bin, Dynamics
 from search.ranking import pareto_front
 from search.study import DONE, Record
@@ -28,11 +31,23 @@ SURFACE_BINS = 32
 BLUE, ORANGE, GREY = "#2f6db5", "#e0812b", "#9a9a9a"
 
 
-def to_svg(draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> str:
+Draw = Callable[[Axes], None]
+"""Fills a pair of axes."""
+
+
+def to_svg(draw: Draw, size: tuple[float, float] = SIZE) -> str:
     """The SVG text of one pair of axes that `draw` fills."""
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
     return _saved(figure)
+
+
+def to_png(draw: Draw, path: str | os.PathLike[str]) -> None:
+    """Write the picture of one pair of axes that `draw` fills."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    draw(figure.subplots())
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 
 def _saved(figure: Figure) -> str:
@@ -52,7 +67,7 @@ def cell_picture(cell: Cell) -> str:
     return to_svg(lambda axes: draw_on(axes, cell), (7, 6))
 
 
-def score_over_time(records: Sequence[Record]) -> str:
+def score_over_time(records: Sequence[Record]) -> Draw:
     """Efficiency score of each evaluation in the order of proposal, the best so far, and where rounds begin."""
     done = [r for r in records if r.state == DONE]
 
@@ -76,10 +91,10 @@ def score_over_time(records: Sequence[Record]) -> str:
         axes.set(xlabel="evaluation (dotted: a round begins)", ylabel="efficiency score")
         axes.legend(fontsize=8)
 
-    return to_svg(draw)
+    return draw
 
 
-def accuracy_against_cost(records: Sequence[Record], cost: str) -> str:
+def accuracy_against_cost(records: Sequence[Record], cost: str) -> Draw:
     """Validation accuracy against what the score counts as cost, coloured by efficiency score."""
     done = [r for r in records if r.state == DONE]
 
@@ -99,10 +114,10 @@ def accuracy_against_cost(records: Sequence[Record], cost: str) -> str:
             axes.set_xscale("log")
         axes.set(xlabel=f"cost: {cost}", ylabel="validation accuracy")
 
-    return to_svg(draw)
+    return draw
 
 
-def predicted_against_measured(records: Sequence[Record]) -> str:
+def predicted_against_measured(records: Sequence[Record]) -> Draw:
     """Score that the predictor gave before an evaluation against the score that it then measured, a colour each round."""
     done = [r for r in records if r.state == DONE and r.predicted is not None]
 
@@ -119,7 +134,7 @@ def predicted_against_measured(records: Sequence[Record]) -> str:
             axes.set_title(f"Kendall's tau over all rounds {tau:.2f}", fontsize=9)
         axes.set(xlabel="predicted score, before the evaluation", ylabel="measured score")
 
-    return to_svg(draw)
+    return draw
 
 
 @dataclass(frozen=True)

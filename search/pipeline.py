@@ -66,9 +66,19 @@ class Schedule:
         if not 0 <= self.stop_quantile < 1 or not 0 < self.stop_from <= 1:
             raise SearchError("search: expected 0 <= stop_quantile < 1 and 0 < stop_from <= 1")
 
-    @property
-    def evaluations(self) -> int:
-        return self.start + self.rounds * self.batch + len(self.cells)
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Schedule:
+        """That of a search's settings. Raises SearchError for an unknown one."""
+        try:
+            return cls(**settings.get("search", {}))
+        except TypeError as error:
+            raise SearchError(f"search: {error}") from None
+
+    def evaluations(self, records: Sequence[Record] = ()) -> int:
+        """How many there will be: those of the record, done or pending, and those of the rounds that are not in it yet."""
+        if not records:
+            return self.start + len(self.cells) + self.rounds * self.batch
+        return len(records) + (self.rounds - max(r.round for r in records)) * self.batch
 
 
 @dataclass
@@ -291,7 +301,7 @@ class Search:
         jobs = [Job(r.id, r.cell.pruned(), r.seed, hurdles) for r in pending.values()]
         finished, best = len(records) - len(pending), max((r.score for r in records if r.state == DONE), default=-np.inf)
         with self.display.progress(f"Round {index}: evaluations") as progress:
-            total = max(self.schedule.evaluations, len(records))
+            total = self.schedule.evaluations(records)
             progress(finished, total)
             for outcome in self.executor.run(jobs):
                 score = None
@@ -356,10 +366,7 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     Raises SearchError for settings, data or a directory that do not do, before anything is written where possible.
     """
     space = build_space(**settings["space"])
-    try:
-        schedule = Schedule(**settings["search"])
-    except TypeError as error:
-        raise SearchError(f"search: {error}") from None
+    schedule = Schedule.of(settings)
     build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
     build_predictor(**settings["predictor"])
     evaluator = evaluator_of(settings, space)
@@ -372,7 +379,8 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     ):
         if study.resumed:
             done = sum(r.state != PENDING for r in study.records())
-            display.line(f"Going on with the search in {directory}: {done} of {schedule.evaluations} evaluations are recorded.")
+            total = schedule.evaluations(study.records())
+            display.line(f"Going on with the search in {directory}: {done} of {total} evaluations are recorded.")
         return Search(settings, space, schedule, evaluator, study, executor, display, cost).run()
 
 

@@ -13,6 +13,7 @@ from gemnet.files import replacing
 from search.command import reported
 from search.display import Display
 from search.overhead import spent
+from search.pipeline import Schedule
 from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.report import write_report
 from search.study import DONE, FAILED, PENDING, Snapshot, holder, read_study
@@ -25,11 +26,11 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
     """Print whether the search runs, how far it is, its best score, and what training took so far."""
     snapshot = read_study(directory)
     states, running = Counter(r.state for r in snapshot.records), holder(directory)
-    planned = snapshot.settings.get("search", {})
-    total = planned.get("start", 0) + planned.get("rounds", 0) * planned.get("batch", 0)
+    schedule = Schedule.of(snapshot.settings)
     display.line(f"{directory}: " + (f"running, {running}" if running else "not running"))
     display.line(
-        f"  round {max(snapshot.rounds, default=0)} of {planned.get('rounds', '?')}: {states[DONE]} of {total} evaluated"
+        f"  round {max(snapshot.rounds, default=0)} of {schedule.rounds}: {states[DONE]} of"
+        f" {schedule.evaluations(snapshot.records)} evaluated"
         f" ({sum(r.stopped for r in snapshot.records)} stopped early), {states[FAILED]} failed, {states[PENDING]} proposed"
     )
     display.line(f"  {sum(r.seconds or 0 for r in snapshot.records) / 3600:.2f} hours of training")
@@ -94,6 +95,6 @@ def records_command(action: str, directory: str, out: str | None = None, count: 
             path = out or str(Path(directory) / "record.jsonl")
             display.line(f"{path}: {export(directory, path)} evaluations")
         else:
-            display.line(f"Report: {write_report(directory)}")
+            display.line(f"Report: {write_report(directory, out)}")
 
     return reported(f"search {action}", task, directory)

@@ -21,6 +21,8 @@ from search.figures import (
     predicted_against_measured,
     rank_correlation_plot,
     score_over_time,
+    to_png,
+    to_svg,
 )
 from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
@@ -29,17 +31,22 @@ from search.surface import surface_html
 REPORT = "report.html"
 
 
-def write_report(directory: str | os.PathLike[str]) -> Path:
+def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Write `report.html` from the record in `directory`, of a search that runs or has ended; returns its path.
 
-    Raises SearchError where there is no record, or nothing in it yet.
+    out: instead of `directory`, a directory where two of its figures are written as PNG as well, to be shown elsewhere. Raises
+    SearchError where there is no record, or nothing in it yet.
     """
     snapshot = read_study(directory)
     if not any(r.state == DONE for r in snapshot.records):
         raise SearchError(f"{directory}: no evaluation is done yet, so there is nothing to report")
-    path = Path(directory) / REPORT
+    path = Path(directory if out is None else out) / REPORT
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(_page(snapshot, Path(directory)), encoding="utf-8")
+    if out is not None:
+        to_png(score_over_time(snapshot.records), path.parent / "score_over_time.png")
+        to_png(accuracy_against_cost(snapshot.records, _cost(snapshot)), path.parent / "accuracy_against_cost.png")
     return path
 
 
@@ -63,9 +70,9 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
             _figure(cell_picture(r.cell.pruned()), f"{r.digest[:8]}: score {r.score:.4f}, accuracy {r.accuracy:.4f}")
             for r in best[:4]
         ),
-        figures=_figure(score_over_time(records), "Score over time")
-        + _figure(accuracy_against_cost(records, _cost(snapshot)), "Accuracy against cost")
-        + _figure(predicted_against_measured(records), "Predicted before against measured after an evaluation"),
+        figures=_figure(to_svg(score_over_time(records)), "Score over time")
+        + _figure(to_svg(accuracy_against_cost(records, _cost(snapshot))), "Accuracy against cost")
+        + _figure(to_svg(predicted_against_measured(records)), "Predicted before against measured after an evaluation"),
         dynamics=surface,
         trust=calibrated + _rank_correlation(snapshot),
         predictor=_predictor_table(snapshot),

@@ -41,7 +41,7 @@ def write_result(
     if not ranked:
         raise SearchError(f"{directory}: no candidate was evaluated successfully")
     directory = Path(directory)
-    cells = [_with_provenance(r, settings, name) for r in ranked[: Schedule(**settings["search"]).top]]
+    cells = [_with_provenance(r, settings, name) for r in ranked[: Schedule.of(settings).top]]
     (directory / TOP).mkdir(exist_ok=True)
     for rank, cell in enumerate(cells, 1):
         cell.save(directory / TOP / f"{rank}.json")

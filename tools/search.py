@@ -14,6 +14,7 @@ A search that was stopped goes on where it was when the same command is given ag
   python tools/search.py top work_dirs/digits --count 20          its best cells
   python tools/search.py export work_dirs/digits --out digits.jsonl    the record as JSON lines
   python tools/search.py report work_dirs/digits                  its report, also while it runs
+  python tools/search.py report work_dirs/digits --out shown      the same there, with two figures as PNG
 """
 
 import argparse
@@ -36,7 +37,11 @@ def main() -> int:
         parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended.")
         parser.add_argument("action", choices=ACTIONS)
         parser.add_argument("work_dir", help="where the search's record is")
-        parser.add_argument("--out", metavar="FILE", help="export: the file; default: WORK_DIR/record.jsonl")
+        parser.add_argument(
+            "--out",
+            metavar="PATH",
+            help="export: the file; default: WORK_DIR/record.jsonl. report: a directory, which gets PNGs as well",
+        )
         parser.add_argument("--count", type=int, default=10, help="top: how many cells; default: %(default)s")
         args = parser.parse_args()
         return records_command(args.action, args.work_dir, args.out, args.count)

@@ -243,7 +243,7 @@ def test_a_search_starts_from_another_ones_record_without_training_its_cells_aga
     schedule = replace(SCHEDULE, start=23, rounds=1, warm_start=[str(tmp_path / "first")])
     records = run(tmp_path / "second", evaluator, settings, schedule)
     kept = {r.digest: (r.accuracy, r.score) for r in first if not r.stopped}
-    assert len(records) == 23 + 4
+    assert len(records) == schedule.evaluations(records) == schedule.evaluations() == 23 + 4
     assert {r.digest: (r.accuracy, r.score) for r in records if r.digest in kept} == kept
     assert set(evaluator.trained).isdisjoint(kept)
     assert len(evaluator.trained) == 27 - len(kept)

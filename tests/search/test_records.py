@@ -1,8 +1,10 @@
 """A search's record looked at from outside: status, best cells, JSON lines."""
 
 import json
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome
@@ -34,7 +36,7 @@ def test_status_tells_where_a_search_stands_and_whether_it_runs(work_dir, capsys
     assert records_command("status", str(work_dir)) == 0
     text = capsys.readouterr().out
     assert "not running" in text
-    assert "round 1 of 2: 2 of 7 evaluated (0 stopped early), 1 failed, 1 proposed" in text
+    assert "round 1 of 2: 2 of 6 evaluated (0 stopped early), 1 failed, 1 proposed" in text
     assert "1.00 hours of training" in text
     # as they claim to have taken longer than the record is old, the evaluations pass for another search's
     assert "0.00 hours to the last evaluation, 100.0% of them without any candidate in training" in text
@@ -95,3 +97,22 @@ def test_a_folder_without_a_search_is_told(action, tmp_path, capsys):
 def test_an_export_that_cannot_be_written_is_told(work_dir, capsys):
     assert records_command("export", str(work_dir), str(work_dir / "none/such/file.jsonl")) == 1
     assert "none/such" in capsys.readouterr().err
+
+
+def test_a_report_goes_to_a_folder_of_the_users_with_two_pictures(work_dir, tmp_path, capsys):
+    assert records_command("report", str(work_dir), str(tmp_path / "new" / "shown")) == 0
+    assert not (work_dir / "report.html").exists()
+    assert "</html>" in (tmp_path / "new" / "shown" / "report.html").read_text()
+    for name in ("score_over_time.png", "accuracy_against_cost.png"):
+        picture = Image.open(tmp_path / "new" / "shown" / name).convert("RGB")
+        assert len(picture.getcolors(maxcolors=2**24)) > 50
+    Path(tmp_path / "file").touch()
+    assert records_command("report", str(work_dir), str(tmp_path / "file")) == 1
+    assert f"{tmp_path}/file" in capsys.readouterr().err
+
+
+def test_a_record_with_unknown_settings_of_the_search_is_told(tmp_path, capsys):
+    with Study(tmp_path, {"seed": 0, "search": {"beam": 2}}, {}):
+        pass
+    assert records_command("status", str(tmp_path)) == 1
+    assert "beam" in capsys.readouterr().err

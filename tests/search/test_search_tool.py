@@ -180,6 +180,6 @@ def test_the_default_config_plans_at_least_40_candidates_of_30_nodes():
     from search.settings import load_settings
 
     settings = load_settings(ROOT / "configs/search/digits.py")
-    assert Schedule(**settings["search"]).evaluations >= 40
+    assert Schedule.of(settings).evaluations() >= 40
     assert settings["space"]["num_nodes"] == 30
     assert json.dumps(settings)
