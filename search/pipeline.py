@@ -25,7 +25,7 @@ from search.embedding.cache import EncoderCache
 from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.predictor import AffordableFirst, MLPPredictor, build_predictor, cross_validated_predictions
-from search.ranking import BEST_COLUMNS, best_rows
+from search.ranking import BEST_COLUMNS, best_rows, expected_scores
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study, differences, read_study
@@ -256,14 +256,14 @@ class Search:
             errors = [r.error for r in self.study.records() if r.state == FAILED]
             reason = f"; the first error: {errors[0]}" if errors else ""
             raise SearchError(f"only {len(done)} of {self.schedule.start} candidates could be evaluated{reason}")
-        vectors, scores = self._vectors(done), np.array([r.score for r in done])
+        vectors, scores = self._vectors(done), expected_scores(done)
         predictor.fit(vectors, scores, self._stream(index))
 
     def _bootstrapped(self, predictor: Predictor, index: int) -> tuple[list[Proposal], dict[str, Any]]:
         """The best predicted cells that are not in the record yet, and how good the predictor is."""
         records = self.study.records()
         done = [r for r in records if r.state == DONE]
-        vectors, scores = self._vectors(done), np.array([r.score for r in done])
+        vectors, scores = self._vectors(done), expected_scores(done)
         held_out = cross_validated_predictions(self.settings["predictor"], vectors, scores, self._stream(index))
         note = {
             "evaluated": len(done),

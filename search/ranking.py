@@ -1,8 +1,10 @@
-"""The best evaluated cells of a record, and their table."""
+"""The evaluated cells of a record: the best of them, their table, and what a predictor learns from all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from search.study import DONE, Record
 
@@ -25,6 +27,19 @@ def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
         )
         for r in best_first(records)[:count]
     ]
+
+
+def expected_scores(records: Sequence[Record]) -> np.ndarray:
+    """What a predictor learns: the score of each evaluated record, float64 [N]; of one that was stopped early, what it would
+    probably have come to: its score and what the others gained on average from that epoch on."""
+    whole = [r.curve for r in records if not r.stopped]
+
+    def to_come(r: Record) -> float:
+        epoch = len(r.curve)
+        gains = [curve[-1] - curve[epoch - 1] for curve in whole if len(curve) > epoch > 0]
+        return float(np.mean(gains)) if r.stopped and gains else 0.0
+
+    return np.array([r.score + to_come(r) for r in records])
 
 
 def pareto_front(records: Sequence[Record]) -> list[Record]:

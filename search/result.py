@@ -56,7 +56,7 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     """Print the best cell's scores, its files, and what it makes: the cost at 224x224 and the Python that builds it, or, where
     it is a benchmark's, how good it is there."""
     record, cell = result.record, result.cell
-    predicted = "none: it is one of the random first" if record.predicted is None else f"{record.predicted:.4f}"
+    predicted = "none: it is one of the first, before any prediction" if record.predicted is None else f"{record.predicted:.4f}"
     display.line()
     size = f"{len(cell.nodes)} nodes, {len(cell.edges)} edges, {len(cell.leaves)} leaves"
     display.line(f"Best cell {record.digest[:8]}: {size}")

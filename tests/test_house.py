@@ -90,6 +90,23 @@ def test_the_record_of_the_shipped_cells_is_beside_them_and_holds_them():
         assert settings["settings"]["data"] == cell.provenance["data"]
 
 
+def test_the_second_record_takes_over_the_first_and_has_no_better_cell():
+    first, second = (
+        [json.loads(line) for line in (ROOT / f"gemnet/cells/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name in ("nasgem_cifar10", "nasgem_cifar10_continued")
+    )
+    for part in ("data", "proxy", "model", "cost", "space"):
+        assert first[0]["settings"][part] == second[0]["settings"][part]
+    measured = {row["digest"]: (row["accuracy"], row["score"], row["seconds"]) for row in first[1:] if not row["stopped"]}
+    assert {r["digest"]: (r["accuracy"], r["score"], r["seconds"]) for r in second[1:] if r["round"] == 0} == measured
+    best = max(second[1:], key=lambda row: row["score"])
+    assert gemnet.Cell(tuple(best["nodes"]), best["edges"]).digest() == gemnet.Cell.shipped("gemnet_a").digest()
+    whole = [r["curve"] for r in second[1:] if not r["stopped"]]
+    stopped = [r["curve"] for r in second[1:] if r["stopped"]]
+    expected = [c[-1] + statistics.mean([w[-1] - w[len(c) - 1] for w in whole]) for c in stopped]
+    assert (len(stopped), round(max(expected), 3)) == (100, 0.475)  # as README has it
+
+
 def test_the_trials_table_is_made_from_its_data_file():
     if not (ROOT / trial_report.DATA).is_file():
         pytest.skip(f"{trial_report.DATA} is not there: no trial was written yet")

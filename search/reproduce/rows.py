@@ -97,10 +97,9 @@ def searches(quick: bool) -> dict[str, dict[str, Any]]:
             "batch": 10,
             "members": 0,
             "optimism": 0.5,
-            "trust": 0.45,
+            "trust": 0.4,
             "folds": 5,
             "last_folds": 15,
-            "last_repeats": 3,
             **COUNTS.recipe(quick),
         },
     }

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome
-from search.ranking import pareto_front
+from search.ranking import expected_scores, pareto_front
 from search.records import records_command
 from search.study import Proposal, Record, Study
 
@@ -97,6 +97,16 @@ def test_a_folder_without_a_search_is_told(action, tmp_path, capsys):
 def test_an_export_that_cannot_be_written_is_told(work_dir, capsys):
     assert records_command("export", str(work_dir), str(work_dir / "none/such/file.jsonl")) == 1
     assert "none/such" in capsys.readouterr().err
+
+
+def test_of_a_stopped_candidate_a_predictor_learns_what_the_others_would_have_made_of_it():
+    curves = [(0.2, 0.3, 0.5), (0.1, 0.4, 0.4), (0.1, 0.2), (0.05,)]
+    records = [
+        Record(i, 0, str(i), cell(i), i, "done", None, curve[-1], 1, 1, 1.0, curve[-1] - 0.1, len(curve) < 3, curve, 1.0, "")
+        for i, curve in enumerate(curves)
+    ]
+    assert expected_scores(records) == pytest.approx([0.4, 0.3, 0.1 + 0.1, -0.05 + 0.3])
+    assert expected_scores(records[2:]) == pytest.approx([0.1, -0.05])  # nobody to learn from
 
 
 def test_a_report_goes_to_a_folder_of_the_users_with_two_pictures(work_dir, tmp_path, capsys):
