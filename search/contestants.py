@@ -24,6 +24,8 @@ TOLERANCE = 0.05
 """By which share the MACs of a network may fall short of the budget."""
 STEP, STEPS = 1 / 256, 1024
 """Widths are tried in these steps of a model's own, up to four times as wide."""
+BN_MOMENTUM = 0.1
+"""Of all networks' normalisation: torchvision's MnasNet has .0003, whose averages are far behind in a short training."""
 DIVISORS = (4, 2, 1)  # of node widths; odd numbers of channels are slow
 
 
@@ -46,7 +48,11 @@ class Contestant:
         """The network, its weights drawn from torch's random state."""
         if self.architecture is not None:
             return GEMNet(self.architecture, self.classes, self.shape[0])
-        return create_scaled_model(self.library, self.width, self.classes, self.shape[0])
+        network = create_scaled_model(self.library, self.width, self.classes, self.shape[0])
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = BN_MOMENTUM
+        return network
 
     def cost(self) -> Cost:
         """Params, and MACs on one image; of a library's model counted on shapes."""
@@ -60,7 +66,7 @@ class Contestant:
         """JSON values that tell this network from others, however it is called."""
         images = {"shape": list(self.shape), "classes": self.classes}
         if self.architecture is None:
-            return {"library": self.library, "width": self.width, **images}
+            return {"library": self.library, "width": self.width, "bn_momentum": BN_MOMENTUM, **images}
         a = self.architecture
         numbers = [list(a.widths), list(a.depths), a.stem_width, a.head_width, a.stem_stride, a.residual]
         return {"nodes": a.cell.nodes, "edges": a.cell.edges, "numbers": numbers, **images}

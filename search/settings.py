@@ -15,6 +15,9 @@ EXECUTION = ("executor", "search.encoder_cache")
 EVALUATION = ("seed", "data", "proxy", "model", "cost", "penalty")
 """Settings that decide what an evaluation gives."""
 
+EXCHANGED = ("space", "encoder", "predictor", "data", "cost")
+"""Sections whose `type` names one of several parts, each with settings of its own."""
+
 SECTIONS: dict[str, type] = {
     "seed": int,
     "penalty": float,
@@ -33,7 +36,8 @@ SECTIONS: dict[str, type] = {
 def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read a config file (a Python program: run only what you trust) and override it with `options` ("space.num_nodes": 20).
 
-    Raises SearchError for a file that is missing or broken, and for settings of unknown name or wrong type.
+    An option that names another type ("encoder.type": "svge") leaves out the settings of the former one. Raises SearchError for
+    a file that is missing or broken, and for settings of unknown name or wrong type.
     """
     from mmengine.config import Config
 
@@ -42,7 +46,12 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Non
         raise SearchError(f"config {path} does not exist" + (f"; there are {', '.join(known)}" if known else ""))
     try:
         config = Config.fromfile(str(path))
-        config.merge_from_dict(dict(options or {}))
+        options = dict(options or {})
+        for name in EXCHANGED:
+            type_ = options.get(f"{name}.type")
+            if type_ is not None and isinstance(config.get(name), dict) and config[name].get("type") != type_:
+                config[name] = {}
+        config.merge_from_dict(options)
         settings = _plain(config.to_dict())
     except Exception as error:  # a config is a program: whatever it raises is the user's to mend
         raise SearchError(f"config {path}: {type(error).__name__}: {error}") from error

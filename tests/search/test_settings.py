@@ -3,7 +3,10 @@ from pathlib import Path
 import pytest
 
 from search.base import SearchError
+from search.embedding import build_encoder
+from search.predictor import build_predictor
 from search.settings import SECTIONS, decisive, load_settings
+from search.space import build_space
 
 CONFIGS = Path(__file__).parents[2] / "configs/search"
 
@@ -12,10 +15,10 @@ CONFIGS = Path(__file__).parents[2] / "configs/search"
 def test_every_shipped_config_loads(path):
     settings = load_settings(path)
     assert set(settings) == set(SECTIONS)
-    images = settings["space"]["type"] == "dag"
-    if images:
+    if settings["space"]["type"] == "dag":
         assert settings["space"]["num_nodes"] == 30
-    assert settings["encoder"]["type"] == ("kernel_guided" if images or path.stem.endswith("nasgem") else "statistics")
+    counts = {"nasbench101", "nasbench201", "nasgem_cifar10", "nasgem_cifar10_folder"}
+    assert settings["encoder"]["type"] == ("statistics" if path.stem in counts else "kernel_guided")
 
 
 def test_options_override_single_settings():
@@ -23,6 +26,18 @@ def test_options_override_single_settings():
     assert settings["space"]["num_nodes"] == 12
     assert settings["space"]["operators"] == ["conv1x1", "sepconv3x3"]
     assert settings["search"]["start"] == 5
+
+
+def test_another_part_by_name_leaves_the_settings_of_the_former_one_behind():
+    options = {"predictor.type": "ensemble", "encoder.type": "statistics", "encoder.cells": True, "executor.type": "ray"}
+    settings = load_settings(CONFIGS / "digits.py", options)
+    assert settings["predictor"] == {"type": "ensemble"}
+    assert settings["encoder"] == {"type": "statistics", "cells": True}
+    assert settings["executor"]["workers"] == "auto"  # where it runs stays
+    build_predictor(**settings["predictor"])
+    build_encoder(space=build_space(**settings["space"]), **settings["encoder"])
+    same = load_settings(CONFIGS / "digits.py", {"encoder.type": "kernel_guided"})
+    assert same == load_settings(CONFIGS / "digits.py")
 
 
 def test_where_a_search_runs_does_not_decide_what_it_finds():
