@@ -24,7 +24,7 @@ from search.display import Display
 from search.embedding.svge import SVGe
 from search.proxy import ProxySettings
 from search.settings import load_settings
-from search.svge import measuring, optimisation, smoothness
+from search.svge import measuring, optimisation, pages, smoothness
 from search.svge.extrapolation import LARGER, propose, train_proposals
 from search.svge.measuring import MODELS, Effort, check_seeds, measure, trained
 from search.svge.results import Results
@@ -79,14 +79,17 @@ def run(
     options: Mapping[str, Any] | None = None,
     threads: int = 2,
     device: str = "cpu",
+    settings: Mapping[str, Any] | None = None,
+    write_to: Path | None = None,
     display: Display | None = None,
 ) -> Path:
     """Do the `parts` for `space` ("enas", "nasbench101", "nasbench201"), print the tables, and return the work directory.
 
     work_dir: `work_dirs/svge/<space>` if None, with `_quick` for a quick run. seeds: of the trainings. models: of MODELS. data:
     the space's file or its folder. config, options: images and proxy training for the extrapolation, as a search's config has
-    them. threads: of SVGe's training on a CPU. device: of all trainings. Raises SearchError for what the
-    user can mend.
+    them. threads: of SVGe's training on a CPU. device: of all trainings. settings: of `SVGe`, in the place of the task's.
+    write_to: the repository whose docs/svge is renewed with what the work directory has. Raises SearchError for what the user
+    can mend.
     """
     for part in parts:
         if part not in PARTS:
@@ -98,7 +101,8 @@ def run(
             raise SearchError(f"unknown model {name!r}; expected some of {', '.join(MODELS)}")
     display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
     directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
-    task = load_task(space, data, scale.limit, {**(scale.settings or {}), "device": device})
+    images = load_settings(config, options) if "extrapolation" in parts and space in LARGER else {}  # told before any training
+    task = load_task(space, data, scale.limit, {**(scale.settings or {}), **(settings or {}), "device": device})
     directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / RESULTS)
     work = _Work(task, scale, results, directory, display, threads)
@@ -111,9 +115,11 @@ def run(
         if "optimisation" in parts:
             work.optimisation(model, seeds[0])
         if "extrapolation" in parts and space in LARGER:
-            work.extrapolation(model, seeds, load_settings(config, options), device)
+            work.extrapolation(model, seeds, images, device)
         elif "extrapolation" in parts:
             display.line(f"extrapolation: left out, for {space} has cells of one size")
+    if write_to:
+        display.line(f"Written: {', '.join(pages.write(directory, space, write_to))}")
     return directory
 
 
@@ -135,8 +141,8 @@ class _Work:
             for name in models:
                 place = self.place(name, seed)
                 measure(self.task, name, seed, self.results, place, self.display, self.scale.effort, self.threads)
-        found = measuring.summary(self.results, self.task.name)
-        self._write("measures", found, measuring.rows(found), measuring.markdown(found))
+                found = measuring.summary(self.results, self.task.name)
+                self._write("measures", found, measuring.rows(found), measuring.markdown(found))
 
     def smoothness(self, model: SVGe, seed: int) -> None:
         walk = smoothness.interpolation(model, self.task, seed)
@@ -148,8 +154,8 @@ class _Work:
                 model, self.task, seed, self.scale.effort.pairs, progress, dict(self.scale.encoder)
             )
         self._draw("kernel", pairs, smoothness.draw_kernel_pairs(pairs, figures))
-        for name, values in figures.items():
-            self.display.line(f"cosine against WL kernel, {name}: R^2 {values['R^2']:.3f}, Spearman {values['Spearman']:.3f}")
+        rows = [{"encoder": name, **values} for name, values in figures.items()]
+        self._write("smoothness", {"seed": seed, "cosine against WL kernel": figures}, rows, _markdown(rows))
 
     def optimisation(self, model: SVGe, seed: int) -> None:
         task, budget, pool = self.task, self.scale.budget, optimisation.Pool(self.task, model)

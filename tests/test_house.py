@@ -18,6 +18,8 @@ from search import trial_report
 from search.reproduce import overview
 from search.reproduce.output import FOLDER, PAGE, marks, published_table
 from search.reproduce.parts import PARTS
+from search.svge import pages
+from search.svge.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,6 +115,13 @@ def test_the_trials_table_is_made_from_its_data_file():
     page = (ROOT / trial_report.PAGE).read_text(encoding="utf-8")
     table = trial_report.table(json.loads((ROOT / trial_report.DATA).read_text(encoding="utf-8")))
     assert between(trial_report.MARKS, page, table, trial_report.PAGE) == page
+
+
+@pytest.mark.parametrize("space", TASKS)
+def test_the_page_of_svge_is_made_from_its_data_files(space):
+    page, path = (ROOT / pages.PAGE).read_text(encoding="utf-8"), ROOT / pages.FOLDER / f"{space}.json"
+    section = pages.page_section(json.loads(path.read_text(encoding="utf-8")), space) if path.exists() else "Not made yet."
+    assert between(pages.marks(space), page, section, pages.PAGE) == page
 
 
 def test_readmes_table_of_goals_is_made_from_the_data_files():

@@ -9,10 +9,12 @@ examples:
   python tools/reproduce.py table3 fig1 --quick           one seed, hardly trained: does it run?
   python tools/reproduce.py all --jobs 2 --data ~/benchmarks
   python tools/reproduce.py fig5 --seeds 20 --write       also renews docs/reproduce
+  python tools/reproduce.py svge --space enas              SVGe's measures: see tools/svge.py --help
   python tools/reproduce.py nasbench101 --first-seed 1000 --seeds 3 --rows NASGEM --work-dir work_dirs/tuning
 """
 
 import argparse
+import runpy
 import sys
 from pathlib import Path
 
@@ -21,6 +23,9 @@ sys.path[0] = str(ROOT)  # this file's folder would make `import search` find to
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["svge"]:  # a command of its own
+        del sys.argv[1]
+        return runpy.run_path(str(ROOT / "tools/svge.py"))["main"]()
     from search.reproduce.command import ALL, reproduce_command
     from search.reproduce.parts import PARTS
 

@@ -6,6 +6,7 @@ What was stopped goes on where it was when the same command is given again.
 examples:
   python tools/svge.py --space enas                                        everything, with 3 seeds of 2 models; hours
   python tools/svge.py --space enas --quick                                a small part of the graphs, minutes
+  python tools/svge.py --space enas --settings schedule=cosine epochs=60 --seeds 0 --write
   python tools/svge.py --space nasbench201 --parts measures --models SVGe --seeds 0
   python tools/svge.py --space nasbench101 --parts extrapolation --config configs/search/svge_extrapolation_folder.py
 """
@@ -36,6 +37,10 @@ def main() -> int:
     parser.add_argument(
         "--models", nargs="+", choices=list(reproduce_svge.MODELS), default=list(reproduce_svge.MODELS), help="default: both"
     )
+    parser.add_argument(
+        "--settings", nargs="+", action=DictAction, metavar="KEY=VALUE", help="of SVGe, see search/svge/tasks.py: epochs=60"
+    )
+    parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has")
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to see that it works")
     parser.add_argument(
         "--config",
@@ -52,7 +57,7 @@ def main() -> int:
     def task() -> None:
         reproduce_svge.run(
             args.space, args.work_dir, args.parts, args.seeds, args.models, args.quick, args.data, args.config,
-            args.cfg_options, args.threads, args.device,
+            args.cfg_options, args.threads, args.device, args.settings, ROOT if args.write else None,
         )  # fmt: skip
 
     return reported("svge", task, args.work_dir or "work_dirs/svge", "stopped; what is done is kept, the same command goes on")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.base import Progress, SearchError
+from search.benchmarks.identity import isomorphism_hash
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 
@@ -60,7 +61,8 @@ def prior(
     edges drawn from their distributions.
 
     validity: share of all decodings that are graphs of the space, by its rules. uniqueness: distinct ones among the valid.
-    novelty: share of the valid ones, repeated or not, that are not among `graphs`. The latter two are 0 where none is valid.
+    novelty: share of the valid ones, repeated or not, that are not among `graphs`. Isomorphic graphs, the same network with its
+    nodes in another order, count as one. The latter two are 0 where none is valid.
     Raises SearchError where there are no graphs.
     """
     if not len(graphs):
@@ -79,9 +81,8 @@ def prior(
 
 def judge(model: SVGe, decoded: Graphs, graphs: Graphs) -> dict[str, float]:
     """validity, uniqueness and novelty of `decoded` graphs beside the training `graphs`, as `prior` has them."""
-    n = model.space.max_nodes
-    valid = decoded[model.space.valid(decoded)].keys(n)
-    known = np.unique(graphs.keys(n))
+    valid = isomorphism_hash(decoded[model.space.valid(decoded)].cells)
+    known = np.unique(isomorphism_hash(graphs.cells))
     return {
         "validity": len(valid) / max(1, len(decoded)),
         "uniqueness": len(np.unique(valid)) / max(1, len(valid)),

@@ -22,6 +22,8 @@ from search.threads import torch_threads
 
 CHUNK = 2048
 """Graphs encoded or decoded at a time."""
+PLAN = ("epochs", "batch", "lr", "patience", "schedule")
+"""Settings of the training that are a `Plan`'s."""
 MAX_WIDTH, MAX_LAYERS = 65_536, 64
 """No saved description may ask for more."""
 
@@ -34,8 +36,8 @@ class SVGe:
     factor of a graph's Kullback-Leibler divergence; the public code sums it over the batch, and takes the mean of the rest,
     which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
     NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
-    epochs, batch, lr, patience: see `Plan`. half_precision: bfloat16 in training, where the machine multiplies it faster.
-    device: where to compute.
+    epochs, batch, lr, patience, schedule: see `Plan`. half_precision: bfloat16 in training, where the machine multiplies it
+    faster. device: where to compute.
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 
@@ -60,6 +62,7 @@ class SVGe:
         batch: int = 32,
         lr: float = 1e-4,
         patience: int = 10,
+        schedule: str = "plateau",
         half_precision: bool = False,
         device: str = "cpu",
     ) -> None:
@@ -85,7 +88,7 @@ class SVGe:
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
         self.similarity_weight, self.h = similarity_weight, h
-        self.plan = Plan(epochs, batch, lr, patience)
+        self.plan = Plan(epochs, batch, lr, patience, schedule=schedule)
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
 
@@ -93,7 +96,7 @@ class SVGe:
     def settings(self) -> dict[str, object]:
         """What is needed to make this model again."""
         names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "similarity_weight", "h", "half_precision")
-        plan = {name: getattr(self.plan, name) for name in ("epochs", "batch", "lr", "patience")}
+        plan = {name: getattr(self.plan, name) for name in PLAN}
         return {name: getattr(self, name) for name in names} | plan
 
     def fit(
@@ -276,8 +279,7 @@ class SVGe:
 
     def _decisive(self) -> dict[str, Any]:
         """The settings that decide what training gives, however long it lasts."""
-        plan = {"epochs", "batch", "lr", "patience"}
-        return {"types": list(self.space.types)} | {k: v for k, v in self.settings.items() if k not in plan}
+        return {"types": list(self.space.types)} | {k: v for k, v in self.settings.items() if k not in PLAN}
 
     def _checked(self, graphs: Graphs) -> Graphs:
         graphs = self.space.check(graphs)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,14 +21,19 @@ from gemnet.files import replacing
 from search.base import Progress, SearchError
 
 CHECKPOINT = "checkpoint.pt"
+SCHEDULES = ("plateau", "cosine")
+WARM_UP = 0.03
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Adam with a learning rate that is multiplied by `factor` once the mean loss of an epoch has not fallen for `patience`
-    epochs.
+    """Adam with one of two schedules of its learning rate.
 
-    epochs: passes over the rows. batch: rows a step. lr: learning rate at the start. patience 10 and factor .1 are SVGe's.
+    "plateau", SVGe's: multiplied by `factor` once the mean loss of an epoch has not fallen for `patience` epochs. "cosine": a
+    linear rise over the first WARM_UP of all steps, then down along a cosine to 0, so that far fewer epochs do; a training
+    with other epochs is another training then.
+
+    epochs: passes over the rows. batch: rows a step. lr: learning rate at its highest. patience 10 and factor .1 are SVGe's.
     """
 
     epochs: int = 300
@@ -35,6 +41,21 @@ class Plan:
     lr: float = 1e-4
     patience: int = 10
     factor: float = 0.1
+    schedule: str = "plateau"
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise SearchError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule!r}")
+
+    def of(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule, for epochs of so many steps."""
+        if self.schedule == "plateau":
+            return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
+        total = self.epochs * steps
+        warm = max(1, round(WARM_UP * total))
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1, step / total)))
+        )
 
 
 def train(
@@ -51,17 +72,20 @@ def train(
 
     loss: rows int64 [b] and a generator for noise -> figures by name; "loss" is minimised. count: rows there are; each epoch
     takes them in a new order. directory: where a checkpoint is kept after each epoch and, where there is one, gone on from; on
-    a CPU with the same number of threads the end is that of an undisturbed run bit for bit. identity: what must be the same to
-    go on. Raises SearchError where the loss is not a number, or for a checkpoint that is damaged or of another training.
+    a CPU with the same number of threads the end is that of an undisturbed run bit for bit; `history` tells the epochs behind
+    it. identity: what must be the same to go on. Raises SearchError where the loss is not a number, or for a checkpoint that is
+    damaged or of another training.
     """
     device = next(net.parameters()).device
     optimizer = torch.optim.Adam(net.parameters(), lr=plan.lr)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=plan.factor, patience=plan.patience)
+    first, figures, steps = 1, {}, -(-count // plan.batch)
+    schedule, each_step = plan.of(optimizer, steps), plan.schedule != "plateau"
     generator = torch.Generator().manual_seed(seed)
     told = {"seed": seed, "rows": count, "batch": plan.batch, "lr": plan.lr, "patience": plan.patience, "factor": plan.factor}
+    told |= {"schedule": plan.schedule, "epochs": plan.epochs} if each_step else {}
     told |= dict(identity or {})
     path = None if directory is None else Path(directory) / CHECKPOINT
-    first, figures, steps = 1, {}, -(-count // plan.batch)
+    epochs: list[dict[str, float]] = []
     if path is not None and path.exists():
         state = _read(path, told)
         if state["epoch"] > plan.epochs:
@@ -73,8 +97,9 @@ def train(
             generator.set_state(state["generator"])
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise SearchError(f"{path}: not a checkpoint of this training: {str(error).splitlines()[0]}") from None
-        first, figures = state["epoch"] + 1, state["figures"]
+        first, figures, epochs = state["epoch"] + 1, state["figures"], list(state.get("history", []))
     for epoch in range(first, plan.epochs + 1):
+        started = time.monotonic()
         order = torch.randperm(count, generator=generator).to(device)
         sums: dict[str, Tensor] = {}
         for step, rows in enumerate(order.split(plan.batch), 1):
@@ -82,6 +107,8 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             values["loss"].backward()
             optimizer.step()
+            if each_step:
+                schedule.step()
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value.detach().double() * (len(rows) / count)
             if progress and (step % 20 == 0 or step == steps):
@@ -89,10 +116,18 @@ def train(
         figures = {name: float(value) for name, value in sums.items()}
         if not math.isfinite(figures["loss"]):
             raise SearchError(f"the loss is not a number in epoch {epoch}: lower the learning rate (lr {plan.lr:g})")
-        schedule.step(figures["loss"])
+        if not each_step:
+            schedule.step(figures["loss"])
+        epochs.append({"epoch": epoch, "seconds": time.monotonic() - started, **figures})
         if path is not None:
-            _write(path, told, epoch, net, optimizer, schedule, generator, figures)
+            _write(path, told, epoch, net, optimizer, schedule, generator, figures, epochs)
     return figures
+
+
+def history(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """The epochs behind the checkpoint in `directory`: number, seconds, and figures of each. Raises SearchError for none, or a
+    damaged one."""
+    return list(_state(Path(directory) / CHECKPOINT).get("history", []))
 
 
 def digest(*arrays: Any) -> str:
@@ -103,7 +138,7 @@ def digest(*arrays: Any) -> str:
     return found.hexdigest()
 
 
-def _write(path, told, epoch, net, optimizer, schedule, generator, figures) -> None:
+def _write(path, told, epoch, net, optimizer, schedule, generator, figures, epochs) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "identity": json.dumps(told, sort_keys=True),
@@ -113,12 +148,13 @@ def _write(path, told, epoch, net, optimizer, schedule, generator, figures) -> N
         "schedule": schedule.state_dict(),
         "generator": generator.get_state(),
         "figures": figures,
+        "history": epochs,
     }
     with replacing(path) as temporary:
         torch.save(state, temporary)
 
 
-def _read(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+def _state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         known = json.loads(state["identity"])
@@ -137,6 +173,12 @@ def _read(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SearchError(f"{path}: cannot be read as a checkpoint: {reason}; remove it to train anew") from None
+    return state
+
+
+def _read(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    state = _state(path)
+    known = json.loads(state["identity"])
     different = [name for name in {**known, **told} if known.get(name) != json.loads(json.dumps(told)).get(name)]
     if different:
         name = different[0]

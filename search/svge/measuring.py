@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from search.base import Progress, SearchError
 from search.embedding.common import cosines, kernel_figures
 from search.embedding.measures import prior, reconstruction
 from search.embedding.svge import SVGe
-from search.embedding.training import Plan
+from search.embedding.training import Plan, history
 from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.svge.results import Results
 from search.svge.tasks import Task
@@ -69,16 +68,15 @@ def trained(
     task: Task, name: str, seed: int, directory: str | os.PathLike[str], bars: Bars, threads: int = 1
 ) -> tuple[SVGe, dict[str, Any]]:
     """The model `name` of MODELS, trained on the task's training graphs or gone on with from its checkpoint in `directory`, and
-    saved there; and figures of its training. "seconds an epoch" is None where nothing was left to train."""
+    saved there; and figures of its training, "seconds an epoch" those of all its epochs, whatever process they ran in."""
     if name not in MODELS:
         raise SearchError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
     model = SVGe(task.space, **{**task.settings, **MODELS[name]})
     with bars.progress(f"{name}, seed {seed}: training") as progress:
-        pace = _Pace(progress)
-        figures = model.fit(task.graphs[task.train], seed, pace, directory, threads)
+        figures = model.fit(task.graphs[task.train], seed, progress, directory, threads)
     model.save(directory)
-    steps = -(-len(task.train) // model.plan.batch)
-    told = {"epochs": model.plan.epochs, "seconds an epoch": pace.seconds_a_step and pace.seconds_a_step * steps}
+    seconds = [epoch["seconds"] for epoch in history(directory)]
+    told = {"epochs": model.plan.epochs, "seconds an epoch": statistics.fmean(seconds) if seconds else None}
     return model, {**told, "threads": threads, **figures}
 
 
@@ -200,27 +198,6 @@ def _told(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
         return ""
     spread = "" if values["deviation"] is None else f" ± {form.format(factor * values['deviation'])}"
     return f"{form.format(factor * values['mean'])}{spread} ({len(values['seeds'])})"
-
-
-class _Pace:
-    """Passes progress on, and times the steps between the first and the last report."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.first: tuple[int, float] | None = None
-        self.last = (0, 0.0)
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        self.last = done, time.monotonic()
-        self.first = self.first or self.last
-        self.progress(done, total, note)
-
-    @property
-    def seconds_a_step(self) -> float | None:
-        """None before a second report."""
-        if self.first is None or self.first[0] == self.last[0]:
-            return None
-        return (self.last[1] - self.first[1]) / (self.last[0] - self.first[0])
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:

@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ from search.embedding.graphs import (
 )
 from search.embedding.measures import judge, prior, reconstruction
 from search.embedding.svge_network import GraphDecoder, GraphEncoder, reverse
-from search.embedding.training import CHECKPOINT, Plan
+from search.embedding.training import CHECKPOINT, Plan, history
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_gram
 
@@ -95,6 +96,17 @@ def slowly_valid(types, adjacency, end):
         if types[v] != end and not any(adjacency[v][w] for w in nodes):
             return False
     return True
+
+
+def labelled(graph):
+    """One graph as networkx has it, its types as labels."""
+    made = nx.DiGraph(np.argwhere(graph.adjacency).tolist())
+    made.add_nodes_from((v, {"type": int(kind)}) for v, kind in enumerate(graph.types) if kind >= 0)
+    return made
+
+
+def isomorphic(a, b):
+    return nx.is_isomorphic(a, b, node_match=lambda u, v: u["type"] == v["type"])
 
 
 def same(a, b):
@@ -199,11 +211,12 @@ def test_measures_are_what_counting_one_by_one_gives(quick, graphs):
     rng = np.random.default_rng(5)
     decoded = quick.decode(rng.standard_normal((300, 8)), seed=1)
     valid = [g for g in (decoded[i] for i in range(300)) if slowly_valid(g.types.tolist(), g.adjacency.tolist(), MADE.end)]
+    valid, known = [labelled(g) for g in valid], [labelled(some[i]) for i in range(len(some))]
     distinct = []
     for g in valid:
-        if not any(same(g, other) for other in distinct):
+        if not any(isomorphic(g, other) for other in distinct):
             distinct.append(g)
-    novel = [g for g in valid if not any(same(g, some[i]) for i in range(len(some)))]
+    novel = [g for g in valid if not any(isomorphic(g, other) for other in known)]
     assert 0 < len(valid) < 300
     assert judge(quick, decoded, some) == pytest.approx(
         {"validity": len(valid) / 300, "uniqueness": len(distinct) / len(valid), "novelty": len(novel) / len(valid)}
@@ -366,7 +379,8 @@ def test_two_sides_together_have_the_edges_of_either(quick):
     assert (both.adjacency > first.adjacency).any()
 
 
-def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weights(graphs, tmp_path):
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weights(graphs, tmp_path, schedule):
     class Stop(Exception):
         pass
 
@@ -374,7 +388,7 @@ def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weight
         if note.startswith("epoch 2"):
             raise Stop
 
-    settings = {**QUICK, "epochs": 4, "patience": 1}
+    settings = {**QUICK, "epochs": 4, "patience": 1, "schedule": schedule}
     whole, again = SVGe(MADE, **settings), SVGe(MADE, **settings)
     figures = whole.fit(graphs, seed=3)
     with pytest.raises(Stop):
@@ -384,13 +398,37 @@ def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weight
     assert all(torch.equal(a, b) for a, b in zip(whole.weights().values(), again.weights().values()))
     assert SVGe(MADE, **settings).fit(graphs, 3, directory=tmp_path) == figures  # nothing is left to do
     torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    with pytest.raises(SearchError, match=r"checkpoint\.pt: has 4 epochs behind it, more than the 2 wanted"):
+    epochs = history(tmp_path)
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
+    assert all(epoch["seconds"] > 0 for epoch in epochs)
+    assert epochs[-1]["loss"] == figures["loss"] < epochs[0]["loss"]
+    fewer = {
+        "plateau": r"checkpoint\.pt: has 4 epochs behind it, more than the 2 wanted",
+        "cosine": r"of another training: epochs was 4, now 2",
+    }
+    with pytest.raises(SearchError, match=fewer[schedule]):
         SVGe(MADE, **{**settings, "epochs": 2}).fit(graphs, 3, directory=tmp_path)
     for change, name in (({"seed": 4}, "seed"), ({"graphs": graphs[:-1]}, "data|rows")):
         with pytest.raises(SearchError, match=rf"checkpoint\.pt: of another training: ({name}) was"):
             SVGe(MADE, **settings).fit(**{"graphs": graphs, "seed": 3, "directory": tmp_path, **change})
     with pytest.raises(SearchError, match=r"of another training: state was 16, now 32"):
         SVGe(MADE, **{**settings, "state": 32}).fit(graphs, 3, directory=tmp_path)
+
+
+def test_the_cosine_schedule_rises_and_falls_to_nothing():
+    plan, optimizer = Plan(epochs=10, lr=1.0, schedule="cosine"), torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule, rates = plan.of(optimizer, steps=20), []
+    for _ in range(200):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    top = int(np.argmax(rates))
+    assert rates[0] < 0.2 < 0.99 < rates[top]
+    assert top == 5  # 3 % of 200 steps
+    assert all(a > b for a, b in zip(rates[top:], rates[top + 1 :]))
+    assert rates[-1] < 1e-3
+    with pytest.raises(SearchError, match="schedule: expected one of plateau, cosine, found 'step'"):
+        Plan(schedule="step")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04 cut off"])

@@ -12,7 +12,7 @@ from search.base import SearchError
 from search.benchmarks.files import ENVIRONMENT
 from search.display import Display
 from search.embedding.graphs import Graphs
-from search.svge import measuring, smoothness, tasks
+from search.svge import measuring, pages, smoothness, tasks
 from search.svge.measuring import published
 from search.svge.optimisation import METHODS
 from search.svge.results import Results
@@ -134,7 +134,13 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     with (tmp_path / "optimisation.csv").open() as file:
         assert {row["method"] for row in csv.DictReader(file)} == set(METHODS)
     before = table
-    run()
+    (tmp_path / "docs/svge").mkdir(parents=True)
+    page = tmp_path / pages.PAGE
+    page.write_text("\n".join(pages.marks("made")))
+    run(write_to=tmp_path)
+    assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
+    assert table.strip() in page.read_text()
+    assert json.loads((tmp_path / "docs/svge/made.json").read_text())["values"]["measures"]["models"] == models
     assert (tmp_path / reproduce_svge.RESULTS).read_bytes() == content
     assert (tmp_path / "measures.md").read_text() == before
 
