@@ -3,7 +3,7 @@
 
 examples:
   python tools/search.py                                          digits, a few minutes on a CPU
-  python tools/search.py configs/search/nasgem_cifar10.py         the paper's setting, on CIFAR-10
+  python tools/search.py configs/search/nasgem_cifar10.py         on 1/10 of CIFAR-10, as the paper's proxy
   python tools/search.py configs/search/image_folder.py --cfg-options data.root=photos
   python tools/search.py --executor ray --ray-address auto        candidates are trained on a Ray cluster
   python tools/search.py --work-dir runs/wide --cfg-options space.num_nodes=20 search.rounds=5

@@ -1,5 +1,6 @@
-"""The search on NAS-Bench-101 with the project's own encoder and predictor, ahead of NASGEM's there (docs/reproduce).
+"""The search on NAS-Bench-101 with an ensemble on counts in the place of NASGEM's encoder and predictor.
 
+docs/reproduce compares NASGEM's with a search that asks this ensemble for its uncertainty as well.
 Everything else is as in nasbench101_nasgem.py.
 """
 
