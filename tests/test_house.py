@@ -117,6 +117,19 @@ def test_the_trials_table_is_made_from_its_data_file():
     assert between(trial_report.MARKS, page, table, trial_report.PAGE) == page
 
 
+def test_readme_has_the_trials_figures():
+    found = json.loads((ROOT / trial_report.DATA).read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for n in found["networks"]:
+        if n["kind"] != "random":
+            mean, deviation = 100 * statistics.mean(n["accuracies"]), 100 * statistics.stdev(n["accuracies"])
+            assert f"{mean:.2f} ± {deviation:.2f}" in readme, n["name"]
+    mean, deviation = trial_report.random_cells(found["networks"])
+    assert f"{100 * mean:.2f} on average, deviation {100 * deviation:.2f}" in readme
+    told = trial_report.correlation(found["networks"])
+    assert f"Kendall's tau {told['kendall']:.2f}, Spearman's rho {told['spearman']:.2f}".replace("0.", ".") in readme
+
+
 @pytest.mark.parametrize("space", TASKS)
 def test_the_page_of_svge_is_made_from_its_data_files(space):
     page, path = (ROOT / pages.PAGE).read_text(encoding="utf-8"), ROOT / pages.FOLDER / f"{space}.json"
