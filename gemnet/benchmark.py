@@ -24,7 +24,7 @@ from gemnet.errors import UserError
 from gemnet.library import create_library_model
 from gemnet.machine import processor
 from gemnet.models import gemnet
-from gemnet.tables import publish
+from gemnet.tables import marks, publish
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure_together(
 
 
 MEASURED = "configs/benchmark.json"
-MARKS = ("<!-- models: made by tools/benchmark.py models --write -->", "<!-- end of models -->")
+MARKS = marks("models", "tools/benchmark.py models --write")
 RESOLUTION = 224
 """Height and width of the images that the published table is measured on."""
 PEERS = ("torchvision/mnasnet1_3", "timm/mobilenetv2_140", "timm/efficientnet_b0", "timm/rexnet_100")

@@ -21,10 +21,9 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from gemnet import engine
+from gemnet import engine, tables
 from gemnet.complexity import counted
 from gemnet.errors import UserError
-from gemnet.tables import publish
 
 RESULT = "comparison.json"
 
@@ -163,9 +162,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def write(root: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
     """Write `configs/<name>.json` below `root` and renew its table in configs/README.md."""
-    publish(root, f"configs/{name}.json", list(rows), "configs/README.md", marks(name), table(rows))
+    tables.publish(root, f"configs/{name}.json", list(rows), "configs/README.md", marks(name), table(rows))
 
 
 def marks(name: str) -> tuple[str, str]:
     """The lines of configs/README.md between which the table `name` stands."""
-    return f"<!-- {name}: made by tools/compare.py --write {name} -->", f"<!-- end of {name} -->"
+    return tables.marks(name, f"tools/compare.py --write {name}")

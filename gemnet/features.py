@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from gemnet.backbone import Backbone
 from gemnet.distributed import synchronised
 from gemnet.errors import UserError
-from gemnet.library import create_library_model
+from gemnet.library import create_library_model, set_bn_momentum
 from gemnet.registry import MODELS
 
 
@@ -26,8 +26,8 @@ class FeatureBackbone(Backbone):
     model: `timm/mobilenetv2_140`, `torchvision/mnasnet1_3`. nodes: names of modules, fine to coarse
     (`torchvision.models.feature_extraction.get_graph_node_names` lists them). pretrained: the library's own weights, fetched
     by it; another checkpoint of the same model comes by `init_cfg`. sync_bn: where several processes train, normalise with
-    the statistics of all. bn_momentum: of all normalisation, where it is not the model's own: torchvision's MnasNet has .0003,
-    with which a short training ends before its statistics have moved. kwargs go to the model.
+    the statistics of all. bn_momentum: of all normalisation, where it is not the model's own: see
+    `gemnet.library.set_bn_momentum`. kwargs go to the model.
     """
 
     def __init__(
@@ -43,9 +43,8 @@ class FeatureBackbone(Backbone):
     ) -> None:
         super().__init__(norm_eval, init_cfg)
         full = create_library_model(model, pretrained, **kwargs)
-        for module in full.modules():
-            if bn_momentum is not None and isinstance(module, _BatchNorm):
-                module.momentum = bn_momentum
+        if bn_momentum is not None:
+            set_bn_momentum(full, bn_momentum)
         if sync_bn:
             full = synchronised(full)
         # Normalisation stays a module, so that it can be put into evaluation mode and keeps all its statistics.

@@ -9,6 +9,7 @@ import timm
 import torchvision
 from timm.models.efficientnet import _gen_mobilenet_v2  # private to timm: no public function takes any width
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gemnet.errors import UserError
 
@@ -24,6 +25,15 @@ def create_library_model(model: str, pretrained: bool = False, **kwargs: Any) ->
     except (RuntimeError, ValueError) as error:
         raise UserError(f"model={model!r}: {error}") from error
     raise UserError(f"model={model!r}: expected timm/NAME or torchvision/NAME")
+
+
+def set_bn_momentum(model: nn.Module, momentum: float) -> nn.Module:
+    """Give all batch normalisation of `model` this momentum, in place: torchvision's MnasNet has .0003 of its own, with which a
+    short training ends before its statistics have moved."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = momentum
+    return model
 
 
 SCALABLE: dict[str, Callable[[float, int], nn.Module]] = {

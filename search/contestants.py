@@ -15,7 +15,7 @@ from torch import nn
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, counted, network_cost
-from gemnet.library import create_scaled_model
+from gemnet.library import create_scaled_model, set_bn_momentum
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
 from search.proxy import fitted_model
@@ -25,7 +25,7 @@ TOLERANCE = 0.05
 STEP, STEPS = 1 / 256, 1024
 """Widths are tried in these steps of a model's own, up to four times as wide."""
 BN_MOMENTUM = 0.1
-"""Of all networks' normalisation: torchvision's MnasNet has .0003, whose averages are far behind in a short training."""
+"""Of all networks' normalisation, GEMNet's own being torch's default; see `set_bn_momentum`."""
 DIVISORS = (4, 2, 1)  # of node widths; odd numbers of channels are slow
 
 
@@ -49,10 +49,7 @@ class Contestant:
         if self.architecture is not None:
             return GEMNet(self.architecture, self.classes, self.shape[0])
         network = create_scaled_model(self.library, self.width, self.classes, self.shape[0])
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = BN_MOMENTUM
-        return network
+        return set_bn_momentum(network, BN_MOMENTUM)
 
     def cost(self) -> Cost:
         """Params, and MACs on one image; of a library's model counted on shapes."""

@@ -7,7 +7,6 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -20,7 +19,7 @@ from scipy.stats import binned_statistic_2d, kendalltau
 
 from gemnet.cell import Cell
 from gemnet.drawing import draw_on
-from gemnet.files import replacing
+from gemnet.files import save_png
 from search.dynamics import Bin, Dynamics
 from search.ranking import pareto_front
 from search.study import DONE, Record
@@ -37,17 +36,18 @@ Draw = Callable[[Axes], None]
 
 def to_svg(draw: Draw, size: tuple[float, float] = SIZE) -> str:
     """The SVG text of one pair of axes that `draw` fills."""
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure.subplots())
-    return _saved(figure)
+    return _saved(_filled(draw, size))
 
 
 def to_png(draw: Draw, path: str | os.PathLike[str]) -> None:
     """Write the picture of one pair of axes that `draw` fills."""
-    figure = Figure(figsize=SIZE, layout="constrained")
+    save_png(_filled(draw, SIZE), path, dpi=110)
+
+
+def _filled(draw: Draw, size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
-    with replacing(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    return figure
 
 
 def _saved(figure: Figure) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gemnet.files import replacing
+from gemnet.files import replacing, save_png
 from search.base import SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.data import build_data
@@ -101,7 +101,8 @@ def run(
             raise SearchError(f"unknown model {name!r}; expected some of {', '.join(MODELS)}")
     display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
     directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
-    images = load_settings(config, options) if "extrapolation" in parts and space in LARGER else {}  # told before any training
+    extrapolates = "extrapolation" in parts and space in LARGER
+    images = load_settings(config, options) if extrapolates else {}  # a mistake is told before any training
     task = load_task(space, data, scale.limit, {**(scale.settings or {}), **(settings or {}), "device": device})
     directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / RESULTS)
@@ -114,7 +115,7 @@ def run(
             work.smoothness(model, seeds[0])
         if "optimisation" in parts:
             work.optimisation(model, seeds[0])
-        if "extrapolation" in parts and space in LARGER:
+        if extrapolates:
             work.extrapolation(model, seeds, images, device)
         elif "extrapolation" in parts:
             display.line(f"extrapolation: left out, for {space} has cells of one size")
@@ -206,8 +207,7 @@ class _Work:
         """`<name>.png`, and `.csv` where there are rows."""
         if rows is not None:
             self._csv(name, rows)
-        with replacing(self.directory / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+        save_png(figure, self.directory / f"{name}.png", dpi=120)
         self.display.line(f"{self.directory / name}.png")
 
     def _csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

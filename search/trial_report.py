@@ -12,13 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, spearmanr
 
-from gemnet.files import replacing
-from gemnet.tables import publish
+from gemnet.files import replacing, save_png
+from gemnet.tables import marks, publish
 from search.figures import SIZE
 from search.trial import RANDOM
 
 PAGE, DATA, GRAPH = "docs/trial.md", "docs/trial.json", "docs/trial.png"
-MARKS = ("<!-- trial: made by tools/evaluate_cells.py --write -->", "<!-- end of trial -->")
+MARKS = marks("trial", "tools/evaluate_cells.py --write")
 ENOUGH = 12
 """Cells from which on a rank correlation is told as more than a hint."""
 
@@ -96,8 +96,7 @@ def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
     axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
     axes.legend(fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_png(figure, path, dpi=110)
 
 
 def write(found: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:

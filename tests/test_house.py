@@ -82,9 +82,13 @@ def test_the_table_of_classifiers_is_made_from_its_data_file():
     assert all(row["seeds"] == ours["seeds"] and len(row["top1"]) == len(row["seeds"]) for row in rows)
 
 
+def search_record(name):
+    """Settings and rounds of a search beside the shipped cells, then an object an evaluation."""
+    return [json.loads(line) for line in (ROOT / f"gemnet/cells/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def test_the_record_of_the_shipped_cells_is_beside_them_and_holds_them():
-    lines = (ROOT / "gemnet/cells/nasgem_cifar10.jsonl").read_text(encoding="utf-8").splitlines()
-    settings, *evaluations = map(json.loads, lines)
+    settings, *evaluations = search_record("nasgem_cifar10")
     for name in ("gemnet_a", "gemnet_b"):
         cell = gemnet.Cell.shipped(name)
         (row,) = [row for row in evaluations if gemnet.Cell(tuple(row["nodes"]), row["edges"]).digest() == cell.digest()]
@@ -93,10 +97,7 @@ def test_the_record_of_the_shipped_cells_is_beside_them_and_holds_them():
 
 
 def test_the_second_record_takes_over_the_first_and_has_no_better_cell():
-    first, second = (
-        [json.loads(line) for line in (ROOT / f"gemnet/cells/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-        for name in ("nasgem_cifar10", "nasgem_cifar10_continued")
-    )
+    first, second = search_record("nasgem_cifar10"), search_record("nasgem_cifar10_continued")
     for part in ("data", "proxy", "model", "cost", "space"):
         assert first[0]["settings"][part] == second[0]["settings"][part]
     measured = {row["digest"]: (row["accuracy"], row["score"], row["seconds"]) for row in first[1:] if not row["stopped"]}

@@ -16,10 +16,10 @@ from gemnet import engine
 from gemnet.detection import zoo
 from gemnet.detection.predict import predict
 from gemnet.images import DataError
-from gemnet.tables import publish
+from gemnet.tables import marks, publish
 
 RECORDS = "configs/overfit.json"
-MARKS = ("<!-- overfitting: made by tools/overfit.py --record -->", "<!-- end of overfitting -->")
+MARKS = marks("overfitting", "tools/overfit.py --record")
 
 
 def write_subset(data_root: Path, count: int, target: Path) -> None:

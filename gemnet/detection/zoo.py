@@ -13,7 +13,7 @@ import yaml
 
 from gemnet.detection.complexity import INPUT_SIZE, detector_cost, total
 from gemnet.engine import load_config
-from gemnet.tables import publish
+from gemnet.tables import marks, publish
 
 # NASGEM (AAAI 2021), Table 2: params in millions, MACs in 10^9 at 800 x 1333, AP on COCO minival.
 PAPER = {
@@ -27,7 +27,7 @@ PAPER = {
     "faster_rcnn_gemnet_b": ("Faster R-CNN", "GEMNet-B", 22.0, 133.6, 35.7),
 }
 MEASURED, README, INDEX = "configs/model_zoo.json", "configs/README.md", "model-index.yml"
-MARKS = ("<!-- detectors: made by tools/complexity.py --table2 --write -->", "<!-- end of detectors -->")
+MARKS = marks("detectors", "tools/complexity.py --table2 --write")
 
 
 def measure(root: Path) -> list[dict[str, Any]]:

@@ -101,11 +101,10 @@ class StatisticsEncoder:
 
     def _counts(self, kept: CellArrays) -> dict[str, np.ndarray]:
         operators = self.space.operators
-        end = operators.index(END) + 1 if END in operators else None
-        return count(kept.compact(), len(operators), end, kept.operators.shape[1])
+        return count(kept, len(operators), operators.index(END) + 1 if END in operators else None)
 
 
-def count(cells: CellArrays, num_operators: int, end: int | None = None, num_nodes: int | None = None) -> dict[str, np.ndarray]:
+def count(cells: CellArrays, num_operators: int, end: int | None = None) -> dict[str, np.ndarray]:
     """The groups of counts of B cells, each float32 [B, ...], K operators and the input being kinds of nodes.
 
     nodes: of each operator, of all; edges; ends, which are the nodes `end`, or those without a way out where `end` is None.
@@ -113,9 +112,9 @@ def count(cells: CellArrays, num_operators: int, end: int | None = None, num_nod
     or more ways in, the same out, and ways into the ends. lengths: of the paths from the input to the ends, the longest, the
     shortest and the mean, in nodes, and in nodes of each operator (-1 without a path); and log(1 + paths).
     sequences: log(1 + paths) for each sequence of operators between input and end, as long as there are at most MAX_SEQUENCES
-    and they fit into `num_nodes` nodes, by default those of the arrays.
+    and they fit into the places for nodes that the arrays have.
     """
-    num_nodes = cells.operators.shape[1] if num_nodes is None else num_nodes
+    num_nodes, cells = cells.operators.shape[1], cells.compact()
     adjacency, operators = cells.adjacency, cells.operators
     batch, live = len(cells), operators >= 0
     edges = adjacency.astype(np.float32)

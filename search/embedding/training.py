@@ -97,7 +97,7 @@ def train(
             generator.set_state(state["generator"])
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise SearchError(f"{path}: not a checkpoint of this training: {str(error).splitlines()[0]}") from None
-        first, figures, epochs = state["epoch"] + 1, state["figures"], list(state.get("history", []))
+        first, figures, epochs = state["epoch"] + 1, state["figures"], state["history"]
     for epoch in range(first, plan.epochs + 1):
         started = time.monotonic()
         order = torch.randperm(count, generator=generator).to(device)
@@ -127,7 +127,7 @@ def train(
 def history(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
     """The epochs behind the checkpoint in `directory`: number, seconds, and figures of each. Raises SearchError for none, or a
     damaged one."""
-    return list(_state(Path(directory) / CHECKPOINT).get("history", []))
+    return _state(Path(directory) / CHECKPOINT)["history"]
 
 
 def digest(*arrays: Any) -> str:
@@ -157,8 +157,13 @@ def _write(path, told, epoch, net, optimizer, schedule, generator, figures, epoc
 def _state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        known = json.loads(state["identity"])
-        if not isinstance(known, dict) or type(state["epoch"]) is not int or not isinstance(state["figures"], dict):
+        state["identity"] = json.loads(state["identity"])
+        if (
+            not isinstance(state["identity"], dict)
+            or type(state["epoch"]) is not int
+            or not isinstance(state["figures"], dict)
+            or not isinstance(state.setdefault("history", []), list)
+        ):
             raise TypeError("the wrong kind of values")
         state["net"], state["optimizer"], state["schedule"], state["generator"]
     except (
@@ -178,7 +183,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     state = _state(path)
-    known = json.loads(state["identity"])
+    known = state["identity"]
     different = [name for name in {**known, **told} if known.get(name) != json.loads(json.dumps(told)).get(name)]
     if different:
         name = different[0]

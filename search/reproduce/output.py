@@ -10,9 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gemnet.files import replacing
+from gemnet import tables
+from gemnet.files import replacing, save_png
 from gemnet.machine import processor
-from gemnet.tables import publish
 from search.reproduce.base import Part, Result
 from search.reproduce.summary import rounded, summarized
 
@@ -22,7 +22,7 @@ RESOLUTION = 110  # dots an inch: legible, and some 50 kB
 
 def marks(name: str) -> tuple[str, str]:
     """The lines of the page between which a part's table stands."""
-    return f"<!-- {name}: made by tools/reproduce.py {name} --write -->", f"<!-- end of {name} -->"
+    return tables.marks(name, f"tools/reproduce.py {name} --write")
 
 
 def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
@@ -41,7 +41,7 @@ def publish_part(part: Part, results: Sequence[Result], root: Path, command: str
     """
     summary = summarized(results, part.comparisons)
     data = {"command": command, "machine": processor(), "date": date.today().isoformat(), **summary}
-    publish(root, f"{FOLDER}/{part.name}.json", data, PAGE, marks(part.name), published_table(part, data))
+    tables.publish(root, f"{FOLDER}/{part.name}.json", data, PAGE, marks(part.name), published_table(part, data))
     _csv_and_plot(part, results, root / FOLDER)
 
 
@@ -63,8 +63,7 @@ def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> lis
     canvas = Figure(figsize=(7, 4.4), layout="constrained")
     part.draw(canvas, results)
     paths.append(directory / f"{part.name}.png")
-    with replacing(paths[-1]) as temporary:
-        canvas.savefig(temporary, format="png", dpi=RESOLUTION)
+    save_png(canvas, paths[-1], dpi=RESOLUTION)
     return paths
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemnet.tables import between
+from gemnet.tables import between, marks
 from search.reproduce import published
 from search.reproduce.output import FOLDER
 from search.reproduce.rows import COUNTS, COUNTS_AND_CELLS, GEMNET
@@ -16,7 +16,7 @@ from search.reproduce.summary import markdown, shown
 from search.reproduce.tabular_search import ACCURACY
 
 PAGE = "README.md"
-MARKS = ("<!-- reproduced: made by tools/reproduce.py --write -->", "<!-- end of reproduced -->")
+MARKS = marks("reproduced", "tools/reproduce.py --write")
 HERE = "on these cells"
 """In the label of a figure that was measured on the same cells, not quoted from a paper."""
 

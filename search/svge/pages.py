@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemnet.tables import publish
+from gemnet import tables
 from search.base import SearchError
 
 FOLDER = "docs/svge"
@@ -24,7 +24,7 @@ FIGURES = ("interpolation", "plane", "kernel", "optimisation")
 
 def marks(space: str) -> tuple[str, str]:
     """What the page's section of `space` stands between."""
-    return f"<!-- {space}: made by tools/svge.py --write -->", f"<!-- end of {space} -->"
+    return tables.marks(space, "tools/svge.py --write")
 
 
 def page_section(found: Mapping[str, Any], space: str) -> str:
@@ -39,13 +39,13 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
 
     Returns the files' names. Raises SearchError where there is no table yet.
     """
-    tables = {name: path.read_text(encoding="utf-8") for name in TABLES if (path := directory / f"{name}.md").exists()}
-    if not tables:
+    texts = {name: path.read_text(encoding="utf-8") for name in TABLES if (path := directory / f"{name}.md").exists()}
+    if not texts:
         raise SearchError(f"{directory}: has no table yet; run some parts first")
-    values = {name: json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in tables}
+    values = {name: json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in texts}
     figures = [name for name in FIGURES if (directory / f"{name}.png").exists()]
-    found = {"space": space, "tables": tables, "values": values, "figures": figures}
-    publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
+    found = {"space": space, "tables": texts, "values": values, "figures": figures}
+    tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
     return [PAGE, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]

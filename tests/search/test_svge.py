@@ -415,6 +415,15 @@ def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weight
         SVGe(MADE, **{**settings, "state": 32}).fit(graphs, 3, directory=tmp_path)
 
 
+@pytest.mark.parametrize(("name", "value"), [("history", 3), ("figures", []), ("epoch", "4"), ("identity", "[]")])
+def test_a_checkpoint_with_values_of_the_wrong_kind_is_refused_by_name(graphs, tmp_path, name, value):
+    SVGe(MADE, **QUICK).fit(graphs, 0, directory=tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    torch.save({**state, name: value}, tmp_path / CHECKPOINT)
+    with pytest.raises(SearchError, match=r"checkpoint\.pt: cannot be read as a checkpoint: the wrong kind of values"):
+        history(tmp_path)
+
+
 def test_the_cosine_schedule_rises_and_falls_to_nothing():
     plan, optimizer = Plan(epochs=10, lr=1.0, schedule="cosine"), torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule, rates = plan.of(optimizer, steps=20), []
