@@ -1,7 +1,8 @@
 """SVGe on one search space, from the graphs to tables and figures: measures, smoothness, optimisation, extrapolation.
 
-What is done is kept in the work directory, unit by unit, and not done again: `results.jsonl` with a line a unit, a folder with
-a checkpoint for each training. Tables and figures are made anew from them each time.
+What is done is kept in the work directory, unit by unit, and not done again: a folder for each training with its checkpoint
+and, a line a unit, its measures in `results.jsonl`; beside them another `results.jsonl` of all else. Tables and figures are
+made anew from them each time.
 """
 
 from __future__ import annotations
@@ -10,28 +11,32 @@ import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
 from gemnet.files import replacing, save_png
-from search.base import SearchError
+from search.base import Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.data import build_data
 from search.display import Display
 from search.embedding.svge import SVGe
+from search.processes import RemoteBars, in_processes
 from search.proxy import ProxySettings
 from search.settings import load_settings
 from search.svge import measuring, optimisation, pages, smoothness
-from search.svge.extrapolation import LARGER, propose, train_proposals
-from search.svge.measuring import MODELS, Effort, check_seeds, measure, trained
+from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals
+from search.svge.measuring import MODELS, RESULTS, Effort, check_seeds, measure, trained
 from search.svge.results import Results
 from search.svge.tasks import Task, load_task
+from search.threads import torch_threads
 
 PARTS = ("measures", "smoothness", "optimisation", "extrapolation")
-RESULTS = "results.jsonl"
 FIRST = next(iter(MODELS))
 """The model that everything but the measures is shown with, under the first seed."""
 
@@ -39,7 +44,8 @@ FIRST = next(iter(MODELS))
 @dataclass(frozen=True)
 class Scale:
     """How much is done. limit: of the graphs. settings: of `SVGe`, in the place of the task's. runs: of each optimisation.
-    top: cells of each group that extrapolation trains, wanted: among how many. encoder: settings of NASGEM's."""
+    top: cells of each group that extrapolation trains, wanted: among how many, draws: of so many latent vectors at most.
+    encoder: settings of NASGEM's."""
 
     limit: int | None = None
     settings: Mapping[str, Any] | None = None
@@ -49,6 +55,7 @@ class Scale:
     side: int = 41
     top: int = 5
     wanted: int = 2000
+    draws: int = 50_000
     encoder: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,7 +84,8 @@ def run(
     data: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] = "configs/search/svge_extrapolation.py",
     options: Mapping[str, Any] | None = None,
-    threads: int = 2,
+    jobs: int = 1,
+    threads: int | None = None,
     device: str = "cpu",
     settings: Mapping[str, Any] | None = None,
     write_to: Path | None = None,
@@ -87,7 +95,8 @@ def run(
 
     work_dir: `work_dirs/svge/<space>` if None, with `_quick` for a quick run. seeds: of the trainings. models: of MODELS. data:
     the space's file or its folder. config, options: images and proxy training for the extrapolation, as a search's config has
-    them. threads: of SVGe's training on a CPU. device: of all trainings. settings: of `SVGe`, in the place of the task's.
+    them. jobs: processes that train and measure at the same time. threads: of SVGe's training on a CPU, an equal share of the
+    cores if None. device: of all trainings. settings: of `SVGe`, in the place of the task's.
     write_to: the repository whose docs/svge is renewed with what the work directory has. Raises SearchError for what the user
     can mend.
     """
@@ -99,6 +108,10 @@ def run(
     for name in models:
         if name not in MODELS:
             raise SearchError(f"unknown model {name!r}; expected some of {', '.join(MODELS)}")
+    for label, value in {"jobs": jobs, "threads": 1 if threads is None else threads}.items():
+        if value < 1:
+            raise SearchError(f"{label}: expected a number from 1, found {value}")
+    threads = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
     display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
     directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
     extrapolates = "extrapolation" in parts and space in LARGER
@@ -108,7 +121,7 @@ def run(
     results = Results(directory / RESULTS)
     work = _Work(task, scale, results, directory, display, threads)
     if "measures" in parts:
-        work.measures(models, seeds)
+        work.measures(models, seeds, jobs)
     if set(parts) - {"measures"}:
         model, _ = trained(task, FIRST, seeds[0], work.place(FIRST, seeds[0]), display, threads)
         if "smoothness" in parts:
@@ -137,13 +150,26 @@ class _Work:
         """Where a training's checkpoint and model are."""
         return self.directory / f"{name.lower().replace(' ', '_')}_seed{seed}"
 
-    def measures(self, models: Sequence[str], seeds: Sequence[int]) -> None:
-        for seed in seeds:
-            for name in models:
-                place = self.place(name, seed)
-                measure(self.task, name, seed, self.results, place, self.display, self.scale.effort, self.threads)
-                found = measuring.summary(self.results, self.task.name)
-                self._write("measures", found, measuring.rows(found), measuring.markdown(found))
+    def measures(self, models: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
+        trainings = [(name, seed) for seed in seeds for name in models]
+        if jobs == 1:
+            for name, seed in trainings:
+                measure(self.task, name, seed, self.place(name, seed), self.display, self.scale.effort, self.threads)
+                self._tell_measures()
+            return
+        bare = replace(self.task, test_accuracy=None)  # not for measures, and not always picklable
+        calls = [(bare, name, seed, self.place(name, seed), self.scale.effort, self.threads) for name, seed in trainings]
+        with self.display.progress("measures, %") as progress:
+            told = partial(_tell_share, progress, {}, len(calls))
+            with closing(in_processes(_measure_apart, calls, jobs, "measures", told)) as ended:
+                for _ in ended:
+                    self._tell_measures()
+
+    def _tell_measures(self) -> None:
+        """The table of all trainings that the work directory has."""
+        paths = sorted(self.directory.glob(f"*_seed*/{RESULTS}"))
+        found = measuring.summary([Results(path) for path in paths], self.task.name)
+        self._write("measures", found, measuring.rows(found), measuring.markdown(found))
 
     def smoothness(self, model: SVGe, seed: int) -> None:
         walk = smoothness.interpolation(model, self.task, seed)
@@ -184,8 +210,16 @@ class _Work:
         evaluator = BenchmarkProxyEvaluator(build_data(**settings["data"]), proxy, {"benchmark": self.task.name})
         place, effort = self.place(FIRST, seeds[0]), self.scale.effort
         tuned = measuring.tuned(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads)
-        with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
-            proposals = propose(model, tuned, self.task, larger, seeds[0], self.scale.top, self.scale.wanted, progress=progress)
+        amounts = {"top": self.scale.top, "wanted": self.scale.wanted, "draws": self.scale.draws}
+
+        def proposed() -> dict[str, Any]:
+            with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
+                found = propose(model, tuned, self.task, larger, seeds[0], **amounts, progress=progress)
+            return {"proposals": [proposal.to_dict() for proposal in found]}
+
+        key = {"part": "proposals", "space": self.task.name, "seed": seeds[0]}
+        decisive = {**amounts, "model": model.settings, "fine_tuned": effort.fine_tuned, "tuning": effort.tuning}
+        proposals = [Proposal.from_dict(data) for data in self.results.unit(key, decisive, proposed)["proposals"]]
         for proposal in proposals:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"
             path.parent.mkdir(exist_ok=True)
@@ -219,6 +253,22 @@ class _Work:
     def _replace(self, name: str, text: str) -> None:
         with replacing(self.directory / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _measure_apart(task: Task, name: str, seed: int, place: Path, effort: Effort, threads: int) -> None:
+    """`measure` in a process of `in_processes`."""
+    with torch_threads(threads), threadpool_limits(threads):
+        measure(task, name, seed, place, RemoteBars(), effort, threads)
+
+
+def _tell_share(
+    progress: Progress, shares: dict[str, float], trainings: int, title: str, done: int, total: int, note: str
+) -> None:
+    """A bar over all trainings, in percent of each, from what `RemoteBars` tell of one; shares: those known, renewed here."""
+    shares[title] = done / total
+    share = sum(value for what, value in shares.items() if what.endswith(": training"))
+    running = "; ".join(f"{what} {value:.0%}" for what, value in shares.items() if value < 1)
+    progress(int(100 * share), 100 * trainings, running)
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@
 What was stopped goes on where it was when the same command is given again.
 
 examples:
-  python tools/svge.py --space enas                                        everything, with 3 seeds of 2 models; hours
+  python tools/svge.py --space enas --jobs 2                               everything, with 3 seeds of 2 models; hours
   python tools/svge.py --space enas --quick                                a small part of the graphs, minutes
   python tools/svge.py --space enas --settings schedule=cosine epochs=60 --seeds 0 --write
   python tools/svge.py --space nasbench201 --parts measures --models SVGe --seeds 0
@@ -50,14 +50,15 @@ def main() -> int:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override settings of that config"
     )
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the training (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="models trained and measured at the same time (default: 1)")
+    parser.add_argument("--threads", type=int, help="CPU threads of a training; default: the cores, shared by the jobs")
     parser.add_argument("--device", default="cpu", help="of all trainings (default: %(default)s)")
     args = parser.parse_args()
 
     def task() -> None:
         reproduce_svge.run(
             args.space, args.work_dir, args.parts, args.seeds, args.models, args.quick, args.data, args.config,
-            args.cfg_options, args.threads, args.device, args.settings, ROOT if args.write else None,
+            args.cfg_options, args.jobs, args.threads, args.device, args.settings, ROOT if args.write else None,
         )  # fmt: skip
 
     return reported("svge", task, args.work_dir or "work_dirs/svge", "stopped; what is done is kept, the same command goes on")

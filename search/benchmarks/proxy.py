@@ -18,7 +18,7 @@ from search.benchmarks.nasbench101_network import NasBench101Network
 from search.data import ProxyData
 from search.proxy import ProxyEvaluator, ProxySettings
 
-NARROWEST, WIDEST, STEP = 8, 512, 4
+NARROWEST, WIDEST = 8, 512
 """Channels that a network may have."""
 
 
@@ -56,7 +56,7 @@ class BenchmarkProxyEvaluator(ProxyEvaluator):
 
     def width(self, cell: Cell) -> int:
         """Channels of the widest network of `cell` within the MACs. Raises SearchError where the narrowest has more."""
-        widths = range(NARROWEST, WIDEST + 1, STEP)
+        widths = range(NARROWEST, WIDEST + 1)
         within = bisect.bisect_right(widths, self.settings.macs, key=lambda width: self._cost(cell, width).macs)
         if not within:
             least = self._cost(cell, NARROWEST).macs

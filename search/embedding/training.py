@@ -33,7 +33,8 @@ class Plan:
     linear rise over the first WARM_UP of all steps, then down along a cosine to 0, so that far fewer epochs do; a training
     with other epochs is another training then.
 
-    epochs: passes over the rows. batch: rows a step. lr: learning rate at its highest. patience 10 and factor .1 are SVGe's.
+    epochs: passes over the rows. batch: rows a step. lr: learning rate at its highest. clip: the gradient's norm at most, 0 for
+    any; without it a step now and then undoes several epochs at high rates. patience 10 and factor .1 are SVGe's.
     """
 
     epochs: int = 300
@@ -42,10 +43,13 @@ class Plan:
     patience: int = 10
     factor: float = 0.1
     schedule: str = "plateau"
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise SearchError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule!r}")
+        if not 0 <= self.clip < math.inf:
+            raise SearchError(f"clip: expected a number from 0, found {self.clip!r}")
 
     def of(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule, for epochs of so many steps."""
@@ -83,6 +87,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     told = {"seed": seed, "rows": count, "batch": plan.batch, "lr": plan.lr, "patience": plan.patience, "factor": plan.factor}
     told |= {"schedule": plan.schedule, "epochs": plan.epochs} if each_step else {}
+    told |= {"clip": plan.clip} if plan.clip else {}
     told |= dict(identity or {})
     path = None if directory is None else Path(directory) / CHECKPOINT
     epochs: list[dict[str, float]] = []
@@ -106,6 +111,8 @@ def train(
             values = loss(rows, generator)
             optimizer.zero_grad(set_to_none=True)
             values["loss"].backward()
+            if plan.clip:
+                nn.utils.clip_grad_norm_(net.parameters(), plan.clip)
             optimizer.step()
             if each_step:
                 schedule.step()

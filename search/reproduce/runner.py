@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
 from threadpoolctl import threadpool_limits
 
-from search.base import SearchError
 from search.display import Display
+from search.processes import in_processes
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.ledger import Ledger
 from search.threads import torch_threads
@@ -44,17 +40,7 @@ def _results(part: Part, units: Sequence[Unit], context: Context, jobs: int, thr
         for unit in units:
             yield _measured(part.measure, unit, context, threads)
         return
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _ignore_interrupts)
-    try:
-        futures: list[Future[Result]] = [pool.submit(_measured, part.measure, unit, context, threads) for unit in units]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool:
-        raise SearchError(f"{part.name}: a process died, perhaps for want of memory; go on with fewer --jobs") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():  # none has work left but after an error or Ctrl-C
-            process.terminate()
+    yield from in_processes(_measured, [(part.measure, unit, context, threads) for unit in units], jobs, part.name)
 
 
 def _measured(measure: Callable[[Unit, Context], Measured], unit: Unit, context: Context, threads: int) -> Result:
@@ -62,8 +48,3 @@ def _measured(measure: Callable[[Unit, Context], Measured], unit: Unit, context:
     with torch_threads(threads), threadpool_limits(threads):
         measured = measure(unit, context)
     return Result(unit, measured, time.perf_counter() - start)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole group of processes; the first one decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +32,15 @@ class Proposal:
     rank: int
     cell: Cell
     predicted: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"group": self.group, "rank": self.rank, "cell": self.cell.to_json(), "predicted": self.predicted}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Proposal:
+        """What `to_dict` gave."""
+        return cls(data["group"], data["rank"], Cell.from_json(data["cell"]), data["predicted"])
 
 
 def propose(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from search.svge.results import Results
 from search.svge.tasks import Task
 from search.wl_kernel import wl_kernel
 
+RESULTS = "results.jsonl"
 MODELS: dict[str, dict[str, Any]] = {"SVGe": {}, "SVGe with WL kernel": {"similarity_weight": 50.0}}
 """Settings by name; the weight of the similarity loss is that of NASGEM's encoder here, `KernelGuidedEncoder`."""
 COLUMNS = {
@@ -46,7 +48,7 @@ COLUMNS = {
 
 
 class Bars(Protocol):
-    """Gives a Progress for the time of a `with`; `search.display.Display` is one."""
+    """Gives a Progress for the time of a `with`; `search.display.Display` and `search.processes.RemoteBars` are some."""
 
     def progress(self, title: str) -> AbstractContextManager[Progress]: ...
 
@@ -101,19 +103,21 @@ def measure(
     task: Task,
     name: str,
     seed: int,
-    results: Results,
     directory: str | os.PathLike[str],
     bars: Bars,
     effort: Effort | None = None,
     threads: int = 1,
-) -> SVGe:
-    """Train (or restore) a model and add to `results` each measure that it lacks; returns the model."""
+) -> None:
+    """Train a model, or go on with it from `directory`, and add each measure that is lacking to `directory`/RESULTS."""
     effort, place = effort or Effort(), Path(directory)
+    results = Results(place / RESULTS)
     model, figures = trained(task, name, seed, place, bars, threads)
-    same = {"settings": model.settings, "train": len(task.train), "test": len(task.test), "effort": asdict(effort)}
+    same = {"settings": model.settings, "train": len(task.train), "test": len(task.test)}
 
-    def unit(measured: str, work: Any) -> None:
-        results.unit({"part": measured, "space": task.name, "model": name, "seed": seed}, same, work)
+    def unit(measured: str, work: Callable[[], Mapping[str, Any]], *decisive: str) -> None:
+        """decisive: what of the effort the measure depends on."""
+        key = {"part": measured, "space": task.name, "model": name, "seed": seed}
+        results.unit(key, same | {what: getattr(effort, what) for what in decisive}, work)
 
     def held_out_reconstruction() -> dict[str, float]:
         rows = np.random.default_rng((seed, 3)).permutation(task.test)[: effort.held_out]
@@ -124,26 +128,31 @@ def measure(
         with bars.progress(f"{name}, seed {seed}: prior") as progress:
             return prior(model, task.graphs[task.train], seed, effort.points, progress=progress)
 
+    def network() -> dict[str, float]:
+        return network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task)
+
     def kernel() -> dict[str, float]:
         rng, graphs = np.random.default_rng((seed, 4)), task.graphs.padded(task.space.max_nodes)
         a, b = (graphs[task.test[rng.integers(len(task.test), size=effort.pairs)]] for _ in range(2))
         return kernel_figures(cosines(model.embed(a), model.embed(b)), wl_kernel(a.cells, b.cells))
 
     unit("training", lambda: figures)
-    unit("reconstruction", held_out_reconstruction)
-    unit("prior", prior_measures)
-    unit("gaussian process", lambda: gaussian_process_figures(model, task, seed, effort.inducing))
-    unit("network", lambda: network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task))
-    unit("kernel", kernel)
-    return model
+    unit("reconstruction", held_out_reconstruction, "held_out")
+    unit("prior", prior_measures, "points")
+    unit("gaussian process", lambda: gaussian_process_figures(model, task, seed, effort.inducing), "inducing")
+    unit("network", network, "fine_tuned", "tuning")
+    unit("kernel", kernel, "pairs")
 
 
-def summary(results: Results, space: str) -> dict[str, Any]:
-    """For each model of `space` and each measure its values by seed, mean and standard deviation; and the published figures."""
+def summary(results: Sequence[Results], space: str) -> dict[str, Any]:
+    """For each model of `space` and each measure its values by seed, mean and standard deviation; and the published figures.
+
+    results: of `measure`, a file a training."""
     models: dict[str, dict[str, Any]] = {}
     for part, value in COLUMNS:
         for name in MODELS:
-            found = {u["seed"]: u[value] for u in results.values(part=part, space=space, model=name) if u[value] is not None}
+            units = [unit for one in results for unit in one.values(part=part, space=space, model=name)]
+            found = {unit["seed"]: unit[value] for unit in sorted(units, key=itemgetter("seed")) if unit[value] is not None}
             if found:
                 values = list(found.values())
                 models.setdefault(name, {})[f"{part} {value}"] = {

@@ -26,7 +26,7 @@ from search.embedding.graphs import (
 )
 from search.embedding.measures import judge, prior, reconstruction
 from search.embedding.svge_network import GraphDecoder, GraphEncoder, reverse
-from search.embedding.training import CHECKPOINT, Plan, history
+from search.embedding.training import CHECKPOINT, Plan, history, train
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_gram
 
@@ -379,8 +379,8 @@ def test_two_sides_together_have_the_edges_of_either(quick):
     assert (both.adjacency > first.adjacency).any()
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
-def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weights(graphs, tmp_path, schedule):
+@pytest.mark.parametrize(("schedule", "clip"), [("plateau", 0.0), ("cosine", 0.5)])
+def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weights(graphs, tmp_path, schedule, clip):
     class Stop(Exception):
         pass
 
@@ -388,7 +388,7 @@ def test_training_is_deterministic_and_goes_on_from_any_epoch_to_the_same_weight
         if note.startswith("epoch 2"):
             raise Stop
 
-    settings = {**QUICK, "epochs": 4, "patience": 1, "schedule": schedule}
+    settings = {**QUICK, "epochs": 4, "patience": 1, "schedule": schedule, "clip": clip}
     whole, again = SVGe(MADE, **settings), SVGe(MADE, **settings)
     figures = whole.fit(graphs, seed=3)
     with pytest.raises(Stop):
@@ -438,6 +438,26 @@ def test_the_cosine_schedule_rises_and_falls_to_nothing():
     assert rates[-1] < 1e-3
     with pytest.raises(SearchError, match="schedule: expected one of plateau, cosine, found 'step'"):
         Plan(schedule="step")
+
+
+def test_the_gradient_is_clipped_to_the_norm_asked_for():
+    norms = []
+
+    class Line(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.at = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+            self.at.register_post_accumulate_grad_hook(lambda p: norms.append(p.grad.norm().item()))
+
+    def norm(clip):
+        net = Line()
+        train(net, lambda rows, generator: {"loss": 100 * (net.at**2).sum()}, 4, Plan(epochs=1, batch=4, lr=0.1, clip=clip), 0)
+        return net.at.grad.norm().item()
+
+    assert norm(0.0) == pytest.approx(norms[0]) == pytest.approx(1000)
+    assert norm(0.25) == pytest.approx(0.25, rel=1e-4)
+    with pytest.raises(SearchError, match="clip: expected a number from 0, found -1"):
+        Plan(clip=-1)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04 cut off"])
@@ -544,7 +564,7 @@ def test_graphs_of_the_wrong_shape_and_an_untrained_model_are_refused(quick, gra
     [
         {"dim": 0}, {"state": 15}, {"state": 10**9}, {"layers": 0}, {"epochs": 1.5}, {"batch": 0}, {"lr": 0}, {"noise": -1},
         {"kl_weight": float("nan")}, {"edge_weight": 1}, {"patience": 0}, {"device": "abacus"}, {"cells": 0}, {"width": 3},
-        {"similarity_weight": -1.0}, {"h": -1},
+        {"similarity_weight": -1.0}, {"h": -1}, {"clip": -1.0},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_by_name(settings):

@@ -1,6 +1,7 @@
 import csv
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from search import reproduce_svge
 from search.base import SearchError
 from search.benchmarks.files import ENVIRONMENT
 from search.display import Display
-from search.embedding.graphs import Graphs
+from search.embedding.graphs import Graphs, GraphSpace
 from search.svge import measuring, pages, smoothness, tasks
 from search.svge.measuring import published
 from search.svge.optimisation import METHODS
@@ -52,7 +53,7 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
         key = {"space": "enas", "model": "SVGe", "seed": seed}
         results.unit(key | {"part": "gaussian process"}, {}, lambda v=value: {"RMSE": v, "Pearson": 0.9, "Kendall": 0.8})
         results.unit(key | {"part": "training"}, {}, lambda: {"epochs": 3, "seconds an epoch": None})
-    found = measuring.summary(results, "enas")
+    found = measuring.summary([results], "enas")
     measured = found["models"]["SVGe"]["gaussian process RMSE"]
     assert measured["values"] == list(values.values())
     assert (measured["mean"], measured["deviation"]) == (
@@ -67,7 +68,12 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
     assert [row["value"] for row in measuring.rows(found) if row["measure"] == "gaussian process RMSE"] == [
         *values.values(), 0.38, 0.2477
     ]  # fmt: skip
-    assert measuring.summary(results, "nasbench201") == {"space": "nasbench201", "models": {}, "published": []}
+    apart = Results(tmp_path / "other.jsonl")  # a file a training
+    key = {"space": "enas", "model": "SVGe", "seed": 4, "part": "gaussian process"}
+    apart.unit(key, {}, lambda: {"RMSE": 0.5, "Pearson": 0.1, "Kendall": 0.1})
+    measured = measuring.summary([apart, results], "enas")["models"]["SVGe"]["gaussian process RMSE"]
+    assert (measured["seeds"], measured["values"]) == ([0, 1, 2, 4], [*values.values(), 0.5])
+    assert measuring.summary([results], "nasbench201") == {"space": "nasbench201", "models": {}, "published": []}
     known = {" ".join(key) for key in measuring.COLUMNS}
     assert all(peer["source"] and set(peer["measures"]) <= known for peer in published())
 
@@ -120,8 +126,12 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
             "made", tmp_path, seeds=(0, 1), quick=True, threads=1, display=Display(quiet=True), **settings
         )
 
+    def records():
+        return {path.parent.name: path.read_bytes() for path in tmp_path.rglob(reproduce_svge.RESULTS)}
+
     run()
-    content = (tmp_path / reproduce_svge.RESULTS).read_bytes()
+    content = records()
+    assert len(content) == 1 + 2 * 2  # a training each, and all else
     for name in ("measures.md", "measures.csv", "measures.json", "interpolation.csv", "plane.csv", "kernel.csv"):
         assert (tmp_path / name).stat().st_size > 0
     for name in ("interpolation", "plane", "kernel", "optimisation"):
@@ -141,13 +151,64 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
     assert table.strip() in page.read_text()
     assert json.loads((tmp_path / "docs/svge/made.json").read_text())["values"]["measures"]["models"] == models
-    assert (tmp_path / reproduce_svge.RESULTS).read_bytes() == content
+    assert records() == content
     assert (tmp_path / "measures.md").read_text() == before
+
+
+def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task(epochs=2))
+
+    def run(jobs):
+        directory, parts = tmp_path / f"{jobs}", ("measures",)
+        reproduce_svge.run(
+            "made", directory, parts, (0, 1), ("SVGe",), quick=True, jobs=jobs, threads=1, display=Display(quiet=True)
+        )
+        models = json.loads((directory / "measures.json").read_text())["models"]["SVGe"]
+        return {name: values["values"] for name, values in models.items() if name != "training seconds an epoch"}
+
+    alone, together = run(1), run(2)
+    assert len(alone["reconstruction share"]) == 2
+    assert together == alone
+
+
+def test_extrapolation_records_its_proposals_and_trains_them_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        reproduce_svge, "load_task", lambda space, data, limit, settings: replace(made_task(), name="nasbench101")
+    )
+    monkeypatch.setitem(reproduce_svge.LARGER, "nasbench101", GraphSpace("larger", made_task().space.types, 5))
+    options = {
+        "data._delete_": True, "data.type": "digits", "data.train_per_class": 8, "data.val_per_class": 8, "proxy.macs": 1e6
+    }  # fmt: skip
+
+    def run(**settings):
+        return reproduce_svge.run(
+            "nasbench101", tmp_path, ("extrapolation",), (0, 1), quick=True,
+            config=ROOT / "configs/search/svge_extrapolation.py", options=options | settings, threads=1,
+            display=Display(quiet=True),
+        )  # fmt: skip
+
+    run()
+    with (tmp_path / "extrapolation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["group"] for row in rows) == [
+        "4 nodes, most accurate known", "5 nodes, highest predicted", "5 nodes, random"
+    ]  # fmt: skip
+    assert all(row["seeds"] == "2" and 0 <= float(row["mean accuracy"]) <= 1 for row in rows)
+    assert all(7e5 < float(row["MACs"]) <= 1e6 for row in rows)
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 3
+    content = (tmp_path / reproduce_svge.RESULTS).read_bytes()
+    assert content.count(b'"part": "proposals"') == 1
+    run()
+    assert (tmp_path / reproduce_svge.RESULTS).read_bytes() == content
+    with pytest.raises(SearchError, match="with other settings: proxy was"):
+        run(**{"proxy.macs": 2e6})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"jobs": 0}, "jobs: expected a number from 1, found 0"),
+        ({"threads": 0}, "threads: expected a number from 1, found 0"),
         ({"space": "darts"}, "unknown space 'darts'; expected one of enas, nasbench101, nasbench201"),
         ({"parts": ["guess"]}, "unknown part 'guess'"),
         ({"seeds": []}, "seeds: expected different whole numbers"),

@@ -1,0 +1,77 @@
+"""Calls in several processes, and word of how far each of them is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
+from typing import Any
+
+from search.base import Progress, SearchError
+
+TELL_SECONDS = 1.0
+"""How often a call tells how far it is."""
+
+_news: SimpleQueue | None = None
+
+
+def in_processes(
+    function: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
+    jobs: int,
+    name: str,
+    told: Callable[[str, int, int, str], None] | None = None,
+) -> Generator[Any, None, None]:
+    """Yields what `function(*call)` gives for each of `calls`, in the order in which they end, `jobs` at a time.
+
+    All that is passed must be picklable. Close the generator (`contextlib.closing`) to end all processes at once, so after
+    Ctrl-C. told: called here with title, done, total and note of the bars that a call shows with `RemoteBars`. Raises what a
+    call raises, and SearchError, beginning with `name`, where a process dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    news = context.SimpleQueue() if told else None
+    pool = ProcessPoolExecutor(jobs, context, _begin, (news,))
+    try:
+        waiting = {pool.submit(function, *call) for call in calls}
+        while waiting:
+            done, waiting = wait(waiting, TELL_SECONDS if told else None, FIRST_COMPLETED)
+            while news and told and not news.empty():
+                told(*news.get())
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise SearchError(f"{name}: a process died, perhaps for want of memory; go on with fewer --jobs") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():  # none has work left but after an error or Ctrl-C
+            process.terminate()
+
+
+class RemoteBars:
+    """Bars of a call of `in_processes`: what `search.display.Display` is in this process, told to that one."""
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """Yields a callback (done, total, note)."""
+        last = -TELL_SECONDS
+
+        def report(done: int, total: int, note: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if _news is not None and (done == total or now - last >= TELL_SECONDS):
+                last = now
+                _news.put((title, done, total, note))
+
+        yield report
+
+
+def _begin(news: SimpleQueue | None) -> None:
+    """Ctrl-C reaches the whole group of processes; the first one decides."""
+    global _news
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _news = news
