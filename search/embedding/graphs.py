@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -153,37 +154,37 @@ def enas_space(layers: int = 6) -> GraphSpace:
     14.
     """
     operators = ("conv3x3", "sepconv3x3", "conv5x5", "sepconv5x5", "avgpool3x3", "maxpool3x3")
+    return GraphSpace(f"enas{layers}", ("input", *operators, "output"), layers + 2, partial(_is_chain, layers + 2))
 
-    def rule(graphs: Graphs) -> np.ndarray:
-        if graphs.types.shape[1] < layers + 2:
-            return np.zeros(len(graphs), bool)
-        chained = np.diagonal(graphs.adjacency, 1, 1, 2)[:, : layers + 1].all(1)
-        return (graphs.sizes == layers + 2) & chained & (graphs.adjacency[:, :, layers + 1].sum(1) == 1)
 
-    return GraphSpace(f"enas{layers}", ("input", *operators, "output"), layers + 2, rule)
+def _is_chain(nodes: int, graphs: Graphs) -> np.ndarray:
+    """`nodes` nodes, each fed by the one before, the last one by nothing else."""
+    if graphs.types.shape[1] < nodes:
+        return np.zeros(len(graphs), bool)
+    chained = np.diagonal(graphs.adjacency, 1, 1, 2)[:, : nodes - 1].all(1)
+    return (graphs.sizes == nodes) & chained & (graphs.adjacency[:, :, nodes - 1].sum(1) == 1)
 
 
 def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = nasbench101.MAX_EDGES) -> GraphSpace:
     """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path
     from the input to the output; such a graph is not valid here: it is another cell than it looks."""
-    return GraphSpace(
-        "nasbench101",
-        (INPUT, *nasbench101.OPERATORS),
-        max_nodes,
-        lambda graphs: graphs.adjacency.sum((1, 2)) <= max_edges,
-    )
+    return GraphSpace("nasbench101", (INPUT, *nasbench101.OPERATORS), max_nodes, partial(_has_at_most, max_edges))
+
+
+def _has_at_most(max_edges: int, graphs: Graphs) -> np.ndarray:
+    return graphs.adjacency.sum((1, 2)) <= max_edges
 
 
 def nasbench201_space() -> GraphSpace:
     """NAS-Bench-201 (arXiv 2001.00326): 8 nodes, 5 operators ("none" is one), one wiring."""
+    return GraphSpace("nasbench201", (INPUT, *nasbench201.OPERATORS), nasbench201.NUM_NODES, _has_the_wiring)
+
+
+def _has_the_wiring(graphs: Graphs) -> np.ndarray:
     n = nasbench201.NUM_NODES
-
-    def rule(graphs: Graphs) -> np.ndarray:
-        if graphs.types.shape[1] < n:
-            return np.zeros(len(graphs), bool)
-        return (graphs.sizes == n) & (graphs.adjacency[:, :n, :n] == nasbench201.ADJACENCY).all((1, 2))
-
-    return GraphSpace("nasbench201", (INPUT, *nasbench201.OPERATORS), n, rule)
+    if graphs.types.shape[1] < n:
+        return np.zeros(len(graphs), bool)
+    return (graphs.sizes == n) & (graphs.adjacency[:, :n, :n] == nasbench201.ADJACENCY).all((1, 2))
 
 
 def graphs_of_table(table: Table, rows: slice | Sequence[int] | np.ndarray = slice(None)) -> Graphs:
@@ -198,14 +199,16 @@ def cell_space(space: Space) -> GraphSpace:
         return nasbench101_space()
     if isinstance(space, nasbench201.NasBench201Space):
         return nasbench201_space()
+    types = ("input", *space.operators, "output")
+    return GraphSpace("cells", types, space.num_nodes + 1, partial(_only_leaves_feed, len(types) - 1))
 
-    def rule(graphs: Graphs) -> np.ndarray:
-        is_output = graphs.types == len(space.operators) + 1
-        to_output = (graphs.adjacency & is_output[:, None, :]).any(2)
-        to_others = (graphs.adjacency & ~is_output[:, None, :]).any(2)
-        return ~(to_output & to_others).any(1) & (graphs.sizes > 2)
 
-    return GraphSpace("cells", ("input", *space.operators, "output"), space.num_nodes + 1, rule)
+def _only_leaves_feed(end: int, graphs: Graphs) -> np.ndarray:
+    """Nodes that feed the output, the type `end`, feed no other."""
+    is_output = graphs.types == end
+    to_output = (graphs.adjacency & is_output[:, None, :]).any(2)
+    to_others = (graphs.adjacency & ~is_output[:, None, :]).any(2)
+    return ~(to_output & to_others).any(1) & (graphs.sizes > 2)
 
 
 def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import pickle
 from pathlib import Path
 
 import networkx as nx
@@ -167,6 +168,15 @@ def test_rules_of_the_benchmarks_spaces():
     fewer = dense.copy()
     fewer[0, 0, 4] = False
     assert [space.valid(Graphs(types, edges)).item() for edges in (dense, fewer)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "space", [enas_space(), nasbench101_space(), nasbench201_space(), cell_space(CELLS)], ids=lambda space: space.name
+)
+def test_spaces_reach_other_processes_with_their_rules(space, graphs):
+    again, padded = pickle.loads(pickle.dumps(space)), graphs.padded(space.max_nodes)
+    assert (again.name, again.types, again.max_nodes) == (space.name, space.types, space.max_nodes)
+    assert (again.rule(padded) == space.rule(padded)).all()
 
 
 def test_cells_become_graphs_and_come_back():
