@@ -1,0 +1,324 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, ordered, random_graphs, same, slowly_valid
+
+from search.base import CellArrays, SearchError
+from search.embedding import SVGe, build_encoder, load_encoder
+from search.embedding.graphs import (
+    Graphs,
+    GraphSpace,
+    enas_space,
+)
+from search.embedding.measures import judge, prior, reconstruction
+from search.embedding.svge_network import GraphDecoder, GraphEncoder, reverse
+from search.embedding.training import Plan
+from search.space import prune
+from search.wl_kernel import wl_gram
+
+
+def test_a_small_space_is_learned_wholly_and_decoded_to_valid_graphs_only(learned, graphs):
+    for two_sided in (True, False):
+        decoded = learned.decode(learned.embed(graphs), two_sided=two_sided)
+        assert (decoded.keys(4) == graphs.keys(4)).all()
+    assert SMALL.valid(decoded).all()
+    figures = learned.evaluate(graphs)
+    assert figures["types right"] == figures["edges right"] == 1
+    assert reconstruction(learned, graphs, seed=0) > 0.99  # types and edges are drawn, so that it nears 1 with training
+
+
+def test_random_points_of_a_learned_latent_space_decode_to_valid_graphs(learned, graphs):
+    found = prior(learned, graphs, seed=0, points=200)
+    assert found["validity"] > 0.95
+    assert found["uniqueness"] > 20 / 2000
+
+
+def test_isomorphic_graphs_in_another_order_have_the_same_vector(quick):
+    found = every_graph(SMALL)
+    twins = found[~ordered(found)]
+    assert len(twins) == 6
+    turned = Graphs(twins.types[:, [0, 2, 1, 3]], twins.adjacency)  # both inner nodes have the same neighbours
+    assert np.allclose(quick.embed(twins), quick.embed(turned), atol=1e-6)
+
+
+def test_measures_are_what_counting_one_by_one_gives(quick, graphs):
+    some = graphs[::9]
+    rng = np.random.default_rng(5)
+    decoded = quick.decode(rng.standard_normal((300, 8)), seed=1)
+    valid = [g for g in (decoded[i] for i in range(300)) if slowly_valid(g.types.tolist(), g.adjacency.tolist(), SMALL.end)]
+    valid, known = [labelled(g) for g in valid], [labelled(some[i]) for i in range(len(some))]
+    distinct = []
+    for g in valid:
+        if not any(isomorphic(g, other) for other in distinct):
+            distinct.append(g)
+    novel = [g for g in valid if not any(isomorphic(g, other) for other in known)]
+    assert 0 < len(valid) < 300
+    assert judge(quick, decoded, some) == pytest.approx(
+        {"validity": len(valid) / 300, "uniqueness": len(distinct) / len(valid), "novelty": len(novel) / len(valid)}
+    )
+
+
+def test_reconstruction_is_what_counting_one_by_one_gives(graphs):
+    class Recorder(SVGe):
+        def decode(self, latent, seed=None, **settings):
+            found = super().decode(latent, seed, **settings)
+            decodings.append((latent, found))
+            return found
+
+    model, decodings = Recorder(SMALL, **{**QUICK, "epochs": 1}), []
+    model.fit(graphs, 0)
+    some = graphs[:4]
+    share = reconstruction(model, some, seed=3, encodings=5, decodings=40)
+    ((latent, found),) = decodings
+    assert share * 800 == pytest.approx(sum(same(some[i // 200], found[i]) for i in range(800)))
+    assert share > 0
+    assert len(np.unique(latent, axis=0)) == 4 * 5  # noise for each encoding, none for a decoding
+    mean, log_variance = model.encode(some)
+    z = (latent - np.repeat(mean, 200, 0)) / np.exp(0.5 * np.repeat(log_variance, 200, 0))
+    assert 0.005 < z.std() < 0.015
+
+
+def test_graphs_are_embedded_each_by_itself_with_any_padding(quick, graphs):
+    together = quick.embed(graphs)
+    one_by_one = np.concatenate([quick.embed(graphs[i : i + 1]) for i in range(len(graphs))])
+    assert np.allclose(together, one_by_one, atol=1e-5)
+    tight = [Graphs(g.types[:, : g.sizes[0]], g.adjacency[:, : g.sizes[0], : g.sizes[0]]) for g in (graphs[:1], graphs[20:21])]
+    larger = quick.for_space(GraphSpace("larger", SMALL.types, 9))
+    assert np.allclose(larger.embed(graphs), together, atol=1e-5)
+    assert np.allclose(np.concatenate([quick.embed(g) for g in tight]), together[[0, 20]], atol=1e-5)
+    assert quick.embed(graphs[:0]).shape == (0, 8)
+    assert together.dtype == np.float32
+
+
+def test_losses_and_gradients_do_not_hang_on_padding_or_the_other_graphs(graphs):
+    torch.manual_seed(0)
+    encoder, decoder = GraphEncoder(5, 8, 16, 2), GraphDecoder(5, 8, 16, 2)
+
+    def losses(some):
+        types, adjacency = torch.from_numpy(some.types).long(), torch.from_numpy(some.adjacency).float()
+        found = decoder(encoder(types, adjacency)[0], types, adjacency)
+        return found.types + found.edges
+
+    def gradients(some):
+        losses(some).sum().backward()
+        found = [p.grad.clone() for p in (*encoder.mean.parameters(), *decoder.parameters())]
+        encoder.zero_grad()
+        decoder.zero_grad()
+        return found
+
+    some = Graphs.concatenate([graphs[:3], graphs[20:23]])
+    alone = torch.cat([losses(some[i : i + 1]) for i in range(6)])
+    assert torch.allclose(losses(some), alone, atol=1e-5)
+    assert torch.allclose(losses(some.padded(7)), alone, atol=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(gradients(some), gradients(some.padded(7))))
+
+
+def test_messages_are_sums_over_edges_of_the_papers_message_then_a_gru(graphs):
+    torch.manual_seed(0)
+    encoder = GraphEncoder(5, 6, 8, 2)
+    types, adjacency = torch.from_numpy(graphs.types[-1]).long(), graphs.adjacency[-1]
+    h = {"forward": encoder.embedding(types), "reverse": encoder.embedding(types)}
+    for direction, edges in (("forward", adjacency), ("reverse", adjacency.T)):
+        for layer in getattr(encoder.messages, f"{direction}_layers"):
+            messages = [
+                sum(
+                    (layer.message(torch.cat([h[direction][u], h[direction][v]])) for u in np.flatnonzero(edges[:, v])),
+                    torch.zeros(8),
+                )
+                for v in range(4)
+            ]
+            h[direction] = layer.update(torch.stack(messages), h[direction])
+    nodes = torch.cat([h["forward"], h["reverse"]], 1)
+    mean = sum(torch.sigmoid(encoder.mean.gate(x)) * encoder.mean.value(x) for x in nodes)
+    found, _ = encoder(types[None], torch.from_numpy(adjacency[None]))
+    assert torch.allclose(found[0], mean, atol=1e-5)
+
+
+def test_gradients_reach_every_parameter(graphs):
+    model = SVGe(SMALL, **QUICK)
+    model.net = model._new_net()
+    losses, _ = model._loss(*model._tensors(graphs), torch.Generator().manual_seed(0))
+    losses["loss"].backward()
+    silent = [name for name, p in model.net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_a_graph_reversed_twice_is_itself_and_sides_are_laid_end_to_end():
+    found = random_graphs(2, 100, 5, 4)
+    types, adjacency = torch.from_numpy(found.types).long(), torch.from_numpy(found.adjacency).float()
+    once = reverse(types, adjacency)
+    for b, size in enumerate(found.sizes):
+        assert once[0][b, :size].tolist() == types[b, :size].flip(0).tolist()
+        assert torch.equal(once[1][b, :size, :size], adjacency[b, :size, :size].T.flip(0, 1))
+    twice = reverse(*once)
+    assert torch.equal(twice[0], types)
+    assert torch.equal(twice[1], adjacency)
+    chain = torch.eye(5).roll(1, 1).triu()[None]  # of 5 nodes, laid along a graph of 3: its last three
+    assert torch.equal(
+        reverse(torch.arange(5)[None], chain, torch.tensor([3]))[1][0, :3, :3], torch.eye(5).roll(1, 1)[:3, :3].triu()
+    )
+
+
+def test_decoding_gives_graphs_in_order_and_what_is_enforced_holds(quick):
+    latent = 3 * np.random.default_rng(0).standard_normal((500, 8))
+    for two_sided in (True, False):
+        found = quick.decode(latent, seed=0, two_sided=two_sided)
+        SMALL.check(found)
+        assert (found.types[:, 0] == 0).all()
+        assert found.adjacency[:, 0, 1].all()
+        assert (found.types[found.sizes == 4, 3] == SMALL.end).all()
+        assert ((found.types == SMALL.end).sum(1) == 1).all()
+    longer = quick.decode(latent, seed=0, max_nodes=9)
+    assert longer.types.shape == (500, 9)
+    assert longer.sizes.max() > 4
+
+
+def test_drawn_decodings_depend_on_the_seed_alone_and_likeliest_ones_on_nothing(quick):
+    latent = np.random.default_rng(0).standard_normal((200, 8))
+    keys = [quick.decode(latent, seed).keys(4) for seed in (0, 0, 1, None, None)]
+    assert (keys[0] == keys[1]).all()
+    assert (keys[3] == keys[4]).all()
+    assert not (keys[0] == keys[2]).all()
+    assert (quick.decode(latent[7:8]).keys(4) == keys[3][7]).all()
+    assert len(quick.decode(latent[:0], 0)) == 0
+
+
+def test_no_graph_ends_before_it_has_the_nodes_asked_for(quick):
+    latent = 3 * np.random.default_rng(0).standard_normal((300, 8))
+    larger = quick.for_space(GraphSpace("larger", SMALL.types, 6))
+    for two_sided in (True, False):
+        found = larger.decode(latent, seed=0, two_sided=two_sided, min_nodes=6)
+        assert (found.sizes == 6).all()
+        assert ((found.types == SMALL.end).sum(1) == 1).all()
+    assert larger.decode(latent, seed=0, min_nodes=5).sizes.min() == 5
+    assert (larger.decode(latent, seed=0, min_nodes=2).keys(6) == larger.decode(latent, seed=0).keys(6)).all()
+
+
+def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):
+    kernel = wl_gram(graphs.cells)[np.triu_indices(len(graphs), 1)]
+    found = {}
+    for weight in (0.0, 50.0):
+        model = SVGe(SMALL, **{**QUICK, "epochs": 25}, similarity_weight=weight)
+        figures = model.fit(graphs, seed=0)
+        unit = model.embed(graphs) / np.linalg.norm(model.embed(graphs), axis=1, keepdims=True)
+        found[weight] = ((unit @ unit.T)[np.triu_indices(len(graphs), 1)] - kernel) ** 2
+        assert ("similarity loss" in figures) == (weight > 0)
+    assert found[50.0].mean() < 0.5 * found[0.0].mean()
+
+
+def test_two_sides_together_have_the_edges_of_either(quick):
+    latent = 20 * np.random.default_rng(0).standard_normal((300, 8))
+    both, first = quick.decode(latent), quick.decode(latent, two_sided=False)
+    assert (both.types == first.types).all()
+    assert (both.adjacency >= first.adjacency).all()
+    assert (both.adjacency > first.adjacency).any()
+
+
+def test_the_fine_tuned_head_learns_accuracies_and_is_saved_with_the_rest(graphs, tmp_path):
+    accuracies = 0.9 - 0.01 * graphs.sizes + 0.02 * (graphs.types == 1).sum(1)
+    model = SVGe(SMALL, **{**QUICK, "dim": 56})
+    model.fit(graphs, 0)
+    with pytest.raises(RuntimeError, match="call fine_tune first"):
+        model.predict(model.embed(graphs))
+    figures = model.fine_tune(graphs, accuracies, 0, plan=Plan(25, 33, 5e-3))
+    widths = [tuple(layer.weight.shape) for layer in model.net["head"].layers if hasattr(layer, "weight")]
+    assert widths == [(28, 56), (14, 28), (7, 14), (1, 7)]  # the paper's
+    predicted = model.predict(model.embed(graphs))
+    assert predicted.dtype == np.float64
+    assert figures["RMSE"] < 0.5
+    assert np.corrcoef(predicted, accuracies)[0, 1] > 0.9
+    assert abs(predicted.mean() - accuracies.mean()) < 0.01
+    model.save(tmp_path)
+    again = SVGe.load(tmp_path, SMALL)
+    assert np.array_equal(again.predict(again.embed(graphs)), predicted)
+    with pytest.raises(SearchError, match="expected 80 finite accuracies"):
+        model.fine_tune(graphs[:80], accuracies[:3], 0)
+
+
+def test_a_saved_model_comes_back_and_foreign_ones_are_refused(quick, graphs, tmp_path):
+    quick.save(tmp_path)
+    again = SVGe.load(tmp_path, SMALL)
+    assert np.array_equal(again.embed(graphs), quick.embed(graphs))
+    assert (again.decode(quick.embed(graphs), 5).keys(4) == quick.decode(quick.embed(graphs), 5).keys(4)).all()
+    with pytest.raises(SearchError, match="trained for the space"):
+        SVGe.load(tmp_path, enas_space())
+    text = (tmp_path / "encoder.json").read_text()
+    for change, message in (({"type": "svge"}, "expected type 'svge_graphs'"), ({"settings": {"width": 1}}, "width")):
+        (tmp_path / "encoder.json").write_text(json.dumps(json.loads(text) | change))
+        with pytest.raises(SearchError, match=message):
+            SVGe.load(tmp_path, SMALL)
+    settings = {**json.loads(text)["settings"], "state": 32}
+    (tmp_path / "encoder.json").write_text(json.dumps(json.loads(text) | {"settings": settings}))
+    with pytest.raises(SearchError, match=r"encoder\.safetensors: not the weights of this encoder"):
+        SVGe.load(tmp_path, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("latent", "message"),
+    [
+        (np.zeros((3, 7)), r"expected numbers \[B, 8\], found float64 \[3, 7\]"),
+        (np.zeros(8), r"expected numbers \[B, 8\]"),
+        (np.array([["a"] * 8]), r"expected numbers"),
+        (np.array([[0.0] * 8, [np.nan] * 8]), "row 1 is not finite"),
+        (np.full((1, 8), np.inf), "row 0 is not finite"),
+    ],
+)
+def test_latent_vectors_that_make_no_sense_are_refused(quick, latent, message):
+    for use in (quick.decode, quick.predict):
+        with pytest.raises(SearchError, match=message):
+            use(latent)
+
+
+@pytest.mark.parametrize(
+    ("types", "edges", "message"),
+    [
+        ([0, 1, 1, 1, 4], [(0, 1)], "a graph has 5 nodes; the space allows 4"),
+        ([0, 5], [], "expected types from -1 to 4"),
+        ([0, -1, 4], [], "in its first places"),
+        ([-1, -1], [], "one at least"),
+        ([0, 1, 4], [(1, 0)], "u < v"),
+        ([0, 4, -1], [(0, 2)], "between nodes that are there"),
+    ],
+)
+def test_graphs_that_make_no_sense_are_refused(quick, types, edges, message):
+    adjacency = np.zeros((1, len(types), len(types)), bool)
+    for u, v in edges:
+        adjacency[0, u, v] = True
+    with pytest.raises(SearchError, match=message):
+        quick.embed(Graphs(np.array([types], np.int8), adjacency))
+
+
+def test_graphs_of_the_wrong_shape_and_an_untrained_model_are_refused(quick, graphs):
+    with pytest.raises(SearchError, match=r"expected types \[B, n\] and adjacency bool \[B, n, n\]"):
+        quick.embed(Graphs(graphs.types, graphs.adjacency[:, :3]))
+    with pytest.raises(RuntimeError, match="call fit first"):
+        SVGe(SMALL).embed(graphs)
+    with pytest.raises(SearchError, match="no graphs to train on"):
+        SVGe(SMALL).fit(graphs[:0], 0)
+    with pytest.raises(SearchError, match="no graphs to reconstruct"):
+        reconstruction(quick, graphs[:0], 0)
+    with pytest.raises(SearchError, match="space enas6: has the types"):
+        quick.for_space(enas_space())
+
+
+def test_a_search_trains_saves_loads_and_uses_it_by_name(tmp_path):
+    encoder = build_encoder("svge", CELLS, cells=64, epochs=2, state=16, dim=8)
+    seen = []
+    figures = encoder.fit(0, lambda *state: seen.append(state[:2]))
+    assert seen == [(1, 2), (2, 2)]
+    assert set(figures) == {"R^2", "Spearman", "similarity MSE", "types right", "edges right"}
+    cells = prune(CELLS.sample(np.random.default_rng(7), 50))
+    vectors = encoder.embed(cells)
+    assert vectors.shape == (50, 8)
+    encoder.save(tmp_path)
+    again = load_encoder(tmp_path, CELLS)
+    assert type(again) is type(encoder)
+    assert np.array_equal(again.embed(cells), vectors)
+    assert again.settings == encoder.settings
+    decoded = encoder.decode(vectors, seed=0)
+    assert len(decoded) == 50
+    assert len(CELLS.to_cells(encoder.cells_of(decoded))) == encoder.model.space.valid(decoded).sum()
+    with pytest.raises(SearchError, match="a cell has 8 nodes; the space allows 6"):
+        encoder.embed(CellArrays(np.zeros((1, 8, 8), bool), np.ones((1, 8), np.int8)))
