@@ -22,7 +22,7 @@ from search.threads import torch_threads
 
 CHUNK = 2048
 """Graphs encoded or decoded at a time."""
-PLAN = ("epochs", "batch", "lr", "patience", "schedule", "clip")
+PLAN = ("epochs", "batch", "lr", "patience", "schedule", "optimizer")
 """Settings of the training that are a `Plan`'s."""
 MAX_WIDTH, MAX_LAYERS = 65_536, 64
 """No saved description may ask for more."""
@@ -36,8 +36,8 @@ class SVGe:
     factor of a graph's Kullback-Leibler divergence; the public code sums it over the batch, and takes the mean of the rest,
     which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
     NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
-    epochs, batch, lr, patience, schedule, clip: see `Plan`. half_precision: bfloat16 in training, where the machine multiplies
-    it faster. device: where to compute.
+    epochs, batch, lr, patience, schedule, optimizer: see `Plan`. half_precision: bfloat16 in training, where the machine
+    multiplies it faster. device: where to compute.
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 
@@ -63,7 +63,7 @@ class SVGe:
         lr: float = 1e-4,
         patience: int = 10,
         schedule: str = "plateau",
-        clip: float = 0.0,
+        optimizer: str = "adam",
         half_precision: bool = False,
         device: str = "cpu",
     ) -> None:
@@ -89,7 +89,7 @@ class SVGe:
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
         self.similarity_weight, self.h = similarity_weight, h
-        self.plan = Plan(epochs, batch, lr, patience, schedule=schedule, clip=clip)
+        self.plan = Plan(epochs, batch, lr, patience, schedule=schedule, optimizer=optimizer)
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
 
