@@ -136,6 +136,11 @@ def test_the_page_of_svge_is_made_from_its_data_files(space):
     assert between(pages.marks(space), page, section, pages.PAGE) == page
 
 
+def test_readmes_table_of_svge_is_made_from_its_data_files():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert between(pages.README_MARKS, readme, pages.overview(ROOT), "README.md") == readme
+
+
 def test_readmes_table_of_goals_is_made_from_the_data_files():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert between(overview.MARKS, readme, overview.overview(ROOT), "README.md") == readme

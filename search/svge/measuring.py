@@ -202,11 +202,16 @@ def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return ours + theirs
 
 
-def _told(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
+def told_short(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
+    """Mean ± standard deviation of one measure of a `summary`, written as COLUMNS has it; nothing where it is missing."""
     if values is None:
         return ""
     spread = "" if values["deviation"] is None else f" ± {form.format(factor * values['deviation'])}"
-    return f"{form.format(factor * values['mean'])}{spread} ({len(values['seeds'])})"
+    return f"{form.format(factor * values['mean'])}{spread}"
+
+
+def _told(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
+    return "" if values is None else f"{told_short(values, form, factor)} ({len(values['seeds'])})"
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""docs/svge: tables and figures of SVGe, made from the work directories of `tools/svge.py`."""
+"""docs/svge and README's table of SVGe, made from the work directories of `tools/svge.py`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from gemnet import tables
 from search.base import SearchError
+from search.svge.measuring import COLUMNS, told_short
+from search.svge.tasks import TASKS
 
 FOLDER = "docs/svge"
 PAGE = f"{FOLDER}/README.md"
@@ -19,6 +21,16 @@ TABLES = {
     "optimisation": "Latent optimisation",
     "extrapolation": "Extrapolation to larger cells",
 }
+README, README_MARKS = "README.md", tables.marks("svge", "tools/svge.py --write")
+GOALS = {
+    "reconstruction share": "> 99.9",
+    "prior validity": "100",
+    "gaussian process RMSE": "< 0.248, ENAS",
+    "gaussian process Pearson": "> 0.968, ENAS",
+    "network RMSE": "",
+    "network Pearson": "",
+}
+"""Measures in README's table, and the project's goals."""
 FIGURES = ("interpolation", "plane", "kernel", "optimisation")
 
 
@@ -37,7 +49,8 @@ def page_section(found: Mapping[str, Any], space: str) -> str:
 def write(directory: Path, space: str, root: Path) -> list[str]:
     """Put what the work directory has into `root`: `docs/svge/<space>.json`, figures, and the page's section.
 
-    Returns the files' names. Raises SearchError where there is no table yet.
+    Renews README's table as well. Returns the files' names. Raises SearchError where there is no table yet, UserError where a
+    page lacks its marks.
     """
     texts = {name: path.read_text(encoding="utf-8") for name in TABLES if (path := directory / f"{name}.md").exists()}
     if not texts:
@@ -46,6 +59,30 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
     figures = [name for name in FIGURES if (directory / f"{name}.png").exists()]
     found = {"space": space, "tables": texts, "values": values, "figures": figures}
     tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
+    readme = root / README
+    readme.write_text(
+        tables.between(README_MARKS, readme.read_text(encoding="utf-8"), overview(root), README), encoding="utf-8"
+    )
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
-    return [PAGE, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
+    return [PAGE, README, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
+
+
+def overview(root: Path) -> str:
+    """README's table, of the data files in docs/svge below `root`: a line a space and model, the published figures and the
+    goals; a space that was not measured yet has no line."""
+    columns = {" ".join(key): value for key, value in COLUMNS.items()}
+    lines = ["| | epochs | " + " | ".join(columns[name][0] for name in GOALS) + " | seeds |", "|---" * (3 + len(GOALS)) + "|"]
+    lines.append("| goal | | " + " | ".join(GOALS.values()) + " | |")
+    for space in TASKS:
+        path = root / FOLDER / f"{space}.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"values": {}}
+        measured = found["values"].get("measures", {"models": {}, "published": []})
+        for peer in measured["published"]:
+            told = [f"{columns[name][2] * peer['measures'][name]:g}" if name in peer["measures"] else "" for name in GOALS]
+            lines.append(f"| {space}, {peer['name']}, published | | " + " | ".join(told) + " | |")
+        for model, values in measured["models"].items():
+            told = [told_short(values.get(name), *columns[name][1:]) for name in GOALS]
+            epochs, seeds = values["training epochs"]["mean"], len(values["training epochs"]["seeds"])
+            lines.append(f"| **{space}, {model}** | {epochs:.0f} | " + " | ".join(told) + f" | {seeds} |")
+    return "\n".join(lines)

@@ -147,7 +147,14 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     (tmp_path / "docs/svge").mkdir(parents=True)
     page = tmp_path / pages.PAGE
     page.write_text("\n".join(pages.marks("made")))
+    monkeypatch.setattr(pages, "TASKS", {"made": None, "enas": None})
+    readme = tmp_path / pages.README
+    readme.write_text("\n".join(["before", *pages.README_MARKS, "after"]))
     run(write_to=tmp_path)
+    reconstructed = models["SVGe"]["reconstruction share"]
+    (line,) = (line for line in readme.read_text().splitlines() if line.startswith("| **made, SVGe** |"))
+    assert line.split(" | ")[2] == f"{100 * reconstructed['mean']:.2f} ± {100 * reconstructed['deviation']:.2f}"
+    assert line.endswith(" | 2 |")
     assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
     assert table.strip() in page.read_text()
     assert json.loads((tmp_path / "docs/svge/made.json").read_text())["values"]["measures"]["models"] == models
