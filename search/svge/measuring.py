@@ -60,7 +60,7 @@ class Effort:
 
     held_out: int | None = 2000
     points: int = 1000
-    inducing: int = 500
+    inducing: int = 2000
     fine_tuned: int = 1000
     tuning: int = 100
     pairs: int = 2000

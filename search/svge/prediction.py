@@ -26,18 +26,16 @@ FINE_TUNED = 1000
 class SparseGaussianProcess:
     """Projected process (Rasmussen and Williams, section 8.3.4) with a squared-exponential kernel, of scikit-learn's parts.
 
-    Inducing points are drawn from the training vectors. The kernel's length is the one of highest marginal likelihood of an
-    exact process on these points alone; given it, the projected process is Bayesian linear regression on Nystroem's features,
-    whose noise and signal are found from all training vectors. lengths: one for "all" dimensions together, or for "each", as
-    D-VAE has it, which takes many times as long.
+    Inducing points are drawn from the training vectors. The kernel's length, one for all dimensions, is the one of highest
+    marginal likelihood of an exact process on these points alone; given it, the projected process is Bayesian linear regression
+    on Nystroem's features, whose noise and signal are found from all training vectors. A length for each dimension, as D-VAE
+    has it, predicted worse (0.446 instead of 0.433 RMSE on ENAS with 500 points) and took four times as long.
     """
 
-    def __init__(self, inducing: int = 500, seed: int = 0, lengths: str = "all") -> None:
-        if lengths not in ("all", "each"):
-            raise SearchError(f"Gaussian process: lengths: expected 'all' or 'each', found {lengths!r}")
+    def __init__(self, inducing: int = 500, seed: int = 0) -> None:
         if inducing < 2:
             raise SearchError(f"Gaussian process: inducing: expected a number from 2, found {inducing}")
-        self.inducing, self.seed, self.lengths = inducing, seed, lengths
+        self.inducing, self.seed = inducing, seed
 
     def fit(self, vectors: np.ndarray, values: np.ndarray) -> SparseGaussianProcess:
         """vectors: [N, d]; values: [N]. Raises SearchError for fewer than 2 of them, or where one is not finite."""
@@ -47,14 +45,13 @@ class SparseGaussianProcess:
             raise SearchError(f"Gaussian process: expected vectors [N, d] and values [N], N from 2, found {shapes}")
         if not (np.isfinite(vectors).all() and np.isfinite(values).all()):
             raise SearchError("Gaussian process: expected finite vectors and values")
-        self._shift, self._unit = vectors.mean(0), np.full(vectors.shape[1], max(float(vectors.std(0).max()), 1e-12))
+        self._shift, self._unit = vectors.mean(0), max(float(vectors.std(0).max()), 1e-12)
         self._mean, self._deviation = float(values.mean()), max(float(values.std()), 1e-12)
         x, y = (vectors - self._shift) / self._unit, (values - self._mean) / self._deviation
         count = min(self.inducing, len(x))
         some = np.random.default_rng(self.seed).permutation(len(x))[:count]
         length, bounds = float(np.sqrt(x.shape[1])), (1e-2, 1e3)
-        shape = RBF(length if self.lengths == "all" else np.full(x.shape[1], length), bounds)
-        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * shape + WhiteKernel(0.1, (1e-5, 1e1))
+        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(length, bounds) + WhiteKernel(0.1, (1e-5, 1e1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is as good as any beyond
             exact = GaussianProcessRegressor(kernel, random_state=self.seed).fit(x[some], y[some])
@@ -88,10 +85,10 @@ def agreement(predicted: np.ndarray, measured: np.ndarray, deviation: float) -> 
     return {"RMSE": error, "Pearson": float(r), "Kendall": float(tau)}
 
 
-def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int = 500) -> dict[str, float]:
+def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int) -> dict[str, float]:
     """`agreement` on the test graphs of a sparse Gaussian process on the latent vectors of all training graphs."""
     train, test = task.known(task.train), task.known(task.test)
-    process = SparseGaussianProcess(inducing, seed, "each").fit(model.embed(task.graphs[train]), task.accuracies[train])
+    process = SparseGaussianProcess(inducing, seed).fit(model.embed(task.graphs[train]), task.accuracies[train])
     predicted, _ = process.predict(model.embed(task.graphs[test]))
     return agreement(predicted, task.accuracies[test], task.accuracies[train].std())
 

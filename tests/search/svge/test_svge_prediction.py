@@ -31,16 +31,6 @@ def test_the_sparse_process_learns_a_smooth_function_from_few_inducing_points_an
     assert again.predict(new)[0].shape == (100,)
 
 
-def test_a_length_for_each_dimension_leaves_out_what_tells_nothing():
-    rng = np.random.default_rng(2)
-    x, new = rng.uniform(-2, 2, (150, 8)), rng.uniform(-2, 2, (100, 8))  # 6 of the 8 dimensions tell nothing
-    error = {}
-    for lengths in ("all", "each"):
-        mean, _ = SparseGaussianProcess(100, lengths=lengths).fit(x, smooth(x)).predict(new)
-        error[lengths] = np.sqrt(((mean - smooth(new)) ** 2).mean())
-    assert error["each"] < 0.3 * error["all"]
-
-
 def test_the_sparse_process_does_not_hang_on_units():
     rng = np.random.default_rng(1)
     x, new = rng.uniform(-2, 2, (120, 2)), rng.uniform(-2, 2, (20, 2))
@@ -67,7 +57,7 @@ def test_agreement_is_counted_by_hand():
 
 
 def test_both_predictors_learn_the_accuracies_of_a_made_space(task, model, tuned):
-    for figures in (gaussian_process_figures(model, task, seed=0), network_figures(tuned, task)):
+    for figures in (gaussian_process_figures(model, task, 0, inducing=500), network_figures(tuned, task)):
         assert set(figures) == {"RMSE", "Pearson", "Kendall"}
         assert figures["Pearson"] > 0.6
 
