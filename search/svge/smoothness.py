@@ -108,16 +108,17 @@ def plane(model: SVGe, task: Task, seed: int, side: int = 41) -> Rows:
 
 
 def draw_plane(rows: Rows) -> Figure:
-    """Left: predicted accuracy; right: known accuracy of what is decoded, grey where it is not known or not valid."""
+    """Left: predicted accuracy; right: known accuracy of what is decoded, grey where it is not known or not valid; left out
+    where none is known, as in a space of which a table has few cells."""
     side = round(len(rows) ** 0.5)
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("predicted accuracy", "known accuracy")):
+    names = [name for name in ("predicted accuracy", "known accuracy") if any(row[name] is not None for row in rows)]
+    figure = Figure(figsize=(5.5 * len(names), 4.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         values = np.array([np.nan if row[name] is None else row[name] for row in rows]).reshape(side, side)
         axes.set(xlabel="first principal component, standard deviations", ylabel="second", title=name, facecolor="#d9d9d9")
         axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
-        if np.isfinite(values).any():
-            image = axes.imshow(values, origin="lower", extent=(-3, 3, -3, 3), cmap="viridis")
-            figure.colorbar(image, ax=axes)
+        image = axes.imshow(values, origin="lower", extent=(-3, 3, -3, 3), cmap="viridis")
+        figure.colorbar(image, ax=axes)
     return figure
 
 

@@ -104,6 +104,9 @@ def test_a_plane_has_a_row_a_point_with_the_accuracy_of_what_is_decoded_there(ta
     assert len(known) > 8
     assert all(row["valid"] and row["known accuracy"] in task.accuracies for row in known)
     assert len(smoothness.draw_plane(rows).axes) == 4  # two maps and their scales
+    unknown = [{**row, "known accuracy": None} for row in rows]
+    assert smoothness.draw_plane(unknown).axes[0].get_title() == "predicted accuracy"
+    assert len(smoothness.draw_plane(unknown).axes) == 2
 
 
 def test_cosines_of_both_encoders_stand_beside_the_kernel(task, model):
