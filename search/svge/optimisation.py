@@ -116,14 +116,13 @@ def _improve(model: SVGe, pool: Pool, rng: np.random.Generator, asked: list[int]
     order = _by_improvement(pool, asked, latent, rng)
     found: list[int] = []
     unknown = decoded = 0
-    for start in range(0, len(order), budget.batch):
-        graphs = model.decode(latent[order[start : start + budget.batch]])
+    while decoded < len(order) and len(found) < budget.batch:
+        # Twice as many each time: where the table knows few, calls would cost more than decoding.
+        graphs = model.decode(latent[order[decoded : 2 * decoded + budget.batch]])
         valid = model.space.valid(graphs)
         places = pool.find(graphs[valid])
         decoded, unknown = decoded + len(graphs), unknown + int((~valid).sum() + (places < 0).sum())
         found += _new(places[places >= 0], asked + found, budget.batch - len(found))
-        if len(found) == budget.batch:
-            break
     return Trace(found, decoded, unknown)
 
 
