@@ -6,7 +6,7 @@ What was stopped goes on where it was when the same command is given again.
 examples:
   python tools/svge.py --space enas --jobs 2                               everything, with 3 seeds of 2 models; hours
   python tools/svge.py --space enas --quick                                a small part of the graphs, minutes
-  python tools/svge.py --space enas --settings schedule=cosine epochs=60 --seeds 0 --write
+  python tools/svge.py --space enas --parts measures --settings epochs=60 --seeds 0 --write
   python tools/svge.py --space nasbench201 --parts measures --models SVGe --seeds 0
   python tools/svge.py --space nasbench101 --parts extrapolation --config configs/search/svge_extrapolation_folder.py
 """
