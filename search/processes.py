@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -35,7 +37,7 @@ def in_processes(
     """
     context = multiprocessing.get_context("spawn")
     news = context.SimpleQueue() if told else None
-    pool = ProcessPoolExecutor(jobs, context, _begin, (news,))
+    pool = ProcessPoolExecutor(jobs, context, _begin, (news, os.getpid()))
     try:
         waiting = {pool.submit(function, *call) for call in calls}
         while waiting:
@@ -70,8 +72,15 @@ class RemoteBars:
         yield report
 
 
-def _begin(news: SimpleQueue | None) -> None:
-    """Ctrl-C reaches the whole group of processes; the first one decides."""
+def _begin(news: SimpleQueue | None, parent: int) -> None:
+    """Ctrl-C reaches the whole group of processes; the first one decides. Where it is killed, this one ends too."""
     global _news
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _news = news
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(TELL_SECONDS)
+    os._exit(1)
