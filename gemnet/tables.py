@@ -32,3 +32,9 @@ def publish(root: Path, data_file: str, data: Any, page: str, around: tuple[str,
     text = between(around, (root / page).read_text(encoding="utf-8"), table, page)
     (root / data_file).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     (root / page).write_text(text, encoding="utf-8")
+
+
+def renew(root: Path, page: str, around: tuple[str, str], table: str) -> None:
+    """Write `table` between the marks in `page` below `root`. Raises UserError where the marks are missing."""
+    path = root / page
+    path.write_text(between(around, path.read_text(encoding="utf-8"), table, page), encoding="utf-8")

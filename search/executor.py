@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -21,13 +20,13 @@ from typing import Any
 import torch
 
 from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
+from search.processes import end_with
 from search.threads import torch_threads
 
 ATTEMPTS = 2
 """How often a job is given to a worker before the worker's death counts as the job's fault."""
 STARTS = 3
 """How many workers in a row may die before they are ready for their first job."""
-WATCH_SECONDS = 0.5
 TERMINATE_SECONDS = 2.0
 READY = "ready"
 
@@ -208,7 +207,7 @@ def evaluate_job(evaluator: Evaluator, job: Job, device: str) -> Outcome:
 
 def _work(connection: Connection, evaluator: Evaluator, device: str, threads: int, parent: int) -> None:
     """A worker: says that it is ready, then takes jobs and sends outcomes until the connection ends."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     torch.set_num_threads(threads)
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has closed
         connection.send(READY)
@@ -217,13 +216,6 @@ def _work(connection: Connection, evaluator: Evaluator, device: str, threads: in
             connection.send(outcome)
             if "CUDA error" in outcome.error:  # CUDA is lost to this process: what comes next would fail as well
                 return
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, even by SIGKILL."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
-    os._exit(1)
 
 
 def build_executor(

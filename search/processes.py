@@ -18,6 +18,7 @@ from search.base import Progress, SearchError
 
 TELL_SECONDS = 1.0
 """How often a call tells how far it is."""
+WATCH_SECONDS = 0.5
 
 _news: SimpleQueue | None = None
 
@@ -76,11 +77,17 @@ def _begin(news: SimpleQueue | None, parent: int) -> None:
     """Ctrl-C reaches the whole group of processes; the first one decides. Where it is killed, this one ends too."""
     global _news
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     _news = news
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """Watch over this process from now on: it ends when its parent is gone, even by SIGKILL. parent: its id, as the parent
+    itself told it, for the parent may be gone already."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(TELL_SECONDS)
+        time.sleep(WATCH_SECONDS)
     os._exit(1)

@@ -32,7 +32,7 @@ class Plan:
     """One of two optimisers with one of two schedules of its learning rate.
 
     "adam", SVGe's. "muon": steps along orthogonal matrices (Jordan et al., 2024; torch.optim.Muon, at Adam's scale) for the
-    weights of hidden layers, Adam for the rest; on ENAS a tenth of Adam's steps do (README, SVGe).
+    weights of hidden layers, Adam for the rest; needs far fewer steps (docs/svge).
 
     "plateau", SVGe's: multiplied by `factor` once the mean loss of an epoch has not fallen for `patience` epochs. "cosine": a
     linear rise over the first WARM_UP of all steps, then down along a cosine to 0, so that far fewer epochs do; a training
@@ -62,8 +62,8 @@ class Plan:
         """For all parameters of `net`."""
         if self.optimizer == "adam":
             return [torch.optim.Adam(net.parameters(), self.lr)]
-        linear = (module for module in net.modules() if not isinstance(module, nn.Embedding))
-        found = (p for module in linear for p in module.parameters(recurse=False))
+        modules = (module for module in net.modules() if not isinstance(module, nn.Embedding))
+        found = (p for module in modules for p in module.parameters(recurse=False))
         hidden = [p for p in found if p.ndim == 2 and min(p.shape) >= NARROW]
         known = {id(p) for p in hidden}
         return [

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemnet.tables import between, marks
+from gemnet.tables import marks, renew
 from search.reproduce import published
 from search.reproduce.output import FOLDER
 from search.reproduce.rows import COUNTS, COUNTS_AND_CELLS, GEMNET
@@ -92,5 +92,4 @@ def overview(root: Path) -> str:
 
 def renew_overview(root: Path) -> None:
     """Write the table into README. Raises UserError where its marks are missing."""
-    page = root / PAGE
-    page.write_text(between(MARKS, page.read_text(encoding="utf-8"), overview(root), PAGE), encoding="utf-8")
+    renew(root, PAGE, MARKS, overview(root))

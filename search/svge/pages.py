@@ -59,10 +59,7 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
     figures = [name for name in FIGURES if (directory / f"{name}.png").exists()]
     found = {"space": space, "tables": texts, "values": values, "figures": figures}
     tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
-    readme = root / README
-    readme.write_text(
-        tables.between(README_MARKS, readme.read_text(encoding="utf-8"), overview(root), README), encoding="utf-8"
-    )
+    tables.renew(root, README, README_MARKS, overview(root))
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
     return [PAGE, README, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
