@@ -209,16 +209,16 @@ class _Work:
         proxy = ProxySettings(**{**settings["proxy"], **({"epochs": 1} if self.scale.limit else {})})
         evaluator = BenchmarkProxyEvaluator(build_data(**settings["data"]), proxy, {"benchmark": self.task.name})
         place, effort = self.place(FIRST, seeds[0]), self.scale.effort
-        tuned = measuring.tuned(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads)
+        predictor = measuring.informed(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads)
         amounts = {"top": self.scale.top, "wanted": self.scale.wanted, "draws": self.scale.draws}
 
         def proposed() -> dict[str, Any]:
             with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
-                found = propose(model, tuned, self.task, larger, seeds[0], **amounts, progress=progress)
+                found = propose(model, predictor, self.task, larger, seeds[0], **amounts, progress=progress)
             return {"proposals": [proposal.to_dict() for proposal in found]}
 
         key = {"part": "proposals", "space": self.task.name, "seed": seeds[0]}
-        decisive = {**amounts, "model": model.settings, "fine_tuned": effort.fine_tuned, "tuning": effort.tuning}
+        decisive = {**amounts, "model": model.settings, "informed": effort.informed, "informing": effort.informing}
         proposals = [Proposal.from_dict(data) for data in self.results.unit(key, decisive, proposed)["proposals"]]
         for proposal in proposals:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"

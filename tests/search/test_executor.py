@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from watching import alive, children, eventually
 
 from gemnet.cell import Cell
 from search.base import Evaluation, EvaluationError, Job, SearchError
@@ -75,27 +76,6 @@ def workers(evaluator):
         executor = WorkerExecutor(evaluator, ["cpu", "cpu"], threads=1)
         yield executor
         executor.close()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def eventually(condition, seconds: float = 30.0) -> bool:
-    """Whether `condition` comes true; the limit only bounds a failing test."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 
 
 def test_two_workers_give_what_one_process_gives(evaluator, workers):
