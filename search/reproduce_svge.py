@@ -63,7 +63,7 @@ FULL = Scale()
 QUICK = Scale(
     limit=600,
     settings={"dim": 16, "state": 32, "epochs": 30, "batch": 32, "lr": 5e-3, "half_precision": False},
-    effort=Effort(held_out=10, points=50, inducing=50, fine_tuned=100, tuning=2, informed=100, informing=2, pairs=200),
+    effort=Effort(held_out=10, points=50, known=100, inducing=50, informing=2, fine_tuned=100, tuning=2, pairs=200),
     budget=optimisation.Budget(start=20, rounds=3, batch=10, candidates=200),
     runs=2,
     side=11,
@@ -218,7 +218,7 @@ class _Work:
             return {"proposals": [proposal.to_dict() for proposal in found]}
 
         key = {"part": "proposals", "space": self.task.name, "seed": seeds[0]}
-        decisive = {**amounts, "model": model.settings, "informed": effort.informed, "informing": effort.informing}
+        decisive = {**amounts, "model": model.settings, "known": effort.known, "informing": effort.informing}
         proposals = [Proposal.from_dict(data) for data in self.results.unit(key, decisive, proposed)["proposals"]]
         for proposal in proposals:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"

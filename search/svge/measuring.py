@@ -60,16 +60,17 @@ class Bars(Protocol):
 @dataclass(frozen=True)
 class Effort:
     """How much is measured. held_out: test graphs that are reconstructed, drawn at random; None for all. points: of the prior.
-    inducing: points of the Gaussian process. fine_tuned: cells, and tuning: epochs, of the network. informed: cells at most,
-    and informing: epochs, of its fine-tuning on all accuracies. pairs: for the kernel."""
+    known: training graphs at most whose accuracies are told to the Gaussian process, with `inducing` points, and to the network
+    that is fine-tuned on all accuracies, for `informing` epochs. fine_tuned: cells, and tuning: epochs, of the other network.
+    pairs: for the kernel."""
 
     held_out: int | None = 2000
     points: int = 1000
+    known: int = 20_000
     inducing: int = 2000
+    informing: int = 12
     fine_tuned: int = 1000
     tuning: int = 100
-    informed: int = 20_000
-    informing: int = 12
     pairs: int = 2000
 
 
@@ -116,11 +117,11 @@ def informed(
     effort: Effort | None = None,
     threads: int = 1,
 ) -> SVGe:
-    """As `tuned`, but on all accuracies of training graphs, `effort.informed` at most, by the plan of the training itself."""
+    """As `tuned`, but on all accuracies of training graphs, `effort.known` at most, by the plan of the training itself."""
     effort = effort or Effort()
     with bars.progress(f"{name}, seed {seed}: fine-tuning on all accuracies") as progress:
         plan = replace(model.plan, epochs=effort.informing)
-        return fine_tuned(model, task, seed, effort.informed, plan, progress, Path(directory) / "informed", threads)
+        return fine_tuned(model, task, seed, effort.known, plan, progress, Path(directory) / "informed", threads)
 
 
 def measure(
@@ -167,9 +168,14 @@ def measure(
     unit("training", lambda: figures)
     unit("reconstruction", lambda: held_out_reconstruction(model), "held_out")
     unit("prior", prior_measures, "points")
-    unit("gaussian process", lambda: gaussian_process_figures(model, task, seed, effort.inducing), "inducing")
+    unit(
+        "gaussian process",
+        lambda: gaussian_process_figures(model, task, seed, effort.inducing, effort.known),
+        "known",
+        "inducing",
+    )
     unit("network", network, "fine_tuned", "tuning")
-    unit("informed", informed_network, "informed", "informing", "held_out")
+    unit("informed", informed_network, "known", "informing", "held_out")
     unit("kernel", kernel, "pairs")
 
 
