@@ -11,13 +11,12 @@ import os
 import re
 import sys
 import zipfile
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
@@ -285,13 +284,3 @@ def _system_error(error: BaseException | None) -> OSError | None:
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint")
         error = error.__cause__ or error.__context__
     return None
-
-
-class Options(DictAction):
-    """argparse's action for `--cfg-options KEY=VALUE ...`, which tells what is no such pair."""
-
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option: str | None = None) -> None:
-        wrong = [value for value in values if not re.match(r"[^=]+=", value)]
-        if wrong:
-            parser.error(f"{option}: {' '.join(wrong)}: expected KEY=VALUE")
-        super().__call__(parser, namespace, values, option)

@@ -6,11 +6,11 @@ import errno
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemnet.cell import CellError
+from gemnet.errors import UserError
 from search.base import SearchError
 from search.display import Display
 from search.pipeline import run_search
@@ -28,7 +28,7 @@ def reported(name: str, task: Callable[[], None], place: str, stopped: str = "st
     try:
         task()
         return 0
-    except (SearchError, CellError) as error:
+    except (SearchError, UserError) as error:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or place}: {error.strerror or error}"
@@ -39,18 +39,19 @@ def reported(name: str, task: Callable[[], None], place: str, stopped: str = "st
 
 
 def search_command(
-    config: str, work_dir: str | None = None, resume: bool = False, options: Mapping[str, Any] | None = None
+    config: str, work_dir: str | None = None, resume: bool = False, options: Mapping[str, Any] | Sequence[str] | None = None
 ) -> int:
     """Run or go on with a search; prints what it finds. Returns the exit code: 0, or 1 after a message on standard error.
 
-    work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there.
+    work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there. options: see
+    `load_settings`.
     """
     display, start = Display(), time.monotonic()
     name = Path(config).stem
     directory = Path(work_dir or Path("work_dirs") / name)
+    pairs = [f"{key}={value}" for key, value in options.items()] if isinstance(options, Mapping) else list(options or ())
     again = shlex.join(
-        ["python", "tools/search.py", config, "--work-dir", str(directory)]
-        + (["--cfg-options", *(f"{k}={v}" for k, v in options.items())] if options else [])
+        ["python", "tools/search.py", config, "--work-dir", str(directory), *(["--cfg-options", *pairs] if pairs else [])]
     )
     try:
         settings = load_settings(config, options)
@@ -62,7 +63,7 @@ def search_command(
         report = write_report(directory)
         display.line(f"Report: {report}  ({time.monotonic() - start:.0f} s)")
         return 0
-    except (SearchError, CellError) as error:
+    except (SearchError, UserError) as error:
         message = str(error)
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"

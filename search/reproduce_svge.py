@@ -83,7 +83,7 @@ def run(
     quick: bool = False,
     data: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] = "configs/search/svge_extrapolation.py",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | Sequence[str] | None = None,
     jobs: int = 1,
     threads: int | None = None,
     device: str = "cpu",

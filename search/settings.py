@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemnet.options import named
 from search.base import SearchError
 
 EXECUTION = ("executor", "search.encoder_cache")
@@ -33,20 +34,22 @@ SECTIONS: dict[str, type] = {
 }
 
 
-def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read a config file (a Python program: run only what you trust) and override it with `options` ("space.num_nodes": 20).
+def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Sequence[str] | None = None) -> dict[str, Any]:
+    """Read a config file (a Python program: run only what you trust) and override it with `options`.
+
+    These are {"space.num_nodes": 20}, or pairs as a command line has them, ["space.num_nodes=20"].
 
     An option that names another type ("encoder.type": "svge") leaves out the settings of the former one. Raises SearchError for
-    a file that is missing or broken, and for settings of unknown name or wrong type.
+    a file that is missing or broken, and for settings of unknown name or wrong type; UserError for a pair that is none.
     """
     from mmengine.config import Config
 
     if not Path(path).is_file():
         known = sorted(str(p) for p in Path(path).parent.glob("*.py")) if Path(path).parent.is_dir() else []
         raise SearchError(f"config {path} does not exist" + (f"; there are {', '.join(known)}" if known else ""))
+    options = named(options)
     try:
         config = Config.fromfile(str(path))
-        options = dict(options or {})
         for name in EXCHANGED:
             type_ = options.get(f"{name}.type")
             if type_ is not None and isinstance(config.get(name), dict) and config[name].get("type") != type_:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemnet.options import named
 from search import trial_report
 from search.command import reported
 from search.display import Display
@@ -25,7 +26,7 @@ def trial_command(
     work_dir: str | None = None,
     jobs: int | None = None,
     quick: bool = False,
-    cfg_options: Mapping[str, Any] | None = None,
+    cfg_options: Sequence[str] | None = None,
     write_to: Path | None = None,
 ) -> int:
     """Run or go on with a trial; prints its table. Returns the exit code: 0, or 1 after a message on standard error.
@@ -37,8 +38,9 @@ def trial_command(
     display = Display()
 
     def task() -> None:
-        settings = load_settings(config, {**(QUICK_OPTIONS if quick else {}), **(cfg_options or {})})
-        trial = Trial(**{**(QUICK_TRIAL if quick else {}), **given})
+        settings = load_settings(config, {**(QUICK_OPTIONS if quick else {}), **named(cfg_options)})
+        recipe = {"recipe": named(given["recipe"], "--recipe")} if "recipe" in given else {}
+        trial = Trial(**{**(QUICK_TRIAL if quick else {}), **given, **recipe})
         found = run_trial(settings, trial, directory, display, jobs)
         trial_report.write(found, directory)
         display.line(trial_report.table(found))

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "all"]
     parser.add_argument(
@@ -45,6 +45,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args()
 
+    from gemnet.errors import UserError
+
+    try:
+        measure(args)
+        return 0
+    except UserError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure and print the parts that are asked for."""
     import torch
 
     import gemnet.benchmark
@@ -96,11 +108,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from gemnet.errors import UserError
-
     try:
-        main()
-    except UserError as error:
-        sys.exit(f"benchmark: {error}")
+        sys.exit(main())
     except KeyboardInterrupt:
         sys.exit("benchmark: stopped")

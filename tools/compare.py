@@ -18,8 +18,6 @@ sys.path[0] = str(ROOT)
 
 
 def main() -> int:
-    from gemnet import engine
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="default: 0 1")
@@ -29,13 +27,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with an equal share of the cores (default: 1)")
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs, bfloat16 on the CPU")
     parser.add_argument("--write", metavar="NAME", help="write configs/NAME.json and renew its table in configs/README.md")
-    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override every config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override every config")
     args = parser.parse_args()
 
-    def task() -> None:
-        from gemnet import comparison
+    from gemnet import comparison, engine
+    from gemnet.options import named
 
-        rows = comparison.compare(args.configs, args.seeds, args.work_dir, args.jobs, args.amp, args.cfg_options)
+    def task() -> None:
+        rows = comparison.compare(args.configs, args.seeds, args.work_dir, args.jobs, args.amp, named(args.cfg_options))
         print(comparison.table(rows))
         if args.write:
             comparison.write(ROOT, args.write, rows)

@@ -17,21 +17,23 @@ sys.path[0] = str(ROOT)
 
 
 def main() -> int:
-    from gemnet import engine
-    from gemnet.detection import zoo
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?")
     parser.add_argument("--shape", nargs=2, type=int, default=(800, 1333), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--table2", action="store_true", help="all detectors of configs/ beside the paper's")
     parser.add_argument("--write", action="store_true", help="with --table2: renew the files that show them")
-    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
     if (args.config is None) != args.table2:
         parser.error("give a config, or --table2")
+
+    from gemnet import engine
+    from gemnet.detection import zoo
+    from gemnet.options import named
+
     if args.table2:
         return engine.command("complexity", lambda: zoo.show_table2(ROOT, args.write))
-    return engine.command("complexity", lambda: zoo.show_cost(args.config, tuple(args.shape), args.cfg_options))
+    return engine.command("complexity", lambda: zoo.show_cost(args.config, tuple(args.shape), named(args.cfg_options)))
 
 
 if __name__ == "__main__":

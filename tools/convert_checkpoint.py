@@ -15,14 +15,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from gemnet import engine
-    from gemnet.weights import FORMS, convert
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="a checkpoint of timm, mmpretrain or mmdet: a file, or an address")
     parser.add_argument("target", help="a file .safetensors or .pth")
-    parser.add_argument("--to", choices=list(FORMS), default="timm", help="default: timm")
+    parser.add_argument("--to", choices=["timm", "mmpretrain", "mmdet"], default="timm", help="default: timm")
     args = parser.parse_args()
+
+    from gemnet import engine
+    from gemnet.weights import convert
 
     def task() -> None:
         count = convert(args.source, args.target, args.to)

@@ -22,8 +22,6 @@ sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", help="of the search (default: configs/search/nasgem_cifar10.py)")
     parser.add_argument("--work-dir", help="where the trainings are recorded; default: work_dirs/trial_<config>")
@@ -35,11 +33,11 @@ def main() -> int:
     parser.add_argument("--train-per-class", type=int, metavar="N", help="training images a class at most (default: all)")
     parser.add_argument("--test-per-class", type=int, metavar="N", help="test images a class at most (default: all)")
     parser.add_argument("--test-data", metavar="DIR", help="test images of an image folder (default: `test` beside data.root)")
-    parser.add_argument("--recipe", nargs="+", action=DictAction, metavar="KEY=VALUE", help="settings of the longer training")
+    parser.add_argument("--recipe", nargs="+", metavar="KEY=VALUE", help="settings of the longer training")
     parser.add_argument("--jobs", type=int, help="trainings at a time (default: one on each GPU or core)")
     parser.add_argument("--quick", action="store_true", help="a small trial on the digits, with whatever else is given")
     parser.add_argument("--write", action="store_true", help="renew docs/trial.md, trial.json and trial.png")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = vars(parser.parse_args())
 
     from search.trial_command import trial_command

@@ -18,14 +18,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from gemnet import engine
-    from gemnet.export import FORMATS, TOLERANCE, create, export
-    from gemnet.quantization import CALIBRATION_IMAGES, export_int8
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="gemnet_a, gemnet_b, or gemnet with --cell")
-    parser.add_argument("out", help=f"the file; it ends with {', '.join(suffix for suffix, _ in FORMATS.values())}")
-    parser.add_argument("--format", default="onnx", help=f"{', '.join(FORMATS)}, int8 (as ONNX); default: onnx")
+    parser.add_argument("out", help="the file; its ending is the format's: .onnx, .pt, .pt2")
+    parser.add_argument("--format", default="onnx", help="onnx, torchscript, torch.export, or int8 (as ONNX); default: onnx")
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or mmdet; default: random weights")
     parser.add_argument("--cell", help="a cell file, for the model gemnet")
     parser.add_argument("--target-macs", type=float, help="its budget at 224x224 with 1,000 classes")
@@ -36,10 +32,10 @@ def main() -> int:
     parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"largest relative difference; default: {TOLERANCE}")
+    parser.add_argument("--tolerance", type=float, help="largest relative difference; default: 0.0001")
     int8 = parser.add_argument_group("--format int8")
     int8.add_argument("--calibration", metavar="FOLDER", help="images like those of training, flat or a folder a class")
-    int8.add_argument("--calibration-images", type=int, metavar="N", help=f"how many of them; default: {CALIBRATION_IMAGES}")
+    int8.add_argument("--calibration-images", type=int, metavar="N", help="how many of them; default: 256")
     int8.add_argument("--data", metavar="FOLDER", help="images as FOLDER/CLASS/*.jpg, to compare int8 with float")
     int8.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="short edge before the crop; default: 8/7 of --input-size"
@@ -49,15 +45,20 @@ def main() -> int:
     if args.format != "int8" and given != (None,) * 4:
         parser.error("--calibration, --calibration-images, --data and --image-size are for --format int8")
 
+    from gemnet import engine
+    from gemnet.export import create, export
+    from gemnet.quantization import export_int8
+
     def task() -> None:
         budget = {"cell": args.cell, "target_macs": args.target_macs, "target_params": args.target_params}
         budget["residual"] = args.residual or None
         model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **budget)
         size = (args.in_chans, *args.input_size)
-        how = {"input_size": size, "features": args.features, "fold": not args.no_fold, "tolerance": args.tolerance}
+        how = {"input_size": size, "features": args.features, "fold": not args.no_fold}
+        how |= {} if args.tolerance is None else {"tolerance": args.tolerance}
         if args.format == "int8":
-            count = CALIBRATION_IMAGES if args.calibration_images is None else args.calibration_images
-            print(export_int8(model, args.out, args.calibration, count, args.data, args.image_size, **how))
+            how |= {} if args.calibration_images is None else {"count": args.calibration_images}
+            print(export_int8(model, args.out, args.calibration, data=args.data, edge=args.image_size, **how))
             return
         worst = export(model, args.out, args.format, **how)
         print(f"{args.out}: outputs equal the model's to {worst:.1e}")

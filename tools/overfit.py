@@ -15,9 +15,6 @@ sys.path[0] = str(ROOT)
 
 
 def main() -> int:
-    from gemnet import engine
-    from gemnet.detection.overfit import overfit, record
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", default="configs/retinanet_gemnet_a.py")
     parser.add_argument("--data", default="data/coco", help="a folder in COCO's layout; default: data/coco")
@@ -27,8 +24,12 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=400, help="default: 400")
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
     parser.add_argument("--record", action="store_true", help="put the figures into configs/overfit.json and configs/README.md")
-    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
+
+    from gemnet import engine
+    from gemnet.detection.overfit import overfit, record
+    from gemnet.options import named
 
     def task() -> None:
         overfit(
@@ -39,7 +40,7 @@ def main() -> int:
             args.size,
             args.iterations,
             args.amp,
-            args.cfg_options,
+            named(args.cfg_options),
         )
         if args.record:
             record(ROOT, args.work_dir)

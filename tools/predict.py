@@ -14,9 +14,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from gemnet import engine
-    from gemnet.detection.predict import predict
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config")
     parser.add_argument("checkpoint")
@@ -24,11 +21,18 @@ def main() -> int:
     parser.add_argument("--out-dir", default="work_dirs/predictions", help="default: work_dirs/predictions")
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes below this score; default: 0.3")
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")
-    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
+
+    from gemnet import engine
+    from gemnet.detection.predict import predict
+    from gemnet.options import named
+
     return engine.command(
         "predict",
-        lambda: predict(args.config, args.checkpoint, args.inputs, args.out_dir, args.score, args.device, args.cfg_options),
+        lambda: predict(
+            args.config, args.checkpoint, args.inputs, args.out_dir, args.score, args.device, named(args.cfg_options)
+        ),
     )
 
 

@@ -28,11 +28,6 @@ ACTIONS = ("status", "top", "export", "report")
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
-    from search.command import search_command
-    from search.records import records_command
-
     if sys.argv[1:2] and sys.argv[1] in ACTIONS:
         parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended.")
         parser.add_argument("action", choices=ACTIONS)
@@ -44,6 +39,9 @@ def main() -> int:
         )
         parser.add_argument("--count", type=int, default=10, help="top: how many cells; default: %(default)s")
         args = parser.parse_args()
+
+        from search.records import records_command
+
         return records_command(args.action, args.work_dir, args.out, args.count)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -51,15 +49,16 @@ def main() -> int:
     )
     parser.add_argument("--work-dir", help="where record, cells and report go; default: work_dirs/<config>")
     parser.add_argument("--resume", action="store_true", help="insist on going on with a search that is there")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override settings of the config"
-    )
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override settings of the config")
     parser.add_argument("--executor", choices=["local", "ray"], help="where candidates are trained (default: the config's)")
     parser.add_argument("--ray-address", metavar="ADDRESS", help="auto, or host:port; default: Ray on this machine")
     args = parser.parse_args()
-    options = dict(args.cfg_options or {})
-    options |= {"executor.type": args.executor} if args.executor else {}
-    options |= {"executor.address": args.ray_address} if args.ray_address else {}
+    options = args.cfg_options
+    options += [f"executor.type={args.executor}"] if args.executor else []
+    options += [f"executor.address={args.ray_address}"] if args.ray_address else []
+
+    from search.command import search_command
+
     return search_command(args.config, args.work_dir, args.resume, options)
 
 

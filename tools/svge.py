@@ -20,26 +20,18 @@ sys.path[0] = str(ROOT)
 
 
 def main() -> int:
-    from mmengine.config import DictAction
-
-    from search import reproduce_svge
-    from search.command import reported
-    from search.svge.tasks import TASKS
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", required=True, choices=list(TASKS))
+    parser.add_argument("--space", required=True, help="enas, nasbench101 or nasbench201")
     parser.add_argument(
-        "--parts", nargs="+", choices=reproduce_svge.PARTS, default=reproduce_svge.PARTS, help="default: all of them"
+        "--parts", nargs="+", metavar="PART", help="some of measures, smoothness, optimisation, extrapolation; default: all"
     )
     parser.add_argument("--work-dir", help="where results, tables and figures go; default: work_dirs/svge/<space>")
     parser.add_argument("--data", help="the space's file or its folder; default: GEMNET_DATA, or shared/data beside this one")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings; default: 0 1 2")
     parser.add_argument(
-        "--models", nargs="+", choices=list(reproduce_svge.MODELS), default=list(reproduce_svge.MODELS), help="default: both"
+        "--models", nargs="+", metavar="MODEL", help="SVGe, or 'SVGe with WL kernel', NASGEM's loss besides; default: both"
     )
-    parser.add_argument(
-        "--settings", nargs="+", action=DictAction, metavar="KEY=VALUE", help="of SVGe, see search/svge/tasks.py: epochs=60"
-    )
+    parser.add_argument("--settings", nargs="+", metavar="KEY=VALUE", help="of SVGe, see search/svge/tasks.py: epochs=60")
     parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has")
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to see that it works")
     parser.add_argument(
@@ -47,19 +39,33 @@ def main() -> int:
         default=str(ROOT / "configs/search/svge_extrapolation.py"),
         help="images and proxy training for extrapolation; default: configs/search/svge_extrapolation.py",
     )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override settings of that config"
-    )
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override settings of that config")
     parser.add_argument("--jobs", type=int, default=1, help="models trained and measured at the same time (default: 1)")
     parser.add_argument("--threads", type=int, help="CPU threads of a training; default: the cores, shared by the jobs")
     parser.add_argument("--device", default="cpu", help="of all trainings (default: %(default)s)")
     args = parser.parse_args()
 
+    from gemnet.options import named
+    from search import reproduce_svge
+    from search.command import reported
+
     def task() -> None:
         reproduce_svge.run(
-            args.space, args.work_dir, args.parts, args.seeds, args.models, args.quick, args.data, args.config,
-            args.cfg_options, args.jobs, args.threads, args.device, args.settings, ROOT if args.write else None,
-        )  # fmt: skip
+            args.space,
+            args.work_dir,
+            args.parts or reproduce_svge.PARTS,
+            args.seeds,
+            args.models or tuple(reproduce_svge.MODELS),
+            args.quick,
+            args.data,
+            args.config,
+            args.cfg_options,
+            args.jobs,
+            args.threads,
+            args.device,
+            named(args.settings, "--settings"),
+            ROOT if args.write else None,
+        )
 
     return reported("svge", task, args.work_dir or "work_dirs/svge", "stopped; what is done is kept, the same command goes on")
 

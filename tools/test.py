@@ -15,8 +15,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from gemnet import engine
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config")
     parser.add_argument("checkpoint")
@@ -24,12 +22,16 @@ def main() -> int:
     parser.add_argument("--out", metavar="PREFIX", help="write the predictions to PREFIX.bbox.json, in COCO's form")
     parser.add_argument("--show-dir", metavar="DIR", help="write pictures with the boxes, under the work directory")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
+
+    from gemnet import engine
+    from gemnet.options import named
+
     return engine.command(
         "test",
         lambda: engine.evaluate(
-            args.config, args.checkpoint, args.work_dir, args.out, args.show_dir, args.launcher, args.cfg_options
+            args.config, args.checkpoint, args.work_dir, args.out, args.show_dir, args.launcher, named(args.cfg_options)
         ),
     )
 

@@ -18,8 +18,6 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 
 def main() -> int:
-    from gemnet import engine
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config")
     parser.add_argument("--work-dir", help="where log and checkpoints go; default: work_dirs/<config>")
@@ -38,8 +36,12 @@ def main() -> int:
         help="start the backbone from a checkpoint, or from the weights of its library; takes the config's shorter schedule",
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--cfg-options", nargs="+", action=engine.Options, metavar="KEY=VALUE", help="override the config")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
+
+    from gemnet import engine
+    from gemnet.options import named
+
     return engine.command(
         "train",
         lambda: engine.train(
@@ -50,7 +52,7 @@ def main() -> int:
             args.auto_scale_lr,
             args.pretrained,
             args.launcher,
-            args.cfg_options,
+            named(args.cfg_options),
         ),
     )
 

@@ -1,0 +1,26 @@
+"""KEY=VALUE pairs of a command line as settings by name."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import DictAction
+
+from gemnet.errors import UserError
+
+
+def named(given: Mapping[str, Any] | Sequence[str] | None, flag: str = "--cfg-options") -> dict[str, Any]:
+    """Pairs KEY=VALUE -> {key: value}, values read as mmengine reads them; what is a mapping already, as it is.
+
+    Raises UserError, naming `flag`, for what is no such pair.
+    """
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {})
+    wrong = [pair for pair in given if not pair.partition("=")[0] or "=" not in pair]
+    if wrong:
+        raise UserError(f"{flag}: {' '.join(wrong)}: expected KEY=VALUE")
+    found = Namespace()
+    DictAction([flag], "settings", nargs="+")(ArgumentParser(), found, list(given), flag)
+    return found.settings
