@@ -177,8 +177,9 @@ class GraphDecoder(nn.Module):
         graph laid so that the outputs coincide; two_sided=False takes the first side's alone.
 
         Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
-        end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: the type that ends a graph is not
-        chosen before the graph has so many. All else is as the network decides.
+        end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: a graph has neither a second input
+        nor an output before it has so many nodes; a network that has only seen smaller graphs would choose one or the other. All
+        else is as the network decides.
         """
         count, rows, device = len(latent), len(latent) * (1 + two_sided), latent.device
         last = torch.full((rows,), self.end, device=device)  # the type that ends a graph
@@ -194,7 +195,7 @@ class GraphDecoder(nn.Module):
             h, graph, for_node = self._propagate(folded, h, adjacency[:, :place, :place])
             logits = self._type_logits(graph, latent)
             if place < min_nodes - 1:
-                logits = logits.scatter(1, last.unsqueeze(1), -torch.inf)
+                logits[:, [0, self.end]] = -torch.inf
             chosen = last if place == max_nodes - 1 else _draw_type(logits, generator)
             new = self._new_node(chosen, for_node, latent)
             types[:, place] = torch.where(growing.squeeze(1), chosen, -1)

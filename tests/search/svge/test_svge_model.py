@@ -185,13 +185,14 @@ def test_drawn_decodings_depend_on_the_seed_alone_and_likeliest_ones_on_nothing(
     assert len(quick.decode(latent[:0], 0)) == 0
 
 
-def test_no_graph_ends_before_it_has_the_nodes_asked_for(quick):
+def test_no_graph_ends_or_begins_again_before_it_has_the_nodes_asked_for(quick):
     latent = 3 * np.random.default_rng(0).standard_normal((300, 8))
     larger = quick.for_space(GraphSpace("larger", SMALL.types, 6))
     for two_sided in (True, False):
         found = larger.decode(latent, seed=0, two_sided=two_sided, min_nodes=6)
         assert (found.sizes == 6).all()
         assert ((found.types == SMALL.end).sum(1) == 1).all()
+        assert ((found.types == 0).sum(1) == 1).all()  # by the input's side such a network would end as the output's does
     assert larger.decode(latent, seed=0, min_nodes=5).sizes.min() == 5
     assert (larger.decode(latent, seed=0, min_nodes=2).keys(6) == larger.decode(latent, seed=0).keys(6)).all()
 
