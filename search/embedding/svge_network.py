@@ -177,9 +177,9 @@ class GraphDecoder(nn.Module):
         graph laid so that the outputs coincide; two_sided=False takes the first side's alone.
 
         Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
-        end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: a graph has neither a second input
-        nor an output before it has so many nodes; a network that has only seen smaller graphs would choose one or the other. All
-        else is as the network decides.
+        end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: before it has so many nodes, a
+        graph has neither a second input nor an output; a network that has only seen smaller graphs would choose one or the
+        other. All else is as the network decides.
         """
         count, rows, device = len(latent), len(latent) * (1 + two_sided), latent.device
         last = torch.full((rows,), self.end, device=device)  # the type that ends a graph
