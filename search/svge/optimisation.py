@@ -216,18 +216,19 @@ def markdown(told: Mapping[str, Any]) -> str:
 
 
 def draw(task: Task, found: Found, budget: Budget) -> Figure:
-    """Best accuracy against queries: mean and standard deviation of the runs of each method."""
+    """Best accuracy against queries, from the end of the random first ones on: mean and standard deviation of the runs of each
+    method."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for method, runs in found.items():
         values = 100 * curves(task, runs)
         values = values[:, np.isfinite(values).all(0)]
-        query, mean, spread = np.arange(1, values.shape[1] + 1), values.mean(0), values.std(0)
+        query, values = np.arange(budget.start, values.shape[1] + 1), values[:, budget.start - 1 :]
+        mean, spread = values.mean(0), values.std(0)
         (line,) = axes.plot(query, mean, label=f"{method} ({len(runs)} runs)")
         axes.fill_between(query, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.axvline(budget.start, color=GREY, linewidth=0.6, linestyle=":")
     axes.axhline(100 * np.nanmax(task.accuracies), color=GREY, linewidth=0.8, linestyle="--", label="best in the table")
-    axes.set(xlabel="queries (dotted: the random first ones end)", ylabel="best accuracy, %")
+    axes.set(xlabel=f"queries, the first {budget.start} of them random", ylabel="best accuracy, %")
     axes.legend(fontsize=8)
     return figure
 
