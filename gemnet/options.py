@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from mmengine.config import DictAction
 
 from gemnet.errors import UserError
 
@@ -18,9 +17,11 @@ def named(given: Mapping[str, Any] | Sequence[str] | None, flag: str = "--cfg-op
     """
     if given is None or isinstance(given, Mapping):
         return dict(given or {})
-    wrong = [pair for pair in given if not pair.partition("=")[0] or "=" not in pair]
+    wrong = [pair for pair in given if not re.match(r"[^=]+=", pair)]
     if wrong:
         raise UserError(f"{flag}: {' '.join(wrong)}: expected KEY=VALUE")
+    from mmengine.config import DictAction
+
     found = Namespace()
     DictAction([flag], "settings", nargs="+")(ArgumentParser(), found, list(given), flag)
     return found.settings

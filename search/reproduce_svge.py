@@ -209,7 +209,7 @@ class _Work:
         proxy = ProxySettings(**{**settings["proxy"], **({"epochs": 1} if self.scale.limit else {})})
         evaluator = BenchmarkProxyEvaluator(build_data(**settings["data"]), proxy, {"benchmark": self.task.name})
         place, effort = self.place(FIRST, seeds[0]), self.scale.effort
-        predictor = measuring.informed(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads)
+        predictor = measuring.tuned(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads, informed=True)
         amounts = {"top": self.scale.top, "wanted": self.scale.wanted, "draws": self.scale.draws}
 
         def proposed() -> dict[str, Any]:

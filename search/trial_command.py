@@ -39,8 +39,8 @@ def trial_command(
 
     def task() -> None:
         settings = load_settings(config, {**(QUICK_OPTIONS if quick else {}), **named(cfg_options)})
-        recipe = {"recipe": named(given["recipe"], "--recipe")} if "recipe" in given else {}
-        trial = Trial(**{**(QUICK_TRIAL if quick else {}), **given, **recipe})
+        recipe = named(given.get("recipe"), "--recipe")
+        trial = Trial(**{**(QUICK_TRIAL if quick else {}), **given, "recipe": recipe})
         found = run_trial(settings, trial, directory, display, jobs)
         trial_report.write(found, directory)
         display.line(trial_report.table(found))

@@ -45,14 +45,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args()
 
-    from gemnet.errors import UserError
+    from search.command import reported
 
-    try:
-        measure(args)
-        return 0
-    except UserError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
+    return reported("benchmark", lambda: measure(args), "benchmark")
 
 
 def measure(args: argparse.Namespace) -> None:

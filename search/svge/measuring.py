@@ -99,29 +99,22 @@ def tuned(
     bars: Bars,
     effort: Effort | None = None,
     threads: int = 1,
+    informed: bool = False,
 ) -> SVGe:
-    """`fine_tuned` of a model of `trained`, or gone on with from its checkpoint below `directory`."""
-    effort = effort or Effort()
-    with bars.progress(f"{name}, seed {seed}: fine-tuning") as progress:
-        plan = Plan(epochs=effort.tuning, lr=1e-3)
-        return fine_tuned(model, task, seed, effort.fine_tuned, plan, progress, Path(directory) / "fine_tuned", threads)
+    """`fine_tuned` of a model of `trained`, or gone on with from its checkpoint below `directory`.
 
-
-def informed(
-    model: SVGe,
-    task: Task,
-    name: str,
-    seed: int,
-    directory: str | os.PathLike[str],
-    bars: Bars,
-    effort: Effort | None = None,
-    threads: int = 1,
-) -> SVGe:
-    """As `tuned`, but on all accuracies of training graphs, `effort.known` at most, by the plan of the training itself."""
+    informed: on all accuracies of training graphs, `effort.known` at most, by the plan of the training itself; else on
+    `effort.fine_tuned`, by the authors' plan.
+    """
     effort = effort or Effort()
-    with bars.progress(f"{name}, seed {seed}: fine-tuning on all accuracies") as progress:
-        plan = replace(model.plan, epochs=effort.informing)
-        return fine_tuned(model, task, seed, effort.known, plan, progress, Path(directory) / "informed", threads)
+    if informed:
+        title, folder = "fine-tuning on all accuracies", "informed"
+        cells, plan = effort.known, replace(model.plan, epochs=effort.informing)
+    else:
+        title, folder = "fine-tuning", "fine_tuned"
+        cells, plan = effort.fine_tuned, Plan(epochs=effort.tuning, lr=1e-3)
+    with bars.progress(f"{name}, seed {seed}: {title}") as progress:
+        return fine_tuned(model, task, seed, cells, plan, progress, Path(directory) / folder, threads)
 
 
 def measure(
@@ -156,8 +149,8 @@ def measure(
     def network() -> dict[str, float]:
         return network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task)
 
-    def informed_network() -> dict[str, float]:
-        knowing = informed(model, task, name, seed, place, bars, effort, threads)
+    def informed() -> dict[str, float]:
+        knowing = tuned(model, task, name, seed, place, bars, effort, threads, informed=True)
         return network_figures(knowing, task) | held_out_reconstruction(knowing)
 
     def kernel() -> dict[str, float]:
@@ -175,7 +168,7 @@ def measure(
         "inducing",
     )
     unit("network", network, "fine_tuned", "tuning")
-    unit("informed", informed_network, "known", "informing", "held_out")
+    unit("informed", informed, "known", "informing", "held_out")
     unit("kernel", kernel, "pairs")
 
 
