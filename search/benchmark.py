@@ -21,10 +21,10 @@ from search.space import DagSpace, prune, statistics
 from search.wl_kernel import wl_kernel
 
 
-def kernel(pairs: int, num_nodes: int = 30, h: int = 3, repeats: int = 5) -> Timing:
-    """Time of the WL kernel of `pairs` random pairs, on one core."""
+def kernel(pairs: int, num_nodes: int = 30, h: int = 3, direction: str = "both", repeats: int = 15) -> Timing:
+    """Time of the WL kernel of `pairs` random pairs, on one core. direction: see `wl_kernel`."""
     a, b = _random_pairs(pairs, num_nodes)
-    return measure(lambda: wl_kernel(a, b, h), repeats)
+    return measure(lambda: wl_kernel(a, b, h, direction), repeats)
 
 
 def grakel_kernel(pairs: int, num_nodes: int = 30, h: int = 3) -> tuple[Timing, float] | None:

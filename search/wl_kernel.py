@@ -106,6 +106,9 @@ class _Union(NamedTuple):
     active: np.ndarray  # uint32 [N]: ascending, at the front: the nodes that may share their label with another
     in_sums: np.ndarray  # uint64 [N]: codes of the in-neighbours' labels, summed up
     out_sums: np.ndarray
+    keys: np.ndarray  # uint64 [N]: a hash of each node's label and sums; different keys, different labels
+    seen: np.ndarray  # uint8 [16 N]: how many keys begin with these bits: 0, 1, or 2 for more
+    doubtful: np.ndarray  # uint32 [N]: at the front: the active nodes that may have found their equal
     renewed: np.ndarray  # uint32 [N]: the labels of the next iteration
     sizes: np.ndarray  # uint32 [N]: how many nodes have the label
     table: np.ndarray  # int32 [4 N]: hash table of nodes, -1 where empty
@@ -125,6 +128,9 @@ def _union(num_cells: int, cells: CellArrays, num_operators: int) -> _Union:
         active=np.zeros(total, np.uint32),
         in_sums=np.zeros(total, np.uint64),
         out_sums=np.zeros(total, np.uint64),
+        keys=np.zeros(total, np.uint64),
+        seen=np.zeros(16 * total, np.uint8),
+        doubtful=np.zeros(total, np.uint32),
         renewed=np.zeros(total, np.uint32),
         sizes=np.zeros(total, np.uint32),
         table=np.zeros(4 * total, np.int32),
@@ -153,6 +159,12 @@ def _code(label):
     return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _key(label, in_sum, out_sum):
+    x = in_sum * np.uint64(0x9E3779B97F4A7C15) + out_sum * np.uint64(0xD6E8FEB86659FD93) + np.uint64(label)
+    return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+
+
 @njit(cache=True, nogil=True)
 def _load(union, first_cell, bits, operators, source, count, use_in, use_out):
     """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on."""
@@ -164,11 +176,10 @@ def _load(union, first_cell, bits, operators, source, count, use_in, use_out):
         masks = union.operator_masks[:, :, first_cell + i]
         for w in range(words):
             for k in range(num_operators):
-                masks[w, k] = 0
-        for v in range(n):
-            k = operators[source + i, v]
-            if k >= 0:
-                masks[v >> 6, np.uint8(k)] |= _ONE << np.uint64(v & 63)
+                mask = np.uint64(0)
+                for v in range(64 * w, min(64 * w + 64, n)):
+                    mask |= np.uint64(operators[source + i, v] == k) << np.uint64(v & 63)
+                masks[w, k] = mask
         for w in range(words):
             present = np.uint64(0)
             for k in range(num_operators):
@@ -219,16 +230,20 @@ def _refine(union, num_active, n, iteration):
 
     The nodes that share their label with another one stay active. Returns their number.
     """
-    masks, in_rows, out_rows, first, labels, active, in_sums, out_sums, _, _, _, _ = union
+    in_rows, out_rows, first, labels = union.in_rows, union.out_rows, union.first, union.labels
+    active, in_sums, out_sums, keys = union.active, union.in_sums, union.out_sums, union.keys
     if iteration == 1:
-        certain = _sum_operators(masks, in_rows, n, in_sums)
-        _sum_operators(masks, out_rows, n, out_sums)
+        certain = _sum_operators(union.operator_masks, in_rows, n, in_sums)
+        _sum_operators(union.operator_masks, out_rows, n, out_sums)
+        for x in range(keys.shape[0]):  # one after the other, active or not: several at once
+            keys[x] = _key(labels[x], in_sums[x], out_sums[x])
     else:
         certain = False
         for i in range(num_active):
             x = active[i]
             in_sums[x] = _sum_codes(in_rows, x, first[x], labels)
             out_sums[x] = _sum_codes(out_rows, x, first[x], labels)
+            keys[x] = _key(labels[x], in_sums[x], out_sums[x])
     return _relabel(union, num_active, certain)
 
 
@@ -273,16 +288,16 @@ def _relabel(union, num_active, certain):
 
     certain: whether equal sums are proof enough.
     """
-    _, in_rows, out_rows, first, labels, active, in_sums, out_sums, renewed, sizes, table, counts = union
-    size, shift = 1, np.uint64(64)
-    while size < 2 * num_active:
-        size, shift = 2 * size, shift - _ONE
+    in_rows, out_rows, first, labels, counts = union.in_rows, union.out_rows, union.first, union.labels, union.counts
+    active, in_sums, out_sums, keys, doubtful = union.active, union.in_sums, union.out_sums, union.keys, union.doubtful
+    renewed, sizes, table = union.renewed, union.sizes, union.table
+    num_doubtful = _find_doubtful(active, num_active, keys, union.seen, doubtful)
+    size, shift = _table_size(2 * num_doubtful)
     for i in range(size):
         table[i] = -1
-    for i in range(num_active):
-        x = active[i]
-        key = in_sums[x] * np.uint64(0x9E3779B97F4A7C15) + out_sums[x] * np.uint64(0xD6E8FEB86659FD93) + np.uint64(labels[x])
-        slot = ((key ^ (key >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)) >> shift
+    for i in range(num_doubtful):
+        x = doubtful[i]
+        slot = keys[x] >> shift
         sizes[x] = 0
         while True:
             if table[slot] < 0:
@@ -301,13 +316,43 @@ def _relabel(union, num_active, certain):
             slot = (slot + _ONE) & np.uint64(size - 1)
         renewed[x] = y
         sizes[y] += 1
-    shared = 0
     for i in range(num_active):
-        x = active[i]
+        labels[active[i]] = active[i]
+    shared = 0
+    for i in range(num_doubtful):
+        x = doubtful[i]
         labels[x] = renewed[x]
         active[shared] = x
         shared += sizes[labels[x]] > 1
     return shared
+
+
+@njit(cache=True, nogil=True)
+def _find_doubtful(active, num_active, keys, seen, doubtful):
+    """Write those of active[:num_active] whose key may be another's too to the front of `doubtful`. Returns how many.
+
+    Most nodes are alone, and are found so without a branch, which costs less than a look into a hash table.
+    """
+    size, shift = _table_size(8 * num_active)
+    for i in range(size):
+        seen[i] = 0
+    for i in range(num_active):
+        place = keys[active[i]] >> shift
+        seen[place] += seen[place] < 2
+    num_doubtful = 0
+    for i in range(num_active):
+        doubtful[num_doubtful] = active[i]
+        num_doubtful += seen[keys[active[i]] >> shift] > 1
+    return num_doubtful
+
+
+@njit(cache=True, nogil=True)
+def _table_size(least):
+    """The smallest power of two from `least` on, but at least 2, and the shift that leaves so many values of a 64-bit key."""
+    size, shift = 2, np.uint64(63)
+    while size < least:
+        size, shift = 2 * size, shift - _ONE
+    return size, shift
 
 
 @njit(cache=True, nogil=True)
