@@ -1,0 +1,427 @@
+"""Labels of the Weisfeiler-Lehman kernel (`search/wl_kernel.py`): found by refining a partition of nodes, and counted.
+
+The cells that are compared are one graph, their disjoint union, whose partition into classes of equal labels is refined
+h times. Nodes meet in a hash table by sums of codes of their neighbours' labels. Equal sums only propose; unless the codes make
+sums as good as multisets, the multisets themselves decide, so no collision can change a result. A node that is alone in its
+class stays alone and is not looked at again: in random cells hardly any are left after the first iteration, and that one
+counts operators among neighbours by bit operations. This is what makes the kernel fast.
+
+Compiled, and in one file, for numba's cache does not notice changes in another. Nodes are numbered through all cells of a
+union: node x is node x - first[x] of its cell. Numbers that index arrays are unsigned where they come from memory: numba looks
+at the sign of others at each access. Inner functions take arrays, not the union: to hand that over costs more than they do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+_ONE = np.uint64(1)
+_ZERO = np.int64(0)  # numba compiles a function anew for a literal
+
+
+class Union(NamedTuple):
+    """A disjoint union of cells with N nodes, n for each cell, and room for refining its partition into labels."""
+
+    operator_masks: np.ndarray  # uint64 [words, K, cells]: bit v of word w: node 64 w + v of a cell has the operator
+    in_rows: np.ndarray  # uint64 [words, N]: bit v of word w: node 64 w + v of the node's cell is an in-neighbour
+    out_rows: np.ndarray  # the same for out-neighbours
+    first: np.ndarray  # uint64 [N]: the first node of the node's cell
+    labels: np.ndarray  # uint32 [N]
+    active: np.ndarray  # uint32 [N]: ascending, at the front: the nodes that may share their label with another
+    in_sums: np.ndarray  # uint64 [N]: codes of the in-neighbours' labels, summed up
+    out_sums: np.ndarray
+    keys: np.ndarray  # uint64 [N]: a hash of each node's label and sums; different keys, different labels
+    seen: np.ndarray  # uint8 [16 N]: how many keys begin with these bits: 0, 1, or 2 for more
+    doubtful: np.ndarray  # uint32 [N]: at the front: the active nodes that may have found their equal
+    renewed: np.ndarray  # uint32 [N]: the labels of the next iteration
+    sizes: np.ndarray  # uint32 [N]: how many nodes have the label
+    table: np.ndarray  # int32 [4 N]: hash table of nodes, -1 where empty
+    counts: np.ndarray  # int64 [max(N, K cells)]: zeros between uses
+
+
+def union_of(num_cells: int, n: int, num_operators: int) -> Union:
+    """Room for a union of `num_cells` cells of n nodes."""
+    total, words = num_cells * n, (n + 63) // 64
+    return Union(
+        operator_masks=np.zeros((words, num_operators, num_cells), np.uint64),
+        in_rows=np.zeros((words, total), np.uint64),
+        out_rows=np.zeros((words, total), np.uint64),
+        first=np.repeat(np.arange(0, total, n, dtype=np.uint64), n),
+        labels=np.zeros(total, np.uint32),
+        active=np.zeros(total, np.uint32),
+        in_sums=np.zeros(total, np.uint64),
+        out_sums=np.zeros(total, np.uint64),
+        keys=np.zeros(total, np.uint64),
+        seen=np.zeros(16 * total, np.uint8),
+        doubtful=np.zeros(total, np.uint32),
+        renewed=np.zeros(total, np.uint32),
+        sizes=np.zeros(total, np.uint32),
+        table=np.zeros(4 * total, np.int32),
+        counts=np.zeros(max(total, num_operators * num_cells), np.int64),
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _popcount(x):
+    # LLVM knows this idiom and makes one instruction of it where there is one.
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _lowest_bit(x):
+    return _popcount((x & (~x + _ONE)) - _ONE)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _code(label):
+    """A word for a label such that sums of different words are hardly ever equal."""
+    x = (np.uint64(label) + _ONE) * np.uint64(0x9E3779B97F4A7C15)
+    return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _key(label, in_sum, out_sum):
+    x = in_sum * np.uint64(0x9E3779B97F4A7C15) + out_sum * np.uint64(0xD6E8FEB86659FD93) + np.uint64(label)
+    return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+@njit(cache=True, nogil=True)
+def _load(union, first_cell, bits, operators, source, count, use_in, use_out):
+    """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on."""
+    n = operators.shape[1]
+    words, num_operators, _ = union.operator_masks.shape
+    block = np.empty(32, np.uint64)
+    for i in range(count):
+        begin = (first_cell + i) * n
+        masks = union.operator_masks[:, :, first_cell + i]
+        for w in range(words):
+            for k in range(num_operators):
+                mask = np.uint64(0)
+                for v in range(64 * w, min(64 * w + 64, n)):
+                    mask |= np.uint64(operators[source + i, v] == k) << np.uint64(v & 63)
+                masks[w, k] = mask
+        for w in range(words):
+            present = np.uint64(0)
+            for k in range(num_operators):
+                present |= masks[w, k]
+            into, out = union.in_rows[w, begin : begin + n], union.out_rows[w, begin : begin + n]
+            at = np.uint64((source + i) * n * n + 64 * w)
+            for u in range(n):
+                k, shift = at >> np.uint64(6), at & np.uint64(63)
+                # The upper part in two shifts: one by 64 is undefined.
+                word = (bits[k] >> shift) | ((bits[k + _ONE] << _ONE) << (np.uint64(63) - shift))
+                out[u] = word & present if operators[source + i, u] >= 0 else np.uint64(0)
+                into[u] = 0
+                at += np.uint64(n)
+        for w in range(words if use_in else 0):
+            for top in range(0, n, 32):
+                out = union.out_rows[w, begin + top : begin + n]
+                for u in range(32):
+                    block[u] = out[u] if u < out.shape[0] else np.uint64(0)
+                _transpose(block)
+                into, shift = union.in_rows[top >> 6, begin + 64 * w : begin + n], np.uint64(top & 63)
+                for v in range(min(32, into.shape[0])):
+                    into[v] |= (block[v] & np.uint64(0xFFFFFFFF)) << shift
+                for v in range(min(32, into.shape[0] - 32)):
+                    into[32 + v] |= (block[v] >> np.uint64(32)) << shift
+        for w in range(0 if use_out else words):
+            for x in range(begin, begin + n):
+                union.out_rows[w, x] = 0
+
+
+@njit(cache=True, nogil=True)
+def _transpose(block):
+    """Transpose, in place, the 32 x 32 bits in the lower halves of 32 words, and those in the upper halves."""
+    step, mask = 16, np.uint64(0x0000FFFF0000FFFF)
+    while step:
+        shift = np.uint64(step)
+        for begin in range(0, 32, 2 * step):
+            for i in range(begin, begin + step):
+                swap = ((block[i] >> shift) ^ block[i + step]) & mask
+                block[i] ^= swap << shift
+                block[i + step] ^= swap
+        step >>= 1
+        mask ^= mask << np.uint64(step)
+
+
+@njit(cache=True, nogil=True)
+def _refine(union, num_active, n, iteration):
+    """One iteration on active[:num_active]: their new labels. A label is the first node that has it; at iteration 0 any number.
+
+    The nodes that share their label with another one stay active. Returns their number.
+    """
+    in_rows, out_rows, first, labels = union.in_rows, union.out_rows, union.first, union.labels
+    active, in_sums, out_sums, keys = union.active, union.in_sums, union.out_sums, union.keys
+    if iteration == 1:
+        certain = _sum_operators(union.operator_masks, in_rows, n, in_sums)
+        _sum_operators(union.operator_masks, out_rows, n, out_sums)
+        for x in range(keys.shape[0]):  # one after the other, active or not: several at once
+            keys[x] = _key(labels[x], in_sums[x], out_sums[x])
+    else:
+        certain = False
+        for i in range(num_active):
+            x = active[i]
+            in_sums[x] = _sum_codes(in_rows, x, first[x], labels)
+            out_sums[x] = _sum_codes(out_rows, x, first[x], labels)
+            keys[x] = _key(labels[x], in_sums[x], out_sums[x])
+    return _relabel(union, num_active, certain)
+
+
+@njit(cache=True, nogil=True)
+def _sum_operators(masks, rows, n, sums):
+    """sums [N]: how many neighbours of each node have operator k, written at bit k b (modulo 64), b bits holding any count.
+
+    Returns whether all counts have their own place, so that equal sums are equal multisets.
+    """
+    b = 1
+    while 1 << b < n:
+        b += 1
+    words, num_operators, num_cells = masks.shape
+    for x in range(sums.shape[0]):
+        sums[x] = 0
+    for w in range(words):
+        for cell in range(num_cells):
+            row, into = rows[w, cell * n : cell * n + n], sums[cell * n : cell * n + n]
+            for k in range(num_operators):
+                mask, place = masks[w, k, cell], np.uint64((b * k) & 63)
+                for u in range(n):
+                    into[u] += _popcount(row[u] & mask) << place
+    return b * num_operators <= 64
+
+
+@njit(cache=True, nogil=True)
+def _sum_codes(rows, x, first, labels):
+    """The sum of the codes of the labels of the neighbours of x."""
+    total = np.uint64(0)
+    for w in range(rows.shape[0]):
+        word = rows[w, x]
+        while word:
+            total += _code(labels[first + _lowest_bit(word)])
+            word &= word - _ONE
+        first += np.uint64(64)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _relabel(union, num_active, certain):
+    """Put the nodes of active[:num_active] that agree in their labels and in those around them into one class.
+
+    certain: whether equal sums are proof enough.
+    """
+    in_rows, out_rows, first, labels, counts = union.in_rows, union.out_rows, union.first, union.labels, union.counts
+    active, in_sums, out_sums, keys, doubtful = union.active, union.in_sums, union.out_sums, union.keys, union.doubtful
+    renewed, sizes, table = union.renewed, union.sizes, union.table
+    num_doubtful = _find_doubtful(active, num_active, keys, union.seen, doubtful)
+    size, shift = _table_size(2 * num_doubtful)
+    for i in range(size):
+        table[i] = -1
+    for i in range(num_doubtful):
+        x = doubtful[i]
+        slot = keys[x] >> shift
+        sizes[x] = 0
+        while True:
+            if table[slot] < 0:
+                table[slot] = y = x
+                break
+            y = np.uint32(table[slot])
+            same = labels[x] == labels[y] and in_sums[x] == in_sums[y] and out_sums[x] == out_sums[y]
+            if same and (
+                certain
+                or (
+                    _same_multiset(in_rows, x, y, first, labels, counts)
+                    and _same_multiset(out_rows, x, y, first, labels, counts)
+                )
+            ):
+                break
+            slot = (slot + _ONE) & np.uint64(size - 1)
+        renewed[x] = y
+        sizes[y] += 1
+    for i in range(num_active):
+        labels[active[i]] = active[i]
+    shared = 0
+    for i in range(num_doubtful):
+        x = doubtful[i]
+        labels[x] = renewed[x]
+        active[shared] = x
+        shared += sizes[labels[x]] > 1
+    return shared
+
+
+@njit(cache=True, nogil=True)
+def _find_doubtful(active, num_active, keys, seen, doubtful):
+    """Write those of active[:num_active] whose key may be another's too to the front of `doubtful`. Returns how many.
+
+    Most nodes are alone, and are found so without a branch, which costs less than a look into a hash table.
+    """
+    size, shift = _table_size(8 * num_active)
+    for i in range(size):
+        seen[i] = 0
+    for i in range(num_active):
+        place = keys[active[i]] >> shift
+        seen[place] += seen[place] < 2
+    num_doubtful = 0
+    for i in range(num_active):
+        doubtful[num_doubtful] = active[i]
+        num_doubtful += seen[keys[active[i]] >> shift] > 1
+    return num_doubtful
+
+
+@njit(cache=True, nogil=True)
+def _table_size(least):
+    """The smallest power of two from `least` on, but at least 2, and the shift that leaves so many values of a 64-bit key."""
+    size, shift = 2, np.uint64(63)
+    while size < least:
+        size, shift = 2 * size, shift - _ONE
+    return size, shift
+
+
+@njit(cache=True, nogil=True)
+def _same_multiset(rows, x, y, first, labels, counts):
+    """Whether the neighbours of x and of y have the same multiset of labels."""
+    words, same = rows.shape[0], True
+    for w in range(words):
+        word, start = rows[w, x], first[x] + np.uint64(64 * w)
+        while word:
+            counts[labels[start + _lowest_bit(word)]] += 1
+            word &= word - _ONE
+    for w in range(words):
+        word, start = rows[w, y], first[y] + np.uint64(64 * w)
+        while word:
+            label = labels[start + _lowest_bit(word)]
+            same &= counts[label] > 0
+            counts[label] -= 1
+            word &= word - _ONE
+    for w in range(words):
+        word, start = rows[w, x], first[x] + np.uint64(64 * w)
+        while word:
+            label = labels[start + _lowest_bit(word)]
+            same &= counts[label] <= 0
+            counts[label] = 0
+            word &= word - _ONE
+    for w in range(0 if same else words):
+        word, start = rows[w, y], first[y] + np.uint64(64 * w)
+        while word:
+            counts[labels[start + _lowest_bit(word)]] = 0
+            word &= word - _ONE
+    return same
+
+
+PAIRS_AT_ONCE = 32
+"""Enough that calls cost nothing, few enough that all stays in cache."""
+
+
+@njit(cache=True, nogil=True)
+def count_pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, use_in, use_out):
+    """k(a, a), k(a, b), k(b, b) for each pair: int64 [B, 3]."""
+    num_pairs, n = operators_a.shape
+    labels, active, first = union.labels, union.active, union.first
+    in_a, in_b = np.zeros(union.counts.shape[0], np.int64), np.zeros(union.counts.shape[0], np.int64)
+    values = np.zeros((num_pairs, 3), np.int64)
+    for start in range(0, num_pairs, PAIRS_AT_ONCE):
+        pairs = min(PAIRS_AT_ONCE, num_pairs - start)
+        x = num_active = _ZERO
+        for side in range(2):
+            bits, operators = (bits_b, operators_b) if side else (bits_a, operators_a)
+            _load(union, side * pairs, bits, operators, start, pairs, use_in, use_out)
+            for p in range(pairs):
+                for u in range(n):
+                    # Different labels for different pairs, so that one partition serves them all.
+                    labels[x] = p * num_operators + np.int64(operators[start + p, u])
+                    active[num_active] = x
+                    num_active += operators[start + p, u] >= 0
+                    x += 1
+        for p in range(pairs):
+            for k in range(num_operators):
+                a, b = _num_nodes(union.operator_masks, k, p), _num_nodes(union.operator_masks, k, pairs + p)
+                # Iteration 0, and in all others each node with itself; below, with the others.
+                values[start + p, 0] += a * a + h * a
+                values[start + p, 1] += a * b
+                values[start + p, 2] += b * b + h * b
+        first_b = np.uint32(pairs * n)
+        for t in range(1, h + 1):
+            num_active = _refine(union, num_active, n, t)
+            for i in range(num_active):
+                x = active[i]
+                if x < first_b:
+                    in_a[labels[x]] += 1
+                else:
+                    in_b[labels[x]] += 1
+            for i in range(num_active):
+                x = active[i]
+                p = np.uint64(start) + first[x] // np.uint64(n)
+                if x < first_b:
+                    values[p, 0] += in_a[labels[x]] - 1
+                    values[p, 1] += in_b[labels[x]]
+                else:
+                    values[p - np.uint64(pairs), 2] += in_b[labels[x]] - 1
+            for i in range(num_active):
+                in_a[labels[active[i]]] = in_b[labels[active[i]]] = 0
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _num_nodes(operator_masks, k, cell):
+    """How many nodes of a cell have operator k."""
+    total = _ZERO
+    for w in range(operator_masks.shape[0]):
+        total += np.int64(_popcount(operator_masks[w, k, cell]))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def count_gram(union, bits, operators, num_rows, square, h, use_in, use_out):
+    """Kernels int64 [num_rows, columns] of the first cells with all the others, or with themselves if `square`; k(g, g) [B]."""
+    num_cells, n = operators.shape
+    labels, active = union.labels, union.active
+    _load(union, _ZERO, bits, operators, _ZERO, num_cells, use_in, use_out)
+    own = np.zeros(num_cells, np.int64)
+    num_active = _ZERO
+    for c in range(num_cells):
+        for u in range(n):
+            labels[c * n + u] = operators[c, u]
+            active[num_active] = c * n + u
+            num_active += operators[c, u] >= 0
+            own[c] += (h + 1) * (operators[c, u] >= 0)  # each node with itself; below, with the others
+    first_column = 0 if square else num_rows
+    values = np.zeros((num_rows, num_cells - first_column), np.int64)
+    ends = np.empty(union.counts.shape[0] + 1, np.int64)
+    members = np.empty(num_cells * n, np.int64)  # the cells of the active nodes, class by class, ascending in a class
+    cells, sizes = np.empty(num_cells, np.int64), np.empty(num_cells, np.int64)
+    for t in range(h + 1):
+        if t > 0:
+            num_active = _refine(union, num_active, n, t)
+        for label in range(ends.shape[0]):
+            ends[label] = 0
+        for i in range(num_active):
+            ends[labels[active[i]] + 1] += 1
+        for label in range(1, ends.shape[0]):
+            ends[label] += ends[label - 1]
+        for i in range(num_active):
+            label = labels[active[i]]
+            members[ends[label]] = active[i] // n
+            ends[label] += 1
+        begin = 0
+        for label in range(ends.shape[0] - 1):
+            found = 0
+            for m in range(begin, ends[label]):
+                if found == 0 or cells[found - 1] != members[m]:
+                    cells[found], sizes[found] = members[m], 0
+                    found += 1
+                sizes[found - 1] += 1
+            begin = ends[label]
+            for i in range(found):
+                own[cells[i]] += sizes[i] * (sizes[i] - 1)
+                if cells[i] < num_rows:
+                    for j in range(found):
+                        if cells[j] >= first_column:
+                            values[cells[i], cells[j] - first_column] += sizes[i] * sizes[j]
+    if square:
+        for c in range(num_cells):
+            values[c, c] = own[c]
+    return values, own
