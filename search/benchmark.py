@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from gemnet.architecture import Architecture
 from gemnet.benchmark import Timing, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
+from gemnet.files import save_png
 from search.base import CellArrays, Job
 from search.bootstrap import bootstrap
 from search.data import build_data
@@ -20,39 +26,83 @@ from search.proxy import build_evaluator
 from search.space import DagSpace, prune, statistics
 from search.wl_kernel import wl_kernel
 
-
-def kernel(pairs: int, num_nodes: int = 30, h: int = 3, direction: str = "both", repeats: int = 15) -> Timing:
-    """Time of the WL kernel of `pairs` random pairs, on one core. direction: see `wl_kernel`."""
-    a, b = _random_pairs(pairs, num_nodes)
-    return measure(lambda: wl_kernel(a, b, h, direction), repeats)
+DIRECTIONS_TIMED = {"both": "in- and out-neighbours, as the search", "out": "out-neighbours alone, as grakel"}
+H = 3
+"""Iterations of the kernel, the paper's."""
 
 
-def grakel_kernel(pairs: int, num_nodes: int = 30, h: int = 3) -> tuple[Timing, float] | None:
-    """Time of grakel on `pairs` random pairs, one fit a pair, and the largest difference from our values; None without grakel.
+def kernel(
+    pairs: int, grakel_pairs: int, num_nodes: int = 30, h: int = H, repeats: int = 10
+) -> tuple[dict[str, Timing], float | None]:
+    """Times of the WL kernel of `pairs` random pairs on one core, by direction, and under "grakel" that of grakel on the first
+    `grakel_pairs` of them, one fit a pair, side by side; and the largest difference of its values from ours.
 
-    grakel's kernel of directed graphs looks at out-neighbours; ours is asked for the same in the comparison of values.
+    Without grakel, or for no pairs of it, it has no time and None. Its kernel of directed graphs looks at out-neighbours.
     """
-    if importlib.util.find_spec("grakel") is None:
-        return None
-    from grakel import Graph
-    from grakel.kernels import VertexHistogram, WeisfeilerLehman
-
     a, b = _random_pairs(pairs, num_nodes)
+    calls: dict[str, Callable[[], object]] = {d: functools.partial(wl_kernel, a, b, h, d) for d in DIRECTIONS_TIMED}
+    if not grakel_pairs or importlib.util.find_spec("grakel") is None:
+        return measure_together(calls, repeats), None
+    a, b = a[:grakel_pairs], b[:grakel_pairs]
+    graphs = [_grakel_graphs(side) for side in (a, b)]
+    values = np.empty(len(a))
 
-    def graph(cells: CellArrays, i: int) -> Graph:
-        present = np.flatnonzero(cells.operators[i] >= 0)
-        edges = {int(u): {int(v): 1.0 for v in np.flatnonzero(cells.adjacency[i, u])} for u in present}
-        return Graph(edges, node_labels={int(v): int(cells.operators[i, v]) for v in present})
+    def grakel() -> None:
+        from grakel.kernels import VertexHistogram, WeisfeilerLehman
 
-    graphs = [(graph(a, i), graph(b, i)) for i in range(pairs)]
-    values = np.empty(pairs)
-
-    def run() -> None:
-        for i, pair in enumerate(graphs):
+        for i, pair in enumerate(zip(*graphs)):
             values[i] = WeisfeilerLehman(n_iter=h, normalize=True, base_graph_kernel=VertexHistogram).fit_transform(pair)[0, 1]
 
-    timing = measure(run, repeats=1, warm_up=0)
-    return timing, float(np.abs(values - wl_kernel(a, b, h, direction="out")).max())
+    times = measure_together({**calls, "grakel": grakel}, repeats)
+    return times, float(np.abs(values - wl_kernel(a, b, h, direction="out")).max())
+
+
+def _grakel_graphs(cells: CellArrays) -> list[Any]:
+    from grakel import Graph
+
+    found = []
+    for adjacency, operators in zip(cells.adjacency, cells.operators):
+        present = np.flatnonzero(operators >= 0)
+        edges = {int(u): {int(v): 1.0 for v in np.flatnonzero(adjacency[u])} for u in present}
+        found.append(Graph(edges, node_labels={int(v): int(operators[v]) for v in present}))
+    return found
+
+
+def kernel_costs(
+    pairs: Sequence[int] = (10_000, 20_000, 30_000, 40_000, 50_000), iterations: int = 8, num_nodes: int = 30, repeats: int = 15
+) -> dict[tuple[str, int, int], Timing]:
+    """Times of the WL kernel on one core by (direction, pairs, h), side by side: H for each number of pairs, and all h up to
+    `iterations` for the largest number."""
+    a, b = _random_pairs(max(pairs), num_nodes)
+    points = sorted({*((count, H) for count in pairs), *((max(pairs), h) for h in range(iterations + 1))})
+    keys = [(direction, *point) for direction in DIRECTIONS_TIMED for point in points]
+
+    def call(direction: str, count: int, h: int) -> Callable[[], object]:
+        return lambda: wl_kernel(a[:count], b[:count], h, direction)
+
+    times = measure_together({str(key): call(*key) for key in keys}, repeats)
+    return {key: times[str(key)] for key in keys}
+
+
+def draw_kernel_costs(costs: Mapping[tuple[str, int, int], Timing], path: str | os.PathLike[str]) -> None:
+    """Plot `kernel_costs` as a PNG: medians, with bars from the fastest to the slowest run."""
+    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    most = max(count for _, count, _ in costs)
+    for direction, about in DIRECTIONS_TIMED.items():
+        for axes, found in (
+            (left, {count / 1000: time for (d, count, h), time in costs.items() if d == direction and h == H}),
+            (right, {h: time for (d, count, h), time in costs.items() if d == direction and count == most}),
+        ):
+            low, middle, high = 1000 * np.array([(t.fastest, t.median, t.slowest) for t in found.values()]).T
+            axes.errorbar(list(found), middle, (middle - low, high - middle), fmt="o-", markersize=3, capsize=2, label=about)
+    left.set(xlabel="thousand pairs", title=f"h = {H}")
+    right.set(xlabel="iterations h", title=f"{most:,} pairs")
+    for axes in (left, right):
+        axes.set(ylabel="ms on one core", ylim=(0, None))
+        axes.grid(alpha=0.25)
+    left.legend(fontsize=8)
+    save_png(figure, path, 110)
 
 
 def bootstrap_cells(cells: int, num_nodes: int = 30, dim: int = 50, repeats: int = 3) -> Timing:

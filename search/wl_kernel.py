@@ -17,6 +17,8 @@ from search.wl_labels import PAIRS_AT_ONCE, count_gram, count_pairs, union_of
 
 DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}
 """Whether the in-neighbours and the out-neighbours of a node make its next label."""
+_BITS_PACKED = 2**19
+"""At a time: they stay in cache, and the operating system is not asked for memory again and again."""
 
 
 def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both", normalize: bool = True) -> np.ndarray:
@@ -32,7 +34,11 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
         raise ValueError(f"expected as many cells in a as in b, found {len(a)} and {len(b)}")
     num_operators = _num_operators(a, b)
     union = union_of(2 * PAIRS_AT_ONCE, a.operators.shape[1], num_operators)
-    values = count_pairs(union, *_packed(a), *_packed(b), num_operators, h, *directions)
+    values = np.empty((len(a), 3), np.int64)
+    step = PAIRS_AT_ONCE * max(1, _BITS_PACKED // (PAIRS_AT_ONCE * a.operators.shape[1] ** 2))
+    for start in range(0, len(a), step):
+        rows = slice(start, start + step)
+        values[rows] = count_pairs(union, *_packed(a[rows]), *_packed(b[rows]), num_operators, h, *directions)
     aa, ab, bb = values.T
     return _normalized(ab, aa, bb) if normalize else ab
 

@@ -4,6 +4,7 @@
 examples:
   python tools/benchmark.py                                       all three parts
   python tools/benchmark.py kernel --pairs 50000                  beside grakel, if it is installed
+  python tools/benchmark.py kernel --write                        renews docs/wl_kernel.png, time against pairs and h
   python tools/benchmark.py bootstrap --cells 200000
   python tools/benchmark.py models                                GEMNets and their peers side by side
   python tools/benchmark.py models --write                        renews configs/benchmark.json and README's table
@@ -22,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
+KERNEL_PLOT = "docs/wl_kernel.png"
 
 
 def main() -> int:
@@ -38,7 +40,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=10, help="timed passes of each model (default: %(default)s)")
     parser.add_argument("--settings", nargs="+", help="columns of the table of models, by name (default: all)")
     parser.add_argument("--resolution", type=int, default=224, help="height and width of images (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="with models: renew configs/benchmark.json and README's table")
+    parser.add_argument("--write", action="store_true", help="renew README's table of models, or the kernel's plot")
     parser.add_argument("--batch", type=int, default=16, help="for profile: images a pass (default: %(default)s)")
     parser.add_argument("--training", action="store_true", help="for profile: a training step, not a forward pass")
     parser.add_argument("--device", default="cpu", help="for the models (default: %(default)s)")
@@ -65,17 +67,17 @@ def measure(args: argparse.Namespace) -> None:
     print("median (slowest - fastest)")
     if args.part in ("kernel", "all"):
         print(f"WL kernel, {args.pairs} pairs of 30 nodes, h = 3, one core:")
-        peer = search.benchmark.grakel_kernel(args.grakel_pairs) if args.grakel_pairs else None
-        for direction, about in (
-            ("both", "in- and out-neighbours, what the search uses"),
-            ("out", "out-neighbours alone, as grakel"),
-        ):
-            ours = search.benchmark.kernel(args.pairs, direction=direction)
-            ratio = f"; {peer[0].median / args.grakel_pairs / (ours.median / args.pairs):.0f} x grakel" if peer else ""
-            print(f"  {about}: {ours.rate(args.pairs)}{ratio}")
+        times, difference = search.benchmark.kernel(args.pairs, args.grakel_pairs)
+        peer = times.pop("grakel", None)
+        for direction, time in times.items():
+            ratio = f"; {peer.median / args.grakel_pairs / (time.median / args.pairs):.0f} x grakel" if peer else ""
+            print(f"  {search.benchmark.DIRECTIONS_TIMED[direction]}: {time.rate(args.pairs)}{ratio}")
         if peer:
-            print(f"  grakel, {args.grakel_pairs} pairs, one fit a pair: {peer[0].rate(args.grakel_pairs)};")
-            print(f"  largest difference of the values {peer[1]:.1e}")
+            print(f"  grakel, {args.grakel_pairs} pairs, one fit a pair: {peer.rate(args.grakel_pairs)};")
+            print(f"  largest difference of the values {difference:.1e}")
+        if args.write and args.part == "kernel":
+            search.benchmark.draw_kernel_costs(search.benchmark.kernel_costs(), ROOT / KERNEL_PLOT)
+            print(f"written: {KERNEL_PLOT}")
     if args.part in ("bootstrap", "all"):
         timing = search.benchmark.bootstrap_cells(args.cells)
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")

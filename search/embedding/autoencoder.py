@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from search.base import CellArrays, Progress, SearchError, Space
 from search.embedding.common import check_device, cosines, kernel_figures
 from search.embedding.features import features, num_edges, num_features
+from search.embedding.order import ORDERS, canonical_order, random_order
 from search.embedding.storage import save_encoder
 from search.space import prune
 from search.threads import torch_threads
@@ -32,7 +33,8 @@ class AutoencoderEncoder:
     """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of each cell.
 
     dim: d, length of the embedding. hidden: widths between features and embedding, mirrored in the decoder.
-    iterations, batch: Adam steps, and fresh random cells a step. lr: the peak of a one-cycle schedule.
+    iterations, batch: Adam steps, and fresh random cells a step. lr: the peak of a one-cycle schedule. order: of the nodes that
+    the matrices have, see `search.embedding.order`; "given" is the paper's, in "canonical" isomorphic cells embed alike.
     device: where to train and embed.
     """
 
@@ -47,6 +49,7 @@ class AutoencoderEncoder:
         iterations: int = 2000,
         batch: int = 128,
         lr: float = 5e-3,
+        order: str = "given",
         device: str = "cpu",
     ) -> None:
         counts = {"dim": [dim], "hidden": list(hidden), "iterations": [iterations], "batch": [batch]}
@@ -56,9 +59,12 @@ class AutoencoderEncoder:
                 raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
         if not lr > 0:
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
+        if order not in ORDERS:
+            raise SearchError(f"encoder: order: expected one of {', '.join(ORDERS)}, found {order!r}")
         check_device(device)
         self.space, self.dim, self.device = space, dim, device
         self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
+        self.order = order
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
 
@@ -71,6 +77,7 @@ class AutoencoderEncoder:
             "iterations": self.iterations,
             "batch": self.batch,
             "lr": self.lr,
+            "order": self.order,
         }
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
@@ -120,7 +127,8 @@ class AutoencoderEncoder:
         return nn.ModuleDict({"encoder": _mlp(widths), "decoder": _mlp(widths[::-1])})
 
     def _tensor(self, arrays: CellArrays) -> Tensor:
-        return torch.from_numpy(features(self.space, arrays)).to(self.device).float()
+        ordered = canonical_order(arrays) if self.order == "canonical" else arrays
+        return torch.from_numpy(features(self.space, ordered)).to(self.device).float()
 
     def _batches(self, rng: np.random.Generator) -> Iterator[CellArrays]:
         """Fresh cells for each iteration."""
@@ -145,7 +153,11 @@ class AutoencoderEncoder:
         inputs = self._tensor(a)
         right = ((self.net["decoder"](self.net["encoder"](inputs)) > 0) == (inputs > 0.5))[:, : num_edges(self.space)]
         figures = kernel_figures(cosines(self.embed(a), self.embed(b)), kernel)
-        return figures | {"edges reconstructed": float(right.float().mean())}
+        isomorphic = cosines(self.embed(a), self.embed(random_order(a, rng)))
+        return figures | {
+            "edges reconstructed": float(right.float().mean()),
+            "cosine of isomorphic cells": float(isomorphic.mean()),
+        }
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:

@@ -44,6 +44,9 @@ AUTOENCODER = Row("MLP autoencoder", {"type": "autoencoder"})
 NASGEM = Row("NASGEM", {"type": "kernel_guided"})
 SVGE = Row("SVGe", {"type": "svge"})
 
+CANONICAL = Row("NASGEM, canonical order", {"type": "kernel_guided", "order": "canonical"})
+"""The same encoder of cells whose nodes are sorted first: isomorphic cells embed alike."""
+
 COUNTS = Row("GEMNet: counts, ensemble", {"type": "statistics"}, {"type": "ensemble", "trees": 100})
 """Counts of paths, edges and degrees; a Gaussian process and trees on them: seconds."""
 

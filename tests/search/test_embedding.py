@@ -8,8 +8,10 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from gemnet.cell import Cell
 from search.base import CellArrays, SearchError
+from search.benchmarks.identity import isomorphism_hash
 from search.embedding import build_encoder, load_encoder
 from search.embedding.features import features, num_features
+from search.embedding.order import canonical_order, random_order
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_kernel
 
@@ -61,6 +63,32 @@ def test_the_kernel_guides_better_than_reconstruction_alone(trained):
     assert figures["edges reconstructed"] > 0.85
     assert figures["R^2"] < trained.metrics["R^2"] - 0.3
     assert figures["Spearman"] < trained.metrics["Spearman"]
+
+
+def test_a_random_order_is_another_cell_with_the_same_network(cells):
+    again = random_order(cells, np.random.default_rng(0))
+    names = ("input", *SPACE.operators)
+    assert all(cells.cell(i, names).digest() == again.cell(i, names).digest() for i in range(len(cells)))
+    assert (cells.adjacency != again.adjacency).any((1, 2)).mean() > 0.9
+    assert not np.tril(again.adjacency).any()
+    assert (again.operators[:, 0] == 0).all()
+
+
+def test_the_canonical_order_is_the_same_for_isomorphic_cells_and_the_same_cell(cells):
+    first, second = canonical_order(cells), canonical_order(random_order(cells, np.random.default_rng(0)))
+    same = (first.adjacency == second.adjacency).all((1, 2)) & (first.operators == second.operators).all(1)
+    assert same.mean() > 0.98
+    assert not np.tril(first.adjacency).any()
+    assert np.array_equal(isomorphism_hash(first), isomorphism_hash(cells))
+
+
+def test_an_encoder_of_canonical_order_embeds_isomorphic_cells_alike_as_others_do_not(trained, cells):
+    canonical = build_encoder("kernel_guided", SPACE, **QUICK, order="canonical")
+    figures = canonical.fit(seed=0)
+    assert figures["cosine of isomorphic cells"] > 0.999 > 0.97 > trained.metrics["cosine of isomorphic cells"]
+    assert figures["R^2"] > trained.metrics["R^2"] - 0.1
+    x, y = (canonical.embed(c) for c in (cells, random_order(cells, np.random.default_rng(1))))
+    assert np.isclose(x, y, atol=1e-5).all(1).mean() > 0.98
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "kernel_guided"])
@@ -174,6 +202,7 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(trained, tmp_path, how, me
         {"hidden": [0]},
         {"iterations": 1.5},
         {"lr": 0},
+        {"order": "random"},
         {"h": -1},
         {"similarity_weight": 0},
         {"device": "abacus"},

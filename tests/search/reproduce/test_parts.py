@@ -7,7 +7,7 @@ from search.base import SearchError
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import pruned_both_ways
 from search.embedding.graphs import cell_space, cells_of_graphs, graphs_of_cells
-from search.reproduce import figure1, figure4, figure5, figure6, ranking, tables34, tabular_search
+from search.reproduce import encoder, figure1, figure4, figure5, figure6, ranking, tables34, tabular_search
 from search.reproduce.base import Measured, Result, Unit
 from search.reproduce.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows
 from search.reproduce.evolution import evolve, mutated
@@ -141,6 +141,16 @@ def test_the_encoder_is_judged_for_its_nodes_and_dimension(context):
     assert set(figure6.measure(unit(6, encoder=encoder), context).figures) == {"R^2", "Spearman", "similarity MSE"}
 
 
+@pytest.mark.parametrize("order", ["given", "canonical"])
+def test_the_encoder_is_judged_on_isomorphic_pairs_too(context, order):
+    measured = encoder.measure(unit(6, encoder={**KERNEL, "iterations": 200, "order": order}), context)
+    assert set(measured.figures) == set(encoder.FIGURES)
+    isomorphic = np.array(measured.series["cosine of isomorphic cells"])
+    assert len(isomorphic) == len(measured.series["kernel"]) == len(measured.series["cosine"])
+    assert measured.figures["cosine of isomorphic cells"] == pytest.approx(isomorphic.mean(), abs=0.05)
+    assert (isomorphic > 0.9999).mean() > 0.98 if order == "canonical" else (isomorphic < 0.999).mean() > 0.5
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_search_asks_for_distinct_cells_of_the_pool_and_chooses_among_them_without_tests(context, method, monkeypatch):
     space = benchmark_space("nasbench101", context, "evaluated")
@@ -212,11 +222,13 @@ def made_figures(part, unit):
         "fig1": ["Spearman", "Spearman of the kernel"],
         "fig4": ["smoothness, R^2", "variance in the plane"],
         "fig5": ["bias, %", "test accuracy, %"],
+        "encoder": list(encoder.FIGURES),
         "fig6": ["R^2", "Spearman", "similarity MSE"],
         "search": ["test accuracy, %", "test regret, %", "best asked for, %"],
     }.get(unit.group, ["kendall", "fit and predict, s"])
     series = {
         "fig1": {name: [0.1, 0.2] for name in ("cosine", "difference, %", "cosine of a bin", "median difference, %")},
+        "encoder": {name: [0.8, 0.9] for name in ("kernel", "cosine", "cosine of isomorphic cells")},
         "search": {"regret": [1.0, 0.5], "rows": [0, 1]},
     }
     if unit.group == "fig4":

@@ -1,0 +1,96 @@
+"""How well the encoder follows the kernel, and whether isomorphic cells embed alike, as long as the paper trains it.
+
+The paper's space of 30 nodes; 10,000 iterations. Pairs that the encoder has not seen: R^2 and Spearman's correlation of cosine
+and kernel. Isomorphic cells have a kernel of 1: their cosine is that of cells whose nodes come in another random topological
+order. The paper's encoder reads matrices as they are; the other row sorts the nodes first (`search.embedding.order`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from search.embedding import build_encoder
+from search.embedding.common import cosines
+from search.embedding.order import random_order
+from search.reproduce.base import Context, Measured, Part, Result, Unit
+from search.reproduce.rows import CANONICAL, NASGEM, QUICK_ENCODERS
+from search.reproduce.summary import markdown, rounded, seeds_text, shown
+from search.space import DagSpace, prune
+from search.wl_kernel import wl_kernel
+
+NODES, ITERATIONS = 30, 10_000
+SHOWN = 400
+"""Pairs in the plot."""
+ISOMORPHIC, SECONDS = "cosine of isomorphic cells", "training, s"
+FIGURES = {
+    "R^2": "held-out R^2",
+    "Spearman": "held-out Spearman's correlation",
+    ISOMORPHIC: "mean cosine of isomorphic cells",
+    "edges reconstructed": "edges reconstructed",
+    SECONDS: "training, s",
+}
+
+
+def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+    length = QUICK_ENCODERS["kernel_guided"] if quick else {"iterations": ITERATIONS}
+    return [
+        Unit("encoder", row.name, NODES, seed, {"encoder": {**row.encoder, **length}})
+        for seed in seeds
+        for row in (NASGEM, CANONICAL)
+    ]
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    space = DagSpace(unit.setting)
+    encoder = build_encoder(space=space, **unit.recipe["encoder"])
+    start = time.perf_counter()
+    figures = encoder.fit(unit.seed)
+    figures = {name: {**figures, SECONDS: time.perf_counter() - start}[name] for name in FIGURES}
+    rng = np.random.default_rng((unit.seed, 5))
+    a, b = (prune(space.sample(rng, SHOWN)) for _ in range(2))
+    series = {
+        "kernel": wl_kernel(a, b),
+        "cosine": cosines(encoder.embed(a), encoder.embed(b)),
+        ISOMORPHIC: cosines(encoder.embed(a), encoder.embed(random_order(a, rng))),
+    }
+    return Measured(figures, {name: [rounded(value) for value in values] for name, values in series.items()})
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    lines = [["encoder", *FIGURES.values()]]
+    for row in summary["rows"]:
+        digits = {SECONDS: 0}
+        lines.append([row["row"], *(shown(row["figures"][name], digits.get(name, 3)) for name in FIGURES)])
+    return f"{markdown(lines)}\n\n{seeds_text(summary)}"
+
+
+def draw(canvas: Figure, results: Sequence[Result]) -> None:
+    """The first seed: cosine against kernel of pairs of different and of isomorphic cells."""
+    chosen = [r for r in results if r.unit.seed == results[0].unit.seed]
+    canvas.set_size_inches(5.2 * len(chosen), 4.2)
+    for axes, result in zip(canvas.subplots(1, len(chosen), squeeze=False, sharey=True)[0], chosen):
+        series = result.measured.series
+        axes.scatter(series["kernel"], series["cosine"], s=7, alpha=0.6, label="random pairs")
+        axes.scatter(np.ones(len(series[ISOMORPHIC])), series[ISOMORPHIC], s=7, alpha=0.6, label="isomorphic pairs")
+        axes.plot([min(series["kernel"]), 1], [min(series["kernel"]), 1], color="black", linewidth=0.8, label="equal")
+        axes.set(xlabel="kernel", ylabel="cosine of the vectors", title=result.unit.row)
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=7)
+
+
+def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
+    """The pairs of the first seed."""
+    rows: list[Sequence[Any]] = []
+    for result in (r for r in results if r.unit.seed == results[0].unit.seed):
+        series = result.measured.series
+        rows += [(result.unit.row, "random", *pair) for pair in zip(series["kernel"], series["cosine"])]
+        rows += [(result.unit.row, "isomorphic", 1.0, cosine) for cosine in series[ISOMORPHIC]]
+    return ("encoder", "pairs", "kernel", "cosine"), rows
+
+
+ENCODER = Part("encoder", "the encoder on held-out and on isomorphic pairs", 3, units, measure, table, draw, points=points)
