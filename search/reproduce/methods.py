@@ -70,8 +70,8 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     standard deviation: of `members` predictors on resampled evaluations, or, with 0 members, as one predictor itself tells
     (`EnsemblePredictor.opinion`). Accuracies are learnt as normal quantiles of their ranks, so that a few failed cells do not
     count for more than all others. The cell that is chosen is the evaluated one with the highest weighted mean of what was
-    measured (weight `trust`) and what predictors say that have not seen it, cross-validated on `folds`, and on `last_folds`, if
-    given, when the search is over: the best of many noisy measurements is mostly a lucky one.
+    measured (weight `trust`) and what predictors say that have not seen it, cross-validated on `folds`; when the search is over
+    on `last_folds`, if given, and `last_repeats` times, averaged. The best of many noisy measurements is mostly a lucky one.
     """
     rng, accuracy = np.random.default_rng((seed, 6)), space.table.validation_accuracy
     encoder = trained_encoder(recipe["encoder"], benchmark_space("nasbench101", context, "all"), seed, context)
@@ -82,11 +82,20 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     while True:
         scores = normal_scores(accuracy[pool[places]])
         seed_of_round = int(rng.integers(2**31))
-        folds = recipe.get("last_folds", recipe["folds"]) if len(places) == queries else recipe["folds"]
-        held_out = cross_validated_predictions(recipe["predictor"], vectors[places], scores, seed_of_round, folds)
+        over = len(places) == queries
+        folds, repeats = recipe["folds"], 1
+        if over:
+            folds, repeats = recipe.get("last_folds", folds), recipe.get("last_repeats", 1)
+        held_out = np.mean(
+            [
+                cross_validated_predictions(recipe["predictor"], vectors[places], scores, seed_of_round + i, folds)
+                for i in range(repeats)
+            ],
+            axis=0,
+        )
         best = int(np.argmax(recipe["trust"] * scores + (1 - recipe["trust"]) * held_out))
         chosen[-1] = int(pool[places[best]])
-        if len(places) == queries:
+        if over:
             return pool[places].tolist(), chosen
         mean, deviation = _opinion(recipe, vectors, places, scores, rng, seed_of_round)
         wanted = mean + recipe["optimism"] * deviation

@@ -103,6 +103,7 @@ def searches(quick: bool) -> dict[str, dict[str, Any]]:
             "trust": 0.4,
             "folds": 5,
             "last_folds": 15,
+            "last_repeats": 1 if quick else 5,
             **COUNTS.recipe(quick),
         },
     }

@@ -42,6 +42,8 @@ METHODS = {
         "optimism": 0.5,
         "trust": 0.5,
         "folds": 3,
+        "last_folds": 4,
+        "last_repeats": 2,
         "encoder": {"type": "statistics", "sample": 16},
         "predictor": {"type": "ensemble", "trees": 5},
     },
