@@ -11,10 +11,11 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
+from gemnet.errors import UserError
 from gemnet.operators import Cost
 
 
-class SearchError(Exception):
+class SearchError(UserError):
     """A mistake in what the user gave: a setting, a path, a data set, a record. The message names the value and the remedy."""
 
 

@@ -28,7 +28,7 @@ def reported(name: str, task: Callable[[], None], place: str, stopped: str = "st
     try:
         task()
         return 0
-    except (SearchError, UserError) as error:
+    except UserError as error:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or place}: {error.strerror or error}"
@@ -63,7 +63,7 @@ def search_command(
         report = write_report(directory)
         display.line(f"Report: {report}  ({time.monotonic() - start:.0f} s)")
         return 0
-    except (SearchError, UserError) as error:
+    except UserError as error:
         message = str(error)
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemnet.errors import UserError
 from search.base import SearchError
 from search.command import reported
 from search.display import Display
@@ -62,13 +61,7 @@ def reproduce_command(
                         f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md and README.md"
                     )
 
-    def mendable() -> None:
-        try:
-            task()
-        except UserError as error:
-            raise SearchError(str(error)) from None
-
-    return reported("reproduce", mendable, work_dir, "stopped; what was done is kept: the same command goes on")
+    return reported("reproduce", task, work_dir, "stopped; what was done is kept: the same command goes on")
 
 
 def _units(part: Part, seeds: int | None, first_seed: int, quick: bool, rows: Sequence[str] | None) -> list[Unit]:
