@@ -110,6 +110,7 @@ class Search:
                 proposals, note = self._bootstrapped(predictor, index) if index else self._first()
                 self.study.propose(index, proposals, note)
             self._evaluate(index)
+            self._judge(index)  # where a stop came between
         return self.study.records()
 
     def _trained_encoder(self) -> Encoder:
@@ -260,16 +261,12 @@ class Search:
         predictor.fit(vectors, scores, self._stream(index))
 
     def _bootstrapped(self, predictor: Predictor, index: int) -> tuple[list[Proposal], dict[str, Any]]:
-        """The best predicted cells that are not in the record yet, and how good the predictor is."""
+        """The best predicted cells that are not in the record yet, and what is known of the predictor."""
         records = self.study.records()
         done = [r for r in records if r.state == DONE]
-        vectors, scores = self._vectors(done), expected_scores(done)
-        held_out = cross_validated_predictions(self.settings["predictor"], vectors, scores, self._stream(index))
-        note = {
-            "evaluated": len(done),
-            "kendall_tau": _finite(kendalltau(held_out, scores).statistic),
-            **(predictor.lipschitz_bound(vectors).as_dict() if isinstance(predictor, MLPPredictor) else {}),
-        }
+        note: dict[str, Any] = {"evaluated": len(done)}
+        if isinstance(predictor, MLPPredictor):
+            note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
         with self.display.progress(f"Round {index}: bootstrap") as progress:
             found = bootstrap(
                 self.space,
@@ -283,13 +280,22 @@ class Search:
                 self.schedule.max_macs,
                 progress,
             )
-        figures = f"Predictor on {len(done)} cells: Kendall's tau {note['kendall_tau']:.2f} (5-fold)"
-        if "lipschitz" in note:
-            figures += f"; Lipschitz constant K <= {note['lipschitz']:.3g}, variance {note['variance']:.2e} <= K^2 tr Cov = "
-            figures += f"{note['bound']:.3g}"
-        self.display.line(figures)
         chosen, dear = self._affordable(found, self.schedule.batch)
         return chosen, {**note, **_told(dear)}
+
+    def _judge(self, index: int) -> None:
+        """Add to the round's note how good the predictor is that proposed it, if it is not there: nothing waits for that."""
+        note = self.study.rounds()[index]
+        if not index or "kendall_tau" in note:
+            return
+        done = [r for r in self.study.records() if r.round < index and r.state == DONE]
+        scores = expected_scores(done)
+        held_out = cross_validated_predictions(self.settings["predictor"], self._vectors(done), scores, self._stream(index))
+        tau = float(np.nan_to_num(kendalltau(held_out, scores).statistic))
+        self.study.add_to_note(index, {"kendall_tau": tau})
+        lipschitz = "; Lipschitz constant K <= {lipschitz:.3g}, variance {variance:.2e} <= K^2 tr Cov = {bound:.3g}"
+        told = lipschitz.format(**note) if "lipschitz" in note else ""
+        self.display.line(f"Predictor on {len(done)} cells: Kendall's tau {tau:.2f} (5-fold){told}")
 
     def _evaluate(self, index: int) -> None:
         """Train what is pending in round `index`, and record each result as it comes."""
@@ -314,6 +320,7 @@ class Search:
                 if outcome.error:
                     self.display.line(f"Candidate {outcome.key} failed: {outcome.error}")
                 progress(finished, total, f"best score {best:.4f}")
+                self._judge(index)  # while other workers train; this one has its next candidate
         self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
 
     def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:
@@ -392,7 +399,3 @@ def _told(dear: Sequence[tuple[Cell, float]]) -> dict[str, Any]:
 def _dear(notes: Iterable[Mapping[str, Any]]) -> list[tuple[Cell, float]]:
     """The cells that cost more than they may, with their costs, of rounds' notes."""
     return [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get("dear", ())]
-
-
-def _finite(value: float) -> float:
-    return float(value) if np.isfinite(value) else 0.0

@@ -161,7 +161,7 @@ def _predictor_table(snapshot: Snapshot) -> str:
             *(f"{note[name]:.3g}" if name in note else "" for name in ("lipschitz", "variance", "bound")),
         )
         for index, note in snapshot.rounds.items()
-        if "evaluated" in note
+        if "kendall_tau" in note
     ]
     head = ("predictor", "cells", "Kendall's tau, 5-fold", "Lipschitz constant K ≤", "Var P(X)", "K² tr Cov X (Eq. 13)")
     return _table(head, rows) if rows else "<p>One round only: no predictor was trained.</p>"

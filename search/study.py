@@ -171,6 +171,12 @@ class Study:
                 if p.evaluation is not None:
                     self._finish(db, Outcome(key, p.evaluation), p.score)
 
+    def add_to_note(self, index: int, more: Mapping[str, Any]) -> None:
+        """Add JSON values to the note of a round that was proposed."""
+        with self._transaction() as db:
+            note = _rounds(db)[index] | dict(more)
+            db.execute("UPDATE rounds SET note = ? WHERE round = ?", (_canonical(note), index))
+
     def finish(self, outcome: Outcome, score: float | None) -> None:
         """Record the end of the evaluation with id `outcome.key`."""
         with self._transaction() as db:

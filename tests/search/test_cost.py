@@ -5,6 +5,7 @@ from types import ModuleType
 
 import pytest
 
+from gemnet.benchmark import measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
 from search.base import SearchError
@@ -38,6 +39,20 @@ def test_latency_tells_a_slow_model_from_a_fast_one_and_is_that_of_the_model_to_
     assert "mobilenetv3_small_050 = 1" in cost.name
     with pytest.raises(BudgetError):
         build_cost(evaluator.cost, {"target_macs": 1e3}, type="latency", batch=1, resolution=32)(CELL)
+
+
+@pytest.mark.parametrize(("max", "passes"), [(None, [1, 3]), (100.0, [1, 3]), (1e-3, [1])])
+def test_a_network_that_is_hopelessly_slow_is_not_timed_again(evaluator, monkeypatch, max, passes):
+    asked = []
+
+    def measured(calls, repeats, warm_up, wait):
+        asked.append(repeats)
+        return measure_together(calls, repeats, warm_up, wait)
+
+    monkeypatch.setattr("search.cost.measure_together", measured)
+    settings = {"reference": "timm/mobilenetv3_small_050", "batch": 1, "resolution": 32}
+    assert build_cost(evaluator.cost, MODEL, type="latency", max=max, **settings)(CELL) > 1e-3
+    assert asked == passes
 
 
 @pytest.fixture

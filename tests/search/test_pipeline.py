@@ -131,6 +131,25 @@ def test_a_search_stopped_at_any_moment_goes_on_to_the_end_of_the_undisturbed_on
         assert len(evaluator.trained) == 20  # nothing was trained twice
 
 
+def test_the_predictor_is_judged_while_candidates_train_and_a_stop_in_between_loses_nothing(tmp_path, monkeypatch):
+    undisturbed = essence(run(tmp_path / "undisturbed"))
+    notes = read_study(tmp_path / "undisturbed").rounds
+    assert all(-1 <= notes[index]["kendall_tau"] <= 1 for index in (1, 2, 3))
+
+    def stopped(*arguments):
+        states = [r.state for r in read_study(tmp_path / "stopped").records if r.round == 1]
+        assert sorted(states) == [DONE, PENDING, PENDING, PENDING]  # the others are under way
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("search.pipeline.cross_validated_predictions", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "stopped")
+    assert "kendall_tau" not in read_study(tmp_path / "stopped").rounds[1]
+    assert essence(run(tmp_path / "stopped")) == undisturbed
+    assert read_study(tmp_path / "stopped").rounds == notes
+
+
 def test_the_predictor_does_not_hang_on_the_order_in_which_workers_end(tmp_path):
     assert essence(run(tmp_path / "one", seed=1)) == essence(run(tmp_path / "two", seed=2))
 
