@@ -69,9 +69,10 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     After `start` random rows, each round asks for the `batch` rows of the whole pool with the highest mean + `optimism` x
     standard deviation: of `members` predictors on resampled evaluations, or, with 0 members, as one predictor itself tells
     (`EnsemblePredictor.opinion`). Accuracies are learnt as normal quantiles of their ranks, so that a few failed cells do not
-    count for more than all others. The cell that is chosen is the evaluated one with the highest weighted mean of what was
-    measured (weight `trust`) and what predictors say that have not seen it, cross-validated on `folds`; when the search is over
-    on `last_folds`, if given, and `last_repeats` times, averaged. The best of many noisy measurements is mostly a lucky one.
+    count for more than all others. The cell that is chosen is the evaluated one with the highest weighted mean of the accuracy
+    that was measured (weight `trust`) and the one that predictors tell who have not seen it, cross-validated on `folds`; when
+    the search is over on `last_folds`, if given, and `last_repeats` times, averaged. The best of many noisy measurements is
+    mostly a lucky one. Both are accuracies here: ranks do not say how little the best ones differ.
     """
     rng, accuracy = np.random.default_rng((seed, 6)), space.table.validation_accuracy
     encoder = trained_encoder(recipe["encoder"], benchmark_space("nasbench101", context, "all"), seed, context)
@@ -80,7 +81,8 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     places = rng.choice(len(pool), min(recipe["start"], queries), replace=False).tolist()
     chosen = _best_so_far(space, pool[places].tolist())
     while True:
-        scores = normal_scores(accuracy[pool[places]])
+        measured = accuracy[pool[places]]
+        scores = normal_scores(measured)
         seed_of_round = int(rng.integers(2**31))
         over = len(places) == queries
         folds, repeats = recipe["folds"], 1
@@ -93,7 +95,8 @@ def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
             ],
             axis=0,
         )
-        best = int(np.argmax(recipe["trust"] * scores + (1 - recipe["trust"]) * held_out))
+        predicted = np.interp(held_out, np.sort(scores), np.sort(measured))
+        best = int(np.argmax(recipe["trust"] * measured + (1 - recipe["trust"]) * predicted))
         chosen[-1] = int(pool[places[best]])
         if over:
             return pool[places].tolist(), chosen
