@@ -65,10 +65,10 @@ def _canonical(adjacency, operators, iterations):
                 renewed[v] = _mixed(state[v] + _mixed(above) + np.uint64(3) * _mixed(below))
             for v in range(n):
                 state[v] = renewed[v]
-        for v in range(n):  # one number that sorts by all of them; each is below 256
-            key = np.uint64(depth[v]) << np.uint64(8) | np.uint64(max(operators[b, v], 0))
-            key = (key << np.uint64(8) | np.uint64(into[v])) << np.uint64(8) | np.uint64(out[v])
-            renewed[v] = key << np.uint64(32) | state[v] >> np.uint64(32) if operators[b, v] >= 0 else ~np.uint64(0)
+        for v in range(n):  # one number that sorts by all of them: at most 1,024 nodes and 128 operators
+            key = np.uint64(depth[v]) << np.uint64(7) | np.uint64(max(operators[b, v], 0))
+            key = (key << np.uint64(10) | np.uint64(into[v])) << np.uint64(10) | np.uint64(out[v])
+            renewed[v] = key << np.uint64(27) | state[v] >> np.uint64(37) if operators[b, v] >= 0 else ~np.uint64(0)
         places = np.argsort(renewed)
         for i in range(n):
             order[b, i] = places[i]

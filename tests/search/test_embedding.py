@@ -80,6 +80,8 @@ def test_the_canonical_order_is_the_same_for_isomorphic_cells_and_the_same_cell(
     assert same.mean() > 0.98
     assert not np.tril(first.adjacency).any()
     assert np.array_equal(isomorphism_hash(first), isomorphism_hash(cells))
+    chain = CellArrays(np.eye(400, k=1, dtype=bool)[None], np.ones((1, 400), np.int8))  # deeper than a byte tells
+    assert np.array_equal(canonical_order(chain).adjacency, chain.adjacency)
 
 
 def test_an_encoder_of_canonical_order_embeds_isomorphic_cells_alike_as_others_do_not(trained, cells):
