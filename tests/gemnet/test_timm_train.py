@@ -107,7 +107,7 @@ def equal(one, other):
 
 def test_it_learns_and_its_checkpoints_are_named_as_timms(trained):
     assert all(np.isfinite(trained.losses))
-    assert np.mean(trained.losses[-4:]) < np.mean(trained.losses[:4])
+    assert np.median(trained.losses[-4:]) < np.median(trained.losses[:4])  # of mixed images: one may be far off
     assert {"last.pth.tar", "model_best.pth.tar", "checkpoint-0.pth.tar"} <= {file.name for file in trained.folder.iterdir()}
 
 

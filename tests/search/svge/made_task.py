@@ -8,7 +8,7 @@ from search.embedding.graphs import Graphs, GraphSpace, split
 from search.svge.tasks import Task
 
 MADE = GraphSpace("made", ("input", "conv1x1", "conv3x3", "maxpool3x3", "output"), 4)
-SETTINGS = {"dim": 8, "state": 24, "epochs": 60, "batch": 31, "lr": 5e-3}
+SETTINGS = {"dim": 8, "state": 24, "epochs": 100, "batch": 31, "lr": 5e-3}
 
 
 def all_graphs(space):
