@@ -63,4 +63,4 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     axes.legend(fontsize=7)
 
 
-FIGURE6 = Part("fig6", "the encoder on held-out pairs against nodes and dimension", 2, units, measure, table, draw)
+FIGURE6 = Part("fig6", "the encoder on held-out pairs against nodes and dimension", 1, units, measure, table, draw)
