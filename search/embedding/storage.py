@@ -61,7 +61,8 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
         raise SearchError(f"{path}: trained for the space {description['space']}, not {describe(space)}; train it anew")
     path = Path(directory) / WEIGHTS
     try:
-        weights = load_file(path)
+        # Copied to where torch aligns its memory: as the file has them, matrix products may differ in the last digit.
+        weights = {key: value.clone() for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise SearchError(f"{path}: cannot be read as safetensors: {error}") from None
     for key, value in weights.items():

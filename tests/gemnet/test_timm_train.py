@@ -59,7 +59,7 @@ def train(photos, network, folder, stop=EPOCHS, resume=None):
     """Epochs of train.py up to `stop`, with Mixup, averaged weights and a cosine schedule; returns model, average, losses."""
     random_seed(0)
     model = timm.create_model(**network)
-    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.02, momentum=0.9, weight_decay=5e-5)
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.005, momentum=0.9, weight_decay=5e-5)
     start = resume_checkpoint(model, resume, optimizer) if resume else 0
     average = ModelEmaV3(model, decay=0.8)
     if resume:
@@ -70,7 +70,7 @@ def train(photos, network, folder, stop=EPOCHS, resume=None):
     )
     scheduler.step(start)
     folder.mkdir(exist_ok=True)
-    args = argparse.Namespace(model=network["model_name"], model_kwargs={"cell": network["cell"]}, lr=0.02, epochs=EPOCHS)
+    args = argparse.Namespace(model=network["model_name"], model_kwargs={"cell": network["cell"]}, lr=0.005, epochs=EPOCHS)
     saver = CheckpointSaver(model, optimizer, args=args, model_ema=average, checkpoint_dir=str(folder), max_history=EPOCHS)
     mixup, criterion, losses = Mixup(mixup_alpha=0.2, num_classes=2), SoftTargetCrossEntropy(), []
     for epoch in range(start, stop):
@@ -107,7 +107,7 @@ def equal(one, other):
 
 def test_it_learns_and_its_checkpoints_are_named_as_timms(trained):
     assert all(np.isfinite(trained.losses))
-    assert np.median(trained.losses[-4:]) < np.median(trained.losses[:4])  # of mixed images: one may be far off
+    assert np.mean(trained.losses[-4:]) < np.mean(trained.losses[:4])
     assert {"last.pth.tar", "model_best.pth.tar", "checkpoint-0.pth.tar"} <= {file.name for file in trained.folder.iterdir()}
 
 
