@@ -8,12 +8,12 @@ import json
 import multiprocessing
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from gemnet.library import create_library_model
 from gemnet.machine import processor
 from gemnet.models import gemnet
 from gemnet.tables import marks, publish
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ def measure(call: Callable[[], object], repeats: int = 10, warm_up: int = 2, wai
 
 
 def measure_together(
-    calls: Mapping[str, Callable[[], object]], repeats: int = 10, warm_up: int = 2, wait: Callable[[], None] | None = None
-) -> dict[str, Timing]:
+    calls: Mapping[Name, Callable[[], object]], repeats: int = 10, warm_up: int = 2, wait: Callable[[], None] | None = None
+) -> dict[Name, Timing]:
     """Time calls side by side: in each round each runs once, so that what disturbs the machine disturbs all; as `measure`."""
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, found {repeats}")
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for i in range(warm_up + repeats):
         for name, call in calls.items():
             start = time.perf_counter()

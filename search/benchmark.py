@@ -43,13 +43,13 @@ def kernel(
     calls: dict[str, Callable[[], object]] = {d: functools.partial(wl_kernel, a, b, h, d) for d in DIRECTIONS_TIMED}
     if not grakel_pairs or importlib.util.find_spec("grakel") is None:
         return measure_together(calls, repeats), None
+    from grakel.kernels import VertexHistogram, WeisfeilerLehman
+
     a, b = a[:grakel_pairs], b[:grakel_pairs]
     graphs = [_grakel_graphs(side) for side in (a, b)]
     values = np.empty(len(a))
 
     def grakel() -> None:
-        from grakel.kernels import VertexHistogram, WeisfeilerLehman
-
         for i, pair in enumerate(zip(*graphs)):
             values[i] = WeisfeilerLehman(n_iter=h, normalize=True, base_graph_kernel=VertexHistogram).fit_transform(pair)[0, 1]
 
@@ -77,11 +77,9 @@ def kernel_costs(
     points = sorted({*((count, H) for count in pairs), *((max(pairs), h) for h in range(iterations + 1))})
     keys = [(direction, *point) for direction in DIRECTIONS_TIMED for point in points]
 
-    def call(direction: str, count: int, h: int) -> Callable[[], object]:
-        return lambda: wl_kernel(a[:count], b[:count], h, direction)
-
-    times = measure_together({str(key): call(*key) for key in keys}, repeats)
-    return {key: times[str(key)] for key in keys}
+    return measure_together(
+        {(d, count, h): functools.partial(wl_kernel, a[:count], b[:count], h, d) for d, count, h in keys}, repeats
+    )
 
 
 def draw_kernel_costs(costs: Mapping[tuple[str, int, int], Timing], path: str | os.PathLike[str]) -> None:

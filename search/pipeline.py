@@ -309,7 +309,7 @@ class Search:
         with self.display.progress(f"Round {index}: evaluations") as progress:
             total = self.schedule.evaluations(records)
             progress(finished, total)
-            for outcome in self.executor.run(jobs):
+            for number, outcome in enumerate(self.executor.run(jobs)):
                 score = None
                 if outcome.evaluation is not None:
                     accuracy, cost = outcome.evaluation.accuracy, pending[outcome.key].cost
@@ -320,7 +320,8 @@ class Search:
                 if outcome.error:
                     self.display.line(f"Candidate {outcome.key} failed: {outcome.error}")
                 progress(finished, total, f"best score {best:.4f}")
-                self._judge(index)  # while other workers train; this one has its next candidate
+                if number == 0:
+                    self._judge(index)  # while other workers train; this one has its next candidate
         self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
 
     def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:

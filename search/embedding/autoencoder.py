@@ -152,8 +152,9 @@ class AutoencoderEncoder:
         kernel = wl_kernel(a, b, self.h)
         inputs = self._tensor(a)
         right = ((self.net["decoder"](self.net["encoder"](inputs)) > 0) == (inputs > 0.5))[:, : num_edges(self.space)]
-        figures = kernel_figures(cosines(self.embed(a), self.embed(b)), kernel)
-        isomorphic = cosines(self.embed(a), self.embed(random_order(a, rng)))
+        embedded = self.embed(a)
+        figures = kernel_figures(cosines(embedded, self.embed(b)), kernel)
+        isomorphic = cosines(embedded, self.embed(random_order(a, rng)))
         return figures | {
             "edges reconstructed": float(right.float().mean()),
             "cosine of isomorphic cells": float(isomorphic.mean()),
