@@ -15,7 +15,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.operators import INPUT, Cost
 from search.base import CellArrays, Evaluation, EvaluationError, Job, SearchError
-from search.benchmarks.identity import Index
+from search.isomorphism import Index
 
 POOLS = ("evaluated", "all")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from search.base import Progress, SearchError
-from search.benchmarks.identity import isomorphism_hash
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
+from search.isomorphism import isomorphism_hash
 
 AT_A_TIME = 20_000
 """Graphs decoded between two reports of progress."""

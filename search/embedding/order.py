@@ -11,18 +11,18 @@ import numpy as np
 from numba import njit
 
 from search.base import CellArrays
+from search.isomorphism import node_hashes
 
 ORDERS = ("given", "canonical")
 """As the arrays have them, or sorted."""
-ITERATIONS = 4
 
 
 def canonical_order(arrays: CellArrays) -> CellArrays:
     """Isomorphic cells with the same edges and operators: their nodes by depth (of the longest path to them), then operator,
-    number of in-neighbours, of out-neighbours, and a hash of what is around them (refined as the Weisfeiler-Lehman kernel's
-    labels are); places without a node last. Edges still go forward.
+    number of in-neighbours, of out-neighbours, and the hash of what is around them (`node_hashes`); places without a node last.
+    Edges still go forward.
     """
-    return _reordered(arrays, _canonical(arrays.adjacency, arrays.operators, ITERATIONS))
+    return _reordered(arrays, _canonical(arrays.adjacency, arrays.operators, node_hashes(arrays)))
 
 
 def random_order(arrays: CellArrays, rng: np.random.Generator) -> CellArrays:
@@ -36,42 +36,26 @@ def _reordered(arrays: CellArrays, order: np.ndarray) -> CellArrays:
 
 
 @njit(cache=True, nogil=True)
-def _canonical(adjacency, operators, iterations):
+def _canonical(adjacency, operators, hashes):
     """[B, n]: the node at each place."""
     count, n = operators.shape
     order = np.empty((count, n), np.int64)
     depth, into, out = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    state, renewed = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    keys = np.empty(n, np.uint64)
     for b in range(count):
         edges = adjacency[b]
-        for v in range(n):
-            depth[v] = into[v] = out[v] = 0
-            state[v] = _mixed(np.uint64(operators[b, v] + 1))
+        depth[:], into[:], out[:] = 0, 0, 0
         for v in range(n):
             for u in range(v):
                 if edges[u, v]:
                     depth[v] = max(depth[v], depth[u] + 1)
                     into[v] += 1
                     out[u] += 1
-        for _ in range(iterations):
-            for v in range(n):
-                above, below = np.uint64(1), np.uint64(2)
-                for u in range(v):
-                    if edges[u, v]:
-                        above += state[u]
-                for u in range(v + 1, n):
-                    if edges[v, u]:
-                        below += state[u]
-                renewed[v] = _mixed(state[v] + _mixed(above) + np.uint64(3) * _mixed(below))
-            for v in range(n):
-                state[v] = renewed[v]
         for v in range(n):  # one number that sorts by all of them: at most 1,024 nodes and 128 operators
             key = np.uint64(depth[v]) << np.uint64(7) | np.uint64(max(operators[b, v], 0))
             key = (key << np.uint64(10) | np.uint64(into[v])) << np.uint64(10) | np.uint64(out[v])
-            renewed[v] = key << np.uint64(27) | state[v] >> np.uint64(37) if operators[b, v] >= 0 else ~np.uint64(0)
-        places = np.argsort(renewed)
-        for i in range(n):
-            order[b, i] = places[i]
+            keys[v] = key << np.uint64(27) | hashes[b, v] >> np.uint64(37) if operators[b, v] >= 0 else ~np.uint64(0)
+        order[b] = np.argsort(keys)
     return order
 
 
@@ -94,10 +78,3 @@ def _shuffled(adjacency, operators, priority):
             for v in range(chosen + 1, n):
                 waits[v] -= adjacency[b, chosen, v]
     return order
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _mixed(x):
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

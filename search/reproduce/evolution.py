@@ -14,8 +14,8 @@ import numpy as np
 
 from search.base import CellArrays
 from search.benchmarks import NasBench101Space
-from search.benchmarks.identity import isomorphism_hash
 from search.benchmarks.nasbench101 import MAX_EDGES, MAX_NODES
+from search.isomorphism import isomorphism_hash
 
 OUTPUT = 4
 LITTER = 500

@@ -11,10 +11,10 @@ import numpy as np
 
 from gemnet.cell import Cell
 from search.base import EvaluationError, Job, Progress, SearchError
-from search.benchmarks.identity import isomorphism_hash
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.embedding.graphs import Graphs, GraphSpace, enas_space, nasbench101_space
 from search.embedding.svge import SVGe
+from search.isomorphism import isomorphism_hash
 from search.svge.results import Results
 from search.svge.tasks import Task
 

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from search.base import Progress, SearchError
-from search.benchmarks.identity import Index
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 from search.figures import GREY, SIZE
+from search.isomorphism import Index
 from search.predictor import MLPPredictor
 from search.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.svge.tasks import Task

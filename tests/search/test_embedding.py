@@ -8,10 +8,10 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from gemnet.cell import Cell
 from search.base import CellArrays, SearchError
-from search.benchmarks.identity import isomorphism_hash
 from search.embedding import build_encoder, load_encoder
 from search.embedding.features import features, num_features
 from search.embedding.order import canonical_order, random_order
+from search.isomorphism import isomorphism_hash
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_kernel
 

@@ -10,9 +10,9 @@ from gemnet.cell import Cell, CellError
 from gemnet.complexity import fit
 from search.base import CellArrays, SearchError
 from search.benchmarks import NasBench101Space, NasBench201Space
-from search.benchmarks.identity import isomorphism_hash
 from search.benchmarks.nasbench101 import pruned_both_ways
 from search.embedding import build_encoder
+from search.isomorphism import isomorphism_hash
 from search.space import build_space, prune
 
 SAME_OPERATOR = categorical_node_match("operator", None)

@@ -1,46 +1,63 @@
-"""Which row of a table a cell is: hashes that do not depend on the order of nodes, for hundreds of thousands of small cells."""
+"""Which cells and which of their nodes are the same but for the order: hashes of hundreds of thousands of small cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 
 from search.base import CellArrays
 
 ROUNDS = 4
-CHUNK = 50_000
 
 
 def isomorphism_hash(arrays: CellArrays) -> np.ndarray:
     """uint64 [B], equal for isomorphic cells: directed, operators as labels, places without a node left out.
 
-    Every node starts with the hash of its operator and takes up, `ROUNDS` times, those of its in-neighbours and out-neighbours,
-    told apart; the cell has the sum over its nodes. (The sums make it independent of the order; the mixing in between makes
-    a sum tell a multiset.) Cells that are not isomorphic differ but by chance, or where colour refinement cannot tell them
-    apart: who needs certainty compares `Cell.digest`, as `Index` does.
+    The sum of `node_hashes`, so that it does not hang on the order of nodes; the mixing in them makes a sum tell a multiset.
+    Cells that are not isomorphic differ but by chance, or where colour refinement cannot tell them apart: who needs certainty
+    compares `Cell.digest`, as `Index` does.
     """
-    return np.concatenate([np.empty(0, np.uint64)] + [_hashes(arrays[i : i + CHUNK]) for i in range(0, len(arrays), CHUNK)])
+    return node_hashes(arrays).sum(1, dtype=np.uint64)
 
 
-def _hashes(arrays: CellArrays) -> np.ndarray:
-    present = (arrays.operators >= 0).T  # [n, B]: a node's values lie side by side
-    edges = [
-        (u, v, there)
-        for u, v in np.argwhere(arrays.adjacency.any(0)).tolist()
-        if (there := arrays.adjacency[:, u, v] & present[u] & present[v]).any()
-    ]
-    state = _mixed(arrays.operators.T.astype(np.uint64)) * present
-    for _ in range(ROUNDS):
-        into, out = np.zeros_like(state), np.zeros_like(state)
-        for u, v, there in edges:
-            into[v] += state[u] * there
-            out[u] += state[v] * there
-        state = _mixed(state + _mixed(into + np.uint64(1)) + np.uint64(3) * _mixed(out + np.uint64(2))) * present
-    return state.sum(0, dtype=np.uint64)
+def node_hashes(arrays: CellArrays) -> np.ndarray:
+    """uint64 [B, n], equal for nodes that isomorphic cells have in each other's place; 0 where there is no node.
+
+    Every node starts with the hash of its operator and takes up, `ROUNDS` times, those of its in-neighbours and out-neighbours,
+    told apart.
+    """
+    return _node_hashes(arrays.adjacency, arrays.operators, ROUNDS)
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True)
+def _node_hashes(adjacency, operators, rounds):
+    count, n = operators.shape
+    states = np.zeros((count, n), np.uint64)
+    into, out = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    for b in range(count):
+        edges, state, present = adjacency[b], states[b], operators[b] >= 0
+        for v in range(n):
+            if present[v]:
+                state[v] = _mixed(np.uint64(operators[b, v]))
+        for _ in range(rounds):
+            into[:] = 0
+            out[:] = 0
+            for u in range(n):
+                for v in range(u + 1, n):
+                    if edges[u, v]:
+                        into[v] += state[u]
+                        out[u] += state[v]
+            for v in range(n):
+                if present[v]:
+                    around = _mixed(into[v] + np.uint64(1)) + np.uint64(3) * _mixed(out[v] + np.uint64(2))
+                    state[v] = _mixed(state[v] + around)
+    return states
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _mixed(x):
     """The finaliser of splitmix64: a bijection that leaves no trace of order."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
