@@ -62,7 +62,7 @@ class Scale:
 FULL = Scale()
 QUICK = Scale(
     limit=600,
-    settings={"dim": 16, "state": 32, "epochs": 30, "batch": 32, "lr": 5e-3, "half_precision": False},
+    settings={"dim": 16, "state": 32, "epochs": 30, "batch": 32, "lr": 5e-3},
     effort=Effort(held_out=10, points=50, known=100, inducing=50, informing=2, fine_tuned=100, tuning=2, pairs=200),
     budget=optimisation.Budget(start=20, rounds=3, batch=10, candidates=200),
     runs=2,

@@ -36,8 +36,8 @@ class SVGe:
     factor of a graph's Kullback-Leibler divergence; the public code sums it over the batch, and takes the mean of the rest,
     which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
     NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
-    epochs, batch, lr, patience, schedule, optimizer: see `Plan`. half_precision: bfloat16 in training, where the machine
-    multiplies it faster. device: where to compute.
+    epochs, batch, lr, patience, schedule, optimizer: see `Plan`. half_precision: bfloat16 in training; for machines that
+    multiply it faster, it takes three times as long on CPUs that only emulate it. device: where to compute.
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gemnet.files import replacing
 from search.base import Progress, SearchError
+from search.embedding.muon import Muon
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")
@@ -31,8 +32,8 @@ WARM_UP = 0.03
 class Plan:
     """One of two optimisers with one of two schedules of its learning rate.
 
-    "adam", SVGe's. "muon": steps along orthogonal matrices (Jordan et al., 2024; torch.optim.Muon, at Adam's scale) for the
-    weights of hidden layers, Adam for the rest; needs far fewer steps (docs/svge).
+    "adam", SVGe's. "muon": steps along orthogonal matrices (`Muon`) for the weights of hidden layers, Adam for the rest; needs
+    far fewer steps (docs/svge).
 
     "plateau", SVGe's: multiplied by `factor` once the mean loss of an epoch has not fallen for `patience` epochs. "cosine": a
     linear rise over the first WARM_UP of all steps, then down along a cosine to 0, so that far fewer epochs do; a training
@@ -53,10 +54,6 @@ class Plan:
         for label, known in {"schedule": SCHEDULES, "optimizer": OPTIMIZERS}.items():
             if getattr(self, label) not in known:
                 raise SearchError(f"{label}: expected one of {', '.join(known)}, found {getattr(self, label)!r}")
-        if self.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
-            raise SearchError(
-                f"optimizer: muon needs torch 2.9 or later, here is {torch.__version__}; take adam, or update torch"
-            )
 
     def optimizers(self, net: nn.Module) -> list[torch.optim.Optimizer]:
         """For all parameters of `net`."""
@@ -67,7 +64,7 @@ class Plan:
         hidden = [p for p in found if p.ndim == 2 and min(p.shape) >= NARROW]
         known = {id(p) for p in hidden}
         return [
-            torch.optim.Muon(hidden, self.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+            Muon(hidden, self.lr),
             torch.optim.Adam([p for p in net.parameters() if id(p) not in known], self.lr),
         ]
 
