@@ -22,6 +22,12 @@ def named(given: Mapping[str, Any] | Sequence[str] | None, flag: str = "--cfg-op
         raise UserError(f"{flag}: {' '.join(wrong)}: expected KEY=VALUE")
     from mmengine.config import DictAction
 
-    found = Namespace()
-    DictAction([flag], "settings", nargs="+")(ArgumentParser(), found, list(given), flag)
-    return found.settings
+    found: dict[str, Any] = {}
+    for pair in given:
+        read = Namespace()
+        try:
+            DictAction([flag], "settings", nargs="+")(ArgumentParser(), read, [pair], flag)
+        except (AssertionError, RecursionError, IndexError):  # of its own parser, at brackets
+            raise UserError(f"{flag}: {pair}: expected a number, a text, or a list such as [1,2] as the value") from None
+        found |= read.settings
+    return found

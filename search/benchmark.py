@@ -17,7 +17,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import network_cost
 from gemnet.files import save_png
 from search.base import CellArrays, Job
-from search.bootstrap import bootstrap
+from search.bootstrap import Draws, bootstrap
 from search.data import build_data
 from search.embedding import build_encoder
 from search.executor import WorkerExecutor
@@ -116,9 +116,10 @@ def bootstrap_cells(cells: int, num_nodes: int = 30, dim: int = 50, repeats: int
     def macs(pruned: CellArrays) -> np.ndarray:
         return network_cost(network, (32, 32), 10, 3, statistics(space, pruned)).macs
 
-    return measure(
-        lambda: bootstrap(space, encoder, predictor, macs, np.random.default_rng(1), cells, top=10), repeats, warm_up=1
-    )
+    def run() -> object:
+        return bootstrap(Draws(space, encoder, np.random.default_rng(1), cells, macs), predictor, top=10)
+
+    return measure(run, repeats, warm_up=1)
 
 
 def executor_efficiency(jobs: int, workers: int = 2, repeats: int = 3) -> tuple[Timing, Timing]:

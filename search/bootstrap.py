@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,42 +13,83 @@ from search.space import prune
 
 CHUNK = 4096
 """Cells at a time: memory does not grow with the number of cells drawn."""
+MOST_AHEAD = 16 * CHUNK
+"""Cells that are kept ready at most: some hundred MB of 30-node cells."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Cells as drawn and pruned, their vectors [B, d] and MACs [B]; number: how many were drawn to get them."""
+
+    number: int
+    drawn: CellArrays
+    pruned: CellArrays
+    vectors: np.ndarray
+    costs: np.ndarray
+
+
+class Draws:
+    """`count` cells drawn from `space` with replacement, pruned and embedded, as far as they are within a budget.
+
+    They are drawn when they are asked for, or before, while there is time (`ahead`): what comes is the same. macs: MACs [B] of
+    pruned cells; None where nobody asks for them. max_macs: cells with more MACs are passed over. Deterministic by the state of
+    `rng`. They can be gone through once.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        encoder: Encoder,
+        rng: np.random.Generator,
+        count: int,
+        macs: Callable[[CellArrays], np.ndarray] | None = None,
+        max_macs: float | None = None,
+    ) -> None:
+        self.space, self.encoder, self.count = space, encoder, count
+        self._macs, self._max_macs, self._rng = macs, max_macs, rng
+        self._left, self._ready = count, deque[_Chunk]()
+
+    def ahead(self, cells: int) -> None:
+        """Draw at least `cells` more now, or all that are left, and keep them, MOST_AHEAD at most at a time."""
+        room = MOST_AHEAD - sum(chunk.number for chunk in self._ready)
+        while self._left and min(cells, room) > 0:
+            self._ready.append(self._next())
+            cells, room = cells - CHUNK, room - CHUNK
+
+    def __iter__(self) -> Iterator[_Chunk]:
+        while self._ready or self._left:
+            yield self._ready.popleft() if self._ready else self._next()
+
+    def _next(self) -> _Chunk:
+        number = min(CHUNK, self._left)
+        self._left -= number
+        drawn = self.space.sample(self._rng, number)
+        pruned = prune(drawn)
+        costs = np.asarray(self._macs(pruned)) if self._macs else np.zeros(number, np.int64)
+        if self._max_macs is not None:
+            within = costs <= self._max_macs
+            drawn, pruned, costs = drawn[within], pruned[within], costs[within]
+        return _Chunk(number, drawn, pruned, self.encoder.embed(pruned), costs)
 
 
 def bootstrap(
-    space: Space,
-    encoder: Encoder,
-    predictor: Predictor,
-    macs: Callable[[CellArrays], np.ndarray] | None,
-    rng: np.random.Generator,
-    count: int,
-    top: int,
-    exclude: Collection[str] = (),
-    max_macs: float | None = None,
-    progress: Progress | None = None,
+    draws: Draws, predictor: Predictor, top: int, exclude: Collection[str] = (), progress: Progress | None = None
 ) -> list[Scored]:
-    """The `top` cells with the highest predicted score among `count` drawn from `space`, best first.
+    """The `top` cells of `draws` with the highest predicted score, best first.
 
-    macs: MACs [B] of pruned cells; None where nobody asks for them. max_macs: cells with more MACs are passed over. exclude:
-    digests (of pruned cells) that are not to be returned, the evaluated ones. Isomorphic cells count once. Fewer than `top`
-    cells come back where the draws hold no more. Deterministic by the state of `rng`. Raises FloatingPointError where a score
-    is not a number.
+    exclude: digests (of pruned cells) that are not to be returned, the evaluated ones. Isomorphic cells count once. Fewer than
+    `top` cells come back where the draws hold no more. Raises FloatingPointError where a score is not a number.
     """
-    best = _Best(space, top, exclude)
-    for start in range(0, count, CHUNK):
-        drawn = space.sample(rng, min(CHUNK, count - start))
-        pruned = prune(drawn)
-        cost = np.asarray(macs(pruned)) if macs else np.zeros(len(drawn), np.int64)
-        if max_macs is not None:
-            within = cost <= max_macs
-            drawn, pruned, cost = drawn[within], pruned[within], cost[within]
-        if len(drawn):
-            scores = predictor.query(encoder.embed(pruned))
+    best, done = _Best(draws.space, top, exclude), 0
+    for chunk in draws:
+        if len(chunk.drawn):
+            scores = predictor.query(chunk.vectors)
             if not np.isfinite(scores).all():
                 raise FloatingPointError("the predictor gives scores that are not finite")
-            best.add(drawn, pruned, scores, cost)
+            best.add(chunk.drawn, chunk.pruned, scores, chunk.costs)
+        done += chunk.number
         if progress:
-            progress(min(start + CHUNK, count), count)
+            progress(done, draws.count)
     return best.ranked()
 
 

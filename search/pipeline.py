@@ -16,7 +16,7 @@ from scipy.stats import kendalltau
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from search.base import CellArrays, Encoder, Evaluation, Evaluator, Executor, Job, Predictor, Scored, SearchError, Space
-from search.bootstrap import bootstrap
+from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost
 from search.display import Display
 from search.efficiency import efficiency_score
@@ -94,6 +94,7 @@ class Search:
     display: Display
     cost: CellCost
     encoder: Encoder = field(init=False)
+    _draws: dict[int, Draws] = field(init=False, default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -268,20 +269,18 @@ class Search:
         if isinstance(predictor, MLPPredictor):
             note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
         with self.display.progress(f"Round {index}: bootstrap") as progress:
-            found = bootstrap(
-                self.space,
-                self.encoder,
-                self._affordable_first(predictor, index),
-                None if self.schedule.max_macs is None else self._macs,
-                self._rng(index),
-                self.schedule.draws,
-                OVERDRAW * self.schedule.batch,
-                {r.digest for r in records},
-                self.schedule.max_macs,
-                progress,
-            )
+            known, wanted = {r.digest for r in records}, OVERDRAW * self.schedule.batch
+            found = bootstrap(self._draws_of(index), self._affordable_first(predictor, index), wanted, known, progress)
+        del self._draws[index]
         chosen, dear = self._affordable(found, self.schedule.batch)
         return chosen, {**note, **_told(dear)}
+
+    def _draws_of(self, index: int) -> Draws:
+        """The cells that round `index` chooses from: they depend on no outcome."""
+        if index not in self._draws:
+            schedule, macs = self.schedule, None if self.schedule.max_macs is None else self._macs
+            self._draws[index] = Draws(self.space, self.encoder, self._rng(index), schedule.draws, macs, schedule.max_macs)
+        return self._draws[index]
 
     def _judge(self, index: int) -> None:
         """Add to the round's note how good the predictor is that proposed it, if it is not there: nothing waits for that."""
@@ -322,6 +321,8 @@ class Search:
                 progress(finished, total, f"best score {best:.4f}")
                 if number == 0:
                     self._judge(index)  # while other workers train; this one has its next candidate
+                elif number + 1 < len(jobs) and index < self.schedule.rounds:
+                    self._draws_of(index + 1).ahead(-(-self.schedule.draws // max(1, len(jobs) - 2)))
         self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
 
     def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:

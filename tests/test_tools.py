@@ -63,5 +63,8 @@ def test_pairs_of_a_command_line_are_settings_by_name():
     assert named(pairs) == {"a.b": 3, "c": [1, 2.5], "d": "x=y", "e": "", "f": (1, (2, 3)), "g": None, "h": True}
     assert named({"a": 1}) == {"a": 1}
     assert named(None) == named([]) == {}
+    for broken in ("a=[1,2", "a=dict(type=1,b='x')"):
+        with pytest.raises(UserError, match=r"--cfg-options: a=.*: expected a number"):
+            named(["c=3", broken])
     with pytest.raises(UserError, match="--recipe: b =3: expected KEY=VALUE"):
         named(["a=1", "b", "=3"], "--recipe")

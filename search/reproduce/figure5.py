@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from search.bootstrap import bootstrap
+from search.bootstrap import Draws, bootstrap
 from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, fitted, trained_encoder, training_rows
@@ -42,7 +42,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     vectors, labels = encoder.embed(prune(space.table.cells[seen])), space.table.validation_accuracy[seen]
     predictor = fitted(unit.recipe["predictor"], vectors, labels, unit.seed)
     rng = np.random.default_rng((unit.seed, 5))
-    (chosen,) = bootstrap(space, encoder, predictor, None, rng, unit.recipe["draws"], top=1)
+    (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor, top=1)
     test = space.table.test_accuracy()
     achieved = float(test[space.row(chosen.cell)])
     return Measured({"bias, %": 100 * (float(test.max()) - achieved), "test accuracy, %": 100 * achieved})

@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 
 from search import bootstrap as module
-from search.bootstrap import bootstrap
+from search.bootstrap import Draws, bootstrap
 from search.space import DagSpace, prune
 
 
 class EdgeCount:
     """Encoder and predictor in one: a cell's score is its number of live edges, so that the truth is known."""
 
+    embedded = 0
+
     def embed(self, arrays):
+        self.embedded += len(arrays)
         return arrays.adjacency.sum((1, 2))[:, None].astype(np.float32)
 
     def query(self, vectors):
@@ -20,8 +23,12 @@ def edges(arrays):
     return arrays.adjacency.sum((1, 2))
 
 
-def run(seed=0, count=3000, top=5, nodes=8, **settings):
-    return bootstrap(DagSpace(nodes), EdgeCount(), EdgeCount(), edges, np.random.default_rng(seed), count, top, **settings)
+def draws(seed=0, count=3000, nodes=8, max_macs=None):
+    return Draws(DagSpace(nodes), EdgeCount(), np.random.default_rng(seed), count, edges, max_macs)
+
+
+def run(seed=0, count=3000, top=5, nodes=8, max_macs=None, **settings):
+    return bootstrap(draws(seed, count, nodes, max_macs), EdgeCount(), top, **settings)
 
 
 def test_the_best_cells_of_all_draws_are_found_best_first(monkeypatch):
@@ -65,3 +72,14 @@ def test_progress_reaches_the_number_of_draws():
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_seed_gives_the_same_cells(seed):
     assert [s.cell for s in run(seed)] == [s.cell for s in run(seed)]
+
+
+@pytest.mark.parametrize("pieces", [[1], [4096, 4097], [100_000], [300, 300, 300]])
+def test_what_is_drawn_ahead_is_what_would_be_drawn_later(pieces, monkeypatch):
+    monkeypatch.setattr(module, "MOST_AHEAD", 3 * module.CHUNK)
+    early = draws(count=20_000)
+    for cells in pieces:
+        early.ahead(cells)
+    assert early.encoder.embedded == min(3, sum(-(-cells // 4096) for cells in pieces)) * 4096
+    assert bootstrap(early, EdgeCount(), top=20) == run(count=20_000, top=20)
+    assert early.encoder.embedded == 20_000
