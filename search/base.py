@@ -104,7 +104,8 @@ class Encoder(Protocol):
 
 
 class Predictor(Protocol):
-    """Predicts scores of embedded cells."""
+    """Predicts scores of embedded cells. Those that know how sure they are have `opinion` and `optimistic` besides, see
+    `search.ensemble.NormalScorePredictor`."""
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """vectors: [N, d]; scores: [N]."""

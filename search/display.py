@@ -15,6 +15,8 @@ from search.base import Progress
 
 LOG_SECONDS = 10
 """How often a bar becomes a line where the output is no terminal."""
+LOG_WIDTH = 160
+"""Of tables where the output is no terminal."""
 
 
 class Display:
@@ -22,6 +24,8 @@ class Display:
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = LOG_WIDTH
 
     def line(self, text: str = "") -> None:
         self.console.print(text, markup=False)

@@ -62,8 +62,59 @@ class GaussianProcess:
         return self._amplitude * np.exp(-0.5 * np.maximum(distances, 0.0))
 
 
-class EnsemblePredictor:
-    """Mean of the three members on normal scores. Deterministic by seed, on any number of cores.
+class NormalScale:
+    """Scores as quantiles of the normal distribution at their ranks, `normal`, and back."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.normal = normal_scores(scores)
+        self._known, first = np.unique(self.normal, return_index=True)
+        self._scores = scores[first]
+
+    def scores(self, normal: np.ndarray) -> np.ndarray:
+        """Linear between the scores, and on with the mean slope beyond the best and the worst of them."""
+        known, scores = self._known, self._scores
+        if len(known) == 1:
+            return np.full(len(normal), scores[0])
+        slope = (scores[-1] - scores[0]) / (known[-1] - known[0])
+        beyond = normal - np.clip(normal, known[0], known[-1])
+        return np.interp(normal, known, scores) + slope * beyond
+
+
+class NormalScorePredictor:
+    """What predictors of normal scores have in common: they say it in scores. `_scale` is of `fit`."""
+
+    _scale: NormalScale | None = None
+
+    def query(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
+        return self._trained().scores(self._mean(vectors))
+
+    def opinion(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors [B, d] -> what `query` gives, and its standard deviations, float64 [B] both."""
+        scale, (means, spread) = self._trained(), self._mean_and_spread(vectors)
+        return scale.scores(means), (scale.scores(means + spread) - scale.scores(means - spread)) / 2
+
+    def optimistic(self, vectors: np.ndarray, deviations: float) -> np.ndarray:
+        """Vectors [B, d] -> the scores that lie so many standard deviations above the predicted ones, float64 [B]."""
+        scale, (means, spread) = self._trained(), self._mean_and_spread(vectors)
+        return scale.scores(means + deviations * spread)
+
+    def _trained(self) -> NormalScale:
+        if self._scale is None:
+            raise RuntimeError("the predictor is not trained yet: call fit first")
+        return self._scale
+
+    def _mean(self, vectors: np.ndarray) -> np.ndarray:
+        """Normal scores [B]."""
+        raise NotImplementedError
+
+    def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Normal scores and their standard deviations, [B] both."""
+        raise NotImplementedError
+
+
+class EnsemblePredictor(NormalScorePredictor):
+    """Mean of the three members on normal scores, deviations by the process. Deterministic by seed, on any number of cores.
 
     trees: that are boosted; a third as many are randomised, whose deep trees take the most time. subset: see GaussianProcess.
     """
@@ -73,14 +124,12 @@ class EnsemblePredictor:
     def __init__(self, trees: int = 300, subset: int = 600) -> None:
         check_whole(2, trees=trees, subset=subset)
         self.trees, self.subset = trees, subset
-        self._process: GaussianProcess | None = None
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
         x, scores = checked(vectors, scores)
-        y = normal_scores(scores)
-        self._known, first = np.unique(y, return_index=True)
-        self._scores = scores[first]
+        self._scale = NormalScale(scores)
+        y = self._scale.normal
         self._process = GaussianProcess(self.subset)
         self._process.fit(x, y, seed)
         seed %= 2**32
@@ -93,35 +142,16 @@ class EnsemblePredictor:
         for trees in self._trees:
             trees.fit(x, y)
 
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
-        return self._to_scores(self._mean(vectors))
-
-    def opinion(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors [B, d] -> what `query` gives, and its standard deviations by the Gaussian process, float64 [B] both."""
-        means, spread = self._mean(vectors), self._spread(vectors)
-        return self._to_scores(means), (self._to_scores(means + spread) - self._to_scores(means - spread)) / 2
-
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
-        """Of the members' predictions, normal scores [B]."""
-        if self._process is None:
-            raise RuntimeError("the predictor is not trained yet: call fit first")
         x = np.asarray(vectors, np.float64)
         found = [self._process.predict(x), *(np.concatenate([trees.predict(p) for p in _parts(x)]) for trees in self._trees)]
         return np.mean(found, axis=0)
 
-    def _spread(self, vectors: np.ndarray) -> np.ndarray:
-        """Standard deviations [B] of the normal scores, by the Gaussian process."""
-        return self._process.deviation(np.asarray(vectors, np.float64))  # type: ignore[union-attr]
+    def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._mean(vectors), self._spread(vectors)
 
-    def _to_scores(self, normal: np.ndarray) -> np.ndarray:
-        """Linear between the training set's scores, and on with the mean slope beyond the best and the worst of them."""
-        known, scores = self._known, self._scores
-        if len(known) == 1:
-            return np.full(len(normal), scores[0])
-        slope = (scores[-1] - scores[0]) / (known[-1] - known[0])
-        beyond = normal - np.clip(normal, known[0], known[-1])
-        return np.interp(normal, known, scores) + slope * beyond
+    def _spread(self, vectors: np.ndarray) -> np.ndarray:
+        return self._process.deviation(np.asarray(vectors, np.float64))
 
 
 def check_whole(least: int, **settings: object) -> None:

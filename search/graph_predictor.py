@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from search.base import CellArrays
 from search.embedding.packing import unpack
-from search.ensemble import EnsemblePredictor, check_whole, checked, normal_scores
+from search.ensemble import EnsemblePredictor, check_whole, checked
 from search.graph_network import predict, train
 
 
@@ -31,15 +32,19 @@ class GraphEnsemblePredictor(EnsemblePredictor):
         vectors, scores = checked(vectors, scores)
         counts, cells = unpack(vectors)
         super().fit(counts, scores, seed)
-        y = normal_scores(scores)
-        self._trained = [train(cells, y, seed + 1000 * i, **self.settings) for i in range(self.networks)]
-        share = np.sqrt(len(y)) / 10
+        normal = self._trained().normal
+        self._nets = [train(cells, normal, seed + 1000 * i, **self.settings) for i in range(self.networks)]
+        share = np.sqrt(len(normal)) / 10
         self._share = share / (share + len(self.MEMBERS))
 
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
         counts, cells = unpack(vectors)
-        others = super()._mean(counts)
-        return self._share * np.mean([predict(net, cells) for net in self._trained], axis=0) + (1 - self._share) * others
+        return self._joined(super()._mean(counts), cells)
 
-    def _spread(self, vectors: np.ndarray) -> np.ndarray:
-        return super()._spread(unpack(vectors)[0])
+    def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counts, cells = unpack(vectors)
+        return self._joined(super()._mean(counts), cells), self._spread(counts)
+
+    def _joined(self, others: np.ndarray, cells: CellArrays) -> np.ndarray:
+        """The networks' predictions and those of the other members, weighted."""
+        return self._share * np.mean([predict(net, cells) for net in self._nets], axis=0) + (1 - self._share) * others

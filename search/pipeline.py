@@ -15,6 +15,7 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
+from search.acquisition import AffordableFirst, Optimistic
 from search.base import CellArrays, Encoder, Evaluation, Evaluator, Executor, Job, Predictor, Scored, SearchError, Space
 from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost
@@ -24,61 +25,15 @@ from search.embedding import DESCRIPTION, build_encoder, load_encoder
 from search.embedding.cache import EncoderCache
 from search.evaluators import evaluator_of
 from search.executor import build_executor
-from search.predictor import AffordableFirst, MLPPredictor, build_predictor, cross_validated_predictions
-from search.ranking import BEST_COLUMNS, best_rows, expected_scores
+from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
+from search.ranking import best_table, expected_scores, judged
+from search.schedule import Schedule
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, PENDING, Proposal, Record, Study, differences, read_study
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences, read_study
 
 OVERDRAW = 16
 """Cells that stand by for each one that is evaluated, where some cost more than they may."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How many candidates are evaluated, and when.
-
-    start: random cells of round 0. rounds: further rounds, each of the `batch` best predicted cells of `draws` drawn.
-    stop_from: share of the epochs after which a candidate may be stopped early. stop_quantile: it is stopped where its accuracy
-    is below this quantile of the earlier rounds' candidates after the same epoch; 0 stops nobody but those at chance.
-    max_macs: a budget on the MACs of the proxy network, None for none. top: cells written at the end.
-    cells: cell files that are evaluated in round 0 besides. warm_start: work directories of other searches with the same
-    evaluation settings; their evaluations are taken over, and count among the `start`.
-    encoder_cache: a folder of trained encoders, shared by searches; the encoder of the same space, settings and seed is taken
-    from there, and a newly trained one is left there. None for no such folder.
-    """
-
-    start: int = 16
-    rounds: int = 3
-    batch: int = 8
-    draws: int = 50_000
-    stop_from: float = 0.5
-    stop_quantile: float = 0.25
-    max_macs: float | None = None
-    top: int = 5
-    cells: Sequence[str] = ()
-    warm_start: Sequence[str] = ()
-    encoder_cache: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.start < 3 or self.rounds < 0 or self.batch < 1 or self.draws < 1 or self.top < 1:
-            raise SearchError("search: expected start >= 3, rounds >= 0, batch, draws and top >= 1")
-        if not 0 <= self.stop_quantile < 1 or not 0 < self.stop_from <= 1:
-            raise SearchError("search: expected 0 <= stop_quantile < 1 and 0 < stop_from <= 1")
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Schedule:
-        """That of a search's settings. Raises SearchError for an unknown one."""
-        try:
-            return cls(**settings.get("search", {}))
-        except TypeError as error:
-            raise SearchError(f"search: {error}") from None
-
-    def evaluations(self, records: Sequence[Record] = ()) -> int:
-        """How many there will be: those of the record, done or pending, and those of the rounds that are not in it yet."""
-        if not records:
-            return self.start + len(self.cells) + self.rounds * self.batch
-        return len(records) + (self.rounds - max(r.round for r in records)) * self.batch
 
 
 @dataclass
@@ -112,6 +67,7 @@ class Search:
                 self.study.propose(index, proposals, note)
             self._evaluate(index)
             self._judge(index)  # where a stop came between
+        self._judge_all()
         return self.study.records()
 
     def _trained_encoder(self) -> Encoder:
@@ -237,7 +193,7 @@ class Search:
                     break
         return chosen, dear
 
-    def _affordable_first(self, predictor: Predictor, index: int) -> Predictor:
+    def _affordable_first(self, predictor: Predictor | Optimistic, index: int) -> Predictor | Optimistic | AffordableFirst:
         """`predictor`, but those cells last that probably cost too much, by a predictor of cost on all that was measured.
 
         Without it, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
@@ -270,9 +226,13 @@ class Search:
             note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
         with self.display.progress(f"Round {index}: bootstrap") as progress:
             known, wanted = {r.digest for r in records}, OVERDRAW * self.schedule.batch
-            found = bootstrap(self._draws_of(index), self._affordable_first(predictor, index), wanted, known, progress)
+            ranked_by = Optimistic(predictor, self.schedule.optimism) if self.schedule.optimism else predictor
+            found = bootstrap(self._draws_of(index), self._affordable_first(ranked_by, index), wanted, known, progress)
         del self._draws[index]
         chosen, dear = self._affordable(found, self.schedule.batch)
+        if ranked_by is not predictor and chosen:
+            predicted = predictor.query(self._embedded([p.cell for p in chosen]))
+            chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
         return chosen, {**note, **_told(dear)}
 
     def _draws_of(self, index: int) -> Draws:
@@ -283,18 +243,39 @@ class Search:
         return self._draws[index]
 
     def _judge(self, index: int) -> None:
-        """Add to the round's note how good the predictor is that proposed it, if it is not there: nothing waits for that."""
+        """Add to the round's note how good the predictor is that proposed it, and which cell would have been chosen before it,
+        if that is not there: nothing waits for it."""
         note = self.study.rounds()[index]
         if not index or "kendall_tau" in note:
             return
         done = [r for r in self.study.records() if r.round < index and r.state == DONE]
-        scores = expected_scores(done)
-        held_out = cross_validated_predictions(self.settings["predictor"], self._vectors(done), scores, self._stream(index))
+        scores, held_out = self._held_out(done, index)
         tau = float(np.nan_to_num(kendalltau(held_out, scores).statistic))
-        self.study.add_to_note(index, {"kendall_tau": tau})
+        worth = np.where([r.stopped for r in done], -np.inf, judged(scores, held_out, self.schedule.trust))
+        self.study.add_to_note(index, {"kendall_tau": tau, "best": done[int(np.argmax(worth))].id})
         lipschitz = "; Lipschitz constant K <= {lipschitz:.3g}, variance {variance:.2e} <= K^2 tr Cov = {bound:.3g}"
         told = lipschitz.format(**note) if "lipschitz" in note else ""
         self.display.line(f"Predictor on {len(done)} cells: Kendall's tau {tau:.2f} (5-fold){told}")
+
+    def _judge_all(self) -> None:
+        """Add to the last round's note what each cell is judged, if measured scores are not trusted alone."""
+        last, note = max(self.study.rounds().items())
+        done = [r for r in self.study.records() if r.state == DONE]
+        if self.schedule.trust == 1 or JUDGED in note or len(done) < 3:
+            return
+        folds, repeats, values = self.schedule.folds, self.schedule.repeats, []
+        with self.display.progress("Judging the cells") as progress:
+            for repeat in range(repeats):
+                scores, held_out = self._held_out(done, last + 1, folds, repeat)
+                values.append(held_out)
+                progress(repeat + 1, repeats)
+        worth = judged(scores, np.mean(values, axis=0), self.schedule.trust)
+        self.study.add_to_note(last, {JUDGED: {str(r.id): float(value) for r, value in zip(done, worth, strict=True)}})
+
+    def _held_out(self, done: Sequence[Record], index: int, folds: int = 5, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """What a predictor would learn of these records, and what predictors tell that have not seen them, [N] both."""
+        scores, settings = expected_scores(done), self.settings["predictor"]
+        return scores, cross_validated_predictions(settings, self._vectors(done), scores, self._stream(index) + repeat, folds)
 
     def _evaluate(self, index: int) -> None:
         """Train what is pending in round `index`, and record each result as it comes."""
@@ -323,7 +304,7 @@ class Search:
                     self._judge(index)  # while other workers train; this one has its next candidate
                 elif number + 1 < len(jobs) and index < self.schedule.rounds:
                     self._draws_of(index + 1).ahead(-(-self.schedule.draws // max(1, len(jobs) - 2)))
-        self.display.table(f"Best after round {index}", BEST_COLUMNS, best_rows(self.study.records(), 5))
+        self.display.table(f"Best after round {index}", *best_table(self.study.records(), 5))
 
     def _hurdles(self, earlier: Sequence[Record]) -> tuple[tuple[int, float], ...]:
         """(epoch, accuracy) below which a candidate is hopeless: chance, and a quantile of the earlier rounds.
@@ -377,7 +358,12 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     space = build_space(**settings["space"])
     schedule = Schedule.of(settings)
     build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
-    build_predictor(**settings["predictor"])
+    predictor = build_predictor(**settings["predictor"])
+    if schedule.optimism and not hasattr(predictor, "optimistic"):
+        raise SearchError(
+            f"search: optimism={schedule.optimism:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"
+            " how sure it is; take ensemble, graph_ensemble, or bagged, which is made of several others"
+        )
     evaluator = evaluator_of(settings, space)
     if schedule.max_macs is not None and evaluator.no_max_macs:
         raise SearchError(evaluator.no_max_macs)

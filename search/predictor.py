@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from search.base import Predictor, SearchError
-from search.ensemble import EnsemblePredictor, checked
+from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, check_whole, checked
 from search.graph_predictor import GraphEnsemblePredictor
 from search.named import build_named
 from search.threads import torch_threads
@@ -135,23 +135,39 @@ class MLPPredictor:
             schedule.step()
 
 
-class AffordableFirst:
-    """Predictions of one predictor, lowered by FAR where another predicts a cost above `limit`. Both are trained already."""
+class BaggedPredictor(NormalScorePredictor):
+    """The mean of `members` predictors, each trained on as many evaluations drawn with replacement; where they do not agree,
+    nobody knows. They learn normal scores (`NormalScale`).
 
-    FAR = 1e3
+    predictor: type and settings of a member.
+    """
 
-    def __init__(self, scores: Predictor, costs: Predictor, limit: float) -> None:
-        self.scores, self.costs, self.limit = scores, costs, limit
+    def __init__(self, predictor: Mapping[str, Any] | None = None, members: int = 5) -> None:
+        check_whole(2, members=members)
+        self.predictor, self.members = dict(predictor or {"type": "mlp"}), members
+        self._found = [build_predictor(**self.predictor) for _ in range(members)]  # a mistake is told at once
 
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [B, d] -> predicted scores, float64 [B]."""
-        return self.scores.query(vectors) - self.FAR * (self.costs.query(vectors) > self.limit)
+    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
+        """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
+        vectors, scores = checked(vectors, scores)
+        self._scale, rng = NormalScale(scores), np.random.default_rng(seed)
+        for i, member in enumerate(self._found):
+            drawn = rng.integers(len(scores), size=len(scores))
+            member.fit(vectors[drawn], self._scale.normal[drawn], seed + i)
+
+    def _mean(self, vectors: np.ndarray) -> np.ndarray:
+        return self._mean_and_spread(vectors)[0]
+
+    def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        told = [member.query(vectors) for member in self._found]
+        return np.mean(told, axis=0), np.std(told, axis=0)
 
 
 PREDICTORS: dict[str, Callable[..., Predictor]] = {
     "mlp": MLPPredictor,
     "ensemble": EnsemblePredictor,
     "graph_ensemble": GraphEnsemblePredictor,
+    "bagged": BaggedPredictor,
 }
 
 

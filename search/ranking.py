@@ -8,25 +8,37 @@ import numpy as np
 
 from search.study import DONE, Record
 
-BEST_COLUMNS = ("cell", "round", "predicted", "score", "accuracy", "cost", "MACs", "params", "seconds")
+COLUMNS = ("cell", "round", "predicted", "score", "judged", "accuracy", "cost", "MACs", "params", "seconds")
 
 
-def best_rows(records: Sequence[Record], count: int) -> list[tuple[str, ...]]:
-    """The best evaluated cells as text for a table under BEST_COLUMNS."""
-    return [
+def best_table(records: Sequence[Record], count: int | None = None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns, and the best evaluated cells as text under them, all if `count` is None; "judged" where somebody judged them."""
+    best = best_first(records)[:count]
+    rows = [
         (
             r.digest[:8],
             str(r.round),
             "" if r.predicted is None else f"{r.predicted:.4f}",
             f"{r.score:.4f}",
+            "" if r.judged is None else f"{r.judged:.4f}",
             f"{r.accuracy:.4f}",
             f"{r.cost:.3g}",
             f"{r.macs / 1e6:.2f} M",
             f"{r.params / 1e3:.0f} k",
             f"{r.seconds:.1f}",
         )
-        for r in best_first(records)[:count]
+        for r in best
     ]
+    if any(r.judged is not None for r in best):
+        return COLUMNS, rows
+    place = COLUMNS.index("judged")
+    return COLUMNS[:place] + COLUMNS[place + 1 :], [row[:place] + row[place + 1 :] for row in rows]
+
+
+def judged(scores: np.ndarray, held_out: np.ndarray, trust: float) -> np.ndarray:
+    """What cells are probably worth, [N]: the mean of the scores that were measured, with the weight `trust`, and of those that
+    predictors tell who have not seen them. The best of many noisy measurements is mostly a lucky one."""
+    return trust * scores + (1 - trust) * held_out
 
 
 def expected_scores(records: Sequence[Record]) -> np.ndarray:
@@ -56,5 +68,7 @@ def pareto_front(records: Sequence[Record]) -> list[Record]:
 
 
 def best_first(records: Sequence[Record]) -> list[Record]:
-    """Evaluated records, the highest score first; candidates that were stopped early come after all others."""
-    return sorted((r for r in records if r.state == DONE), key=lambda r: (r.stopped, -r.score, r.id))
+    """Evaluated records, the one that is judged best first, or, where nobody judged, that of the highest score; candidates that
+    were stopped early come after all others."""
+    done = [r for r in records if r.state == DONE]
+    return sorted(done, key=lambda r: (r.stopped, -(r.score if r.judged is None else r.judged), r.id))

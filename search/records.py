@@ -13,10 +13,10 @@ from gemnet.files import replacing
 from search.command import reported
 from search.display import Display
 from search.overhead import spent
-from search.pipeline import Schedule
-from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
+from search.ranking import best_first, best_table, pareto_front
 from search.report import write_report
-from search.study import DONE, FAILED, PENDING, Snapshot, holder, read_study
+from search.schedule import Schedule
+from search.study import DONE, FAILED, JUDGED, PENDING, Snapshot, holder, read_study
 
 EXPORT = {"format": "gemnet.search", "version": 1}
 """The first keys of an exported record."""
@@ -48,7 +48,7 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
 
 def top(directory: str | os.PathLike[str], display: Display, count: int = 10) -> None:
     """Print the `count` best cells."""
-    display.table(f"Best of {directory}", BEST_COLUMNS, best_rows(read_study(directory).records, count))
+    display.table(f"Best of {directory}", *best_table(read_study(directory).records, count))
 
 
 def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
@@ -61,8 +61,8 @@ def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> i
 
 def _lines(snapshot: Snapshot) -> Iterator[str]:
     rounds = [
-        {"round": index, **note, **({"dear": len(note["dear"])} if "dear" in note else {})}  # of them, their number is enough
-        for index, note in snapshot.rounds.items()
+        {"round": index} | {key: len(value) if key == "dear" else value for key, value in note.items() if key != JUDGED}
+        for index, note in snapshot.rounds.items()  # of the dear cells, their number is enough
     ]
     created = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(snapshot.created))
     yield _compact({**EXPORT, "created": created, "machine": snapshot.machine, "settings": snapshot.settings, "rounds": rounds})
@@ -71,8 +71,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         cell = r.cell.pruned()
         row = {
             "id": r.id, "round": r.round, "digest": r.digest, "state": r.state, "seed": r.seed, "predicted": r.predicted,
-            "score": r.score, "accuracy": r.accuracy, "cost": r.cost, "macs": r.macs, "params": r.params, "stopped": r.stopped,
-            "pareto": r.id in front,
+            "score": r.score, "judged": r.judged, "accuracy": r.accuracy, "cost": r.cost, "macs": r.macs, "params": r.params,
+            "stopped": r.stopped, "pareto": r.id in front,
             "curve": r.curve, "seconds": r.seconds, "error": r.error, "nodes": cell.nodes, "edges": cell.edges,
         }  # fmt: skip
         yield _compact({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})

@@ -24,7 +24,7 @@ from search.figures import (
     to_png,
     to_svg,
 )
-from search.ranking import BEST_COLUMNS, best_first, best_rows, pareto_front
+from search.ranking import best_first, best_table, pareto_front
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
 from search.surface import surface_html
 
@@ -54,18 +54,19 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
     records = snapshot.records
     done, failed = [r for r in records if r.state == DONE], [r for r in records if r.state == FAILED]
     best = best_first(records)
+    judgement = "" if best[0].judged is None else f", judged {best[0].judged:.4f} with what held-out predictors tell"
     seconds = sum(r.seconds or 0 for r in records)
     surface, calibrated = _dynamics(snapshot, directory)
     template = resources.files("search").joinpath("report_template.html").read_text(encoding="utf-8")
     return Template(template).substitute(
         title=html.escape(f"NASGEM search: {directory.resolve().name}"),
         summary=f"{len(done)} candidates evaluated ({sum(r.stopped for r in done)} stopped early, {len(failed)} failed, "
-        f"{len(records) - len(done) - len(failed)} pending) in {seconds:.0f} s of training. Best efficiency score "
-        f"<b>{best[0].score:.4f}</b>: accuracy {best[0].accuracy:.4f} at a cost of {best[0].cost:.4g} "
+        f"{len(records) - len(done) - len(failed)} pending) in {seconds:.0f} s of training. The best cell has an efficiency "
+        f"score of <b>{best[0].score:.4f}</b>{judgement}: accuracy {best[0].accuracy:.4f} at a cost of {best[0].cost:.4g} "
         f"({html.escape(_cost(snapshot))}).",
-        best=_table(BEST_COLUMNS, best_rows(records, 10))
+        best=_table(*best_table(records, 10))
         + "<h3>Pareto front of accuracy against cost</h3>"
-        + _table(BEST_COLUMNS, best_rows(pareto_front(records), len(records))),
+        + _table(*best_table(pareto_front(records))),
         cells="".join(
             _figure(cell_picture(r.cell.pruned()), f"{r.digest[:8]}: score {r.score:.4f}, accuracy {r.accuracy:.4f}")
             for r in best[:4]

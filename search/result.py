@@ -13,8 +13,8 @@ from gemnet.complexity import BudgetError, fit, network_cost
 from search.base import SearchError
 from search.benchmarks import TabularSpace
 from search.display import Display
-from search.pipeline import Schedule
 from search.ranking import best_first
+from search.schedule import Schedule
 from search.space import build_space
 from search.study import Record
 
@@ -61,6 +61,8 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     size = f"{len(cell.nodes)} nodes, {len(cell.edges)} edges, {len(cell.leaves)} leaves"
     display.line(f"Best cell {record.digest[:8]}: {size}")
     display.line(f"  efficiency score  {record.score:.4f} measured (predicted: {predicted})")
+    if record.judged is not None:
+        display.line(f"  judged            {record.judged:.4f}, the best; with what predictors tell who have not seen it")
     network = "proxy network  " if cell.buildable else "table's network"
     display.line(
         f"  {network}   accuracy {record.accuracy:.4f}, {record.macs / 1e6:.2f} M MACs,"

@@ -27,6 +27,8 @@ from search.base import Evaluation, Outcome, SearchError
 FORMAT_VERSION = 2
 RECORD, LOCK, ENCODER_DIRECTORY = "study.sqlite", "lock", "encoder"
 PENDING, DONE, FAILED = "pending", "done", "failed"
+JUDGED = "judged"
+"""In the note of the last round, once a search is over: {id of a record: what it is judged}."""
 
 GROWING = ("search.rounds", "search.top")
 """Settings that may grow: what was found so far is what a search with the larger ones would have found as well."""
@@ -61,7 +63,8 @@ CREATE TABLE evaluations (
 @dataclass(frozen=True)
 class Record:
     """A row of the record. predicted and score are efficiency scores; macs and params are those of the proxy network; cost is
-    what the score counts; created and finished are seconds since 1970."""
+    what the score counts; created and finished are seconds since 1970; judged: the score that it is probably worth, once the
+    search is over (`search.trust`)."""
 
     id: int
     round: int
@@ -81,6 +84,7 @@ class Record:
     error: str
     created: float = 0.0
     finished: float | None = None
+    judged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +314,8 @@ def _rounds(db: sqlite3.Connection) -> dict[int, dict[str, Any]]:
 
 
 def _records(db: sqlite3.Connection) -> list[Record]:
+    last = db.execute("SELECT note FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
+    judged = json.loads(last["note"]).get(JUDGED, {}) if last else {}
     return [
         Record(
             row["id"],
@@ -330,6 +336,7 @@ def _records(db: sqlite3.Connection) -> list[Record]:
             row["error"],
             row["created"],
             row["finished"],
+            judged.get(str(row["id"])),
         )
         for row in db.execute("SELECT * FROM evaluations ORDER BY id")
     ]

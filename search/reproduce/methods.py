@@ -14,17 +14,16 @@ import numpy as np
 from search.base import SearchError
 from search.benchmarks import TabularSpace
 from search.display import Display
-from search.ensemble import normal_scores
 from search.pipeline import run_search
-from search.predictor import cross_validated_predictions
+from search.ranking import best_first
 from search.reproduce.base import Context
-from search.reproduce.cells import benchmark_space, fitted, trained_encoder
 from search.reproduce.evolution import evolve
+from search.schedule import Schedule
 from search.settings import load_settings
-from search.space import prune
-from search.study import fingerprint
+from search.study import fingerprint, read_study
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs/search/nasbench101_nasgem.py"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/search"
+NASGEM_CONFIG, OWN_CONFIG = "nasbench101_nasgem.py", "nasbench101.py"
 
 History = tuple[list[int], list[int]]
 """The rows that were asked for, in order, and after each of them the row that the method would choose."""
@@ -44,9 +43,10 @@ def evolution(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str,
 
 
 def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
-    """Plain NASGEM, the search as configs/search/nasbench101_nasgem.py has it; the best validation accuracy is chosen.
+    """A search as `tools/search.py` runs it: the best validation accuracy is chosen, or, where the search does not trust that
+    alone, what it chooses after each round and at its end.
 
-    recipe: start, batch, and settings of the encoder and the predictor that replace the config's.
+    recipe: file, a config, NASGEM_CONFIG if there is none, and options that replace its settings; start, batch.
     """
     start, batch = recipe["start"], recipe["batch"]
     options = {
@@ -57,82 +57,27 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
         "search.rounds": -(-(queries - start) // batch),
         **recipe["options"],
     }
-    directory = context.directory / "searches" / fingerprint(options)
-    records = run_search(load_settings(CONFIG, options), directory, Display(quiet=True))
-    rows = [space.row(record.cell) for record in sorted(records, key=lambda record: record.id)][:queries]
-    return rows, _best_so_far(space, rows)
-
-
-def ensemble(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
-    """The pipeline's iterations with uncertainty: what predictors do not agree on is worth asking for.
-
-    After `start` random rows, each round asks for the `batch` rows of the whole pool with the highest mean + `optimism` x
-    standard deviation: of `members` predictors on resampled evaluations, or, with 0 members, as one predictor itself tells
-    (`EnsemblePredictor.opinion`). Accuracies are learnt as normal quantiles of their ranks, so that a few failed cells do not
-    count for more than all others. The cell that is chosen is the evaluated one with the highest weighted mean of the accuracy
-    that was measured (weight `trust`) and the one that predictors tell who have not seen it, cross-validated on `folds`; when
-    the search is over on `last_folds`, if given, and `last_repeats` times, averaged. The best of many noisy measurements is
-    mostly a lucky one. Both are accuracies here: ranks do not say how little the best ones differ.
-    """
-    rng, accuracy = np.random.default_rng((seed, 6)), space.table.validation_accuracy
-    encoder = trained_encoder(recipe["encoder"], benchmark_space("nasbench101", context, "all"), seed, context)
-    pool = space.pool
-    vectors = encoder.embed(prune(space.table.cells[pool]))
-    places = rng.choice(len(pool), min(recipe["start"], queries), replace=False).tolist()
-    chosen = _best_so_far(space, pool[places].tolist())
-    while True:
-        measured = accuracy[pool[places]]
-        scores = normal_scores(measured)
-        seed_of_round = int(rng.integers(2**31))
-        over = len(places) == queries
-        folds, repeats = recipe["folds"], 1
-        if over:
-            folds, repeats = recipe.get("last_folds", folds), recipe.get("last_repeats", 1)
-        held_out = np.mean(
-            [
-                cross_validated_predictions(recipe["predictor"], vectors[places], scores, seed_of_round + i, folds)
-                for i in range(repeats)
-            ],
-            axis=0,
-        )
-        predicted = np.interp(held_out, np.sort(scores), np.sort(measured))
-        best = int(np.argmax(recipe["trust"] * measured + (1 - recipe["trust"]) * predicted))
-        chosen[-1] = int(pool[places[best]])
-        if over:
-            return pool[places].tolist(), chosen
-        mean, deviation = _opinion(recipe, vectors, places, scores, rng, seed_of_round)
-        wanted = mean + recipe["optimism"] * deviation
-        wanted[places] = -np.inf
-        asked = np.argsort(-wanted, kind="stable")[: min(recipe["batch"], queries - len(places))].tolist()
-        places += asked
-        chosen += [chosen[-1]] * len(asked)
-
-
-def _opinion(
-    recipe: Mapping[str, Any],
-    vectors: np.ndarray,
-    places: Sequence[int],
-    scores: np.ndarray,
-    rng: np.random.Generator,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [B] of the predicted scores of all `vectors`, learnt from those at `places`."""
-    if not recipe["members"]:
-        return fitted(recipe["predictor"], vectors[list(places)], scores, seed).opinion(vectors)
-    found = []
-    for member in range(recipe["members"]):
-        drawn = rng.integers(len(places), size=len(places))
-        found.append(
-            fitted(recipe["predictor"], vectors[[places[i] for i in drawn]], scores[drawn], seed + member).query(vectors)
-        )
-    return np.mean(found, axis=0), np.std(found, axis=0)
+    settings = load_settings(CONFIGS / recipe.get("file", NASGEM_CONFIG), options)
+    directory = context.directory / "searches" / fingerprint(settings)
+    records = run_search(settings, directory, Display(quiet=True))
+    rows = {record.id: space.row(record.cell) for record in records}
+    history = list(rows.values())[:queries]
+    chosen = _best_so_far(space, history)
+    if Schedule.of(settings).trust == 1:
+        return history, chosen
+    rounds = np.array([record.round for record in records])[:queries]
+    for index, note in read_study(directory).rounds.items():
+        if index:
+            known = int(np.searchsorted(rounds, index))  # cells of the rounds before
+            chosen[known - 1 :] = [rows[note["best"]]] * (len(history) - known + 1)
+    chosen[-1] = rows[best_first(records)[0].id]
+    return history, chosen
 
 
 METHODS: dict[str, Callable[[TabularSpace, int, int, Mapping[str, Any], Context], History]] = {
     "random": random_search,
     "evolution": evolution,
     "pipeline": pipeline,
-    "ensemble": ensemble,
 }
 
 

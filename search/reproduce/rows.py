@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from search.reproduce.methods import OWN_CONFIG
+
 
 @dataclass(frozen=True)
 class Row:
@@ -69,41 +71,30 @@ PREDICTORS = {
 """By benchmark; NAS-Bench-201's operator `none` is a missing edge."""
 
 NASGEM_SEARCH = "NASGEM"
-QUICK_PIPELINE = {"encoder.iterations": 100, "predictor.steps": 50, "search.draws": 5000}
 
 
 def searches(quick: bool) -> dict[str, dict[str, Any]]:
     """Searches on the tabular pool by name, each with its method (`methods.METHODS`) and the method's settings."""
-    several = Row("", {"type": "kernel_guided"}, {"type": "mlp", "steps": 150})
+    nasgem, own = ({**QUICK_NASGEM}, {**QUICK_OWN}) if quick else ({}, {})
     return {
         "random search": {"method": "random"},
         "regularized evolution": {"method": "evolution", "population": 30, "tournament": 10},
-        NASGEM_SEARCH: {
+        NASGEM_SEARCH: {"method": "pipeline", "start": 50, "batch": 25, "options": nasgem},
+        "NASGEM, bagged": {
             "method": "pipeline",
             "start": 50,
-            "batch": 25,
-            "options": QUICK_PIPELINE if quick else {},
-        },
-        "NASGEM, ensemble": {
-            "method": "ensemble",
-            "start": 50,
             "batch": 10,
-            "members": 2 if quick else 5,
-            "optimism": 0.5,
-            "trust": 0.6,
-            "folds": 10,
-            **several.recipe(quick),
+            "options": {
+                "predictor.type": "bagged",
+                "predictor.predictor": {"type": "mlp", "steps": 50 if quick else 150},
+                "search.optimism": 0.5,
+                "search.trust": 0.6,
+                **{name: value for name, value in nasgem.items() if not name.startswith("predictor.")},
+            },
         },
-        COUNTS.name: {
-            "method": "ensemble",
-            "start": 30,
-            "batch": 10,
-            "members": 0,
-            "optimism": 0.5,
-            "trust": 0.6,
-            "folds": 5,
-            "last_folds": 15,
-            "last_repeats": 1 if quick else 5,
-            **COUNTS.recipe(quick),
-        },
+        COUNTS.name: {"method": "pipeline", "start": 30, "batch": 10, "options": own, "file": OWN_CONFIG},
     }
+
+
+QUICK_NASGEM = {"encoder.iterations": 100, "predictor.steps": 50, "search.draws": 5000}
+QUICK_OWN = {"predictor.trees": 30, "search.draws": 5000, "search.repeats": 1}

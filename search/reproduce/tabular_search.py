@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space
-from search.reproduce.methods import CONFIG, search_history
+from search.reproduce.methods import CONFIGS, NASGEM_CONFIG, search_history
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import NASGEM_SEARCH, searches
 from search.reproduce.summary import grid, rounded, seeds_text
@@ -28,7 +28,9 @@ ACCURACY, REGRET = "test accuracy, %", "test regret, %"
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     queries = QUERIES // 2 if quick else QUERIES
     recipes = searches(quick)
-    recipes[NASGEM_SEARCH]["config"] = load_settings(CONFIG)  # so that a search with another config is another unit
+    for recipe in recipes.values():
+        if recipe["method"] == "pipeline":  # a search with another config is another unit
+            recipe["config"] = load_settings(CONFIGS / recipe.get("file", NASGEM_CONFIG))
     return [Unit("search", name, queries, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
 
 

@@ -4,6 +4,7 @@ from scipy.stats import kendalltau
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
+from search.acquisition import Optimistic
 from search.base import SearchError
 from search.ensemble import GaussianProcess
 from search.predictor import build_predictor
@@ -40,6 +41,39 @@ def test_it_ranks_unseen_vectors_in_the_scores_units_and_tells_where_it_knows_le
     assert kendalltau(predicted, smooth[100:]).statistic > 0.7
     assert np.median(np.abs(predicted - smooth[100:])) < 0.02
     assert predictor.opinion(vectors[100:] * 10)[1].mean() > 2 * predictor.opinion(vectors[:100])[1].mean()
+
+
+@pytest.mark.parametrize("settings", [{"type": "ensemble", "trees": 40}, {"type": "bagged", "members": 3}])
+def test_optimism_lies_above_the_prediction_by_what_is_not_known(sample, settings):
+    vectors, scores, smooth = sample
+    predictor = build_predictor(**settings)
+    predictor.fit(vectors[:100], scores[:100], seed=0)
+    mean, deviation = predictor.opinion(vectors)
+    assert kendalltau(mean[100:], smooth[100:]).statistic > 0.5
+    assert np.array_equal(predictor.query(vectors), mean)
+    assert np.allclose(predictor.optimistic(vectors, 0.0), mean)
+    above = predictor.optimistic(vectors, 1.0) - mean
+    assert above.min() > 0
+    assert kendalltau(above, deviation).statistic > 0.5
+    assert np.array_equal(Optimistic(predictor, 1.0).query(vectors), mean + above)
+
+
+def test_bagged_predictors_are_told_by_their_members(sample):
+    vectors, scores, _ = sample
+    members = {"predictor": {"type": "mlp", "steps": 20}, "members": 4}
+    found = []
+    for seed in (1, 1, 2):
+        found.append(build_predictor("bagged", **members))
+        found[-1].fit(vectors[:50], scores[:50], seed)
+    told = [predictor.opinion(vectors) for predictor in found]
+    assert np.array_equal(told[0], told[1])
+    assert not np.array_equal(told[0], told[2])
+    with pytest.raises(RuntimeError, match="fit first"):
+        build_predictor("bagged").query(vectors)
+    with pytest.raises(SearchError, match="unknown mode"):
+        build_predictor("bagged", predictor={"type": "mlp", "mode": "learn"})
+    with pytest.raises(SearchError, match="members: expected a whole number from 2, found 1"):
+        build_predictor("bagged", members=1)
 
 
 def test_the_same_seed_gives_the_same_and_the_subset_decides_the_process_alone(sample):

@@ -114,7 +114,7 @@ def test_networks_weigh_more_the_more_cells_there_are(cells, scores, vectors):
         alone = build_predictor("ensemble", trees=30)
         alone.fit(counts[:size], scores[:size], seed=0)
         normal = both._mean(vectors) - alone._mean(counts)
-        network = predict(both._trained[0], rest) - alone._mean(counts)
+        network = predict(both._nets[0], rest) - alone._mean(counts)
         shares.append(float(normal @ network / (network @ network)))
         assert np.allclose(normal, shares[-1] * network, atol=1e-9)
         assert both.query(vectors).shape == (len(vectors),)

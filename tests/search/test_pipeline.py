@@ -12,9 +12,14 @@ from gemnet.complexity import BudgetError, network_cost
 from search.base import Evaluation, Outcome, SearchError
 from search.cost import build_cost
 from search.display import Display
-from search.embedding import KernelGuidedEncoder
-from search.pipeline import Schedule, Search
-from search.space import DagSpace
+from search.embedding import KernelGuidedEncoder, build_encoder
+from search.ensemble import EnsemblePredictor
+from search.pipeline import Search, run_search
+from search.predictor import cross_validated_predictions
+from search.ranking import best_first, best_table
+from search.schedule import Schedule
+from search.settings import load_settings
+from search.space import DagSpace, prune
 from search.study import DONE, FAILED, PENDING, Study, read_study
 
 SETTINGS = {
@@ -299,7 +304,87 @@ def test_cells_of_the_users_own_are_evaluated_first(tmp_path):
         run(tmp_path / "foreign", schedule=replace(SCHEDULE, cells=paths))
 
 
-@pytest.mark.parametrize("settings", [{"start": 2}, {"rounds": -1}, {"batch": 0}, {"stop_quantile": 1.0}, {"stop_from": 0.0}])
+class LuckyEvaluator(MadeEvaluator):
+    """Every cell is worth the same but a few, whose accuracy is far above by luck alone."""
+
+    def outcome(self, job):
+        found = super().outcome(replace(job, hurdles=()))
+        return replace(found, evaluation=replace(found.evaluation, accuracy=0.6 + 0.3 * (job.seed % 5 == 0)))
+
+
+def test_at_the_end_predictors_that_have_not_seen_a_cell_weigh_in_the_choice_as_much_as_one_says(tmp_path):
+    settings = {**SETTINGS, "penalty": 0.0, "search": {"trust": 0.25}}
+    schedule = replace(SCHEDULE, trust=0.25, folds=4, repeats=2)
+    records = run(tmp_path / "search", LuckyEvaluator(), settings, schedule)
+    scores, judged = np.array([r.score for r in records]), np.array([r.judged for r in records])
+    space, seed = DagSpace(8), int(np.random.default_rng((0, 4, 1)).integers(2**31))
+    vectors = build_encoder("adjacency", space).embed(prune(space.from_cells([r.cell for r in records])))
+    held_out = [cross_validated_predictions(settings["predictor"], vectors, scores, seed + i, 4) for i in (0, 1)]
+    assert judged == pytest.approx(0.25 * scores + 0.75 * np.mean(held_out, axis=0), abs=1e-9)
+    assert len(set(scores)) == 2
+    assert best_first(records)[0].judged == judged.max()
+    assert [r.judged for r in best_first(records)] == sorted(judged, reverse=True)
+    columns, rows = best_table(records, 3)
+    assert [row[columns.index("judged")] for row in rows] == [f"{value:.4f}" for value in sorted(judged, reverse=True)[:3]]
+    notes = read_study(tmp_path / "search").rounds
+    assert all(notes[index]["best"] in {r.id for r in records if r.round < index} for index in (1, 2, 3))
+    again = run(tmp_path / "search", LuckyEvaluator(), settings, schedule)  # nothing is judged anew
+    assert [r.judged for r in again] == judged.tolist()
+    trusting = run(tmp_path / "trusting", LuckyEvaluator(), {**SETTINGS, "penalty": 0.0})
+    assert {r.judged for r in trusting} == {None}
+    assert "judged" not in best_table(trusting)[0]
+
+
+def test_a_search_that_goes_on_judges_all_cells_anew(tmp_path, monkeypatch):
+    found = []
+    for rounds in (1, 2):
+        schedule = {"start": 8, "rounds": rounds, "batch": 4, "draws": 2000, "trust": 0.5}
+        found.append(run(tmp_path / "grown", None, {**SETTINGS, "search": schedule}, Schedule(**schedule)))
+    assert all(r.judged is not None for records in found for r in records)
+    assert [r.judged for r in found[0]] != [r.judged for r in found[1][:12]]
+    at_once = run(tmp_path / "at once", None, {**SETTINGS, "search": schedule}, Schedule(**schedule))
+    assert [r.judged for r in found[1]] == [r.judged for r in at_once]
+
+
+def test_optimism_asks_for_what_is_uncertain_and_records_what_is_predicted(tmp_path, monkeypatch):
+    settings = {**SETTINGS, "encoder": {"type": "statistics", "sample": 50}, "predictor": {"type": "ensemble", "trees": 10}}
+    plain = run(tmp_path / "plain", settings=settings)
+    schedule, asked = replace(SCHEDULE, optimism=3.0), []
+    optimistic = EnsemblePredictor.optimistic
+
+    def watched(self, vectors, deviations):
+        asked.append(deviations)
+        return optimistic(self, vectors, deviations) + 100
+
+    monkeypatch.setattr(EnsemblePredictor, "optimistic", watched)
+    records = run(tmp_path / "optimistic", settings=settings, schedule=schedule)
+    assert set(asked) == {3.0}
+    assert [r.digest for r in records[:8]] == [r.digest for r in plain[:8]]
+    assert {r.digest for r in records[8:12]} != {r.digest for r in plain[8:12]}
+    assert all(r.predicted < 2 for r in records[8:])
+
+
+def test_optimism_with_a_predictor_that_does_not_know_how_sure_it_is_is_refused(tmp_path):
+    settings = load_settings("configs/search/digits.py", {"search.optimism": 0.5})
+    with pytest.raises(SearchError, match=r"search: optimism=0\.5: the predictor 'mlp' does not tell how sure it is"):
+        run_search(settings, tmp_path / "search", Display(quiet=True))
+    assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"start": 2},
+        {"rounds": -1},
+        {"batch": 0},
+        {"stop_quantile": 1.0},
+        {"stop_from": 0.0},
+        {"optimism": -1.0},
+        {"trust": 1.5},
+        {"folds": 1},
+        {"repeats": 0},
+    ],
+)
 def test_a_schedule_that_makes_no_sense_is_refused(settings):
     with pytest.raises(SearchError, match="search: expected"):
         Schedule(**settings)

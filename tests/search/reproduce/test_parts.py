@@ -34,18 +34,24 @@ METHODS = {
             "search.draws": 50,
         },
     },
-    "ensemble": {"start": 4, "batch": 2, "members": 2, "optimism": 0.5, "trust": 0.5, "folds": 3, "encoder": KERNEL, **SMALL},
-    "ensemble, its own deviation": {
+    "pipeline, bagged": {
         "start": 4,
         "batch": 2,
-        "members": 0,
-        "optimism": 0.5,
-        "trust": 0.5,
-        "folds": 3,
-        "last_folds": 4,
-        "last_repeats": 2,
-        "encoder": {"type": "statistics", "sample": 16},
-        "predictor": {"type": "ensemble", "trees": 5},
+        "options": {
+            "encoder.type": "adjacency",
+            "predictor.type": "bagged",
+            "predictor.members": 2,
+            "predictor.predictor": {"type": "mlp", "steps": 10},
+            "search.draws": 50,
+            "search.optimism": 1.0,
+            "search.trust": 0.5,
+        },
+    },
+    "pipeline, our config": {
+        "file": "nasbench101.py",
+        "start": 4,
+        "batch": 2,
+        "options": {"predictor.trees": 5, "search.draws": 50, "search.folds": 4, "search.repeats": 2},
     },
 }
 
