@@ -75,23 +75,11 @@ NASGEM_SEARCH = "NASGEM"
 
 def searches(quick: bool) -> dict[str, dict[str, Any]]:
     """Searches on the tabular pool by name, each with its method (`methods.METHODS`) and the method's settings."""
-    nasgem, own = ({**QUICK_NASGEM}, {**QUICK_OWN}) if quick else ({}, {})
+    nasgem, own = (QUICK_NASGEM, QUICK_OWN) if quick else ({}, {})
     return {
         "random search": {"method": "random"},
         "regularized evolution": {"method": "evolution", "population": 30, "tournament": 10},
         NASGEM_SEARCH: {"method": "pipeline", "start": 50, "batch": 25, "options": nasgem},
-        "NASGEM, bagged": {
-            "method": "pipeline",
-            "start": 50,
-            "batch": 10,
-            "options": {
-                "predictor.type": "bagged",
-                "predictor.predictor": {"type": "mlp", "steps": 50 if quick else 150},
-                "search.optimism": 0.5,
-                "search.trust": 0.6,
-                **{name: value for name, value in nasgem.items() if not name.startswith("predictor.")},
-            },
-        },
         COUNTS.name: {"method": "pipeline", "start": 30, "batch": 10, "options": own, "file": OWN_CONFIG},
     }
 
