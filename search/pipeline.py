@@ -16,7 +16,19 @@ from scipy.stats import kendalltau
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from search.acquisition import AffordableFirst, Optimistic
-from search.base import CellArrays, Encoder, Evaluation, Evaluator, Executor, Job, Predictor, Scored, SearchError, Space
+from search.base import (
+    CellArrays,
+    Encoder,
+    Evaluation,
+    Evaluator,
+    Executor,
+    Job,
+    Predictor,
+    Progress,
+    Scored,
+    SearchError,
+    Space,
+)
 from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost
 from search.display import Display
@@ -230,7 +242,7 @@ class Search:
             found = bootstrap(self._draws_of(index), self._affordable_first(ranked_by, index), wanted, known, progress)
         del self._draws[index]
         chosen, dear = self._affordable(found, self.schedule.batch)
-        if ranked_by is not predictor and chosen:
+        if self.schedule.optimism and chosen:
             predicted = predictor.query(self._embedded([p.cell for p in chosen]))
             chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
         return chosen, {**note, **_told(dear)}
@@ -263,19 +275,23 @@ class Search:
         done = [r for r in self.study.records() if r.state == DONE]
         if self.schedule.trust == 1 or JUDGED in note or len(done) < 3:
             return
-        folds, repeats, values = self.schedule.folds, self.schedule.repeats, []
         with self.display.progress("Judging the cells") as progress:
-            for repeat in range(repeats):
-                scores, held_out = self._held_out(done, last + 1, folds, repeat)
-                values.append(held_out)
-                progress(repeat + 1, repeats)
-        worth = judged(scores, np.mean(values, axis=0), self.schedule.trust)
+            scores, held_out = self._held_out(done, last + 1, self.schedule.folds, self.schedule.repeats, progress)
+        worth = judged(scores, held_out, self.schedule.trust)
         self.study.add_to_note(last, {JUDGED: {str(r.id): float(value) for r, value in zip(done, worth, strict=True)}})
 
-    def _held_out(self, done: Sequence[Record], index: int, folds: int = 5, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """What a predictor would learn of these records, and what predictors tell that have not seen them, [N] both."""
-        scores, settings = expected_scores(done), self.settings["predictor"]
-        return scores, cross_validated_predictions(settings, self._vectors(done), scores, self._stream(index) + repeat, folds)
+    def _held_out(
+        self, done: Sequence[Record], index: int, folds: int = 5, repeats: int = 1, progress: Progress | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What a predictor would learn of these records, and what predictors tell that have not seen them, [N] both; the latter
+        the mean of `repeats` cross-validations."""
+        vectors, scores, told = self._vectors(done), expected_scores(done), []
+        settings, seed = self.settings["predictor"], self._stream(index)
+        for i in range(repeats):
+            told.append(cross_validated_predictions(settings, vectors, scores, seed + i, folds))
+            if progress:
+                progress(i + 1, repeats)
+        return scores, np.mean(told, axis=0)
 
     def _evaluate(self, index: int) -> None:
         """Train what is pending in round `index`, and record each result as it comes."""

@@ -6,7 +6,6 @@ A query is a look-up of a validation accuracy, noisy and, at NAS-Bench-101, opti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,7 @@ from search.ranking import best_first
 from search.reproduce.base import Context
 from search.reproduce.evolution import evolve
 from search.schedule import Schedule
-from search.settings import load_settings
 from search.study import fingerprint, read_study
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs/search"
-NASGEM_CONFIG, OWN_CONFIG = "nasbench101_nasgem.py", "nasbench101.py"
 
 History = tuple[list[int], list[int]]
 """The rows that were asked for, in order, and after each of them the row that the method would choose."""
@@ -46,31 +41,25 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     """A search as `tools/search.py` runs it: the best validation accuracy is chosen, or, where the search does not trust that
     alone, what it chooses after each round and at its end.
 
-    recipe: file, a config, NASGEM_CONFIG if there is none, and options that replace its settings; start, batch.
+    recipe: settings, those of the search but for its seed, its table, and the rounds that it has.
     """
-    start, batch = recipe["start"], recipe["batch"]
-    options = {
-        "seed": seed,
-        "space.data": str(space.table.source),
-        "search.start": start,
-        "search.batch": batch,
-        "search.rounds": -(-(queries - start) // batch),
-        **recipe["options"],
-    }
-    settings = load_settings(CONFIGS / recipe.get("file", NASGEM_CONFIG), options)
+    settings = {**recipe["settings"], "seed": seed}
+    settings["space"] = {**settings["space"], "data": str(space.table.source)}
+    schedule = Schedule.of(settings)
+    settings["search"] = {**settings["search"], "rounds": -(-(queries - schedule.start) // schedule.batch)}
     directory = context.directory / "searches" / fingerprint(settings)
     records = run_search(settings, directory, Display(quiet=True))
     rows = {record.id: space.row(record.cell) for record in records}
     history = list(rows.values())[:queries]
     chosen = _best_so_far(space, history)
-    if Schedule.of(settings).trust == 1:
+    if schedule.trust == 1:
         return history, chosen
     rounds = np.array([record.round for record in records])[:queries]
     for index, note in read_study(directory).rounds.items():
         if index:
             known = int(np.searchsorted(rounds, index))  # cells of the rounds before
             chosen[known - 1 :] = [rows[note["best"]]] * (len(history) - known + 1)
-    chosen[-1] = rows[best_first(records)[0].id]
+    chosen[-1] = rows[best_first(records[:queries])[0].id]
     return history, chosen
 
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from search.reproduce.methods import OWN_CONFIG
-
 
 @dataclass(frozen=True)
 class Row:
@@ -74,13 +72,14 @@ NASGEM_SEARCH = "NASGEM"
 
 
 def searches(quick: bool) -> dict[str, dict[str, Any]]:
-    """Searches on the tabular pool by name, each with its method (`methods.METHODS`) and the method's settings."""
+    """Searches on the tabular pool by name, each with its method (`methods.METHODS`) and the method's settings, which for
+    "pipeline" are a config of configs/search and options that replace some of it."""
     nasgem, own = (QUICK_NASGEM, QUICK_OWN) if quick else ({}, {})
     return {
         "random search": {"method": "random"},
         "regularized evolution": {"method": "evolution", "population": 30, "tournament": 10},
-        NASGEM_SEARCH: {"method": "pipeline", "start": 50, "batch": 25, "options": nasgem},
-        COUNTS.name: {"method": "pipeline", "start": 30, "batch": 10, "options": own, "file": OWN_CONFIG},
+        NASGEM_SEARCH: {"method": "pipeline", "config": "nasbench101_nasgem.py", "options": nasgem},
+        COUNTS.name: {"method": "pipeline", "config": "nasbench101.py", "options": own},
     }
 
 

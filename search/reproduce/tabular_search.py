@@ -7,6 +7,7 @@ accuracies are read when a search is over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,28 @@ from matplotlib.figure import Figure
 from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space
-from search.reproduce.methods import CONFIGS, NASGEM_CONFIG, search_history
+from search.reproduce.methods import search_history
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import NASGEM_SEARCH, searches
 from search.reproduce.summary import grid, rounded, seeds_text
 from search.settings import load_settings
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/search"
 QUERIES = 150
 ACCURACY, REGRET = "test accuracy, %", "test regret, %"
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     queries = QUERIES // 2 if quick else QUERIES
-    recipes = searches(quick)
-    for recipe in recipes.values():
-        if recipe["method"] == "pipeline":  # a search with another config is another unit
-            recipe["config"] = load_settings(CONFIGS / recipe.get("file", NASGEM_CONFIG))
+    recipes = {name: with_settings(recipe) for name, recipe in searches(quick).items()}
     return [Unit("search", name, queries, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
+
+
+def with_settings(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the config and the options that a recipe names: a search with another config is another unit."""
+    if "config" not in recipe:
+        return recipe
+    return {"method": recipe["method"], "settings": load_settings(CONFIGS / recipe["config"], recipe["options"])}
 
 
 def measure(unit: Unit, context: Context) -> Measured:

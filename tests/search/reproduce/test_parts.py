@@ -24,9 +24,10 @@ METHODS = {
     "random": {},
     "evolution": {"population": 3, "tournament": 2},
     "pipeline": {
-        "start": 4,
-        "batch": 2,
+        "config": "nasbench101_nasgem.py",
         "options": {
+            "search.start": 4,
+            "search.batch": 2,
             "encoder.iterations": 3,
             "encoder.dim": 4,
             "encoder.hidden": [8],
@@ -35,9 +36,10 @@ METHODS = {
         },
     },
     "pipeline, bagged": {
-        "start": 4,
-        "batch": 2,
+        "config": "nasbench101_nasgem.py",
         "options": {
+            "search.start": 4,
+            "search.batch": 2,
             "encoder.type": "adjacency",
             "predictor.type": "bagged",
             "predictor.members": 2,
@@ -48,10 +50,15 @@ METHODS = {
         },
     },
     "pipeline, our config": {
-        "file": "nasbench101.py",
-        "start": 4,
-        "batch": 2,
-        "options": {"predictor.trees": 5, "search.draws": 50, "search.folds": 4, "search.repeats": 2},
+        "config": "nasbench101.py",
+        "options": {
+            "search.start": 4,
+            "search.batch": 2,
+            "predictor.trees": 5,
+            "search.draws": 50,
+            "search.folds": 4,
+            "search.repeats": 2,
+        },
     },
 }
 
@@ -163,11 +170,12 @@ def test_the_encoder_is_judged_on_isomorphic_pairs_too(context, order):
 def test_a_search_asks_for_distinct_cells_of_the_pool_and_chooses_among_them_without_tests(context, method, monkeypatch):
     space = benchmark_space("nasbench101", context, "evaluated")
     monkeypatch.setattr("search.benchmarks.tabular.Table.test_accuracy", lambda table: pytest.fail("a test accuracy was read"))
-    rows, chosen = search_history(space, 0, 8, {"method": method.split(",")[0], **METHODS[method]}, context)
+    recipe = tabular_search.with_settings({"method": method.split(",")[0], **METHODS[method]})
+    rows, chosen = search_history(space, 0, 8, recipe, context)
     assert len(rows) == len(set(rows)) == len(chosen) == 8
     assert set(rows) <= set(range(10))
     assert all(choice in rows[: query + 1] for query, choice in enumerate(chosen))
-    again = search_history(space, 0, 8, {"method": method.split(",")[0], **METHODS[method]}, context)
+    again = search_history(space, 0, 8, recipe, context)
     assert again == (rows, chosen)
 
 
