@@ -32,6 +32,7 @@ from search.settings import load_settings
 from search.svge import measuring, optimisation, pages, smoothness
 from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals
 from search.svge.measuring import MODELS, RESULTS, Effort, check_seeds, measure, trained
+from search.svge.prediction import accuracy_process
 from search.svge.results import Results
 from search.svge.tasks import Task, load_task
 from search.threads import torch_threads
@@ -124,10 +125,12 @@ def run(
         work.measures(models, seeds, jobs)
     if set(parts) - {"measures"}:
         model, _ = trained(task, FIRST, seeds[0], work.place(FIRST, seeds[0]), display, threads)
+        if {"smoothness", "optimisation"} & set(parts):
+            pool = optimisation.Pool(task, model)
         if "smoothness" in parts:
-            work.smoothness(model, seeds[0])
+            work.smoothness(model, pool, seeds[0])
         if "optimisation" in parts:
-            work.optimisation(model, seeds[0])
+            work.optimisation(model, pool, seeds[0])
         if extrapolates:
             work.extrapolation(model, seeds, images, device)
         elif "extrapolation" in parts:
@@ -171,10 +174,11 @@ class _Work:
         found = measuring.summary([Results(path) for path in paths], self.task.name)
         self._write("measures", found, measuring.rows(found), measuring.markdown(found))
 
-    def smoothness(self, model: SVGe, seed: int) -> None:
-        walk = smoothness.interpolation(model, self.task, seed)
+    def smoothness(self, model: SVGe, pool: optimisation.Pool, seed: int) -> None:
+        process = accuracy_process(model, self.task, seed, self.scale.effort.inducing, self.scale.effort.known)
+        walk = smoothness.interpolation(model, self.task, pool, process, seed)
         self._draw("interpolation", walk.rows, smoothness.draw_walk(walk, self.task))
-        rows = smoothness.plane(model, self.task, seed, self.scale.side)
+        rows = smoothness.plane(model, self.task, pool, process, seed, self.scale.side)
         self._draw("plane", rows, smoothness.draw_plane(rows))
         with self.display.progress("NASGEM's encoder, to compare") as progress:
             pairs, figures = smoothness.kernel_pairs(
@@ -184,9 +188,9 @@ class _Work:
         rows = [{"encoder": name, **values} for name, values in figures.items()]
         self._write("smoothness", {"seed": seed, "cosine against WL kernel": figures}, rows, _markdown(rows))
 
-    def optimisation(self, model: SVGe, seed: int) -> None:
-        task, budget, pool = self.task, self.scale.budget, optimisation.Pool(self.task, model)
-        same = {"budget": asdict(budget), "model": model.settings, "seed of the training": seed}
+    def optimisation(self, model: SVGe, pool: optimisation.Pool, seed: int) -> None:
+        task, budget = self.task, self.scale.budget
+        same = {"budget": asdict(budget), "model": model.settings, "seed of the training": seed, "constrained": True}
         found = {}
         for method in optimisation.METHODS:
             with self.display.progress(f"optimisation, {method}") as progress:
@@ -218,7 +222,13 @@ class _Work:
             return {"proposals": [proposal.to_dict() for proposal in found]}
 
         key = {"part": "proposals", "space": self.task.name, "seed": seeds[0]}
-        decisive = {**amounts, "model": model.settings, "known": effort.known, "informing": effort.informing}
+        decisive = {
+            **amounts,
+            "constrained": True,
+            "model": model.settings,
+            "known": effort.known,
+            "informing": effort.informing,
+        }
         proposals = [Proposal.from_dict(data) for data in self.results.unit(key, decisive, proposed)["proposals"]]
         for proposal in proposals:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"

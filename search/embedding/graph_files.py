@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from search.base import SearchError
-from search.embedding.graphs import Graphs, enas_space
+from search.embedding.graph_spaces import enas_space
+from search.embedding.graphs import Graphs
 
 
 def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000) -> tuple[Graphs, np.ndarray]:

@@ -1,16 +1,13 @@
-"""Labelled DAGs as arrays, and the spaces they come from: what a graph autoencoder reads and writes."""
+"""Labelled DAGs as arrays, and what a space of them is: what a graph autoencoder reads and writes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from gemnet.operators import INPUT
-from search.base import CellArrays, SearchError, Space
-from search.benchmarks import Table, TabularSpace, nasbench101, nasbench201
+from search.base import CellArrays, SearchError
 
 ABSENT = -1
 """The type of a place without a node."""
@@ -67,6 +64,15 @@ class Graphs:
         return Graphs(np.concatenate([p.types for p in parts]), np.concatenate([p.adjacency for p in parts]))
 
 
+def packed(types: np.ndarray, adjacency: np.ndarray, keep: np.ndarray) -> Graphs:
+    """Graphs of the nodes that are kept, bool [B, n], in their order, in the first places."""
+    order = np.argsort(~keep, axis=1, kind="stable")
+    types = np.where(np.take_along_axis(keep, order, 1), np.take_along_axis(types, order, 1), ABSENT).astype(np.int8)
+    moved = adjacency[np.arange(len(types))[:, None, None], order[:, :, None], order[:, None, :]]
+    present = types != ABSENT
+    return Graphs(types, moved & present[:, :, None] & present[:, None, :])
+
+
 def no_further_rule(graphs: Graphs) -> np.ndarray:
     """True for each graph, bool [B]."""
     return np.ones(len(graphs), bool)
@@ -78,13 +84,16 @@ class GraphSpace:
 
     types: of nodes; the first is the input's, the last the output's, the others are operators. max_nodes: input and output
     counted. rule: what a graph must satisfy besides `is_dag_with_input_and_output` to be one of the space, batched: Graphs of B
-    graphs -> bool [B].
+    graphs -> bool [B]. mend: makes graphs of the space of decoded ones with at least `min_nodes` nodes, input first and output
+    last: see `search.embedding.mending`; None for `connected`, which is enough without a rule.
     """
 
     name: str
     types: tuple[str, ...]
     max_nodes: int
     rule: Callable[[Graphs], np.ndarray] = no_further_rule
+    mend: Callable[[Graphs, np.ndarray], Graphs] | None = None
+    min_nodes: int = 2
 
     def __post_init__(self) -> None:
         if len(self.types) < 3 or len(set(self.types)) != len(self.types) or len(self.types) > 127:
@@ -146,104 +155,6 @@ def is_dag_with_input_and_output(graphs: Graphs, end: int) -> np.ndarray:
     fed = graphs.adjacency.any(1) | is_start | ~present
     used = graphs.adjacency.any(2) | is_end | ~present
     return (is_start.sum(1) == 1) & (is_end.sum(1) == 1) & fed.all(1) & used.all(1)
-
-
-def enas_space(layers: int = 6) -> GraphSpace:
-    """ENAS's macro space with `layers` layers, as D-VAE (arXiv 1904.11088) has it: 6 operators; each node is fed by the one
-    before, skip connections besides; the output by the last layer alone. The search space of 6 layers has 8 nodes, of 12 has
-    14.
-    """
-    operators = ("conv3x3", "sepconv3x3", "conv5x5", "sepconv5x5", "avgpool3x3", "maxpool3x3")
-    return GraphSpace(f"enas{layers}", ("input", *operators, "output"), layers + 2, partial(_is_chain, layers + 2))
-
-
-def _is_chain(nodes: int, graphs: Graphs) -> np.ndarray:
-    """`nodes` nodes, each fed by the one before, the last one by nothing else."""
-    if graphs.types.shape[1] < nodes:
-        return np.zeros(len(graphs), bool)
-    chained = np.diagonal(graphs.adjacency, 1, 1, 2)[:, : nodes - 1].all(1)
-    return (graphs.sizes == nodes) & chained & (graphs.adjacency[:, :, nodes - 1].sum(1) == 1)
-
-
-def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = nasbench101.MAX_EDGES) -> GraphSpace:
-    """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path
-    from the input to the output; such a graph is not valid here: it is another cell than it looks."""
-    return GraphSpace("nasbench101", (INPUT, *nasbench101.OPERATORS), max_nodes, partial(_has_at_most, max_edges))
-
-
-def _has_at_most(max_edges: int, graphs: Graphs) -> np.ndarray:
-    return graphs.adjacency.sum((1, 2)) <= max_edges
-
-
-def nasbench201_space() -> GraphSpace:
-    """NAS-Bench-201 (arXiv 2001.00326): 8 nodes, 5 operators ("none" is one), one wiring."""
-    return GraphSpace("nasbench201", (INPUT, *nasbench201.OPERATORS), nasbench201.NUM_NODES, _has_the_wiring)
-
-
-def _has_the_wiring(graphs: Graphs) -> np.ndarray:
-    n = nasbench201.NUM_NODES
-    if graphs.types.shape[1] < n:
-        return np.zeros(len(graphs), bool)
-    return (graphs.sizes == n) & (graphs.adjacency[:, :n, :n] == nasbench201.ADJACENCY).all((1, 2))
-
-
-def graphs_of_table(table: Table, rows: slice | Sequence[int] | np.ndarray = slice(None)) -> Graphs:
-    """Rows of a benchmark's table, of `nasbench101_space()` or `nasbench201_space()`: their cells have the output as a node."""
-    return Graphs(table.operators[rows], table.adjacency[rows])
-
-
-def cell_space(space: Space) -> GraphSpace:
-    """The cells of `space` as graphs. NASGEM's get an output node after the last one, fed by exactly the leaves, as their
-    outputs are what a cell gives (paper, 3.2); a benchmark's have theirs."""
-    if isinstance(space, nasbench101.NasBench101Space):
-        return nasbench101_space()
-    if isinstance(space, nasbench201.NasBench201Space):
-        return nasbench201_space()
-    types = ("input", *space.operators, "output")
-    return GraphSpace("cells", types, space.num_nodes + 1, partial(_only_leaves_feed, len(types) - 1))
-
-
-def _only_leaves_feed(end: int, graphs: Graphs) -> np.ndarray:
-    """Nodes that feed the output, the type `end`, feed no other."""
-    is_output = graphs.types == end
-    to_output = (graphs.adjacency & is_output[:, None, :]).any(2)
-    to_others = (graphs.adjacency & ~is_output[:, None, :]).any(2)
-    return ~(to_output & to_others).any(1) & (graphs.sizes > 2)
-
-
-def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
-    """Pruned cells -> graphs of `cell_space(space)` with all its places. Raises SearchError for a cell that is too large for
-    the space."""
-    if isinstance(space, TabularSpace):
-        return Graphs(cells.operators, cells.adjacency).padded(space.num_nodes)
-    count, n = cells.operators.shape
-    if n > space.num_nodes and (cells.operators >= 0).sum(1).max(initial=0) > space.num_nodes:
-        raise SearchError(f"a cell has {int((cells.operators >= 0).sum(1).max())} nodes; the space allows {space.num_nodes}")
-    order = np.argsort(cells.operators < 0, axis=1, kind="stable")[:, : space.num_nodes]
-    rows = np.arange(count)[:, None]
-    operators = cells.operators[rows, order]
-    adjacency = cells.adjacency[rows[:, :, None], order[:, :, None], order[:, None, :]]
-    present = operators >= 0
-    adjacency &= present[:, :, None] & present[:, None, :]
-    graphs = Graphs(operators.astype(np.int8), adjacency).padded(space.num_nodes + 1)
-    leaves = np.pad(present & ~adjacency.any(2), ((0, 0), (0, space.num_nodes + 1 - present.shape[1])))
-    sizes = present.sum(1)
-    graphs.types[np.arange(count), sizes] = len(space.operators) + 1
-    graphs.adjacency[np.arange(count), :, sizes] = leaves
-    return graphs
-
-
-def cells_of_graphs(space: Space, graphs: Graphs) -> CellArrays:
-    """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without the
-    output that they got."""
-    if isinstance(space, TabularSpace):
-        graphs = graphs.padded(space.num_nodes)
-        return CellArrays(graphs.adjacency, graphs.types)
-    graphs = graphs.padded(space.num_nodes + 1)
-    node = (graphs.types != ABSENT) & (graphs.types != len(space.operators) + 1)
-    operators = np.where(node, graphs.types, np.int8(ABSENT)).astype(np.int8)
-    adjacency = graphs.adjacency & node[:, :, None] & node[:, None, :]
-    return CellArrays(adjacency[:, :-1, :-1], operators[:, :-1])
 
 
 def split(count: int, share: float = 0.9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

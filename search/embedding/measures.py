@@ -21,10 +21,12 @@ def reconstruction(
     decodings: int = 10,
     noise: float | None = None,
     progress: Progress | None = None,
+    constrained: bool = False,
 ) -> float:
     """Share of decodings identical to their graph, node by node and edge by edge, in [0, 1]: each graph is encoded `encodings`
     times and each of these vectors decoded `decodings` times, with types and edges drawn from their distributions.
 
+    constrained: decoded to graphs of the space alone, see `SVGe.decode`.
     noise: scale of the noise of an encoding in standard deviations of the posterior; the model's own, as in training, if None.
     (The public code evaluates without noise: noise=0.) Raises SearchError where there are no graphs or for graphs outside the
     space.
@@ -41,7 +43,8 @@ def reconstruction(
         rows = slice(start, start + step)
         latent = np.repeat(mean[rows], encodings, axis=0)
         latent += scale * rng.standard_normal(latent.shape) * np.exp(0.5 * np.repeat(log_variance[rows], encodings, axis=0))
-        decoded = model.decode(np.repeat(latent, decodings, axis=0), seed=int(rng.integers(2**62)))
+        several = np.repeat(latent, decodings, axis=0)
+        decoded = model.decode(several, seed=int(rng.integers(2**62)), constrained=constrained)
         same += int((decoded.keys(n) == np.repeat(wanted[rows], times)).sum())
         if progress:
             progress(min(start + step, len(graphs)), len(graphs))
@@ -55,10 +58,11 @@ def prior(
     points: int = 1000,
     decodings: int = 10,
     progress: Progress | None = None,
+    constrained: bool = False,
 ) -> dict[str, float]:
     """What random points of the latent space decode to. `points` vectors are drawn from a normal distribution with the mean and
     standard deviation, in each dimension, of the training `graphs`' means; each is decoded `decodings` times, with types and
-    edges drawn from their distributions.
+    edges drawn from their distributions; constrained: to graphs of the space alone, see `SVGe.decode`.
 
     validity: share of all decodings that are graphs of the space, by its rules. uniqueness: distinct ones among the valid.
     novelty: share of the valid ones, repeated or not, that are not among `graphs`. Isomorphic graphs, the same network with its
@@ -73,7 +77,7 @@ def prior(
     parts, step = [], max(1, AT_A_TIME // decodings)
     for start in range(0, points, step):
         several = np.repeat(latent[start : start + step], decodings, axis=0)
-        parts.append(model.decode(several, seed=int(rng.integers(2**62))))
+        parts.append(model.decode(several, seed=int(rng.integers(2**62)), constrained=constrained))
         if progress:
             progress(min(start + step, points), points)
     return judge(model, Graphs.concatenate(parts), graphs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from search.base import CellArrays, Progress, SearchError
 from search.embedding.common import check_device, similarity_loss
 from search.embedding.graphs import Graphs, GraphSpace
+from search.embedding.mending import connected
 from search.embedding.storage import restored, save_encoder
 from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
 from search.embedding.training import Plan, digest, train
@@ -203,20 +204,27 @@ class SVGe:
         two_sided: bool = True,
         max_nodes: int | None = None,
         min_nodes: int = 2,
+        constrained: bool = False,
     ) -> Graphs:
         """Latent vectors [B, dim] -> B graphs, each with its likeliest types and edges, or, with a seed, with types and edges
         drawn from their distributions. What is enforced and what two_sided means: `GraphDecoder.generate`. max_nodes: the
-        space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
+        space's if None. min_nodes: no graph ends before it has so many; to extrapolate. constrained: graphs of the space, which
+        the model alone does not promise: one input, `space.min_nodes`, and edges as `space.mend` changes them.
 
         Raises SearchError for vectors of another size or not finite; RuntimeError before the first `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
         n = self.space.max_nodes if max_nodes is None else max_nodes
+        if constrained and n != self.space.max_nodes:
+            raise SearchError(f"decoding: constrained graphs of {n} nodes: expected a model `for_space` with so many")
+        least, mend = (max(min_nodes, self.space.min_nodes), self.space.mend or connected) if constrained else (min_nodes, None)
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
         parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
         for chunk in latent.split(CHUNK) if len(latent) else ():
-            types, adjacency = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes)
-            parts.append(Graphs(types.to(torch.int8).cpu().numpy(), adjacency.cpu().numpy()))
+            found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, least, constrained)
+            types, adjacency, likely = (value.cpu().numpy() for value in found)
+            graphs = Graphs(types.astype(np.int8), adjacency)
+            parts.append(mend(graphs, likely) if mend else graphs)
         return Graphs.concatenate(parts)
 
     @torch.inference_mode()

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from search.base import CellArrays, Progress, SearchError, Space
 from search.embedding.common import cosines, kernel_figures
-from search.embedding.graphs import Graphs, cell_space, cells_of_graphs, graphs_of_cells
+from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
+from search.embedding.graphs import Graphs
 from search.embedding.storage import save_encoder
 from search.embedding.svge import SVGe
 from search.space import prune
@@ -71,10 +72,10 @@ class SVGeEncoder:
         """Pruned cells -> float32 [B, dim]. Raises SearchError for cells larger than the space's; RuntimeError before `fit`."""
         return self.model.embed(graphs_of_cells(self.space, arrays))
 
-    def decode(self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True) -> Graphs:
-        """Latent vectors [B, dim] -> graphs of `self.model.space`, valid or not, as `SVGe.decode`; `cells_of` makes cells of
-        them."""
-        return self.model.decode(latent, seed, two_sided)
+    def decode(self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, constrained: bool = False) -> Graphs:
+        """Latent vectors [B, dim] -> graphs of `self.model.space`, valid or not, or with `constrained` valid ones alone, as
+        `SVGe.decode`; `cells_of` makes cells of them."""
+        return self.model.decode(latent, seed, two_sided, constrained=constrained)
 
     def cells_of(self, graphs: Graphs) -> CellArrays:
         """The cells that the valid ones of B graphs stand for; at most B."""

@@ -169,8 +169,10 @@ class GraphDecoder(nn.Module):
         generator: torch.Generator | None = None,
         two_sided: bool = True,
         min_nodes: int = 2,
-    ) -> tuple[Tensor, Tensor]:
-        """Latent vectors [B, d] -> types int64 [B, n], -1 for no node, and adjacency bool [B, n, n]; n = max_nodes.
+        one_input: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latent vectors [B, d] -> types int64 [B, n], -1 for no node, adjacency bool [B, n, n], and the probability of each
+        edge, the higher of the sides', float [B, n, n]; n = max_nodes.
 
         generator: types and edges are drawn from their distributions with it; the likeliest ones are taken if None. Types and
         the number of nodes are those of the side that starts at the input. Edges are the union of both sides', the reversed
@@ -179,7 +181,7 @@ class GraphDecoder(nn.Module):
         Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
         end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: before it has so many nodes, a
         graph has neither a second input nor an output; a network that has only seen smaller graphs would choose one or the
-        other. All else is as the network decides.
+        other. one_input: there is no second input after that either. All else is as the network decides.
         """
         count, rows, device = len(latent), len(latent) * (1 + two_sided), latent.device
         last = torch.full((rows,), self.end, device=device)  # the type that ends a graph
@@ -187,7 +189,7 @@ class GraphDecoder(nn.Module):
         latent = latent.repeat(1 + two_sided, 1)
         types = torch.full((rows, max_nodes), -1, device=device)
         types[:, 0] = self.end - last
-        adjacency = torch.zeros(rows, max_nodes, max_nodes, device=device, dtype=latent.dtype)
+        adjacency, likely = torch.zeros(2, rows, max_nodes, max_nodes, device=device, dtype=latent.dtype)
         growing = torch.ones(rows, 1, dtype=torch.bool, device=device)
         folded = self.messages.folded()
         h = self._first_node(types[:, 0], latent)
@@ -196,19 +198,27 @@ class GraphDecoder(nn.Module):
             logits = self._type_logits(graph, latent)
             if place < min_nodes - 1:
                 logits[:, [0, self.end]] = -torch.inf
+            elif one_input:
+                logits.scatter_(1, types[:, :1], -torch.inf)
             chosen = last if place == max_nodes - 1 else _draw_type(logits, generator)
             new = self._new_node(chosen, for_node, latent)
             types[:, place] = torch.where(growing.squeeze(1), chosen, -1)
-            edges = growing if place == 1 else growing & _draw_edges(self._edge_logits(h, new, graph, latent), generator)
+            edges, likely[:, :place, place] = growing, growing
+            if place > 1:
+                logits = self._edge_logits(h, new, graph, latent)
+                edges, likely[:, :place, place] = growing & _draw_edges(logits, generator), growing * logits.sigmoid()
             adjacency[:, :place, place] = edges.to(latent.dtype)
             growing &= (chosen != last).unsqueeze(1)
             if not growing.any():
                 break
             h = torch.cat([h, new.unsqueeze(1)], 1)
         if two_sided:
-            _, other = reverse(types[count:], adjacency[count:], sizes=(types[:count] >= 0).sum(1))
-            types, adjacency = types[:count], adjacency[:count] + other
-        return types, adjacency > 0
+            sizes = (types[:count] >= 0).sum(1)
+            adjacency, likely = (
+                torch.maximum(edges[:count], reverse(types[count:], edges[count:], sizes)[1]) for edges in (adjacency, likely)
+            )
+            types = types[:count]
+        return types, adjacency > 0, likely
 
     def _first_node(self, types: Tensor, latent: Tensor) -> Tensor:
         """types [B], latent [B, d] -> states of one node [B, 1, s]."""

@@ -12,7 +12,8 @@ import numpy as np
 from gemnet.cell import Cell
 from search.base import EvaluationError, Job, Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
-from search.embedding.graphs import Graphs, GraphSpace, enas_space, nasbench101_space
+from search.embedding.graph_spaces import enas_space, nasbench101_space
+from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.svge import SVGe
 from search.isomorphism import isomorphism_hash
 from search.svge.results import Results
@@ -57,7 +58,7 @@ def propose(
     """`top` cells of `larger.max_nodes` nodes of highest predicted accuracy, as many random ones of these, and the `top` known
     cells of highest accuracy.
 
-    Latent vectors are drawn like the training graphs' and decoded to graphs of the full size, until `wanted` valid ones that
+    Latent vectors are drawn like the training graphs' and decoded to graphs of the full size, until `wanted` ones that
     are not isomorphic are there, or `draws` are spent. `tuned`, the fine-tuned model, encodes them again and predicts their
     accuracy. Raises SearchError where there are fewer than 2 `top` valid ones.
     """
@@ -137,14 +138,14 @@ def _decoded(
     draws: int,
     progress: Progress | None,
 ) -> Graphs:
-    """Valid graphs with as many nodes as `larger` allows, no two isomorphic, in the order in which they were found."""
+    """Graphs of `larger` with as many nodes as it allows, no two isomorphic, in the order in which they were found."""
     means, decoder, n = model.embed(task.graphs[task.train]), model.for_space(larger), larger.max_nodes
     centre, deviation = means.mean(0), means.std(0)
     found = Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))
     for start in range(0, draws, AT_A_TIME):
         latent = centre + deviation * rng.standard_normal((min(AT_A_TIME, draws - start), model.dim))
-        graphs = decoder.decode(latent, seed=int(rng.integers(2**62)), min_nodes=n)
-        found = Graphs.concatenate([found, graphs[larger.valid(graphs)]])
+        graphs = decoder.decode(latent, seed=int(rng.integers(2**62)), min_nodes=n, constrained=True)
+        found = Graphs.concatenate([found, graphs[larger.valid(graphs) & (graphs.sizes == n)]])
         _, first = np.unique(isomorphism_hash(found.cells), return_index=True)
         found = found[np.sort(first)]
         if progress:

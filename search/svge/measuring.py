@@ -35,6 +35,10 @@ COLUMNS = {
     ("prior", "validity"): ("validity, %", "{:.2f}", 100),
     ("prior", "uniqueness"): ("uniqueness, %", "{:.2f}", 100),
     ("prior", "novelty"): ("novelty, %", "{:.2f}", 100),
+    ("constrained", "share"): ("constrained decoding: reconstruction, %", "{:.2f}", 100),
+    ("constrained", "validity"): ("constrained decoding: validity, %", "{:.2f}", 100),
+    ("constrained", "uniqueness"): ("constrained decoding: uniqueness, %", "{:.2f}", 100),
+    ("constrained", "novelty"): ("constrained decoding: novelty, %", "{:.2f}", 100),
     ("gaussian process", "RMSE"): ("Gaussian process: RMSE", "{:.4f}", 1),
     ("gaussian process", "Pearson"): ("Gaussian process: Pearson's r", "{:.4f}", 1),
     ("gaussian process", "Kendall"): ("Gaussian process: Kendall's tau", "{:.4f}", 1),
@@ -137,14 +141,14 @@ def measure(
         key = {"part": measured, "space": task.name, "model": name, "seed": seed}
         results.unit(key, same | {what: getattr(effort, what) for what in decisive}, work)
 
-    def held_out_reconstruction(model: SVGe) -> dict[str, float]:
+    def held_out_reconstruction(model: SVGe, constrained: bool = False) -> dict[str, float]:
         rows = np.random.default_rng((seed, 3)).permutation(task.test)[: effort.held_out]
         with bars.progress(f"{name}, seed {seed}: reconstruction") as progress:
-            return {"share": reconstruction(model, task.graphs[rows], seed, progress=progress)}
+            return {"share": reconstruction(model, task.graphs[rows], seed, progress=progress, constrained=constrained)}
 
-    def prior_measures() -> dict[str, float]:
+    def prior_measures(constrained: bool = False) -> dict[str, float]:
         with bars.progress(f"{name}, seed {seed}: prior") as progress:
-            return prior(model, task.graphs[task.train], seed, effort.points, progress=progress)
+            return prior(model, task.graphs[task.train], seed, effort.points, progress=progress, constrained=constrained)
 
     def network() -> dict[str, float]:
         return network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task)
@@ -161,6 +165,7 @@ def measure(
     unit("training", lambda: figures)
     unit("reconstruction", lambda: held_out_reconstruction(model), "held_out")
     unit("prior", prior_measures, "points")
+    unit("constrained", lambda: held_out_reconstruction(model, True) | prior_measures(True), "held_out", "points")
     unit(
         "gaussian process",
         lambda: gaussian_process_figures(model, task, seed, effort.inducing, effort.known),

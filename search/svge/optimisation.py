@@ -58,7 +58,7 @@ class Pool:
 @dataclass(frozen=True)
 class Trace:
     """asked: places in the pool in the order of the queries. decoded, unknown: how many latent vectors were decoded, and how
-    many of these gave no valid graph of the pool, so that there was no query."""
+    many of these gave no graph of the pool, so that there was no query."""
 
     asked: list[int]
     decoded: int = 0
@@ -71,10 +71,11 @@ def optimise(
     """`budget.start` random queries, the same for each method, and `budget.rounds` rounds of new ones. Deterministic by seed.
 
     A round of "expected improvement" draws latent vectors, half of them like the pool's (a normal distribution of their mean
-    and standard deviation in each dimension), half around the best vectors so far; it decodes them in the order of their
-    expected improvement under a Gaussian process on all queries, until the table has answered `batch` times or none is left.
-    The others draw cells of the pool: "expected improvement on known cells" takes the ones of highest expected improvement,
-    for tables that know little of their space; "bootstrap" those that a network on latent vectors scores highest; "random" any.
+    and standard deviation in each dimension), half around the best vectors so far; it decodes them, to graphs of the space, in
+    the order of their expected improvement under a Gaussian process on all queries, until the table has answered `batch` times
+    or none is left. The others draw cells of the pool: "expected improvement on known cells" takes the ones of highest expected
+    improvement, for tables that know little of their space; "bootstrap" those that a network on latent vectors scores highest;
+    "random" any.
 
     Raises SearchError for another method, or a pool smaller than the budget.
     """
@@ -118,10 +119,9 @@ def _improve(model: SVGe, pool: Pool, rng: np.random.Generator, asked: list[int]
     unknown = decoded = 0
     while decoded < len(order) and len(found) < budget.batch:
         # Twice as many each time: where the table knows few, calls would cost more than decoding.
-        graphs = model.decode(latent[order[decoded : 2 * decoded + budget.batch]])
-        valid = model.space.valid(graphs)
-        places = pool.find(graphs[valid])
-        decoded, unknown = decoded + len(graphs), unknown + int((~valid).sum() + (places < 0).sum())
+        graphs = model.decode(latent[order[decoded : 2 * decoded + budget.batch]], constrained=True)
+        places = pool.find(graphs)
+        decoded, unknown = decoded + len(graphs), unknown + int((places < 0).sum())
         found += _new(places[places >= 0], asked + found, budget.batch - len(found))
     return Trace(found, decoded, unknown)
 

@@ -85,13 +85,18 @@ def agreement(predicted: np.ndarray, measured: np.ndarray, deviation: float) -> 
     return {"RMSE": error, "Pearson": float(r), "Kendall": float(tau)}
 
 
-def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int, cells: int) -> dict[str, float]:
-    """`agreement` on the test graphs of a sparse Gaussian process on the latent vectors of `cells` training graphs at most,
-    those that `fine_tuned` takes."""
-    train, test = task.known(task.train), task.known(task.test)
+def accuracy_process(model: SVGe, task: Task, seed: int, inducing: int, cells: int) -> SparseGaussianProcess:
+    """A sparse Gaussian process that knows the accuracies at the latent vectors of `cells` training graphs at most, those that
+    `fine_tuned` takes."""
+    train = task.known(task.train)
     told = train[np.sort(np.random.default_rng((seed, 2)).permutation(len(train))[:cells])]
-    process = SparseGaussianProcess(inducing, seed).fit(model.embed(task.graphs[told]), task.accuracies[told])
-    predicted, _ = process.predict(model.embed(task.graphs[test]))
+    return SparseGaussianProcess(inducing, seed).fit(model.embed(task.graphs[told]), task.accuracies[told])
+
+
+def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int, cells: int) -> dict[str, float]:
+    """`agreement` on the test graphs of `accuracy_process`."""
+    train, test = task.known(task.train), task.known(task.test)
+    predicted, _ = accuracy_process(model, task, seed, inducing, cells).predict(model.embed(task.graphs[test]))
     return agreement(predicted, task.accuracies[test], task.accuracies[train].std())
 
 

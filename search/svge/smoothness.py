@@ -33,10 +33,10 @@ class Walk:
     graphs: Graphs
 
 
-def interpolation(model: SVGe, task: Task, seed: int, steps: int = 11) -> Walk:
+def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianProcess, seed: int, steps: int = 11) -> Walk:
     """From a random test graph to the most accurate training graph. Each row: share of the way, validity, kernel (h = 3) with
-    both ends, accuracy predicted at the vector, and known accuracy of the decoded graph; None where there is none."""
-    pool, process = Pool(task, model), _process(model, task, seed)
+    both ends, accuracy predicted at the vector by `process`, and accuracy that the pool knows of the decoded graph; None where
+    there is none."""
     train = task.known(task.train)
     ends = task.graphs[[int(np.random.default_rng(seed).choice(task.test)), int(train[task.accuracies[train].argmax()])]]
     first, last = model.embed(ends)
@@ -82,11 +82,10 @@ def draw_walk(walk: Walk, task: Task) -> Figure:
     return figure
 
 
-def plane(model: SVGe, task: Task, seed: int, side: int = 41) -> Rows:
+def plane(model: SVGe, task: Task, pool: Pool, process: SparseGaussianProcess, seed: int, side: int = 41) -> Rows:
     """A grid of side x side points in the plane of the two principal components of the training vectors, three standard
-    deviations to each side of their mean. Each row: place, accuracy predicted there, whether the decoded graph is valid, its
-    known accuracy or None."""
-    pool, process = Pool(task, model), _process(model, task, seed)
+    deviations to each side of their mean. Each row: place, accuracy predicted there by `process`, whether the decoded graph is
+    valid, its accuracy if the pool knows it, or None."""
     vectors = model.embed(task.graphs[task.train])
     pca = PCA(2, random_state=seed).fit(vectors)
     spread = np.sqrt(pca.explained_variance_)
@@ -158,11 +157,6 @@ def draw_kernel_pairs(rows: Rows, figures: dict[str, dict[str, float]]) -> Figur
         axes.set_title(f"{name}: R² {told['R^2']:.3f}, Spearman {told['Spearman']:.3f}", fontsize=9)
         axes.set(xlabel="WL kernel, h = 3", ylabel="cosine of the vectors")
     return figure
-
-
-def _process(model: SVGe, task: Task, seed: int) -> SparseGaussianProcess:
-    train = task.known(task.train)
-    return SparseGaussianProcess(seed=seed).fit(model.embed(task.graphs[train]), task.accuracies[train])
 
 
 def _known_accuracies(pool: Pool, graphs: Graphs, valid: np.ndarray) -> np.ndarray:

@@ -14,15 +14,8 @@ from search.base import CellArrays, SearchError
 from search.benchmarks import nasbench101, nasbench201
 from search.benchmarks.files import find_file
 from search.embedding.graph_files import read_enas
-from search.embedding.graphs import (
-    Graphs,
-    GraphSpace,
-    enas_space,
-    graphs_of_table,
-    nasbench101_space,
-    nasbench201_space,
-    split,
-)
+from search.embedding.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
+from search.embedding.graphs import Graphs, GraphSpace, split
 
 ENAS_FILE, ENAS_LAYERS = "enas_final_structures6.txt", 6
 ENAS_REMEDY = f"To get it: final_structures{ENAS_LAYERS}.txt of https://github.com/muhanzhang/D-VAE, under that name"

@@ -6,7 +6,7 @@ import pytest
 from search.base import SearchError
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import pruned_both_ways
-from search.embedding.graphs import cell_space, cells_of_graphs, graphs_of_cells
+from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.reproduce import encoder, figure1, figure4, figure5, figure6, ranking, tables34, tabular_search
 from search.reproduce.base import Measured, Result, Unit
 from search.reproduce.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows

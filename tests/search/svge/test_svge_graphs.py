@@ -9,8 +9,7 @@ from small_space import CELLS, SMALL, random_graphs, same, slowly_valid
 from search.base import SearchError
 from search.benchmarks import nasbench101, nasbench201
 from search.embedding.graph_files import read_enas
-from search.embedding.graphs import (
-    Graphs,
+from search.embedding.graph_spaces import (
     cell_space,
     cells_of_graphs,
     enas_space,
@@ -18,8 +17,8 @@ from search.embedding.graphs import (
     graphs_of_table,
     nasbench101_space,
     nasbench201_space,
-    split,
 )
+from search.embedding.graphs import Graphs, split
 from search.space import prune
 
 DATA = Path(os.environ.get("GEMNET_DATA", Path(__file__).parents[4] / "shared" / "data"))

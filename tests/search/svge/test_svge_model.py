@@ -7,11 +7,8 @@ from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, 
 
 from search.base import CellArrays, SearchError
 from search.embedding import SVGe, build_encoder, load_encoder
-from search.embedding.graphs import (
-    Graphs,
-    GraphSpace,
-    enas_space,
-)
+from search.embedding.graph_spaces import cell_space, enas_space, nasbench101_space, nasbench201_space
+from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.measures import judge, prior, reconstruction
 from search.embedding.svge_network import GraphDecoder, GraphEncoder, reverse
 from search.embedding.training import Plan
@@ -195,6 +192,37 @@ def test_no_graph_ends_or_begins_again_before_it_has_the_nodes_asked_for(quick):
         assert ((found.types == 0).sum(1) == 1).all()  # by the input's side such a network would end as the output's does
     assert larger.decode(latent, seed=0, min_nodes=5).sizes.min() == 5
     assert (larger.decode(latent, seed=0, min_nodes=2).keys(6) == larger.decode(latent, seed=0).keys(6)).all()
+
+
+SPACES = [enas_space(), nasbench101_space(), nasbench101_space(8, 12), nasbench201_space(), cell_space(CELLS), SMALL]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: f"{space.name}{space.max_nodes}")
+@pytest.mark.parametrize("two_sided", [True, False])
+def test_constrained_decoding_gives_graphs_of_the_space_alone_even_from_a_network_that_has_learned_nothing(space, two_sided):
+    torch.manual_seed(0)
+    model = SVGe(space, dim=8, state=16)
+    net = torch.nn.ModuleDict(
+        {"encoder": GraphEncoder(len(space.types), 8, 16, 2), "decoder": GraphDecoder(len(space.types), 8, 16, 2)}
+    )
+    model.load_weights(net.state_dict())
+    latent = 5 * np.random.default_rng(0).standard_normal((400, 8))
+    for seed in (0, None):
+        bare = model.decode(latent, seed, two_sided)
+        found = model.decode(latent, seed, two_sided, constrained=True)
+        assert not space.valid(bare).all()
+        assert space.valid(space.check(found)).all()
+    assert (model.decode(latent, 0, two_sided, min_nodes=space.max_nodes, constrained=True).sizes > space.max_nodes - 2).all()
+
+
+def test_constrained_decoding_leaves_graphs_of_the_space_as_they_are(learned, graphs):
+    bare, found = learned.decode(learned.embed(graphs)), learned.decode(learned.embed(graphs), constrained=True)
+    assert (found.keys(4) == bare.keys(4)).all()
+    figures = prior(learned, graphs, seed=0, points=50, constrained=True)
+    assert figures["validity"] == 1
+    assert reconstruction(learned, graphs, seed=0, constrained=True) > 0.99
+    with pytest.raises(SearchError, match="for_space"):
+        learned.decode(learned.embed(graphs), max_nodes=6, constrained=True)
 
 
 def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):

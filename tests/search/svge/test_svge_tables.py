@@ -15,7 +15,8 @@ from search.display import Display
 from search.embedding.graphs import Graphs, GraphSpace
 from search.svge import measuring, pages, smoothness, tasks
 from search.svge.measuring import published
-from search.svge.optimisation import METHODS
+from search.svge.optimisation import METHODS, Pool
+from search.svge.prediction import accuracy_process
 from search.svge.results import Results
 from search.svge.tasks import load_task
 
@@ -79,7 +80,7 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
 
 
 def test_the_way_between_two_cells_is_decoded_and_begins_and_ends_with_them(task, model):
-    walk = smoothness.interpolation(model, task, seed=1, steps=5)
+    walk = smoothness.interpolation(model, task, Pool(task, model), accuracy_process(model, task, 0, 50, 1000), seed=1, steps=5)
     assert [row["share"] for row in walk.rows] == [0, 0.25, 0.5, 0.75, 1]
     train = task.known(task.train)
     best = int(train[task.accuracies[train].argmax()])
@@ -97,7 +98,9 @@ def test_the_way_between_two_cells_is_decoded_and_begins_and_ends_with_them(task
 
 
 def test_a_plane_has_a_row_a_point_with_the_accuracy_of_what_is_decoded_there(task, model):
-    rows = smoothness.plane(model, task, seed=0, side=9)
+    process = accuracy_process(model, task, 0, 50, 1000)
+    rows = smoothness.plane(model, task, Pool(task, model), process, seed=0, side=9)
+    assert len({row["predicted accuracy"] for row in rows}) > 40  # not one and the same everywhere
     assert len(rows) == 81
     assert {row["x"] for row in rows} == set(np.linspace(-3, 3, 9))
     known = [row for row in rows if row["known accuracy"] is not None]
