@@ -120,7 +120,8 @@ def run_trial(
     """Run a trial, or what is missing of it, with the space, the proxy, the data and the model of a search's `settings`.
 
     jobs: trainings at a time, instead of the settings' executor.workers. Returns JSON values: "networks", a row each with its
-    accuracies, and what they were measured with. Raises SearchError, also where a training fails: the others are kept.
+    accuracies, what they were measured with, and "trainings", the rows of the record that they come from. Raises SearchError,
+    also where a training fails: the others are kept.
     """
     space = build_space(**settings["space"])
     proxy = evaluator_of(settings, space)
@@ -176,6 +177,7 @@ def run_trial(
         )
     return {
         "networks": rows,
+        "trainings": [*accuracies.values(), *results.values()],
         "settings": {name: settings[name] for name in ("seed", "space", "data", "proxy", "model")},
         "trial": {**asdict(trial), "seeds": list(trial.seeds)},
         "recipe": recipe,

@@ -47,6 +47,6 @@ def trial_command(
         display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.png")
         if write_to:
             trial_report.write_docs(write_to, found)
-            display.line(f"Written: {trial_report.PAGE}, {trial_report.DATA}, {trial_report.GRAPH}")
+            display.line(f"Written: {trial_report.PAGE}, {trial_report.DATA}, {trial_report.GRAPH}, {trial_report.RECORD}")
 
     return reported("evaluate_cells", task, str(directory), "stopped; what was trained is recorded, the same command goes on")

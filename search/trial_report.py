@@ -17,7 +17,7 @@ from gemnet.tables import marks, publish
 from search.figures import SIZE
 from search.trial import RANDOM
 
-PAGE, DATA, GRAPH = "docs/trial.md", "docs/trial.json", "docs/trial.png"
+PAGE, DATA, GRAPH, RECORD = "docs/trial.md", "docs/trial.json", "docs/trial.png", "docs/trial.jsonl"
 MARKS = marks("trial", "tools/evaluate_cells.py --write")
 ENOUGH = 12
 """Cells from which on a rank correlation is told as more than a hint."""
@@ -102,13 +102,22 @@ def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 def write(found: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
     """Write `trial.json`, `trial.md` and `trial.png` into the work directory."""
     directory = Path(directory)
-    for name, text in (("trial.json", json.dumps(found, indent=1)), ("trial.md", table(found))):
-        with replacing(directory / name) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    _replace(directory / "trial.json", json.dumps(_without_trainings(found), indent=1) + "\n")
+    _replace(directory / "trial.md", table(found) + "\n")
     graph(found, directory / "trial.png")
 
 
 def write_docs(root: Path, found: Mapping[str, Any]) -> None:
-    """Renew the table, its data and its graph below docs/."""
-    publish(root, DATA, found, PAGE, MARKS, table(found))
+    """Renew the table, its data, its graph and the record of its trainings below docs/."""
+    publish(root, DATA, _without_trainings(found), PAGE, MARKS, table(found))
     graph(found, root / GRAPH)
+    _replace(root / RECORD, "".join(json.dumps(row) + "\n" for row in found["trainings"]))
+
+
+def _without_trainings(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "trainings"}
+
+
+def _replace(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -170,6 +170,11 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
     again = run_trial(settings, Trial(**{**SMALL.__dict__, "seeds": (1,)}), tmp_path, Display(quiet=True))
     assert len([key for key in added if key]) == 21  # one of the seeds is there already
     assert [n["accuracies"] for n in again["networks"]] == [n["accuracies"][1:] for n in found["networks"]]
+    (tmp_path / "elsewhere").mkdir()  # the rows that a trial used are a record to go on from
+    (tmp_path / "elsewhere" / "trainings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found["trainings"]))
+    copied = run_trial(settings, SMALL, tmp_path / "elsewhere", Display(quiet=True))
+    assert len([key for key in added if key]) == 21
+    assert [n["accuracies"] for n in copied["networks"]] == [n["accuracies"] for n in found["networks"]]
     trial_report.write(found, tmp_path)
     assert {"trial.json", "trial.md", "trial.png"} <= set(os.listdir(tmp_path))
 
@@ -203,6 +208,7 @@ FOUND = {
         row("random 3", "random", 0.3, 0.85, 0.89),
         row("timm/mobilenetv2_100", "well-known", None, 0.7, 0.7),
     ],
+    "trainings": [{"id": "1", "stage": "proxy", "accuracy": 0.6}, {"id": "2", "stage": "test", "accuracy": 0.9}],
     "settings": {"data": {"type": "cifar10"}},
     "trial": {"epochs": 9, "seeds": [0, 1], "candidates": 20},
     "images": {"train": 100, "test": 50, "size": 32},
@@ -230,5 +236,8 @@ def test_the_docs_are_renewed_whole(tmp_path):
     page.write_text((ROOT / trial_report.PAGE).read_text())
     trial_report.write_docs(tmp_path, FOUND)
     assert trial_report.table(FOUND) in page.read_text()
-    assert json.loads((tmp_path / trial_report.DATA).read_text()) == FOUND
+    data = json.loads((tmp_path / trial_report.DATA).read_text())
+    record = [json.loads(line) for line in (tmp_path / trial_report.RECORD).read_text().splitlines()]
+    assert data | {"trainings": record} == FOUND
+    assert "trainings" not in data
     assert (tmp_path / trial_report.GRAPH).read_bytes().startswith(b"\x89PNG")
