@@ -23,6 +23,8 @@ from search.svge.tasks import PoolSpace, Task
 from search.wl_kernel import wl_kernel
 
 Rows = list[dict[str, Any]]
+SHOWN = 0.02
+"""Share of a plane's points whose accuracy is known, from which on they are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +111,12 @@ def plane(model: SVGe, task: Task, pool: Pool, process: SparseGaussianProcess, s
 
 def draw_plane(rows: Rows) -> Figure:
     """Left: predicted accuracy; right: known accuracy of what is decoded, grey where it is not known or not valid; left out
-    where none is known, as in a space of which a table has few cells. Both in the same colours, from the 5th percentile up."""
+    where it is known of fewer than SHOWN of the points, as in a space of which a table has few cells. Both in the same colours,
+    from the 5th percentile up."""
     side = round(len(rows) ** 0.5)
-    names = [name for name in ("predicted accuracy", "known accuracy") if any(row[name] is not None for row in rows)]
+    names = ["predicted accuracy"]
+    if sum(row["known accuracy"] is not None for row in rows) >= SHOWN * len(rows):
+        names.append("known accuracy")
     found = [row[name] for name in names for row in rows if row[name] is not None]
     figure = Figure(figsize=(5.5 * len(names), 4.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
