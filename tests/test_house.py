@@ -116,6 +116,17 @@ def test_the_trials_table_is_made_from_its_data_file():
     assert between(trial_report.MARKS, page, table, trial_report.PAGE) == page
 
 
+def test_the_trials_record_has_the_accuracies_of_its_table():
+    found = json.loads((ROOT / trial_report.DATA).read_text())
+    rows = [json.loads(line) for line in (ROOT / trial_report.RECORD).read_text().splitlines()]
+    told = {row["name"]: row["accuracy"] for row in rows}
+    assert len(told) == len(rows)
+    for network in found["networks"]:
+        assert network["accuracies"] == [told[f"{network['name']}, seed {seed}"] for seed in found["trial"]["seeds"]]
+        assert network["proxy"] == told.get(network["name"])
+    assert len([name for name in told if name.startswith("candidate") and "seed" not in name]) == found["trial"]["candidates"]
+
+
 def test_readme_has_the_trials_figures():
     found = json.loads((ROOT / trial_report.DATA).read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
