@@ -100,6 +100,8 @@ class GraphSpace:
             raise SearchError(f"space {self.name}: expected 3 to 127 distinct types of nodes, found {list(self.types)}")
         if not (isinstance(self.max_nodes, int) and self.max_nodes >= 2):
             raise SearchError(f"space {self.name}: expected max_nodes from 2, found {self.max_nodes!r}")
+        if not (isinstance(self.min_nodes, int) and 2 <= self.min_nodes <= self.max_nodes):
+            raise SearchError(f"space {self.name}: expected min_nodes from 2 to {self.max_nodes}, found {self.min_nodes!r}")
 
     @property
     def start(self) -> int:

@@ -18,7 +18,7 @@ from search.embedding.graph_spaces import (
     nasbench101_space,
     nasbench201_space,
 )
-from search.embedding.graphs import Graphs, split
+from search.embedding.graphs import Graphs, GraphSpace, split
 from search.space import prune
 
 DATA = Path(os.environ.get("GEMNET_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -78,6 +78,21 @@ def test_spaces_reach_other_processes_with_their_rules(space, graphs):
     again, padded = pickle.loads(pickle.dumps(space)), graphs.padded(space.max_nodes)
     assert (again.name, again.types, again.max_nodes) == (space.name, space.types, space.max_nodes)
     assert (again.rule(padded) == space.rule(padded)).all()
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"types": ("input", "output"), "max_nodes": 4}, "3 to 127 distinct types"),
+        ({"types": ("input", "a", "a", "output"), "max_nodes": 4}, "3 to 127 distinct types"),
+        ({"types": SMALL.types, "max_nodes": 1}, "max_nodes from 2, found 1"),
+        ({"types": SMALL.types, "max_nodes": 4, "min_nodes": 5}, "min_nodes from 2 to 4, found 5"),
+        ({"types": SMALL.types, "max_nodes": 4, "min_nodes": 1}, "min_nodes from 2 to 4, found 1"),
+    ],
+)
+def test_spaces_that_cannot_be_are_told(settings, told):
+    with pytest.raises(SearchError, match=f"space odd: expected {told}"):
+        GraphSpace("odd", **settings)
 
 
 def test_cells_become_graphs_and_come_back():
