@@ -50,18 +50,23 @@ class BenchmarkProxyEvaluator(ProxyEvaluator):
             raise SearchError(
                 "proxy: macs: expected the MACs of each network, for cells are compared at equal cost; found None"
             )
+        self._widths: dict[Cell, int] = {}  # found by counting networks, a second or more each
 
     def build(self, job: Job) -> nn.Module:
         return self._built(job.cell, self.width(job.cell))
 
     def width(self, cell: Cell) -> int:
         """Channels of the widest network of `cell` within the MACs. Raises SearchError where the narrowest has more."""
-        widths = range(NARROWEST, WIDEST + 1)
-        within = bisect.bisect_right(widths, self.settings.macs, key=lambda width: self._cost(cell, width).macs)
-        if not within:
-            least = self._cost(cell, NARROWEST).macs
-            raise SearchError(f"proxy: macs={self.settings.macs:g} is too little: the narrowest network of a cell has {least}")
-        return widths[within - 1]
+        if cell not in self._widths:
+            widths = range(NARROWEST, WIDEST + 1)
+            within = bisect.bisect_right(widths, self.settings.macs, key=lambda width: self._cost(cell, width).macs)
+            if not within:
+                least = self._cost(cell, NARROWEST).macs
+                raise SearchError(
+                    f"proxy: macs={self.settings.macs:g} is too little: the narrowest network of a cell has {least}"
+                )
+            self._widths[cell] = widths[within - 1]
+        return self._widths[cell]
 
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
         """Params and MACs of the network of one cell, counted; no activations."""

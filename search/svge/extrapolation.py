@@ -92,7 +92,10 @@ def train_proposals(
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Train each proposal under each seed, a unit of `results` each; returns `ranked` rows. A cell that cannot be trained has
-    no accuracy, and says why. settings: what decides an accuracy besides cell and seed."""
+    no accuracy, and says why. settings: what decides an accuracy besides cell and seed. Raises SearchError, before any
+    training, where a cell has no network within the MACs of `evaluator`."""
+    for proposal in proposals:
+        evaluator.cost(proposal.cell)
     done, total = 0, len(proposals) * len(seeds)
     for seed in seeds:
         for proposal in proposals:

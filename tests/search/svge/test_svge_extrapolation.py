@@ -95,6 +95,13 @@ def test_proposals_are_trained_once_a_seed_and_ranked_by_what_was_measured(propo
         train_proposals(proposals, evaluator, Results(tmp_path / "results.jsonl"), {"epochs": 2}, [0, 1])
 
 
+def test_a_cell_without_a_network_within_the_macs_is_told_before_any_training(proposals, tmp_path, digits):
+    evaluator = BenchmarkProxyEvaluator(digits, ProxySettings(macs=10), {"benchmark": "nasbench101"})
+    with pytest.raises(SearchError, match="macs=10 is too little"):
+        train_proposals(proposals, evaluator, Results(tmp_path / "results.jsonl"), {}, [0])
+    assert not (tmp_path / "results.jsonl").exists()
+
+
 @pytest.mark.parametrize(("benchmark", "cells"), [("nasbench101", [CHAIN, WIDE]), ("enas", [ENAS])])
 def test_networks_are_as_wide_as_the_macs_allow_whatever_the_size_of_the_cell(benchmark, cells, digits):
     evaluator = BenchmarkProxyEvaluator(digits, ProxySettings(macs=1e6, epochs=1), {"benchmark": benchmark})

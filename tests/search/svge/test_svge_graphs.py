@@ -81,7 +81,7 @@ def test_spaces_reach_other_processes_with_their_rules(space, graphs):
 
 
 @pytest.mark.parametrize(
-    "settings, told",
+    ("settings", "told"),
     [
         ({"types": ("input", "output"), "max_nodes": 4}, "3 to 127 distinct types"),
         ({"types": ("input", "a", "a", "output"), "max_nodes": 4}, "3 to 127 distinct types"),
