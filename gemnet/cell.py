@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemnet.canonical import certificate
 from gemnet.errors import UserError
-from gemnet.files import replacing
+from gemnet.files import save_text
 from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:
@@ -164,8 +164,7 @@ class Cell:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the cell file; an existing file is replaced whole or not at all. Raises OSError where that cannot be."""
-        with replacing(path) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8")
+        save_text(path, self.to_json())
 
     def to_networkx(self) -> networkx.DiGraph:
         """A networkx DiGraph with the operator of each node as its attribute `operator`."""

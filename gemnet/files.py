@@ -18,6 +18,12 @@ def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
         figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
 
 
+def save_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside `path` to be written in the body; it takes the place of `path` at the end, and is removed if

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from gemnet.files import replacing
+from gemnet.files import save_text
 from search.command import reported
 from search.display import Display
 from search.overhead import spent
@@ -54,8 +54,7 @@ def top(directory: str | os.PathLike[str], display: Display, count: int = 10) ->
 def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
     """Write the record as JSON lines: settings and rounds first, then a line an evaluation. Returns their number."""
     snapshot = read_study(directory)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in _lines(snapshot)), encoding="utf-8")
+    save_text(path, "".join(f"{line}\n" for line in _lines(snapshot)))
     return len(snapshot.records)
 
 

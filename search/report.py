@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from gemnet.files import replacing
+from gemnet.files import save_text
 from search.base import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
 from search.figures import (
@@ -42,8 +42,7 @@ def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] 
         raise SearchError(f"{directory}: no evaluation is done yet, so there is nothing to report")
     path = Path(directory if out is None else out) / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(_page(snapshot, Path(directory)), encoding="utf-8")
+    save_text(path, _page(snapshot, Path(directory)))
     if out is not None:
         to_png(score_over_time(snapshot.records), path.parent / "score_over_time.png")
         to_png(accuracy_against_cost(snapshot.records, _cost(snapshot)), path.parent / "accuracy_against_cost.png")

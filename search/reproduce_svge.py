@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from gemnet.files import replacing, save_png
+from gemnet.files import replacing, save_png, save_text
 from search.base import Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.data import build_data
@@ -242,9 +242,9 @@ class _Work:
 
     def _write(self, name: str, found: Any, rows: Sequence[Mapping[str, Any]], table: str) -> None:
         """`<name>.json`, `.csv` and `.md`; the table is printed as well."""
-        self._replace(f"{name}.json", json.dumps(found, indent=1) + "\n")
+        save_text(self.directory / f"{name}.json", json.dumps(found, indent=1) + "\n")
         self._csv(name, rows)
-        self._replace(f"{name}.md", table)
+        save_text(self.directory / f"{name}.md", table)
         self.display.line(table)
 
     def _draw(self, name: str, rows: Sequence[Mapping[str, Any]] | None, figure: Figure) -> None:
@@ -259,10 +259,6 @@ class _Work:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-
-    def _replace(self, name: str, text: str) -> None:
-        with replacing(self.directory / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 def _measure_apart(task: Task, name: str, seed: int, place: Path, effort: Effort, threads: int) -> None:

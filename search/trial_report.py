@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, spearmanr
 
-from gemnet.files import replacing, save_png
+from gemnet.files import save_png, save_text
 from gemnet.tables import marks, publish
 from search.figures import SIZE
 from search.trial import RANDOM
@@ -102,8 +102,8 @@ def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 def write(found: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
     """Write `trial.json`, `trial.md` and `trial.png` into the work directory."""
     directory = Path(directory)
-    _replace(directory / "trial.json", json.dumps(_without_trainings(found), indent=1) + "\n")
-    _replace(directory / "trial.md", table(found) + "\n")
+    save_text(directory / "trial.json", json.dumps(_without_trainings(found), indent=1) + "\n")
+    save_text(directory / "trial.md", table(found) + "\n")
     graph(found, directory / "trial.png")
 
 
@@ -111,13 +111,8 @@ def write_docs(root: Path, found: Mapping[str, Any]) -> None:
     """Renew the table, its data, its graph and the record of its trainings below docs/."""
     publish(root, DATA, _without_trainings(found), PAGE, MARKS, table(found))
     graph(found, root / GRAPH)
-    _replace(root / RECORD, "".join(json.dumps(row) + "\n" for row in found["trainings"]))
+    save_text(root / RECORD, "".join(json.dumps(row) + "\n" for row in found["trainings"]))
 
 
 def _without_trainings(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "trainings"}
-
-
-def _replace(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -29,8 +29,8 @@ def _is_chain(nodes: int, graphs: Graphs) -> np.ndarray:
     """`nodes` nodes, each fed by the one before, the last one by nothing else."""
     if graphs.types.shape[1] < nodes:
         return np.zeros(len(graphs), bool)
-    chained = np.diagonal(graphs.adjacency, 1, 1, 2)[:, : nodes - 1].all(1)
-    return (graphs.sizes == nodes) & chained & (graphs.adjacency[:, :, nodes - 1].sum(1) == 1)
+    fed_in_turn = np.diagonal(graphs.adjacency, 1, 1, 2)[:, : nodes - 1].all(1)
+    return (graphs.sizes == nodes) & fed_in_turn & (graphs.adjacency[:, :, nodes - 1].sum(1) == 1)
 
 
 def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = nasbench101.MAX_EDGES) -> GraphSpace:
@@ -94,11 +94,11 @@ def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
     the space."""
     if isinstance(space, TabularSpace):
         return Graphs(cells.operators, cells.adjacency).padded(space.num_nodes)
-    count, largest = len(cells), int((cells.operators >= 0).sum(1).max(initial=0))
+    largest = int((cells.operators >= 0).sum(1).max(initial=0))
     if largest > space.num_nodes:
         raise SearchError(f"a cell has {largest} nodes; the space allows {space.num_nodes}")
     nodes = packed(cells.operators, cells.adjacency, cells.operators >= 0).padded(space.num_nodes)
-    rows, sizes, leaves = np.arange(count), nodes.sizes, (nodes.types != ABSENT) & ~nodes.adjacency.any(2)
+    rows, sizes, leaves = np.arange(len(cells)), nodes.sizes, (nodes.types != ABSENT) & ~nodes.adjacency.any(2)
     graphs = nodes.padded(space.num_nodes + 1)
     graphs.types[rows, sizes] = len(space.operators) + 1
     graphs.adjacency[rows, :-1, sizes] = leaves

@@ -13,8 +13,8 @@ from search.embedding.graphs import ABSENT, Graphs, packed
 
 def connected(graphs: Graphs, confidence: np.ndarray) -> Graphs:
     """A node without a predecessor, or without a successor, gets the likeliest one: D-VAE's notion of a valid DAG."""
-    present, adjacency = graphs.types != ABSENT, _fed(graphs.types != ABSENT, graphs.adjacency, confidence)
-    rows, sizes = np.arange(len(graphs)), graphs.sizes
+    present, rows, sizes = graphs.types != ABSENT, np.arange(len(graphs)), graphs.sizes
+    adjacency = _fed(present, graphs.adjacency, confidence)
     for u in range(adjacency.shape[1] - 1):
         likely = np.where(present[:, u + 1 :], confidence[:, u, u + 1 :], -1.0)
         unused = (u < sizes - 1) & ~adjacency[:, u].any(1)

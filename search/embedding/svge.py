@@ -211,17 +211,20 @@ class SVGe:
         space's if None. min_nodes: no graph ends before it has so many; to extrapolate. constrained: graphs of the space, which
         the model alone does not promise: one input, `space.min_nodes`, and edges as `space.mend` changes them.
 
-        Raises SearchError for vectors of another size or not finite; RuntimeError before the first `fit`.
+        Raises SearchError for vectors of another size or not finite, and for constrained graphs of another `max_nodes` than the
+        space's; RuntimeError before the first `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
         n = self.space.max_nodes if max_nodes is None else max_nodes
-        if constrained and n != self.space.max_nodes:
-            raise SearchError(f"decoding: constrained graphs of {n} nodes: expected a model `for_space` with so many")
-        least, mend = (max(min_nodes, self.space.min_nodes), self.space.mend or connected) if constrained else (min_nodes, None)
+        mend = None
+        if constrained:
+            if n != self.space.max_nodes:
+                raise SearchError(f"decoding: constrained graphs of {n} nodes: expected a model `for_space` with so many")
+            min_nodes, mend = max(min_nodes, self.space.min_nodes), self.space.mend or connected
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
         parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
         for chunk in latent.split(CHUNK) if len(latent) else ():
-            found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, least, constrained)
+            found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes, constrained)
             types, adjacency, likely = (value.cpu().numpy() for value in found)
             graphs = Graphs(types.astype(np.int8), adjacency)
             parts.append(mend(graphs, likely) if mend else graphs)

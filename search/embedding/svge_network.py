@@ -203,11 +203,12 @@ class GraphDecoder(nn.Module):
             chosen = last if place == max_nodes - 1 else _draw_type(logits, generator)
             new = self._new_node(chosen, for_node, latent)
             types[:, place] = torch.where(growing.squeeze(1), chosen, -1)
-            edges, likely[:, :place, place] = growing, growing
-            if place > 1:
+            if place == 1:
+                edges = chances = growing
+            else:
                 logits = self._edge_logits(h, new, graph, latent)
-                edges, likely[:, :place, place] = growing & _draw_edges(logits, generator), growing * logits.sigmoid()
-            adjacency[:, :place, place] = edges.to(latent.dtype)
+                edges, chances = growing & _draw_edges(logits, generator), growing * logits.sigmoid()
+            adjacency[:, :place, place], likely[:, :place, place] = edges.to(latent.dtype), chances
             growing &= (chosen != last).unsqueeze(1)
             if not growing.any():
                 break

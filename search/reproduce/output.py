@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gemnet import tables
-from gemnet.files import replacing, save_png
+from gemnet.files import replacing, save_png, save_text
 from gemnet.machine import processor
 from search.reproduce.base import Part, Result
 from search.reproduce.summary import rounded, summarized
@@ -29,8 +29,7 @@ def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[
     """Write <part>.md, .csv, .png, and <part>_points.csv where the plot shows more than the figures; returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / f"{part.name}.md"
-    with replacing(table) as temporary:
-        temporary.write_text(part.table(summarized(results, part.comparisons)) + "\n", encoding="utf-8")
+    save_text(table, part.table(summarized(results, part.comparisons)) + "\n")
     return [table, *_csv_and_plot(part, results, directory)]
 
 

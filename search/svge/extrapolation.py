@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
+from gemnet.operators import Cost
 from search.base import EvaluationError, Job, Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.embedding.graph_spaces import enas_space, nasbench101_space
@@ -94,13 +95,14 @@ def train_proposals(
     """Train each proposal under each seed, a unit of `results` each; returns `ranked` rows. A cell that cannot be trained has
     no accuracy, and says why. settings: what decides an accuracy besides cell and seed. Raises SearchError, before any
     training, where a cell has no network within the MACs of `evaluator`."""
-    for proposal in proposals:
-        evaluator.cost(proposal.cell)
+    lacking = [p for p in proposals if any(not _found(results, p, seed) for seed in seeds)]
+    costs = {p.cell.digest(): evaluator.cost(p.cell) for p in lacking}
     done, total = 0, len(proposals) * len(seeds)
     for seed in seeds:
         for proposal in proposals:
-            key = {"part": "extrapolation", "cell": proposal.cell.digest(), "seed": seed}
-            values = results.unit(key, settings, partial(_trained, proposal.cell, evaluator, seed, device))
+            values = results.unit(
+                _key(proposal, seed), settings, partial(_trained, proposal.cell, costs, evaluator, seed, device)
+            )
             done += 1
             if progress:
                 told = values["error"] or f"{values['accuracy']:.4f}"
@@ -112,14 +114,13 @@ def ranked(proposals: list[Proposal], results: Results, seeds: list[int]) -> lis
     """A row a proposal, by its mean accuracy over the seeds, the best first, those without one last."""
     rows = []
     for proposal in proposals:
-        digest = proposal.cell.digest()
-        found = [v for seed in seeds for v in results.values(part="extrapolation", cell=digest, seed=seed)]
+        found = [values for seed in seeds for values in _found(results, proposal, seed)]
         accuracies = [v["accuracy"] for v in found if v["accuracy"] is not None]
         rows.append(
             {
                 "group": proposal.group,
                 "rank in group": proposal.rank,
-                "cell": digest[:8],
+                "cell": proposal.cell.digest()[:8],
                 "predicted accuracy": proposal.predicted,
                 "mean accuracy": float(np.mean(accuracies)) if accuracies else None,
                 "deviation": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
@@ -167,8 +168,19 @@ def _proposals(group: str, task: Task, graphs: Graphs, rows: np.ndarray, predict
     return found
 
 
-def _trained(cell: Cell, evaluator: BenchmarkProxyEvaluator, seed: int, device: str) -> dict[str, Any]:
-    cost = evaluator.cost(cell)
+def _key(proposal: Proposal, seed: int) -> dict[str, Any]:
+    return {"part": "extrapolation", "cell": proposal.cell.digest(), "seed": seed}
+
+
+def _found(results: Results, proposal: Proposal, seed: int) -> list[dict[str, Any]]:
+    """The unit of this training, alone in a list, if it is there."""
+    return results.values(**_key(proposal, seed))
+
+
+def _trained(
+    cell: Cell, costs: Mapping[str, Cost], evaluator: BenchmarkProxyEvaluator, seed: int, device: str
+) -> dict[str, Any]:
+    cost = costs[cell.digest()]
     values: dict[str, Any] = {"accuracy": None, "macs": cost.macs, "params": cost.params, "seconds": None, "error": ""}
     try:
         evaluation = evaluator.evaluate(Job(0, cell, seed), device)
