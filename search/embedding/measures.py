@@ -43,8 +43,7 @@ def reconstruction(
         rows = slice(start, start + step)
         latent = np.repeat(mean[rows], encodings, axis=0)
         latent += scale * rng.standard_normal(latent.shape) * np.exp(0.5 * np.repeat(log_variance[rows], encodings, axis=0))
-        several = np.repeat(latent, decodings, axis=0)
-        decoded = model.decode(several, seed=int(rng.integers(2**62)), constrained=constrained)
+        decoded = model.decode(latent, seed=int(rng.integers(2**62)), constrained=constrained, times=decodings)
         same += int((decoded.keys(n) == np.repeat(wanted[rows], times)).sum())
         if progress:
             progress(min(start + step, len(graphs)), len(graphs))
@@ -76,8 +75,8 @@ def prior(
     latent = rng.standard_normal((points, model.dim)) * means.std(0) + means.mean(0)
     parts, step = [], max(1, AT_A_TIME // decodings)
     for start in range(0, points, step):
-        several = np.repeat(latent[start : start + step], decodings, axis=0)
-        parts.append(model.decode(several, seed=int(rng.integers(2**62)), constrained=constrained))
+        rows, drawn = slice(start, start + step), int(rng.integers(2**62))
+        parts.append(model.decode(latent[rows], seed=drawn, constrained=constrained, times=decodings))
         if progress:
             progress(min(start + step, points), points)
     return judge(model, Graphs.concatenate(parts), graphs)

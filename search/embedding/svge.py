@@ -205,16 +205,20 @@ class SVGe:
         max_nodes: int | None = None,
         min_nodes: int = 2,
         constrained: bool = False,
+        times: int = 1,
     ) -> Graphs:
-        """Latent vectors [B, dim] -> B graphs, each with its likeliest types and edges, or, with a seed, with types and edges
-        drawn from their distributions. What is enforced and what two_sided means: `GraphDecoder.generate`. max_nodes: the
-        space's if None. min_nodes: no graph ends before it has so many; to extrapolate. constrained: graphs of the space, which
-        the model alone does not promise: one input, `space.min_nodes`, and edges as `space.mend` changes them.
+        """Latent vectors [B, dim] -> B graphs, or `times` of each vector one after the other, with their likeliest types and
+        edges, or, with a seed, with types and edges drawn from their distributions. What is enforced and what two_sided means:
+        `GraphDecoder.generate`. max_nodes: the space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
+        constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, and edges as
+        `space.mend` changes them.
 
-        Raises SearchError for vectors of another size or not finite, and for constrained graphs of another `max_nodes` than the
-        space's; RuntimeError before the first `fit`.
+        Raises SearchError for vectors of another size or not finite, `times` below 1, and constrained graphs of another
+        `max_nodes` than the space's; RuntimeError before the first `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
+        if type(times) is not int or times < 1:
+            raise SearchError(f"decoding: times: expected a whole number from 1, found {times!r}")
         n = self.space.max_nodes if max_nodes is None else max_nodes
         mend = None
         if constrained:
@@ -223,8 +227,8 @@ class SVGe:
             min_nodes, mend = max(min_nodes, self.space.min_nodes), self.space.mend or connected
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
         parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
-        for chunk in latent.split(CHUNK) if len(latent) else ():
-            found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes, constrained)
+        for chunk in latent.split(max(1, CHUNK // times)) if len(latent) else ():
+            found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes, constrained, times)
             types, adjacency, likely = (value.cpu().numpy() for value in found)
             graphs = Graphs(types.astype(np.int8), adjacency)
             parts.append(mend(graphs, likely) if mend else graphs)

@@ -170,49 +170,54 @@ class GraphDecoder(nn.Module):
         two_sided: bool = True,
         min_nodes: int = 2,
         one_input: bool = False,
+        times: int = 1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latent vectors [B, d] -> types int64 [B, n], -1 for no node, adjacency bool [B, n, n], and the probability of each
-        edge, the higher of the sides', float [B, n, n]; n = max_nodes.
+        """Latent vectors -> B graphs, `times` of each vector one after the other: types int64 [B, n], -1 for no node, adjacency
+        bool [B, n, n], and the probability of each edge, the higher of the sides', float [B, n, n]; n = max_nodes.
 
         generator: types and edges are drawn from their distributions with it; the likeliest ones are taken if None. Types and
         the number of nodes are those of the side that starts at the input. Edges are the union of both sides', the reversed
-        graph laid so that the outputs coincide; two_sided=False takes the first side's alone.
+        graph laid so that the outputs coincide; two_sided=False takes the first side's alone. Graphs of one vector are computed
+        as one for as long as the same is drawn for them.
 
         Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
         end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: before it has so many nodes, a
         graph has neither a second input nor an output; a network that has only seen smaller graphs would choose one or the
         other. one_input: there is no second input after that either. All else is as the network decides.
         """
-        count, rows, device = len(latent), len(latent) * (1 + two_sided), latent.device
+        sides, device = 1 + two_sided, latent.device
+        latent = latent.repeat(sides, 1)
+        alike = _Alike(len(latent), times, device)
+        rows, count = len(latent) * times, len(latent) * times // sides
         last = torch.full((rows,), self.end, device=device)  # the type that ends a graph
         last[count:] = 0
-        latent = latent.repeat(1 + two_sided, 1)
         types = torch.full((rows, max_nodes), -1, device=device)
         types[:, 0] = self.end - last
         adjacency, likely = torch.zeros(2, rows, max_nodes, max_nodes, device=device, dtype=latent.dtype)
         growing = torch.ones(rows, 1, dtype=torch.bool, device=device)
         folded = self.messages.folded()
-        h = self._first_node(types[:, 0], latent)
+        h = self._first_node(types[alike.row, 0], latent)
         for place in range(1, max_nodes):
-            h, graph, for_node = self._propagate(folded, h, adjacency[:, :place, :place])
+            h, graph, for_node = self._propagate(folded, h, adjacency[alike.row, :place, :place])
             logits = self._type_logits(graph, latent)
             if place < min_nodes - 1:
                 logits[:, [0, self.end]] = -torch.inf
             elif one_input:
-                logits.scatter_(1, types[:, :1], -torch.inf)
-            chosen = last if place == max_nodes - 1 else _draw_type(logits, generator)
-            new = self._new_node(chosen, for_node, latent)
+                logits.scatter_(1, types[alike.row, :1], -torch.inf)
+            chosen = last if place == max_nodes - 1 else _draw_type(alike.spread(logits), generator)
             types[:, place] = torch.where(growing.squeeze(1), chosen, -1)
+            h, graph, for_node, latent = alike.split(types[:, place : place + 1], h, graph, for_node, latent)
+            new = self._new_node(chosen[alike.row], for_node, latent)
             if place == 1:
                 edges = chances = growing
             else:
-                logits = self._edge_logits(h, new, graph, latent)
+                logits = alike.spread(self._edge_logits(h, new, graph, latent))
                 edges, chances = growing & _draw_edges(logits, generator), growing * logits.sigmoid()
             adjacency[:, :place, place], likely[:, :place, place] = edges.to(latent.dtype), chances
             growing &= (chosen != last).unsqueeze(1)
             if not growing.any():
                 break
-            h = torch.cat([h, new.unsqueeze(1)], 1)
+            h, latent = alike.split(edges.long(), torch.cat([h, new.unsqueeze(1)], 1), latent)
         if two_sided:
             sizes = (types[:count] >= 0).sum(1)
             adjacency, likely = (
@@ -245,6 +250,28 @@ class GraphDecoder(nn.Module):
         own, shared = self.edge_hidden.weight.split([h.shape[2], self.edge_hidden.in_features - h.shape[2]], 1)
         common = F.linear(torch.cat([new, graph, latent], 1), shared, self.edge_hidden.bias)
         return self.edge(F.relu(F.linear(h, own) + common.unsqueeze(1))).squeeze(2)
+
+
+class _Alike:
+    """Rows that are the same so far, in groups that are computed once. row: one of the rows of each group, [groups]; of: each
+    row's group, [rows]. At first `groups` of `times` rows each; with times = 1 nothing is ever grouped."""
+
+    def __init__(self, groups: int, times: int, device: torch.device) -> None:
+        self.of = torch.arange(groups, device=device).repeat_interleave(times)
+        self.row, self.times = torch.arange(groups, device=device) * times, times
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values of the groups -> of their rows."""
+        return values if self.times == 1 else values[self.of]
+
+    def split(self, drawn: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        """Part the rows of a group for which other numbers were `drawn`, int64 [rows, k]. Values of the groups -> of the new
+        groups."""
+        if self.times == 1:
+            return values
+        groups, of = torch.cat([self.of.unsqueeze(1), drawn], 1).unique(return_inverse=True, dim=0)
+        self.of, self.row = of, torch.empty_like(groups[:, 0]).scatter_(0, of, torch.arange(len(of), device=of.device))
+        return tuple(value[groups[:, 0]] for value in values)
 
 
 def _draw_type(logits: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -61,19 +61,20 @@ def test_reconstruction_is_what_counting_one_by_one_gives(graphs):
     class Recorder(SVGe):
         def decode(self, latent, seed=None, **settings):
             found = super().decode(latent, seed, **settings)
-            decodings.append((latent, found))
+            decodings.append((latent, settings["times"], found))
             return found
 
     model, decodings = Recorder(SMALL, **{**QUICK, "epochs": 1}), []
     model.fit(graphs, 0)
     some = graphs[:4]
     share = reconstruction(model, some, seed=3, encodings=5, decodings=40)
-    ((latent, found),) = decodings
+    ((latent, times, found),) = decodings
+    assert (len(latent), times, len(found)) == (4 * 5, 40, 800)
     assert share * 800 == pytest.approx(sum(same(some[i // 200], found[i]) for i in range(800)))
     assert share > 0
     assert len(np.unique(latent, axis=0)) == 4 * 5  # noise for each encoding, none for a decoding
     mean, log_variance = model.encode(some)
-    z = (latent - np.repeat(mean, 200, 0)) / np.exp(0.5 * np.repeat(log_variance, 200, 0))
+    z = (latent - np.repeat(mean, 5, 0)) / np.exp(0.5 * np.repeat(log_variance, 5, 0))
     assert 0.005 < z.std() < 0.015
 
 
@@ -180,6 +181,24 @@ def test_drawn_decodings_depend_on_the_seed_alone_and_likeliest_ones_on_nothing(
     assert not (keys[0] == keys[2]).all()
     assert (quick.decode(latent[7:8]).keys(4) == keys[3][7]).all()
     assert len(quick.decode(latent[:0], 0)) == 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"two_sided": False}, {"constrained": True}, {"seed": None}, {"max_nodes": 9}], ids=str
+)
+def test_several_graphs_of_a_vector_are_those_of_the_vector_given_as_often(quick, settings):
+    latent, settings = 3 * np.random.default_rng(0).standard_normal((150, 8)), {"seed": 3, **settings}
+    found = quick.decode(latent, times=12, **settings)
+    wanted = quick.decode(np.repeat(latent, 12, 0), **settings)
+    n = found.types.shape[1]
+    same = found.keys(n) == wanted.keys(n)
+    assert len(same) == 1800
+    assert same.mean() > 0.995  # the last bit of a sum depends on how many are computed at once
+    distinct = [len(np.unique(keys)) for keys in found.keys(n).reshape(150, 12)]
+    assert max(distinct) == 1 if settings["seed"] is None else np.mean(distinct) > 2
+    for times in (0, 1.5):
+        with pytest.raises(SearchError, match="times: expected a whole number from 1"):
+            quick.decode(latent, times=times)
 
 
 def test_no_graph_ends_or_begins_again_before_it_has_the_nodes_asked_for(quick):
