@@ -32,7 +32,7 @@ def main() -> int:
         "--models", nargs="+", metavar="MODEL", help="SVGe, or 'SVGe with WL kernel', NASGEM's loss besides; default: both"
     )
     parser.add_argument("--settings", nargs="+", metavar="KEY=VALUE", help="of SVGe, see search/svge/tasks.py: epochs=60")
-    parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has")
+    parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has; the rest stays")
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to see that it works")
     parser.add_argument(
         "--config",

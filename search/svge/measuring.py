@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib import resources
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -185,17 +184,36 @@ def summary(results: Sequence[Results], space: str) -> dict[str, Any]:
     for part, value in COLUMNS:
         for name in MODELS:
             units = [unit for one in results for unit in one.values(part=part, space=space, model=name)]
-            found = {unit["seed"]: unit[value] for unit in sorted(units, key=itemgetter("seed")) if unit[value] is not None}
+            found = {unit["seed"]: unit[value] for unit in units if unit[value] is not None}
             if found:
-                values = list(found.values())
-                models.setdefault(name, {})[f"{part} {value}"] = {
-                    "seeds": list(found),
-                    "values": values,
-                    "mean": statistics.fmean(values),
-                    "deviation": statistics.stdev(values) if len(values) > 1 else None,
-                }
+                models.setdefault(name, {})[f"{part} {value}"] = _summarised(found)
     peers = [peer for peer in published() if peer["space"] == space]
     return {"space": space, "models": models, "published": peers}
+
+
+def joined(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary `found` and, of an `earlier` one, the trainings that are not in it; of a training that is in both, nothing
+    earlier is kept, so that all its values are of the same weights."""
+    models: dict[str, dict[str, Any]] = {}
+    for name in MODELS:
+        new, old = (one["models"].get(name, {}) for one in (found, earlier))
+        anew = {seed for values in new.values() for seed in values["seeds"]}
+        for label in map(" ".join, COLUMNS):
+            kept = {seed: value for seed, value in _by_seed(old.get(label)).items() if seed not in anew}
+            if values := kept | _by_seed(new.get(label)):
+                models.setdefault(name, {})[label] = _summarised(values)
+    return {**found, "models": models}
+
+
+def _summarised(found: Mapping[int, float]) -> dict[str, Any]:
+    """Values by seed -> what `summary` has of a measure."""
+    seeds, values = zip(*sorted(found.items()))
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"seeds": list(seeds), "values": list(values), "mean": statistics.fmean(values), "deviation": deviation}
+
+
+def _by_seed(summarised: Mapping[str, Any] | None) -> dict[int, float]:
+    return {} if summarised is None else dict(zip(summarised["seeds"], summarised["values"], strict=True))
 
 
 def published() -> list[dict[str, Any]]:

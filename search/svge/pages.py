@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gemnet import tables
 from search.base import SearchError
-from search.svge.measuring import COLUMNS, told_short
+from search.svge.measuring import COLUMNS, joined, markdown, told_short
 from search.svge.tasks import TASKS
 
 FOLDER = "docs/svge"
@@ -49,7 +49,8 @@ def page_section(found: Mapping[str, Any], space: str) -> str:
 
 
 def write(directory: Path, space: str, root: Path) -> list[str]:
-    """Put what the work directory has into `root`: `docs/svge/<space>.json`, figures, and the page's section.
+    """Put what the work directory has into `root`: `docs/svge/<space>.json`, figures, and the page's section. What was written
+    there before and is not in the work directory stays: other tables and figures, and the measures of other trainings.
 
     Renews README's table as well. Returns the files' names. Raises SearchError where there is no table yet, UserError where a
     page lacks its marks.
@@ -59,12 +60,31 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
         raise SearchError(f"{directory}: has no table yet; run some parts first")
     values = {name: json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in texts}
     figures = [name for name in FIGURES if (directory / f"{name}.png").exists()]
-    found = {"space": space, "tables": texts, "values": values, "figures": figures}
+    earlier = _written(root, space)
+    if "measures" in values and "measures" in earlier["values"]:
+        values["measures"] = joined(earlier["values"]["measures"], values["measures"])
+        texts["measures"] = markdown(values["measures"])
+    found = {
+        "space": space,
+        "tables": _in_order(TABLES, earlier["tables"] | texts),
+        "values": _in_order(TABLES, earlier["values"] | values),
+        "figures": [name for name in FIGURES if name in {*earlier["figures"], *figures}],
+    }
     tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
     tables.renew(root, README, README_MARKS, overview(root))
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
     return [PAGE, README, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
+
+
+def _written(root: Path, space: str) -> dict[str, Any]:
+    """What `write` wrote last."""
+    path = root / FOLDER / f"{space}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": {}, "values": {}, "figures": []}
+
+
+def _in_order(names: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in names if name in found}
 
 
 def overview(root: Path) -> str:
@@ -74,9 +94,7 @@ def overview(root: Path) -> str:
     lines = ["| | epochs | " + " | ".join(columns[name][0] for name in GOALS) + " | seeds |", "|---" * (3 + len(GOALS)) + "|"]
     lines.append("| goal | | " + " | ".join(GOALS.values()) + " | |")
     for space in TASKS:
-        path = root / FOLDER / f"{space}.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"values": {}}
-        measured = found["values"].get("measures", {"models": {}, "published": []})
+        measured = _written(root, space)["values"].get("measures", {"models": {}, "published": []})
         for peer in measured["published"]:
             told = [f"{columns[name][2] * peer['measures'][name]:g}" if name in peer["measures"] else "" for name in GOALS]
             lines.append(f"| {space}, {peer['name']}, published | | " + " | ".join(told) + " | |")

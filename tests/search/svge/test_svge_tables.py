@@ -79,6 +79,31 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
     assert all(peer["source"] and set(peer["measures"]) <= known for peer in published())
 
 
+def test_trainings_measured_before_stay_in_a_summary_until_they_are_measured_anew(tmp_path):
+    def summary(number, trainings):
+        results = Results(tmp_path / f"{number}.jsonl")
+        for model, seed, part, values in trainings:
+            results.unit({"space": "enas", "model": model, "seed": seed, "part": part}, {}, lambda v=values: v)
+        return measuring.summary([results], "enas")
+
+    plain, other = measuring.MODELS
+    kernel = {"R^2": 0.5, "Spearman": 0.7}
+    earlier = summary(0, [(plain, seed, "reconstruction", {"share": 0.5 + seed / 10}) for seed in range(3)])
+    earlier = measuring.joined(earlier, summary(1, [(plain, 0, "kernel", kernel), (plain, 1, "kernel", kernel)]))
+    assert set(earlier["models"][plain]) == {"kernel R^2", "kernel Spearman", "reconstruction share"}
+    assert earlier["models"][plain]["reconstruction share"]["seeds"] == [2]
+    found = summary(2, [(plain, 1, "reconstruction", {"share": 0.9}), (other, 4, "reconstruction", {"share": 0.8})])
+    both = measuring.joined(earlier, found)
+    joined = both["models"][plain]["reconstruction share"]
+    assert (joined["seeds"], joined["values"], joined["mean"]) == ([1, 2], [0.9, 0.7], pytest.approx(0.8))
+    assert joined["deviation"] == pytest.approx(statistics.stdev([0.9, 0.7]))
+    assert both["models"][plain]["kernel R^2"]["seeds"] == [0]  # of seed 1 it was of other weights
+    assert both["models"][other] == found["models"][other]
+    assert list(both["models"][plain]) == ["reconstruction share", "kernel R^2", "kernel Spearman"]  # as in COLUMNS
+    assert measuring.joined(found, found) == found
+    assert both["published"] == found["published"]
+
+
 def test_the_way_between_two_cells_is_decoded_and_begins_and_ends_with_them(task, model):
     walk = smoothness.interpolation(model, task, Pool(task, model), accuracy_process(model, task, 0, 50, 1000), seed=1, steps=5)
     assert [row["share"] for row in walk.rows] == [0, 0.25, 0.5, 0.75, 1]
@@ -166,6 +191,15 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     assert json.loads((tmp_path / "docs/svge/made.json").read_text())["values"]["measures"]["models"] == models
     assert records() == content
     assert (tmp_path / "measures.md").read_text() == before
+    for path in [*tmp_path.glob("*seed1/results.jsonl"), *tmp_path.glob("optimisation*"), *tmp_path.glob("plane*")]:
+        path.unlink()
+    run(parts=("measures",), models=("SVGe",), write_to=tmp_path)  # a work directory with less: the rest stays as it was
+    published = json.loads((tmp_path / "docs/svge/made.json").read_text())
+    models = published["values"]["measures"]["models"]
+    assert {name: models[name]["prior validity"]["seeds"] for name in models} == {name: [0, 1] for name in measuring.MODELS}
+    assert list(published["tables"]) == ["measures", "smoothness", "optimisation"]
+    assert published["figures"] == list(pages.FIGURES)
+    assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
 
 
 def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
