@@ -210,8 +210,8 @@ class SVGe:
         """Latent vectors [B, dim] -> B graphs, or `times` of each vector one after the other, with their likeliest types and
         edges, or, with a seed, with types and edges drawn from their distributions. What is enforced and what two_sided means:
         `GraphDecoder.generate`. max_nodes: the space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
-        constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, and edges as
-        `space.mend` changes them.
+        constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, edges as the
+        surer side has them, and as `space.mend` changes them.
 
         Raises SearchError for vectors of another size or not finite, `times` below 1, and constrained graphs of another
         `max_nodes` than the space's; RuntimeError before the first `fit`.

@@ -169,21 +169,22 @@ class GraphDecoder(nn.Module):
         generator: torch.Generator | None = None,
         two_sided: bool = True,
         min_nodes: int = 2,
-        one_input: bool = False,
+        constrained: bool = False,
         times: int = 1,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Latent vectors -> B graphs, `times` of each vector one after the other: types int64 [B, n], -1 for no node, adjacency
-        bool [B, n, n], and the probability of each edge, the higher of the sides', float [B, n, n]; n = max_nodes.
+        bool [B, n, n], and the probability of each edge, float [B, n, n]; n = max_nodes.
 
         generator: types and edges are drawn from their distributions with it; the likeliest ones are taken if None. Types and
         the number of nodes are those of the side that starts at the input. Edges are the union of both sides', the reversed
-        graph laid so that the outputs coincide; two_sided=False takes the first side's alone. Graphs of one vector are computed
-        as one for as long as the same is drawn for them.
+        graph laid so that the outputs coincide, and its probability the higher of theirs; two_sided=False takes the first
+        side's alone. Graphs of one vector are computed as one for as long as the same is drawn for them.
 
         Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
         end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: before it has so many nodes, a
         graph has neither a second input nor an output; a network that has only seen smaller graphs would choose one or the
-        other. one_input: there is no second input after that either. All else is as the network decides.
+        other. constrained, which is ours: there is no second input after that either; where the sides differ in an edge, the
+        surer one decides, and its probability is the mean of theirs. All else is as the network decides.
         """
         sides, device = 1 + two_sided, latent.device
         latent = latent.repeat(sides, 1)
@@ -202,7 +203,7 @@ class GraphDecoder(nn.Module):
             logits = self._type_logits(graph, latent)
             if place < min_nodes - 1:
                 logits[:, [0, self.end]] = -torch.inf
-            elif one_input:
+            elif constrained:
                 logits.scatter_(1, types[alike.row, :1], -torch.inf)
             chosen = last if place == max_nodes - 1 else _draw_type(alike.spread(logits), generator)
             types[:, place] = torch.where(growing.squeeze(1), chosen, -1)
@@ -220,9 +221,14 @@ class GraphDecoder(nn.Module):
             h, latent = alike.split(edges.long(), torch.cat([h, new.unsqueeze(1)], 1), latent)
         if two_sided:
             sizes = (types[:count] >= 0).sum(1)
-            adjacency, likely = (
-                torch.maximum(edges[:count], reverse(types[count:], edges[count:], sizes)[1]) for edges in (adjacency, likely)
+            (first, second), (chances, others) = (
+                (edges[:count], reverse(types[count:], edges[count:], sizes)[1]) for edges in (adjacency, likely)
             )
+            if constrained:
+                likely = (chances + others) / 2
+                adjacency = torch.where(first == second, first, (likely >= 0.5).to(first.dtype))
+            else:
+                adjacency, likely = torch.maximum(first, second), torch.maximum(chances, others)
             types = types[:count]
         return types, adjacency > 0, likely
 

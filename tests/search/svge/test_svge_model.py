@@ -264,6 +264,28 @@ def test_two_sides_together_have_the_edges_of_either(quick):
     assert (both.adjacency > first.adjacency).any()
 
 
+def test_where_two_sides_differ_the_surer_one_decides_if_decoding_is_constrained(quick):
+    latent = torch.from_numpy(20 * np.random.default_rng(0).standard_normal((300, 8))).float()
+    generate = quick.net["decoder"].generate
+    types, first, chances = generate(latent, 4, two_sided=False, constrained=True)
+    of_both, edges, likely = generate(latent, 4, constrained=True)
+    assert torch.equal(of_both, types)
+    assert torch.equal(edges, likely >= 0.5)  # what is enforced on one side stays, whatever the other says
+    others = 2 * likely - chances  # of the side from the output
+    assert ((others > -1e-6) & (others < 1 + 1e-6)).all()
+    differ = (others > 0.5) != (chances > 0.5)
+    surer = torch.where((others - 0.5).abs() > (chances - 0.5).abs(), others, chances) > 0.5
+    as_sure = ((others - 0.5).abs() - (chances - 0.5).abs()).abs() < 1e-6
+    assert (differ & ~as_sure).sum() > 100
+    assert torch.equal(edges[differ & ~as_sure], surer[differ & ~as_sure])
+    assert torch.equal(edges[~differ], first[~differ])
+    assert (edges & ~first).any() and (first & ~edges).any()  # noqa: PT018
+    drawn = [
+        generate(latent, 4, torch.Generator().manual_seed(0), two_sided=both, constrained=True)[1] for both in (True, False)
+    ]
+    assert (drawn[0] != drawn[1]).any()
+
+
 def test_the_fine_tuned_head_learns_accuracies_and_is_saved_with_the_rest(graphs, tmp_path):
     accuracies = 0.9 - 0.01 * graphs.sizes + 0.02 * (graphs.types == 1).sum(1)
     model = SVGe(SMALL, **{**QUICK, "dim": 56})
