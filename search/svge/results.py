@@ -16,13 +16,18 @@ class Results:
     """Units of work in a file: each has a key, the settings that it was made with, and values, all of plain JSON."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises SearchError, with the line, for a file that is something else; a last line cut off by a kill is dropped."""
+        """Raises SearchError, with the line, for a file that is something else. A last line cut off by a kill is dropped, and
+        of a unit that two processes worked at the same time what was written second."""
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = read_rows(
+        rows = read_rows(
             self.path,
             lambda row: {name: dict(row[name]) for name in ("key", "settings", "values")},
             ", line {number}: expected an object with key, settings and values",
         )
+        once: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            once.setdefault(json.dumps(row["key"], sort_keys=True), row)
+        self.rows = list(once.values())
 
     def values(self, **key: Any) -> list[dict[str, Any]]:
         """Key and values together of each unit whose key has all of `key`."""

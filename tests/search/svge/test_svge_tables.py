@@ -42,7 +42,10 @@ def test_a_unit_is_worked_once_and_a_line_cut_off_is_dropped(tmp_path):
     assert len(Results(path).rows) == 3
     with pytest.raises(SearchError, match=r"with other settings: epochs was \[1, 2\], now 3; use another work directory"):
         again.unit({"part": "a", "seed": 0}, {"epochs": 3}, work)
-    path.write_text(path.read_text() + "[]\n")
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text(first + "".join(others) + first.replace('"value": 1', '"value": 9'))  # two processes had it at once
+    assert [found["value"] for found in Results(path).values()] == [1, 2, 3]
+    path.write_text(first + "".join(others) + "[]\n")
     with pytest.raises(SearchError, match=r"results\.jsonl, line 4: expected an object"):
         Results(path)
 
