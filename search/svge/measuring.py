@@ -172,8 +172,8 @@ def measure(
         "inducing",
     )
     unit("network", network, "fine_tuned", "tuning")
-    unit("informed", informed, "known", "informing", "held_out")
     unit("kernel", kernel, "pairs")
+    unit("informed", informed, "known", "informing", "held_out")
 
 
 def summary(results: Sequence[Results], space: str) -> dict[str, Any]:
