@@ -279,7 +279,8 @@ def test_where_two_sides_differ_the_surer_one_decides_if_decoding_is_constrained
     assert (differ & ~as_sure).sum() > 100
     assert torch.equal(edges[differ & ~as_sure], surer[differ & ~as_sure])
     assert torch.equal(edges[~differ], first[~differ])
-    assert (edges & ~first).any() and (first & ~edges).any()  # noqa: PT018
+    assert (edges & ~first).any()
+    assert (first & ~edges).any()
     drawn = [
         generate(latent, 4, torch.Generator().manual_seed(0), two_sided=both, constrained=True)[1] for both in (True, False)
     ]
