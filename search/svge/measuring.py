@@ -230,7 +230,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     ]
     for key, (title, form, factor) in COLUMNS.items():
         label = " ".join(key)
-        ours = [_told(models[name].get(label), form, factor) for name in models]
+        ours = [told(models[name].get(label), form, factor) for name in models]
         theirs = [f"{factor * value:g}" if (value := peer["measures"].get(label)) is not None else "" for peer in peers]
         lines.append(f"| {title} | " + " | ".join([*ours, *theirs]) + " |")
     sources = [f"{peer['name']}: {peer['source']}." for peer in peers]
@@ -253,16 +253,15 @@ def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return ours + theirs
 
 
-def told_short(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
-    """Mean ± standard deviation of one measure of a `summary`, written as COLUMNS has it; nothing where it is missing."""
+def told(values: Mapping[str, Any] | None, form: str, factor: float, seeds: int | None = None) -> str:
+    """Mean ± standard deviation (seeds) of one measure of a `summary`, written as COLUMNS has it; nothing where it is missing.
+
+    seeds: how many go without saying."""
     if values is None:
         return ""
     spread = "" if values["deviation"] is None else f" ± {form.format(factor * values['deviation'])}"
-    return f"{form.format(factor * values['mean'])}{spread}"
-
-
-def _told(values: Mapping[str, Any] | None, form: str, factor: float) -> str:
-    return "" if values is None else f"{told_short(values, form, factor)} ({len(values['seeds'])})"
+    count = len(values["seeds"])
+    return f"{form.format(factor * values['mean'])}{spread}" + ("" if count == seeds else f" ({count})")
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:

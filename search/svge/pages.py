@@ -10,7 +10,7 @@ from typing import Any
 
 from gemnet import tables
 from search.base import SearchError
-from search.svge.measuring import COLUMNS, joined, markdown, told_short
+from search.svge.measuring import COLUMNS, joined, markdown, told
 from search.svge.tasks import TASKS
 
 FOLDER = "docs/svge"
@@ -91,17 +91,17 @@ def _in_order(names: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
 
 def overview(root: Path) -> str:
     """README's table, of the data files in docs/svge below `root`: a line a space and model, the published figures and the
-    goals; a space that was not measured yet has no line."""
+    goals; a space that was not measured yet has no line. A measure of fewer seeds than were trained says of how many."""
     columns = {" ".join(key): value for key, value in COLUMNS.items()}
     lines = ["| | epochs | " + " | ".join(columns[name][0] for name in GOALS) + " | seeds |", "|---" * (3 + len(GOALS)) + "|"]
     lines.append("| goal | | " + " | ".join(GOALS.values()) + " | |")
     for space in TASKS:
         measured = _written(root, space)["values"].get("measures", {"models": {}, "published": []})
         for peer in measured["published"]:
-            told = [f"{columns[name][2] * peer['measures'][name]:g}" if name in peer["measures"] else "" for name in GOALS]
-            lines.append(f"| {space}, {peer['name']}, published | | " + " | ".join(told) + " | |")
+            theirs = [f"{columns[name][2] * peer['measures'][name]:g}" if name in peer["measures"] else "" for name in GOALS]
+            lines.append(f"| {space}, {peer['name']}, published | | " + " | ".join(theirs) + " | |")
         for model, values in measured["models"].items():
-            told = [told_short(values.get(name), *columns[name][1:]) for name in GOALS]
             epochs, seeds = values["training epochs"]["mean"], len(values["training epochs"]["seeds"])
-            lines.append(f"| **{space}, {model}** | {epochs:.0f} | " + " | ".join(told) + f" | {seeds} |")
+            ours = [told(values.get(name), *columns[name][1:], seeds) for name in GOALS]
+            lines.append(f"| **{space}, {model}** | {epochs:.0f} | " + " | ".join(ours) + f" | {seeds} |")
     return "\n".join(lines)

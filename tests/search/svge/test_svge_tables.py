@@ -64,6 +64,9 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
         statistics.fmean(values.values()),
         statistics.stdev(values.values()),
     )
+    assert [measuring.told(measured, "{:.1f}", 100, seeds) for seeds in (None, 3, 4)] == [
+        "24.0 ± 3.6 (3)", "24.0 ± 3.6", "24.0 ± 3.6 (3)"
+    ]  # fmt: skip
     assert "training seconds an epoch" not in found["models"]["SVGe"]
     text = measuring.markdown(found)
     assert "| enas | SVGe | D-VAE, published | PACE, published |" in text
