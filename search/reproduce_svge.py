@@ -96,8 +96,8 @@ def run(
 
     work_dir: `work_dirs/svge/<space>` if None, with `_quick` for a quick run. seeds: of the trainings. models: of MODELS. data:
     the space's file or its folder. config, options: images and proxy training for the extrapolation, as a search's config has
-    them. jobs: processes that train and measure at the same time. threads: of SVGe's training on a CPU, an equal share of the
-    cores if None. device: of all trainings. settings: of `SVGe`, in the place of the task's.
+    them. jobs: processes that train and measure at the same time. threads: torch's and BLAS's in each process, an equal share
+    of the cores if None. device: of all trainings. settings: of `SVGe`, in the place of the task's.
     write_to: the repository whose docs/svge is renewed with what the work directory has. Raises SearchError for what the user
     can mend.
     """
@@ -112,7 +112,7 @@ def run(
     for label, value in {"jobs": jobs, "threads": 1 if threads is None else threads}.items():
         if value < 1:
             raise SearchError(f"{label}: expected a number from 1, found {value}")
-    threads = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+    cores = len(os.sched_getaffinity(0))
     display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
     directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
     extrapolates = "extrapolation" in parts and space in LARGER
@@ -120,21 +120,23 @@ def run(
     task = load_task(space, data, scale.limit, {**(scale.settings or {}), **(settings or {}), "device": device})
     directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / RESULTS)
-    work = _Work(task, scale, results, directory, display, threads)
-    if "measures" in parts:
-        work.measures(models, seeds, jobs)
-    if set(parts) - {"measures"}:
-        model, _ = trained(task, FIRST, seeds[0], work.place(FIRST, seeds[0]), display, threads)
-        if {"smoothness", "optimisation"} & set(parts):
-            pool = optimisation.Pool(task, model)
-        if "smoothness" in parts:
-            work.smoothness(model, pool, seeds[0])
-        if "optimisation" in parts:
-            work.optimisation(model, pool, seeds[0])
-        if extrapolates:
-            work.extrapolation(model, seeds, images, device)
-        elif "extrapolation" in parts:
-            display.line(f"extrapolation: left out, for {space} has cells of one size")
+    alone = threads or cores
+    work = _Work(task, scale, results, directory, display, alone)
+    with torch_threads(alone), threadpool_limits(alone):
+        if "measures" in parts:
+            work.measures(models, seeds, jobs, threads or max(1, cores // jobs))
+        if set(parts) - {"measures"}:
+            model, _ = trained(task, FIRST, seeds[0], work.place(FIRST, seeds[0]), display, alone)
+            if {"smoothness", "optimisation"} & set(parts):
+                pool = optimisation.Pool(task, model)
+            if "smoothness" in parts:
+                work.smoothness(model, pool, seeds[0])
+            if "optimisation" in parts:
+                work.optimisation(model, pool, seeds[0])
+            if extrapolates:
+                work.extrapolation(model, seeds, images, device)
+            elif "extrapolation" in parts:
+                display.line(f"extrapolation: left out, for {space} has cells of one size")
     if write_to:
         display.line(f"Written: {', '.join(pages.write(directory, space, write_to))}")
     return directory
@@ -153,7 +155,8 @@ class _Work:
         """Where a training's checkpoint and model are."""
         return self.directory / f"{name.lower().replace(' ', '_')}_seed{seed}"
 
-    def measures(self, models: Sequence[str], seeds: Sequence[int], jobs: int) -> None:
+    def measures(self, models: Sequence[str], seeds: Sequence[int], jobs: int, threads: int) -> None:
+        """threads: of each process where there are several."""
         trainings = [(name, seed) for seed in seeds for name in models]
         if jobs == 1:
             for name, seed in trainings:
@@ -161,7 +164,7 @@ class _Work:
                 self._tell_measures()
             return
         bare = replace(self.task, test_accuracy=None)  # not for measures, and not always picklable
-        calls = [(bare, name, seed, self.place(name, seed), self.scale.effort, self.threads) for name, seed in trainings]
+        calls = [(bare, name, seed, self.place(name, seed), self.scale.effort, threads) for name, seed in trainings]
         with self.display.progress("measures, %") as progress:
             told = partial(_tell_share, progress, {}, len(calls))
             with closing(in_processes(_measure_apart, calls, jobs, "measures", told)) as ended:

@@ -41,7 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override settings of that config")
     parser.add_argument("--jobs", type=int, default=1, help="models trained and measured at the same time (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of a training; default: the cores, shared by the jobs")
+    parser.add_argument("--threads", type=int, help="CPU threads of a process; default: the cores, shared by the jobs")
     parser.add_argument("--device", default="cpu", help="of all trainings (default: %(default)s)")
     args = parser.parse_args()
 

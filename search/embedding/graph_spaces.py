@@ -11,7 +11,7 @@ from gemnet.operators import INPUT
 from search.base import CellArrays, SearchError, Space
 from search.benchmarks import Table, TabularSpace, nasbench101, nasbench201
 from search.embedding.graphs import ABSENT, Graphs, GraphSpace, packed
-from search.embedding.mending import chained, ended_by_leaves, trimmed
+from search.embedding.mending import chained, ended_by_leaves, in_order_of_enumeration, trimmed
 
 
 def enas_space(layers: int = 6) -> GraphSpace:
@@ -35,13 +35,18 @@ def _is_chain(nodes: int, graphs: Graphs) -> np.ndarray:
 
 def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = nasbench101.MAX_EDGES) -> GraphSpace:
     """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path
-    from the input to the output; such a graph is not valid here: it is another cell than it looks.
+    from the input to the output; such a graph is not valid here: it is another cell than it looks. Graphs are
+    mended into the benchmark's order of nodes, see `in_order_of_enumeration`.
 
     Raises SearchError where a chain of `max_nodes` nodes has more than `max_edges` edges."""
     if max_edges < max_nodes - 1:
         raise SearchError(f"space nasbench101: max_edges: expected at least {max_nodes - 1}, found {max_edges}")
     types, rule = (INPUT, *nasbench101.OPERATORS), partial(_has_at_most, max_edges)
-    return GraphSpace("nasbench101", types, max_nodes, rule, partial(trimmed, max_edges))
+    return GraphSpace("nasbench101", types, max_nodes, rule, partial(_as_enumerated, max_edges))
+
+
+def _as_enumerated(max_edges: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:
+    return in_order_of_enumeration(trimmed(max_edges, graphs, confidence))
 
 
 def _has_at_most(max_edges: int, graphs: Graphs) -> np.ndarray:

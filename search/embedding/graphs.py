@@ -54,7 +54,7 @@ class Graphs:
         at the same places (isomorphic graphs in another order differ), whatever their padding.
         """
         same = self.padded(num_nodes)
-        bits = np.packbits(same.adjacency.reshape(len(same), -1), axis=1)
+        bits = np.packbits(same.adjacency.reshape(len(same), num_nodes**2), axis=1)
         content = np.ascontiguousarray(np.concatenate([same.types.view(np.uint8), bits], axis=1))
         return content.view([("", f"V{content.shape[1]}")])["f0"].reshape(-1) if len(content) else np.empty(0, "V1")
 
@@ -85,7 +85,7 @@ class GraphSpace:
     types: of nodes; the first is the input's, the last the output's, the others are operators. max_nodes: input and output
     counted. rule: what a graph must satisfy besides `is_dag_with_input_and_output` to be one of the space, batched: Graphs of B
     graphs -> bool [B]. mend: makes graphs of the space of decoded ones with at least `min_nodes` nodes, input first and output
-    last: see `search.embedding.mending`; None for `connected`, which is enough without a rule.
+    last, and may reorder nodes: see `search.embedding.mending`; None for `connected`, which is enough without a rule.
     """
 
     name: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from search.base import Progress, SearchError
@@ -13,6 +15,12 @@ AT_A_TIME = 20_000
 """Graphs decoded between two reports of progress."""
 
 
+class Decode(Protocol):
+    """Latent vectors [B, dim] -> `times` graphs of each, one after the other, drawn by `seed`."""
+
+    def __call__(self, latent: np.ndarray, seed: int, *, times: int) -> Graphs: ...
+
+
 def reconstruction(
     model: SVGe,
     graphs: Graphs,
@@ -21,19 +29,19 @@ def reconstruction(
     decodings: int = 10,
     noise: float | None = None,
     progress: Progress | None = None,
-    constrained: bool = False,
+    decode: Decode | None = None,
 ) -> float:
     """Share of decodings identical to their graph, node by node and edge by edge, in [0, 1]: each graph is encoded `encodings`
-    times and each of these vectors decoded `decodings` times, with types and edges drawn from their distributions.
+    times and each of these vectors decoded `decodings` times.
 
-    constrained: decoded to graphs of the space alone, see `SVGe.decode`.
+    decode: `model.decode` if None, types and edges drawn from their distributions.
     noise: scale of the noise of an encoding in standard deviations of the posterior; the model's own, as in training, if None.
     (The public code evaluates without noise: noise=0.) Raises SearchError where there are no graphs or for graphs outside the
     space.
     """
     if not len(graphs):
         raise SearchError("there are no graphs to reconstruct")
-    rng = np.random.default_rng(seed)
+    rng, decode = np.random.default_rng(seed), decode or model.decode
     scale = model.noise if noise is None else noise
     mean, log_variance = model.encode(graphs)
     n, times = model.space.max_nodes, encodings * decodings
@@ -43,7 +51,7 @@ def reconstruction(
         rows = slice(start, start + step)
         latent = np.repeat(mean[rows], encodings, axis=0)
         latent += scale * rng.standard_normal(latent.shape) * np.exp(0.5 * np.repeat(log_variance[rows], encodings, axis=0))
-        decoded = model.decode(latent, seed=int(rng.integers(2**62)), constrained=constrained, times=decodings)
+        decoded = decode(latent, int(rng.integers(2**62)), times=decodings)
         same += int((decoded.keys(n) == np.repeat(wanted[rows], times)).sum())
         if progress:
             progress(min(start + step, len(graphs)), len(graphs))
@@ -57,11 +65,11 @@ def prior(
     points: int = 1000,
     decodings: int = 10,
     progress: Progress | None = None,
-    constrained: bool = False,
+    decode: Decode | None = None,
 ) -> dict[str, float]:
     """What random points of the latent space decode to. `points` vectors are drawn from a normal distribution with the mean and
-    standard deviation, in each dimension, of the training `graphs`' means; each is decoded `decodings` times, with types and
-    edges drawn from their distributions; constrained: to graphs of the space alone, see `SVGe.decode`.
+    standard deviation, in each dimension, of the training `graphs`' means; each is decoded `decodings` times, by
+    `model.decode` if `decode` is None.
 
     validity: share of all decodings that are graphs of the space, by its rules. uniqueness: distinct ones among the valid.
     novelty: share of the valid ones, repeated or not, that are not among `graphs`. Isomorphic graphs, the same network with its
@@ -70,13 +78,13 @@ def prior(
     """
     if not len(graphs):
         raise SearchError("there are no graphs to scale the latent space by")
-    rng = np.random.default_rng(seed)
+    rng, decode = np.random.default_rng(seed), decode or model.decode
     means = model.embed(graphs)
     latent = rng.standard_normal((points, model.dim)) * means.std(0) + means.mean(0)
     parts, step = [], max(1, AT_A_TIME // decodings)
     for start in range(0, points, step):
         rows, drawn = slice(start, start + step), int(rng.integers(2**62))
-        parts.append(model.decode(latent[rows], seed=drawn, constrained=constrained, times=decodings))
+        parts.append(decode(latent[rows], drawn, times=decodings))
         if progress:
             progress(min(start + step, points), points)
     return judge(model, Graphs.concatenate(parts), graphs)

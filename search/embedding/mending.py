@@ -1,14 +1,20 @@
 """Decoded graphs -> graphs of their space: a decoder decides edge by edge, and cannot know by itself what a space allows.
 
-Each function takes B graphs with their input first and their output last, and the decoder's confidence in each edge, whether
-it is there or not, float [B, n, n]; it changes the edges that the decoder is least sure of.
+Each takes B graphs with their input first and their output last. What changes edges takes the decoder's confidence in each as
+well, whether it is there or not, float [B, n, n], and changes those that the decoder is least sure of.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import permutations
+
 import numpy as np
 
 from search.embedding.graphs import ABSENT, Graphs, packed
+
+MAX_ENUMERATED = 8
+"""Most nodes of a graph of which all orders are tried; 720 of 8."""
 
 
 def connected(graphs: Graphs, confidence: np.ndarray) -> Graphs:
@@ -37,6 +43,43 @@ def trimmed(max_edges: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:
         present[rows] &= _on_paths(present[rows], edges)
         adjacency[rows] = edges & present[rows][:, :, None] & present[rows][:, None, :]
     return packed(graphs.types, adjacency, present)
+
+
+def in_order_of_enumeration(graphs: Graphs) -> Graphs:
+    """The same graphs with their nodes in the order in which NAS-Bench-101 has them, so that isomorphic ones are equal; graphs
+    of more than MAX_ENUMERATED nodes stay as they are. Types are below 8.
+
+    It was enumerated (generate_graphs.py and graph_util.py of google-research/nasbench) by ascending numbers whose bit
+    u + v (v - 1) / 2 is the edge u -> v, for each by ascending operators, and of isomorphic cells the first was kept: of all
+    topological orders the smallest in this sense.
+    """
+    types, adjacency, sizes = graphs.types.copy(), graphs.adjacency.copy(), graphs.sizes
+    for size in range(4, min(MAX_ENUMERATED, types.shape[1]) + 1):
+        rows = np.flatnonzero(sizes == size)
+        orders, edge_weights, type_weights = _orders(size)
+        for start in range(0, len(rows), 4096):
+            part = rows[start : start + 4096]
+            edges = adjacency[part, :size, :size]
+            found = edges.reshape(len(part), -1).astype(np.float64) @ edge_weights
+            found += types[part, :size].astype(np.float64) @ type_weights
+            order = orders[found.argmin(1)]
+            types[part, :size] = np.take_along_axis(types[part, :size], order, 1)
+            adjacency[part, :size, :size] = edges[np.arange(len(part))[:, None, None], order[:, :, None], order[:, None, :]]
+    return Graphs(types, adjacency)
+
+
+@cache
+def _orders(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All p orders of `size` nodes with the first and the last one in place, [p, size], the given one first; and what an edge,
+    [size * size, p], and a node, times its type, [size, p], add to an order's number. Types are digits below 8, edges are worth
+    more than all types, one against the order more than all others: of MAX_ENUMERATED nodes a topological order's number is
+    below 2^52, so exact as a float, and that of any other is not.
+    """
+    orders = np.array([(0, *middle, size - 1) for middle in permutations(range(1, size - 1))])
+    place = orders.argsort(1)
+    u, v = place[:, :, None], place[:, None, :]
+    worth = np.where(u < v, 2.0 ** (u + v * (v - 1) // 2), 2.0 ** (size * (size - 1) // 2)) * 8.0**size
+    return orders, worth.reshape(len(orders), -1).T.copy(), 8.0 ** (size - 1 - place).T
 
 
 def chained(nodes: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:

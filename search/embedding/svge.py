@@ -38,7 +38,8 @@ class SVGe:
     which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
     NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
     epochs, batch, lr, patience, schedule, optimizer: see `Plan`. half_precision: bfloat16 in training; for machines that
-    multiply it faster, it takes three times as long on CPUs that only emulate it. device: where to compute.
+    multiply it faster, it takes three times as long on CPUs that only emulate it. exchange: of states between the encoder's
+    directions, from its second layer on, see `GraphEncoder`; SVGe has none. device: where to compute.
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 
@@ -66,6 +67,7 @@ class SVGe:
         schedule: str = "plateau",
         optimizer: str = "adam",
         half_precision: bool = False,
+        exchange: bool = False,
         device: str = "cpu",
     ) -> None:
         most = {"dim": MAX_WIDTH, "state": MAX_WIDTH, "layers": MAX_LAYERS}
@@ -86,10 +88,12 @@ class SVGe:
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
         if type(h) is not int or h < 0:
             raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
+        if type(exchange) is not bool:
+            raise SearchError(f"encoder: exchange: expected True or False, found {exchange!r}")
         check_device(device)
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
-        self.similarity_weight, self.h = similarity_weight, h
+        self.similarity_weight, self.h, self.exchange = similarity_weight, h, exchange
         self.plan = Plan(epochs, batch, lr, patience, schedule=schedule, optimizer=optimizer)
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
@@ -99,7 +103,8 @@ class SVGe:
         """What is needed to make this model again."""
         names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "similarity_weight", "h", "half_precision")
         plan = {name: getattr(self.plan, name) for name in PLAN}
-        return {name: getattr(self, name) for name in names} | plan
+        added = {"exchange": True} if self.exchange else {}  # else as older files have them
+        return {name: getattr(self, name) for name in names} | plan | added
 
     def fit(
         self,
@@ -211,7 +216,7 @@ class SVGe:
         edges, or, with a seed, with types and edges drawn from their distributions. What is enforced and what two_sided means:
         `GraphDecoder.generate`. max_nodes: the space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
         constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, edges as the
-        surer side has them, and as `space.mend` changes them.
+        surer side has them, and edges and the order of nodes as `space.mend` changes them.
 
         Raises SearchError for vectors of another size or not finite, `times` below 1, and constrained graphs of another
         `max_nodes` than the space's; RuntimeError before the first `fit`.
@@ -286,7 +291,7 @@ class SVGe:
 
     def _new_net(self) -> nn.ModuleDict:
         sizes = (len(self.space.types), self.dim, self.state, self.layers)
-        return nn.ModuleDict({"encoder": GraphEncoder(*sizes), "decoder": GraphDecoder(*sizes)})
+        return nn.ModuleDict({"encoder": GraphEncoder(*sizes, self.exchange), "decoder": GraphDecoder(*sizes)})
 
     def _trained(self) -> nn.ModuleDict:
         if self.net is None:
@@ -307,9 +312,11 @@ class SVGe:
         latent = np.asarray(latent)
         if latent.ndim != 2 or latent.shape[1] != self.dim or latent.dtype.kind not in "fiu":
             raise SearchError(f"latent vectors: expected numbers [B, {self.dim}], found {latent.dtype} {list(latent.shape)}")
+        with np.errstate(over="ignore"):
+            latent = np.ascontiguousarray(latent, np.float32)
         if not np.isfinite(latent).all():
-            raise SearchError(f"latent vectors: row {int(np.argmin(np.isfinite(latent).all(1)))} is not finite")
-        return torch.from_numpy(np.ascontiguousarray(latent, np.float32))
+            raise SearchError(f"latent vectors: row {int(np.argmin(np.isfinite(latent).all(1)))} is not finite in 32 bits")
+        return torch.from_numpy(latent)
 
     def _tensors(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
         """types int64 [B, n], adjacency bool [B, n, n]."""

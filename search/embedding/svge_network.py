@@ -52,15 +52,20 @@ class TwoSidedMessages(nn.Module):
         return [layer.folded() for layer in self.forward_layers], [layer.folded() for layer in self.reverse_layers]
 
     @staticmethod
-    def pass_messages(folded: tuple[Folded, Folded], along: Tensor, against: Tensor, adjacency: Tensor) -> Tensor:
-        """along, against: states [B, n, s/2] of the two stacks; adjacency: [B, n, n] of zeros and ones. Returns [B, n, s]."""
-        states = []
-        for weights, h, incoming in zip(folded, (along, against), (adjacency.mT, adjacency)):
-            degree = incoming.sum(2, keepdim=True)
-            for layer in weights:
-                inputs = torch.cat([incoming @ h, degree * h, degree], 2)
-                h = torch.gru_cell(inputs.flatten(0, 1), h.flatten(0, 1), *layer).view_as(h)
-            states.append(h)
+    def pass_messages(
+        folded: tuple[Folded, Folded], along: Tensor, against: Tensor, adjacency: Tensor, exchange: bool = False
+    ) -> Tensor:
+        """along, against: states [B, n, s/2] of the two stacks; adjacency: [B, n, n] of zeros and ones. exchange: from the
+        second layer on both start from the mean of their states. Returns [B, n, s]."""
+        states, incoming = [along, against], (adjacency.mT, adjacency)
+        degrees = [edges.sum(2, keepdim=True) for edges in incoming]
+        for number, layers in enumerate(zip(*folded)):
+            if exchange and number:
+                states = [sum(states) / 2] * 2
+            for side, (layer, edges, degree) in enumerate(zip(layers, incoming, degrees)):
+                h = states[side]
+                inputs = torch.cat([edges @ h, degree * h, degree], 2)
+                states[side] = torch.gru_cell(inputs.flatten(0, 1), h.flatten(0, 1), *layer).view_as(h)
         return torch.cat(states, 2)
 
 
@@ -79,10 +84,16 @@ class GatedSum(nn.Module):
 
 
 class GraphEncoder(nn.Module):
-    """Types and edges -> mean and log-variance of the latent vector."""
+    """Types and edges -> mean and log-variance of the latent vector.
 
-    def __init__(self, num_types: int, dim: int, state: int, layers: int) -> None:
+    exchange: after the first of several layers of messages both directions go on from the mean of their states, see
+    `TwoSidedMessages.pass_messages`. Without it a node knows of what feeds it and of what it feeds, not of what else that
+    feeds, and graphs that differ in this alone have one vector: 1,224 of NAS-Bench-101's 423,624.
+    """
+
+    def __init__(self, num_types: int, dim: int, state: int, layers: int, exchange: bool = False) -> None:
         super().__init__()
+        self.exchange = exchange
         self.embedding = nn.Embedding(num_types, state // 2)
         self.messages = TwoSidedMessages(state, layers)
         self.mean = GatedSum(state, dim)
@@ -91,7 +102,7 @@ class GraphEncoder(nn.Module):
     def forward(self, types: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor]:
         """types: int64 [B, n], -1 for no node; adjacency: float [B, n, n]. Returns two tensors [B, d]."""
         h = self.embedding(types.clamp(min=0))
-        h = self.messages.pass_messages(self.messages.folded(), h, h, adjacency.to(h.dtype))
+        h = self.messages.pass_messages(self.messages.folded(), h, h, adjacency.to(h.dtype), self.exchange)
         present = (types >= 0).unsqueeze(2)
         return self.mean(h, present), self.log_variance(h, present)
 

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.base import Progress, SearchError
+from search.embedding.checking import decode_checked
 from search.embedding.common import cosines, kernel_figures
-from search.embedding.measures import prior, reconstruction
+from search.embedding.measures import Decode, prior, reconstruction
 from search.embedding.svge import SVGe
 from search.embedding.training import Plan, history
 from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
@@ -38,6 +40,10 @@ COLUMNS = {
     ("constrained", "validity"): ("constrained decoding: validity, %", "{:.2f}", 100),
     ("constrained", "uniqueness"): ("constrained decoding: uniqueness, %", "{:.2f}", 100),
     ("constrained", "novelty"): ("constrained decoding: novelty, %", "{:.2f}", 100),
+    ("checked", "share"): ("checked decoding: reconstruction, %", "{:.2f}", 100),
+    ("checked", "validity"): ("checked decoding: validity, %", "{:.2f}", 100),
+    ("checked", "uniqueness"): ("checked decoding: uniqueness, %", "{:.2f}", 100),
+    ("checked", "novelty"): ("checked decoding: novelty, %", "{:.2f}", 100),
     ("gaussian process", "RMSE"): ("Gaussian process: RMSE", "{:.4f}", 1),
     ("gaussian process", "Pearson"): ("Gaussian process: Pearson's r", "{:.4f}", 1),
     ("gaussian process", "Kendall"): ("Gaussian process: Kendall's tau", "{:.4f}", 1),
@@ -140,14 +146,17 @@ def measure(
         key = {"part": measured, "space": task.name, "model": name, "seed": seed}
         results.unit(key, same | {what: getattr(effort, what) for what in decisive}, work)
 
-    def held_out_reconstruction(model: SVGe, constrained: bool = False) -> dict[str, float]:
+    def held_out_reconstruction(model: SVGe, decode: Decode | None = None) -> dict[str, float]:
         rows = np.random.default_rng((seed, 3)).permutation(task.test)[: effort.held_out]
         with bars.progress(f"{name}, seed {seed}: reconstruction") as progress:
-            return {"share": reconstruction(model, task.graphs[rows], seed, progress=progress, constrained=constrained)}
+            return {"share": reconstruction(model, task.graphs[rows], seed, progress=progress, decode=decode)}
 
-    def prior_measures(constrained: bool = False) -> dict[str, float]:
+    def prior_measures(decode: Decode | None = None) -> dict[str, float]:
         with bars.progress(f"{name}, seed {seed}: prior") as progress:
-            return prior(model, task.graphs[task.train], seed, effort.points, progress=progress, constrained=constrained)
+            return prior(model, task.graphs[task.train], seed, effort.points, progress=progress, decode=decode)
+
+    def both(decode: Decode) -> dict[str, float]:
+        return held_out_reconstruction(model, decode) | prior_measures(decode)
 
     def network() -> dict[str, float]:
         return network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task)
@@ -164,7 +173,8 @@ def measure(
     unit("training", lambda: figures)
     unit("reconstruction", lambda: held_out_reconstruction(model), "held_out")
     unit("prior", prior_measures, "points")
-    unit("constrained", lambda: held_out_reconstruction(model, True) | prior_measures(True), "held_out", "points")
+    unit("constrained", lambda: both(partial(model.decode, constrained=True)), "held_out", "points")
+    unit("checked", lambda: both(partial(decode_checked, model)), "held_out", "points")
     unit(
         "gaussian process",
         lambda: gaussian_process_figures(model, task, seed, effort.inducing, effort.known),

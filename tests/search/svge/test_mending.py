@@ -1,12 +1,16 @@
 """Decoded graphs are mended where the decoder is least sure, and no more than the space asks for."""
 
+import itertools
+
 import numpy as np
 import pytest
+from small_space import every_graph, isomorphic, labelled, random_graphs
 
 from search.base import SearchError
 from search.embedding.graph_spaces import nasbench101_space
-from search.embedding.graphs import Graphs, is_dag_with_input_and_output, packed
-from search.embedding.mending import connected, ended_by_leaves, trimmed
+from search.embedding.graphs import Graphs, GraphSpace, is_dag_with_input_and_output, packed
+from search.embedding.mending import connected, ended_by_leaves, in_order_of_enumeration, trimmed
+from search.isomorphism import isomorphism_hash
 
 END = 4
 
@@ -98,3 +102,49 @@ def test_packed_graphs_have_the_nodes_that_were_kept_in_their_order():
         assert found.types[row].tolist() == [*graphs.types[row, kept], *[-1] * (6 - len(kept))]
         assert (found.adjacency[row, : len(kept), : len(kept)] == graphs.adjacency[row][np.ix_(kept, kept)]).all()
         assert found.adjacency[row].sum() == graphs.adjacency[row][np.ix_(kept, kept)].sum()
+
+
+def test_isomorphic_graphs_become_the_one_that_the_benchmark_enumerated_first():
+    graphs = every_graph(GraphSpace("five", ("input", "a", "b", "c", "output"), 5))
+    u, v = np.triu_indices(5, 1)
+    bits = (graphs.adjacency[:, u, v] << (u + v * (v - 1) // 2)).sum(1)
+    order = np.lexsort((*graphs.types.T[::-1], bits))  # bits first, then the first operator, the second, ...
+    graphs = graphs[order]
+    _, first, of = np.unique(isomorphism_hash(graphs.cells), return_index=True, return_inverse=True)
+    assert len(first) < len(graphs)
+    assert (in_order_of_enumeration(graphs).keys(5) == graphs.keys(5)[first][of]).all()
+
+
+def smallest(types, adjacency):
+    """One graph in the first of its topological orders, by whole numbers."""
+    n = len(types)
+    found = []
+    for middle in itertools.permutations(range(1, n - 1)):
+        order = [0, *middle, n - 1]
+        edges = adjacency[np.ix_(order, order)]
+        if not np.tril(edges).any():
+            bits = sum(1 << int(u + v * (v - 1) // 2) for u, v in np.argwhere(edges))
+            found.append(((bits, types[order].tolist()), edges.tolist()))
+    (_, types), edges = min(found, key=lambda pair: pair[0])
+    return types, edges
+
+
+def test_reordered_graphs_of_eight_nodes_stay_isomorphic_and_larger_ones_as_they_are():
+    graphs = connected(*drawn(2, 300, 8, 0.4))
+    rng = np.random.default_rng(0)
+    graphs = Graphs(
+        np.where(graphs.types == 1, rng.integers(1, 4, graphs.types.shape), graphs.types).astype(np.int8), graphs.adjacency
+    )
+    found = in_order_of_enumeration(graphs)
+    moved = np.flatnonzero(found.keys(8) != graphs.keys(8))
+    assert len(moved) > 50
+    assert not np.tril(found.adjacency).any()
+    assert all(isomorphic(labelled(found[row]), labelled(graphs[row])) for row in moved)
+    assert (in_order_of_enumeration(found).keys(8) == found.keys(8)).all()
+    full = graphs[graphs.sizes == 8][:12]
+    for i, wanted in enumerate(found[graphs.sizes == 8][j] for j in range(len(full))):
+        assert (wanted.types.tolist(), wanted.adjacency.tolist()) == smallest(full.types[i], full.adjacency[i])
+    larger = random_graphs(0, 50, 9, 5)
+    larger = larger[larger.sizes == 9]
+    assert len(larger) > 0
+    assert (in_order_of_enumeration(larger).keys(9) == larger.keys(9)).all()

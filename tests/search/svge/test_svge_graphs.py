@@ -19,6 +19,7 @@ from search.embedding.graph_spaces import (
     nasbench201_space,
 )
 from search.embedding.graphs import Graphs, GraphSpace, split
+from search.embedding.mending import in_order_of_enumeration
 from search.space import prune
 
 DATA = Path(os.environ.get("GEMNET_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -180,6 +181,8 @@ def test_every_graph_of_the_real_files_is_valid_in_its_space(name, reader, space
     assert space.valid(found).all()
     assert len(np.unique(found.keys(space.max_nodes))) == distinct
     assert 0 < accuracies.min() < accuracies.max() < 1
+    if space.name == "nasbench101":
+        assert (in_order_of_enumeration(found).keys(7) == found.keys(7)).all()
 
 
 def test_a_split_leaves_nothing_out_and_has_nothing_twice():

@@ -1,11 +1,13 @@
 import csv
 import json
+import os
 import statistics
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_task import made_task
 
 from search import reproduce_svge
@@ -222,6 +224,18 @@ def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
     alone, together = run(1), run(2)
     assert len(alone["reconstruction share"]) == 2
     assert together == alone
+
+
+def test_work_has_the_threads_that_were_given_and_leaves_them_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task())
+    monkeypatch.setattr(reproduce_svge._Work, "_tell_measures", lambda self: None)
+    found, before = [], torch.get_num_threads()
+    monkeypatch.setattr(reproduce_svge, "measure", lambda *args: found.append((torch.get_num_threads(), args[-1])))
+    for threads in (3, None):
+        reproduce_svge.run("made", tmp_path, ("measures",), (0,), ("SVGe",), threads=threads, display=Display(quiet=True))
+    cores = len(os.sched_getaffinity(0))
+    assert found == [(3, 3), (cores, cores)]
+    assert torch.get_num_threads() == before
 
 
 def test_extrapolation_records_its_proposals_and_trains_them_once(tmp_path, monkeypatch):
