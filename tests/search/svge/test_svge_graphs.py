@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_space import CELLS, SMALL, random_graphs, same, slowly_valid
 
 from search.base import SearchError
@@ -20,6 +21,7 @@ from search.embedding.graph_spaces import (
 )
 from search.embedding.graphs import Graphs, GraphSpace, split
 from search.embedding.mending import in_order_of_enumeration
+from search.embedding.svge_network import GraphEncoder
 from search.space import prune
 
 DATA = Path(os.environ.get("GEMNET_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -183,6 +185,23 @@ def test_every_graph_of_the_real_files_is_valid_in_its_space(name, reader, space
     assert 0 < accuracies.min() < accuracies.max() < 1
     if space.name == "nasbench101":
         assert (in_order_of_enumeration(found).keys(7) == found.keys(7)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("exchange", "sharing"), [(False, 1224), (True, 0)])
+def test_how_many_real_cells_share_their_vector_with_another(exchange, sharing):
+    found = nasbench101_space().check(read_nasbench101(real("nasbench101.npz"))[0])
+    torch.manual_seed(0)
+    encoder = GraphEncoder(5, 4, 32, 2, exchange).double()
+    with torch.inference_mode():
+        parts = [
+            encoder(torch.from_numpy(part.types).long(), torch.from_numpy(part.adjacency).double())[0]
+            for part in (found[start : start + 8192] for start in range(0, len(found), 8192))
+        ]
+    vectors = torch.cat(parts).numpy()
+    vectors = vectors[np.argsort(vectors[:, 0])]
+    same = np.abs(np.diff(vectors, axis=0)).max(1) < 1e-11
+    assert (np.r_[False, same] | np.r_[same, False]).sum() == sharing
 
 
 def test_a_split_leaves_nothing_out_and_has_nothing_twice():
