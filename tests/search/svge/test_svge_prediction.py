@@ -40,6 +40,17 @@ def test_the_sparse_process_does_not_hang_on_units():
     assert np.allclose(scaled[1] / 1000, plain[1], atol=1e-2)
 
 
+def test_the_sparse_process_is_not_misled_by_a_few_outliers():
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((400, 20))
+    signal = 0.5 * np.sin(x[:, :2]).sum(1)
+    y = signal + 0.2 * rng.standard_normal(400)
+    y[rng.permutation(300)[:3]] -= 25  # the ascent of the likelihood then ends at a constant
+    mean, _ = SparseGaussianProcess(300).fit(x[:300], y[:300]).predict(x[300:])
+    assert np.ptp(mean) > 1
+    assert np.corrcoef(mean, signal[300:])[0, 1] > 0.3
+
+
 def test_expected_improvement_is_what_drawing_gives():
     rng = np.random.default_rng(0)
     for mean, deviation in ((0.0, 1.0), (0.5, 0.1), (-1.0, 0.5)):
