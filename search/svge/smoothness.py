@@ -36,28 +36,26 @@ class Walk:
 
 
 def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianProcess, seed: int, steps: int = 11) -> Walk:
-    """From a random test graph to the most accurate training graph. Each row: share of the way, validity, kernel (h = 3) with
-    both ends, accuracy predicted at the vector by `process`, and accuracy that the pool knows of the decoded graph; None where
-    there is none."""
+    """From a random test graph to the most accurate training graph. Decoded constrained. Each row: share of the way, kernel
+    (h = 3) with both ends, accuracy predicted at the vector by `process`, and accuracy that the pool knows of the decoded
+    graph; None where there is none."""
     train = task.known(task.train)
     ends = task.graphs[[int(np.random.default_rng(seed).choice(task.test)), int(train[task.accuracies[train].argmax()])]]
     first, last = model.embed(ends)
     share = np.linspace(0, 1, steps)
     latent = (1 - share[:, None]) * first + share[:, None] * last
-    graphs = model.decode(latent)
-    valid = task.space.valid(graphs)
-    accuracies = _known_accuracies(pool, graphs, valid)
+    graphs = model.decode(latent, constrained=True)
+    accuracies = _known_accuracies(pool, graphs, np.ones(steps, bool))
     predicted, _ = process.predict(latent)
     kernels = [wl_kernel(graphs.cells, ends.padded(task.space.max_nodes)[[end] * steps].cells) for end in (0, 1)]
     rows = [
         {
             "share": float(share[i]),
-            "valid": bool(valid[i]),
             "kernel with first": float(kernels[0][i]),
             "kernel with last": float(kernels[1][i]),
             "predicted accuracy": float(predicted[i]),
             "known accuracy": _or_none(accuracies[i]),
-            "cell": task.cell(graphs, i).digest()[:8] if valid[i] else "",
+            "cell": task.cell(graphs, i).digest()[:8],
         }
         for i in range(steps)
     ]
@@ -65,18 +63,14 @@ def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianPr
 
 
 def draw_walk(walk: Walk, task: Task) -> Figure:
-    """The cells on the way from left to right, an invalid one as a word; consecutive equal ones stand once."""
+    """The cells on the way from left to right; consecutive equal ones stand once."""
     shown = [0] + [i for i in range(1, len(walk.rows)) if _changed(walk, i)]
     figure = Figure(figsize=(2.4 * max(2, len(shown)), 5.2), layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.96))  # titles of three lines stand out of it otherwise
     for axes, i in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
         row = walk.rows[i]
-        if row["valid"]:
-            draw_on(axes, task.cell(walk.graphs, i))
-            axes.get_legend().remove()  # one for all, below
-        else:
-            axes.text(0.5, 0.5, "not valid", ha="center", color=GREY)
-            axes.axis("off")
+        draw_on(axes, task.cell(walk.graphs, i))
+        axes.get_legend().remove()  # one for all, below
         accuracy = "" if row["known accuracy"] is None else f"\naccuracy {row['known accuracy']:.4f}"
         axes.set_title(f"{row['share']:.0%}\npredicted {row['predicted accuracy']:.4f}{accuracy}", fontsize=8)
     marks = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in task.space.types]
