@@ -50,9 +50,12 @@ class CellArrays:
         """The same cells in arrays as small as they allow: their nodes come first, in the same order, then none."""
         present = self.operators >= 0
         order = np.argsort(~present, axis=1, kind="stable")[:, : max(1, present.sum(1).max(initial=0))]
+        return self.reordered(order)
+
+    def reordered(self, order: np.ndarray) -> CellArrays:
+        """At place i of cell b the node order[b, i], with its edges; int [B, m], other nodes are left out."""
         rows = np.arange(len(self))[:, None]
-        adjacency = self.adjacency[rows[:, :, None], order[:, :, None], order[:, None]]
-        return CellArrays(adjacency, self.operators[rows, order])
+        return CellArrays(self.adjacency[rows[:, :, None], order[:, :, None], order[:, None]], self.operators[rows, order])
 
     @staticmethod
     def of(cells: Sequence[Cell], num_nodes: int, names: Sequence[str]) -> CellArrays:

@@ -67,10 +67,9 @@ class Graphs:
 def packed(types: np.ndarray, adjacency: np.ndarray, keep: np.ndarray) -> Graphs:
     """Graphs of the nodes that are kept, bool [B, n], in their order, in the first places."""
     order = np.argsort(~keep, axis=1, kind="stable")
-    types = np.where(np.take_along_axis(keep, order, 1), np.take_along_axis(types, order, 1), ABSENT).astype(np.int8)
-    moved = adjacency[np.arange(len(types))[:, None, None], order[:, :, None], order[:, None, :]]
-    present = types != ABSENT
-    return Graphs(types, moved & present[:, :, None] & present[:, None, :])
+    moved = CellArrays(adjacency, np.where(keep, types, ABSENT).astype(np.int8)).reordered(order)
+    present = moved.operators != ABSENT
+    return Graphs(moved.operators, moved.adjacency & present[:, :, None] & present[:, None, :])
 
 
 def no_further_rule(graphs: Graphs) -> np.ndarray:

@@ -11,6 +11,7 @@ from itertools import permutations
 
 import numpy as np
 
+from search.base import CellArrays
 from search.embedding.graphs import ABSENT, Graphs, packed
 
 MAX_ENUMERATED = 8
@@ -59,12 +60,11 @@ def in_order_of_enumeration(graphs: Graphs) -> Graphs:
         orders, edge_weights, type_weights = _orders(size)
         for start in range(0, len(rows), 4096):
             part = rows[start : start + 4096]
-            edges = adjacency[part, :size, :size]
-            found = edges.reshape(len(part), -1).astype(np.float64) @ edge_weights
-            found += types[part, :size].astype(np.float64) @ type_weights
-            order = orders[found.argmin(1)]
-            types[part, :size] = np.take_along_axis(types[part, :size], order, 1)
-            adjacency[part, :size, :size] = edges[np.arange(len(part))[:, None, None], order[:, :, None], order[:, None, :]]
+            given = CellArrays(adjacency[part, :size, :size], types[part, :size])
+            number = given.adjacency.reshape(len(part), -1).astype(np.float64) @ edge_weights
+            number += given.operators.astype(np.float64) @ type_weights
+            found = given.reordered(orders[number.argmin(1)])
+            adjacency[part, :size, :size], types[part, :size] = found.adjacency, found.operators
     return Graphs(types, adjacency)
 
 

@@ -22,17 +22,12 @@ def canonical_order(arrays: CellArrays) -> CellArrays:
     number of in-neighbours, of out-neighbours, and the hash of what is around them (`node_hashes`); places without a node last.
     Edges still go forward.
     """
-    return _reordered(arrays, _canonical(arrays.adjacency, arrays.operators, node_hashes(arrays)))
+    return arrays.reordered(_canonical(arrays.adjacency, arrays.operators, node_hashes(arrays)))
 
 
 def random_order(arrays: CellArrays, rng: np.random.Generator) -> CellArrays:
     """Isomorphic cells: each with its nodes in a random topological order, the input first, places without a node last."""
-    return _reordered(arrays, _shuffled(arrays.adjacency, arrays.operators, rng.random(arrays.operators.shape)))
-
-
-def _reordered(arrays: CellArrays, order: np.ndarray) -> CellArrays:
-    rows = np.arange(len(arrays))[:, None]
-    return CellArrays(arrays.adjacency[rows[:, :, None], order[:, :, None], order[:, None]], arrays.operators[rows, order])
+    return arrays.reordered(_shuffled(arrays.adjacency, arrays.operators, rng.random(arrays.operators.shape)))
 
 
 @njit(cache=True, nogil=True)

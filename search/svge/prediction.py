@@ -28,9 +28,9 @@ class SparseGaussianProcess:
 
     Inducing points are drawn from the training vectors. The kernel's length, one for all dimensions, is the one of highest
     marginal likelihood of an exact process on these points alone, sought again from the best of several lengths where it ends
-    below that; given it, the projected process is Bayesian linear regression
-    on Nystroem's features, whose noise and signal are found from all training vectors. A length for each dimension, as D-VAE
-    has it, predicted worse (0.446 instead of 0.433 RMSE on ENAS with 500 points) and took four times as long.
+    below that; given it, the projected process is Bayesian linear regression on Nystroem's features, whose noise and signal are
+    found from all training vectors. A length for each dimension, as D-VAE has it, predicted worse (0.446 instead of 0.433 RMSE
+    on ENAS with 500 points) and took four times as long.
     """
 
     def __init__(self, inducing: int = 500, seed: int = 0) -> None:

@@ -45,7 +45,7 @@ def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianPr
     share = np.linspace(0, 1, steps)
     latent = (1 - share[:, None]) * first + share[:, None] * last
     graphs = model.decode(latent, constrained=True)
-    accuracies = _known_accuracies(pool, graphs, np.ones(steps, bool))
+    accuracies = _known_accuracies(pool, graphs)
     predicted, _ = process.predict(latent)
     kernels = [wl_kernel(graphs.cells, ends.padded(task.space.max_nodes)[[end] * steps].cells) for end in (0, 1)]
     rows = [
@@ -90,7 +90,8 @@ def plane(model: SVGe, task: Task, pool: Pool, process: SparseGaussianProcess, s
     predicted, _ = process.predict(latent)
     graphs = model.decode(latent)
     valid = task.space.valid(graphs)
-    accuracies = _known_accuracies(pool, graphs, valid)
+    accuracies = np.full(len(graphs), np.nan)
+    accuracies[valid] = _known_accuracies(pool, graphs[valid])
     return [
         {
             "x": float(x[i]),
@@ -158,12 +159,10 @@ def draw_kernel_pairs(rows: Rows, figures: dict[str, dict[str, float]]) -> Figur
     return figure
 
 
-def _known_accuracies(pool: Pool, graphs: Graphs, valid: np.ndarray) -> np.ndarray:
-    """float64 [B], NaN where the graph is not valid or not in the table."""
-    found = np.full(len(graphs), np.nan)
-    places = pool.find(graphs[valid])
-    found[valid] = np.where(places >= 0, pool.accuracies[places], np.nan)
-    return found
+def _known_accuracies(pool: Pool, graphs: Graphs) -> np.ndarray:
+    """Of valid graphs, float64 [B], NaN where one is not in the table."""
+    places = pool.find(graphs)
+    return np.where(places >= 0, pool.accuracies[places], np.nan)
 
 
 def _changed(walk: Walk, i: int) -> bool:
