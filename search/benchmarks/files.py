@@ -34,7 +34,8 @@ def find_file(name: str, data: str | os.PathLike[str] | None, remedy: str) -> Pa
     if path.is_file():
         return path
     looked = path if data is not None or folder else place / name
-    raise SearchError(f"{looked} does not exist; name the file or its folder by space.data or {ENVIRONMENT}. {remedy}")
+    where = f"by {ENVIRONMENT}, by space.data in a search, by --data elsewhere"
+    raise SearchError(f"{looked} does not exist; name the file or its folder {where}. {remedy}")
 
 
 def read_arrays(path: Path, kinds: Mapping[str, tuple[str, int]], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:

@@ -52,10 +52,10 @@ def published_table(part: Part, data: Mapping[str, Any]) -> str:
 
 def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
     names = list(dict.fromkeys(name for result in results for name in result.measured.figures))
-    lines = [
-        (r.unit.row, r.unit.setting, r.unit.seed, *(rounded(r.measured.figures[name]) for name in names), rounded(r.seconds))
-        for r in results
-    ]
+    lines = []
+    for result in results:
+        figures = [_number(result.measured.figures.get(name)) for name in names]
+        lines.append((result.unit.row, result.unit.setting, result.unit.seed, *figures, rounded(result.seconds)))
     paths = [_csv(directory / f"{part.name}.csv", ("row", "setting", "seed", *names, "seconds"), lines)]
     if part.points:
         paths.append(_csv(directory / f"{part.name}_points.csv", *part.points(results)))
@@ -64,6 +64,11 @@ def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> lis
     paths.append(directory / f"{part.name}.png")
     save_png(canvas, paths[-1], dpi=RESOLUTION)
     return paths
+
+
+def _number(value: float | None) -> float | str:
+    """For a table: as many digits as files have, and nothing for a figure that a row does not have."""
+    return "" if value is None else rounded(value)
 
 
 def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:

@@ -2,7 +2,8 @@
 
 n cells are drawn from the rows with validation accuracy, which is what a predictor learns; the tau is that of its predictions
 for every cell of the benchmark against their mean test accuracies, which nothing else reads. Encoders learn from cells without
-labels.
+labels. A last row is no prediction: the tau of the validation accuracies themselves, of cells that have one; what a predictor
+lacks beyond it is noise.
 """
 
 from __future__ import annotations
@@ -21,9 +22,15 @@ from search.reproduce.rows import ADJACENCY, PREDICTORS
 from search.reproduce.summary import grid, seeds_text
 from search.space import prune
 
+LABELS = "the validation accuracies themselves"
+
 
 def measure(unit: Unit, context: Context) -> Measured:
     space = benchmark_space(unit.recipe["space"], context, "all")
+    if unit.row == LABELS:
+        table = space.table
+        tau = rank_correlation(table.validation_accuracy[table.evaluated], table.test_accuracy()[table.evaluated])
+        return Measured({"kendall": tau})
     cells, seen = space.table.cells, training_rows(space, unit.setting, unit.seed)
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     start = time.perf_counter()
@@ -38,12 +45,14 @@ def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mappi
     """The part of one benchmark."""
 
     def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-        return [
+        sizes_here = sizes[:2] if quick else sizes
+        predictions = [
             Unit(name, row.name, size, seed, {**row.recipe(quick), "space": name})
             for seed in seeds
             for row in PREDICTORS[name]
-            for size in (sizes[:2] if quick else sizes)
+            for size in sizes_here
         ]
+        return predictions + [Unit(name, LABELS, size, seeds[0], {"space": name}) for size in sizes_here]
 
     def table(summary: Mapping[str, Any]) -> str:
         return f"{grid(summary, 'kendall', 'training cells', others.items())}\n\n{seeds_text(summary)}"

@@ -294,7 +294,7 @@ def change_settings(directory, settings):
     [
         (without_encoder, "^the encoder is not trained yet$"),
         (with_a_damaged_encoder, "cannot be read as an encoder's description"),
-        (without_its_table, "gone.npz does not exist; name the file or its folder by space.data"),
+        (without_its_table, "gone.npz does not exist; name the file or its folder by GEMNET_DATA, by space.data"),
         (
             with_a_predictor_that_cannot_be_trained,
             r"predictor cannot be trained on this record \(ValueError: the vectors",

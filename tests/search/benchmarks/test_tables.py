@@ -33,7 +33,7 @@ def test_a_table_is_found_by_setting_environment_or_beside_the_repository(made10
     monkeypatch.setenv("GEMNET_DATA", "/nowhere")
     assert load_table(made101).source == load_table(made101.parent).source == made101
     with pytest.raises(
-        SearchError, match=r"/nowhere.* does not exist; name .* space.data or GEMNET_DATA. .*convert_benchmark.py"
+        SearchError, match=r"/nowhere.* does not exist; name .* GEMNET_DATA, by space.data .*convert_benchmark.py"
     ):
         load_table()
     with pytest.raises(SearchError, match=r"nasbench201.npz does not exist.*NAS-Bench-201-v1_1"):

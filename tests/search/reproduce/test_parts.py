@@ -7,7 +7,7 @@ from search.base import SearchError
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import pruned_both_ways
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
-from search.reproduce import encoder, figure1, figure4, figure5, figure6, ranking, tables34, tabular_search
+from search.reproduce import encoder, figure1, figure4, figure5, figure6, published, ranking, tables34, tabular_search
 from search.reproduce.base import Measured, Result, Unit
 from search.reproduce.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows
 from search.reproduce.evolution import evolve, mutated
@@ -125,6 +125,17 @@ def test_a_predictor_that_learns_validation_accuracies_ranks_tests_in_reverse_wh
     found = ranking.measure(unit(10, space="nasbench101", predictor={"type": "mlp", "steps": 300}), context).figures
     assert found["kendall"] < -0.5
     assert found["fit and predict, s"] > 0
+
+
+@pytest.mark.parametrize("setting", [5, 10])
+def test_validation_accuracies_are_ranked_against_tests_where_they_are_known(context, setting):
+    labels = Unit("made", ranking.LABELS, setting, 0, {"space": "nasbench101"})
+    assert ranking.measure(labels, context).figures == {"kendall": pytest.approx(-1)}
+
+
+def test_every_size_has_a_row_of_validation_accuracies_once():
+    found = [u for u in PARTS["nasbench201"].units([3, 4], False) if u.row == ranking.LABELS]
+    assert [(u.setting, u.seed) for u in found] == [(n, 3) for n in published.SIZES_201]
 
 
 def test_the_bias_is_what_the_chosen_cell_lacks_of_the_best_one(context):
