@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from gemnet.files import replacing, save_png, save_text
 from search.base import Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
-from search.data import build_data
+from search.data import ProxyData, build_data
 from search.display import Display
 from search.embedding.svge import SVGe
 from search.processes import RemoteBars, in_processes
@@ -38,8 +38,6 @@ from search.svge.tasks import Task, load_task
 from search.threads import torch_threads
 
 PARTS = ("measures", "smoothness", "optimisation", "extrapolation")
-FIRST = next(iter(MODELS))
-"""The model that everything but the measures is shown with, under the first seed."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,11 @@ def run(
 ) -> Path:
     """Do the `parts` for `space` ("enas", "nasbench101", "nasbench201"), print the tables, and return the work directory.
 
-    work_dir: `work_dirs/svge/<space>` if None, with `_quick` for a quick run. seeds: of the trainings. models: of MODELS. data:
-    the space's file or its folder. config, options: images and proxy training for the extrapolation, as a search's config has
-    them. jobs: processes that train and measure at the same time. threads: torch's and BLAS's in each process, an equal share
-    of the cores if None. device: of all trainings. settings: of `SVGe`, in the place of the task's.
+    work_dir: `work_dirs/svge/<space>` if None, with `_quick` for a quick run. seeds: of the trainings. models: of MODELS, the
+    first of which, under the first seed, is what all but the measures is made with. data: the space's file or its folder.
+    config, options: images and proxy training for the extrapolation, as a search's config has them. jobs: processes that train
+    and measure at the same time. threads: torch's and BLAS's in each process, an equal share of the cores if None. device: of
+    all trainings. settings: of `SVGe`, in the place of the task's.
     write_to: the repository whose docs/svge is renewed with what the work directory has. Raises SearchError for what the user
     can mend.
     """
@@ -116,8 +115,9 @@ def run(
     display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
     directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
     extrapolates = "extrapolation" in parts and space in LARGER
-    images = load_settings(config, options) if extrapolates else {}  # a mistake is told before any training
+    images = load_settings(config, options) if extrapolates else None
     task = load_task(space, data, scale.limit, {**(scale.settings or {}), **(settings or {}), "device": device})
+    extrapolation = _Extrapolation.of(images) if images else None  # what is missing is told before any training
     directory.mkdir(parents=True, exist_ok=True)
     results = Results(directory / RESULTS)
     alone = threads or cores
@@ -126,20 +126,33 @@ def run(
         if "measures" in parts:
             work.measures(models, seeds, jobs, threads or max(1, cores // jobs))
         if set(parts) - {"measures"}:
-            model, _ = trained(task, FIRST, seeds[0], work.place(FIRST, seeds[0]), display, alone)
+            model, _ = trained(task, models[0], seeds[0], work.place(models[0], seeds[0]), display, alone)
             if {"smoothness", "optimisation"} & set(parts):
                 pool = optimisation.Pool(task, model)
             if "smoothness" in parts:
-                work.smoothness(model, pool, seeds[0])
+                work.smoothness(model, models[0], pool, seeds[0])
             if "optimisation" in parts:
                 work.optimisation(model, pool, seeds[0])
             if extrapolates:
-                work.extrapolation(model, seeds, images, device)
+                work.extrapolation(model, models[0], seeds, extrapolation, device)
             elif "extrapolation" in parts:
                 display.line(f"extrapolation: left out, for {space} has cells of one size")
     if write_to:
         display.line(f"Written: {', '.join(pages.write(directory, space, write_to))}")
     return directory
+
+
+@dataclass(frozen=True)
+class _Extrapolation:
+    """Images and proxy training that a config asks for; named: the images' settings."""
+
+    data: ProxyData
+    proxy: ProxySettings
+    named: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> _Extrapolation:
+        return cls(build_data(**settings["data"]), ProxySettings(**settings["proxy"]), dict(settings["data"]))
 
 
 @dataclass(frozen=True)
@@ -177,7 +190,7 @@ class _Work:
         found = measuring.summary([Results(path) for path in paths], self.task.name)
         self._write("measures", found, measuring.rows(found), measuring.markdown(found))
 
-    def smoothness(self, model: SVGe, pool: optimisation.Pool, seed: int) -> None:
+    def smoothness(self, model: SVGe, name: str, pool: optimisation.Pool, seed: int) -> None:
         process = accuracy_process(model, self.task, seed, self.scale.effort.inducing, self.scale.effort.known)
         walk = smoothness.interpolation(model, self.task, pool, process, seed)
         self._draw("interpolation", walk.rows, smoothness.draw_walk(walk, self.task))
@@ -185,10 +198,10 @@ class _Work:
         self._draw("plane", rows, smoothness.draw_plane(rows))
         with self.display.progress("NASGEM's encoder, to compare") as progress:
             pairs, figures = smoothness.kernel_pairs(
-                model, self.task, seed, self.scale.effort.pairs, progress, dict(self.scale.encoder)
+                model, name, self.task, seed, self.scale.effort.pairs, progress, dict(self.scale.encoder)
             )
         self._draw("kernel", pairs, smoothness.draw_kernel_pairs(pairs, figures))
-        rows = [{"encoder": name, **values} for name, values in figures.items()]
+        rows = [{"encoder": encoder, **values} for encoder, values in figures.items()]
         self._write("smoothness", {"seed": seed, "cosine against WL kernel": figures}, rows, _markdown(rows))
 
     def optimisation(self, model: SVGe, pool: optimisation.Pool, seed: int) -> None:
@@ -211,12 +224,12 @@ class _Work:
         self._write("optimisation", told, optimisation.rows(task, found), optimisation.markdown(told))
         self._draw("optimisation", None, optimisation.draw(task, found, budget))
 
-    def extrapolation(self, model: SVGe, seeds: Sequence[int], settings: Mapping[str, Any], device: str) -> None:
+    def extrapolation(self, model: SVGe, name: str, seeds: Sequence[int], images: _Extrapolation, device: str) -> None:
         larger = LARGER[self.task.name]
-        proxy = ProxySettings(**{**settings["proxy"], **({"epochs": 1} if self.scale.limit else {})})
-        evaluator = BenchmarkProxyEvaluator(build_data(**settings["data"]), proxy, {"benchmark": self.task.name})
-        place, effort = self.place(FIRST, seeds[0]), self.scale.effort
-        predictor = measuring.tuned(model, self.task, FIRST, seeds[0], place, self.display, effort, self.threads, informed=True)
+        proxy = replace(images.proxy, epochs=1) if self.scale.limit else images.proxy
+        evaluator = BenchmarkProxyEvaluator(images.data, proxy, {"benchmark": self.task.name})
+        place, effort = self.place(name, seeds[0]), self.scale.effort
+        predictor = measuring.tuned(model, self.task, name, seeds[0], place, self.display, effort, self.threads, informed=True)
         amounts = {"top": self.scale.top, "wanted": self.scale.wanted, "draws": self.scale.draws}
 
         def proposed() -> dict[str, Any]:
@@ -238,7 +251,7 @@ class _Work:
             path.parent.mkdir(exist_ok=True)
             proposal.cell.save(path)
             proposal.cell.draw(path.with_suffix(".png"))
-        same = {"data": dict(settings["data"]), "proxy": asdict(proxy)}
+        same = {"data": images.named, "proxy": asdict(proxy)}
         with self.display.progress("training proposals") as progress:
             rows = train_proposals(proposals, evaluator, self.results, same, list(seeds), device, progress)
         self._write("extrapolation", {"settings": same, "cells": rows}, rows, _markdown(rows))

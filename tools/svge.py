@@ -29,7 +29,11 @@ def main() -> int:
     parser.add_argument("--data", help="the space's file or its folder; default: GEMNET_DATA, or shared/data beside this one")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings; default: 0 1 2")
     parser.add_argument(
-        "--models", nargs="+", metavar="MODEL", help="SVGe, or 'SVGe with WL kernel', NASGEM's loss besides; default: both"
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="SVGe, or 'SVGe with WL kernel', NASGEM's loss besides; the first is what all but the measures is made with; "
+        "default: both",
     )
     parser.add_argument("--settings", nargs="+", metavar="KEY=VALUE", help="of SVGe, see search/svge/tasks.py: epochs=60")
     parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has; the rest stays")

@@ -75,6 +75,8 @@ def read_arrays(path: Path, kinds: Mapping[str, tuple[str, int]], optional: Sequ
 
 
 def check(path: Path, good: Any, name: str, expected: str) -> None:
-    """Raises SearchError where `good` is false, or false anywhere."""
-    if not np.all(good):
-        raise SearchError(f"{path}: {name}: expected {expected}")
+    """Raises SearchError where `good` is false, or false anywhere in an array, whose first such row is named."""
+    good = np.asarray(good, bool)
+    if not good.all():
+        row = f", row {int(np.argmin(good.reshape(len(good), -1).all(1)))}" if good.ndim else ""
+        raise SearchError(f"{path}: {name}{row}: expected {expected}")

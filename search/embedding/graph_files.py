@@ -34,9 +34,10 @@ def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000
     adjacency[:, np.arange(n - 1), np.arange(1, n)] = True
     for b, line in enumerate(lines[burn_in:]):
         try:
-            rows, accuracies[b] = json.loads(f"[{line}]")
-            if len(rows) != layers or not 0 <= accuracies[b] <= 1:
+            rows, accuracy = json.loads(f"[{line}]")
+            if len(rows) != layers or type(accuracy) not in (int, float) or not 0 <= accuracy <= 1:
                 raise ValueError
+            accuracies[b] = accuracy
             for i, (operator, *connections) in enumerate(rows):
                 whole = all(type(value) is int for value in (operator, *connections))
                 if not whole or len(connections) != i or not 0 <= operator < operators or not set(connections) <= {0, 1}:

@@ -44,7 +44,8 @@ class Graphs:
         """The same graphs with `num_nodes` places each. Raises SearchError where a graph has more nodes."""
         n = self.types.shape[1]
         if n > num_nodes and (self.types[:, num_nodes:] != ABSENT).any():
-            raise SearchError(f"a graph has {int(self.sizes.max())} nodes; the space allows {num_nodes}")
+            places = int(np.flatnonzero((self.types != ABSENT).any(0)).max()) + 1
+            raise SearchError(f"a graph has {places} nodes; the space allows {num_nodes}")
         keep, more = min(n, num_nodes), max(0, num_nodes - n)
         types = np.pad(self.types[:, :keep], ((0, 0), (0, more)), constant_values=ABSENT)
         return Graphs(types, np.pad(self.adjacency[:, :keep, :keep], ((0, 0), (0, more), (0, more))))
@@ -130,10 +131,11 @@ class GraphSpace:
         """The same graphs, `max_nodes` places each. Raises SearchError for arrays that are not graphs with these types, in
         topological order and without gaps, or for one that is too large. Graphs need not be valid."""
         types, adjacency = graphs.types, graphs.adjacency
-        if types.ndim != 2 or adjacency.shape != (*types.shape, types.shape[1]) or adjacency.dtype != bool:
+        whole = types.dtype.kind in "iu" and adjacency.dtype == bool
+        if types.ndim != 2 or adjacency.shape != (*types.shape, types.shape[1]) or not whole:
             raise SearchError(
-                f"graphs: expected types [B, n] and adjacency bool [B, n, n], found {types.shape} and "
-                f"{adjacency.dtype} {adjacency.shape}"
+                f"graphs: expected types, whole numbers [B, n], and adjacency bool [B, n, n], found {types.dtype} "
+                f"{types.shape} and {adjacency.dtype} {adjacency.shape}"
             )
         graphs = graphs.padded(self.max_nodes)
         present = graphs.types != ABSENT

@@ -26,6 +26,8 @@ CHUNK = 2048
 PLAN = ("epochs", "batch", "lr", "patience", "schedule", "optimizer")
 """Settings of the training that are a `Plan`'s."""
 MAX_WIDTH, MAX_LAYERS = 65_536, 64
+MAX_LATENT = 1e6
+"""Values of latent vectors are about 1; far beyond this one a decoder's numbers overflow."""
 """No saved description may ask for more."""
 
 
@@ -80,16 +82,17 @@ class SVGe:
         if state % 2:
             raise SearchError(f"encoder: state: expected an even number, found {state}")
         for label, value in {"noise": noise, "kl_weight": kl_weight, "similarity_weight": similarity_weight}.items():
-            if not 0 <= value < float("inf"):
+            if not _is_number(value) or not 0 <= value < float("inf"):
                 raise SearchError(f"encoder: {label}: expected a number from 0, found {value!r}")
-        if not 0 < edge_weight < 1:
+        if not _is_number(edge_weight) or not 0 < edge_weight < 1:
             raise SearchError(f"encoder: edge_weight: expected a number between 0 and 1, found {edge_weight!r}")
-        if not 0 < lr < float("inf"):
+        if not _is_number(lr) or not 0 < lr < float("inf"):
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
         if type(h) is not int or h < 0:
             raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
-        if type(exchange) is not bool:
-            raise SearchError(f"encoder: exchange: expected True or False, found {exchange!r}")
+        for label, value in {"half_precision": half_precision, "exchange": exchange}.items():
+            if type(value) is not bool:
+                raise SearchError(f"encoder: {label}: expected True or False, found {value!r}")
         check_device(device)
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
@@ -218,12 +221,15 @@ class SVGe:
         constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, edges as the
         surer side has them, and edges and the order of nodes as `space.mend` changes them.
 
-        Raises SearchError for vectors of another size or not finite, `times` below 1, and constrained graphs of another
-        `max_nodes` than the space's; RuntimeError before the first `fit`.
+        Raises SearchError for vectors of another size or with a value that is not within ±MAX_LATENT, `times` below 1,
+        `max_nodes` below 2, and constrained graphs of another `max_nodes` than the space's; RuntimeError before the first
+        `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
         if type(times) is not int or times < 1:
             raise SearchError(f"decoding: times: expected a whole number from 1, found {times!r}")
+        if max_nodes is not None and (type(max_nodes) is not int or max_nodes < 2):
+            raise SearchError(f"decoding: max_nodes: expected a whole number from 2, found {max_nodes!r}")
         n = self.space.max_nodes if max_nodes is None else max_nodes
         mend = None
         if constrained:
@@ -286,7 +292,7 @@ class SVGe:
             net = self._new_net()
             if any(key.startswith("head.") for key in weights):
                 net["head"] = AccuracyHead(self.dim)
-        net.load_state_dict(weights, assign=True)
+        net.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
         self.net = net.to(self.device)
 
     def _new_net(self) -> nn.ModuleDict:
@@ -312,11 +318,10 @@ class SVGe:
         latent = np.asarray(latent)
         if latent.ndim != 2 or latent.shape[1] != self.dim or latent.dtype.kind not in "fiu":
             raise SearchError(f"latent vectors: expected numbers [B, {self.dim}], found {latent.dtype} {list(latent.shape)}")
-        with np.errstate(over="ignore"):
-            latent = np.ascontiguousarray(latent, np.float32)
-        if not np.isfinite(latent).all():
-            raise SearchError(f"latent vectors: row {int(np.argmin(np.isfinite(latent).all(1)))} is not finite in 32 bits")
-        return torch.from_numpy(latent)
+        inside = (np.abs(latent.astype(np.float64)) <= MAX_LATENT).all(1)  # false for NaN
+        if not inside.all():
+            raise SearchError(f"latent vectors: row {int(np.argmin(inside))} has values that are not within ±{MAX_LATENT:g}")
+        return torch.from_numpy(np.ascontiguousarray(latent, np.float32))
 
     def _tensors(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
         """types int64 [B, n], adjacency bool [B, n, n]."""
@@ -357,3 +362,7 @@ class SVGe:
             figures["similarity loss"] = similarity_loss(mean, cells, self.h)
             figures["loss"] = figures["loss"] + self.similarity_weight * figures["similarity loss"]
         return figures, mean
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -21,6 +21,7 @@ from search.embedding.common import cosines, kernel_figures
 from search.embedding.measures import Decode, prior, reconstruction
 from search.embedding.svge import SVGe
 from search.embedding.training import Plan, history
+from search.named import build_named
 from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.svge.results import Results
 from search.svge.tasks import Task
@@ -90,7 +91,7 @@ def trained(
     saved there; and figures of its training, "seconds an epoch" those of all its epochs, whatever process they ran in."""
     if name not in MODELS:
         raise SearchError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    model = SVGe(task.space, **{**task.settings, **MODELS[name]})
+    model = build_named("model", {name: SVGe}, name, task.space, **{**task.settings, **MODELS[name]})
     with bars.progress(f"{name}, seed {seed}: training") as progress:
         figures = model.fit(task.graphs[task.train], seed, progress, directory, threads)
     model.save(directory)

@@ -126,14 +126,15 @@ def draw_plane(rows: Rows) -> Figure:
 
 def kernel_pairs(
     model: SVGe,
+    name: str,
     task: Task,
     seed: int,
     pairs: int = 2000,
     progress: Progress | None = None,
     encoder_settings: dict[str, Any] | None = None,
 ) -> tuple[Rows, dict[str, dict[str, float]]]:
-    """Cosines of random pairs of test graphs under SVGe and under NASGEM's encoder, trained on the same training graphs, beside
-    the kernel (h = 3): a row a pair, and `kernel_figures` of both encoders."""
+    """Cosines of random pairs of test graphs under a `model` called `name` and under NASGEM's encoder, trained on the same
+    training graphs, beside the kernel (h = 3): a row a pair, and `kernel_figures` of both encoders."""
     rng = np.random.default_rng(seed)
     graphs = task.graphs.padded(task.space.max_nodes)
     a, b = (graphs[task.test[rng.integers(len(task.test), size=pairs)]] for _ in range(2))
@@ -141,11 +142,11 @@ def kernel_pairs(
     encoder = KernelGuidedEncoder(PoolSpace(task.space, task.graphs[task.train]), **(encoder_settings or {}))
     encoder.fit(seed, progress)
     found = {
-        "SVGe": cosines(model.embed(a), model.embed(b)),
+        name: cosines(model.embed(a), model.embed(b)),
         "NASGEM": cosines(encoder.embed(a.cells), encoder.embed(b.cells)),
     }
-    rows = [{"kernel": float(kernel[i]), **{name: float(values[i]) for name, values in found.items()}} for i in range(pairs)]
-    return rows, {name: kernel_figures(values, kernel) for name, values in found.items()}
+    rows = [{"kernel": float(kernel[i]), **{who: float(values[i]) for who, values in found.items()}} for i in range(pairs)]
+    return rows, {who: kernel_figures(values, kernel) for who, values in found.items()}
 
 
 def draw_kernel_pairs(rows: Rows, figures: dict[str, dict[str, float]]) -> Figure:

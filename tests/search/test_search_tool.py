@@ -167,6 +167,19 @@ def test_a_loss_that_is_no_number_is_recorded_and_told(tmp_path):
     assert {r.state for r in read_study(tmp_path / "w").records} == {"failed"}
 
 
+def test_svge_is_an_encoder_by_its_name_on_the_command_line(tmp_path):
+    of_the_default = ("encoder.iterations", "encoder.dim")
+    options = [
+        *(option for option in SMALL if not option.startswith(of_the_default)), "search.rounds=1",
+        "encoder.type=svge", "encoder.cells=32", "encoder.epochs=1", "encoder.state=8", "encoder.dim=4",
+    ]  # fmt: skip
+    result = search(tmp_path / "w", options=options)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "w/encoder/encoder.json").read_text())["type"] == "svge"
+    assert sum(r.predicted is not None for r in read_study(tmp_path / "w").records) == 2
+    gemnet.Cell.load(tmp_path / "w/best_cell.json")
+
+
 def test_help_shows_examples():
     result = subprocess.run(
         [sys.executable, str(ROOT / "tools/search.py"), "--help"], capture_output=True, text=True, timeout=60

@@ -60,12 +60,16 @@ BROKEN_101 = {
     "floating params": ({"params": np.ones(12)}, "params: expected 1 dimensions of kind 'ui', found 1 of 'f'"),
     "too few rows": ({"params": np.ones(11, np.int32)}, "equally many"),
     "other operators": ({"op_names": np.array(["input", "conv"])}, "op_names: expected input, conv3x3-bn-relu"),
-    "too many nodes": ({"n_nodes": np.full(12, 8, np.uint8)}, "n_nodes: expected 2 to 7"),
-    "an edge to no node": ({"adj_bits": np.full(12, 2**21 - 1, np.uint32)}, "adj_bits: expected edges between nodes alone"),
-    "a node without inputs": ({"adj_bits": np.zeros(12, np.uint32)}, "adj_bits: expected nodes on paths"),
-    "operators beyond the output": ({"ops": np.zeros((12, 7), np.uint8)}, "ops: expected 255 beyond the output"),
+    "too many nodes": ({"n_nodes": np.full(12, 8, np.uint8)}, "n_nodes, row 0: expected 2 to 7"),
+    "an edge to no node": (
+        {"adj_bits": np.full(12, 2**21 - 1, np.uint32)},
+        "adj_bits, row 0: expected edges between nodes alone",
+    ),
+    "a node without inputs": ({"adj_bits": np.zeros(12, np.uint32)}, "adj_bits, row 0: expected nodes on paths"),
+    "operators beyond the output": ({"ops": np.zeros((12, 7), np.uint8)}, "ops, row 0: expected 255 beyond the output"),
     "more accuracies than cells": ({"val_subset_n": np.int32(13)}, "val_subset_n, val_den: expected 1 to 12"),
-    "an accuracy above 1": ({"val_den": np.int32(5000)}, "val4_num: expected 10 numbers up to 5000"),
+    "an accuracy above 1": ({"val_den": np.int32(5000)}, r"val4_num, row \d: expected a number from 0 to 5000"),
+    "a negative accuracy": ({"val108_num": np.array([9000] * 7 + [-1] + [9000] * 2)}, "val108_num, row 7: expected a number"),
     "objects": ({"params": np.array([{}] * 12)}, "cannot be read whole as npz .*allow_pickle"),
 }
 
@@ -82,9 +86,9 @@ def test_a_broken_file_is_an_error_that_names_the_file_and_what_was_expected(nam
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ops": np.full((300, 6), 5, np.uint8)}, "ops: expected ids up to 4"),
+        ({"ops": np.full((300, 6), 5, np.uint8)}, "ops, row 0: expected ids up to 4"),
         ({"ops": np.zeros((300, 5), np.uint8)}, "ops: expected some rows of 6"),
-        ({"cifar10_val": np.full(300, 101, np.float32)}, "cifar10_val: expected percent"),
+        ({"cifar10_val": np.full(300, 101, np.float32)}, "cifar10_val, row 0: expected percent"),
         ({"cifar10_params": None}, "'cifar10_params' is missing"),
         ({"op_names": np.array(["a"])}, "op_names: expected none, skip_connect"),
     ],

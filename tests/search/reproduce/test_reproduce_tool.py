@@ -89,3 +89,11 @@ def test_the_help_names_all_parts_with_examples():
     told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     assert "examples:" in told
     assert all(f"  {name} " in told for name in PARTS)
+
+
+def test_svge_is_a_command_of_its_own(tmp_path):
+    command = [sys.executable, str(ROOT / "tools/reproduce.py"), "svge", "--space", "enas", "--parts", "measures"]
+    told = subprocess.run([*command, "--data", str(tmp_path)], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert "svge: " in told.stderr
+    assert "enas_final_structures6.txt does not exist" in told.stderr

@@ -230,9 +230,10 @@ def test_a_saved_model_comes_back_and_foreign_ones_are_refused(quick, graphs, tm
         (np.zeros((3, 7)), r"expected numbers \[B, 8\], found float64 \[3, 7\]"),
         (np.zeros(8), r"expected numbers \[B, 8\]"),
         (np.array([["a"] * 8]), r"expected numbers"),
-        (np.array([[0.0] * 8, [np.nan] * 8]), "row 1 is not finite"),
-        (np.full((1, 8), np.inf), "row 0 is not finite"),
-        (np.array([[0.0] * 8, [1e300] * 8]), "row 1 is not finite"),
+        (np.array([[0.0] * 8, [np.nan] * 8]), r"row 1 has values that are not within ±1e\+06"),
+        (np.full((1, 8), np.inf), "row 0 has values"),
+        (np.array([[0.0] * 8, [1e300] * 8]), "row 1 has values"),
+        (np.array([[0.0] * 8, [-3e38] * 8], np.float32), "row 1 has values"),
     ],
 )
 def test_latent_vectors_that_make_no_sense_are_refused(quick, latent, message):
@@ -247,6 +248,7 @@ def test_latent_vectors_that_make_no_sense_are_refused(quick, latent, message):
         ([0, 1, 1, 1, 4], [(0, 1)], "a graph has 5 nodes; the space allows 4"),
         ([0, 5], [], "expected types from -1 to 4"),
         ([0, -1, 4], [], "in its first places"),
+        ([0, -1, -1, -1, 4], [], "a graph has 5 nodes; the space allows 4"),
         ([-1, -1], [], "one at least"),
         ([0, 1, 4], [(1, 0)], "u < v"),
         ([0, 4, -1], [(0, 2)], "between nodes that are there"),
@@ -261,7 +263,7 @@ def test_graphs_that_make_no_sense_are_refused(quick, types, edges, message):
 
 
 def test_graphs_of_the_wrong_shape_and_an_untrained_model_are_refused(quick, graphs):
-    with pytest.raises(SearchError, match=r"expected types \[B, n\] and adjacency bool \[B, n, n\]"):
+    with pytest.raises(SearchError, match=r"expected types, whole numbers \[B, n\], and adjacency bool \[B, n, n\]"):
         quick.embed(Graphs(graphs.types, graphs.adjacency[:, :3]))
     with pytest.raises(RuntimeError, match="call fit first"):
         SVGe(SMALL).embed(graphs)
@@ -292,3 +294,25 @@ def test_a_search_trains_saves_loads_and_uses_it_by_name(tmp_path):
     assert len(CELLS.to_cells(encoder.cells_of(decoded))) == encoder.model.space.valid(decoded).sum()
     with pytest.raises(SearchError, match="a cell has 8 nodes; the space allows 6"):
         encoder.embed(CellArrays(np.zeros((1, 8, 8), bool), np.ones((1, 8), np.int8)))
+
+
+def test_weights_are_taken_as_a_copy(graphs):
+    models = [SVGe(SMALL, dim=8, state=16, epochs=1) for _ in range(2)]
+    models[0].fit(graphs, 0)
+    models[1].load_weights(models[0].weights())
+    before = models[0].embed(graphs)
+    assert np.array_equal(models[1].embed(graphs), before)
+    models[1].fine_tune(graphs, np.linspace(0, 1, len(graphs)), 0, plan=Plan(epochs=1))
+    assert np.array_equal(models[0].embed(graphs), before)
+    assert not np.array_equal(models[1].embed(graphs), before)
+
+
+@pytest.mark.parametrize("nodes", [1, 0, -1, 2.5])
+def test_graphs_of_too_few_nodes_cannot_be_asked_for(quick, nodes):
+    with pytest.raises(SearchError, match="max_nodes: expected a whole number from 2"):
+        quick.decode(np.zeros((1, 8)), max_nodes=nodes)
+
+
+def test_types_that_are_no_whole_numbers_are_refused(quick):
+    with pytest.raises(SearchError, match=r"expected types, whole numbers .*found float64"):
+        quick.embed(Graphs(np.array([[0, 1.7, 4]]), np.zeros((1, 3, 3), bool)))

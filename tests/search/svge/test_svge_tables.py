@@ -143,7 +143,7 @@ def test_a_plane_has_a_row_a_point_with_the_accuracy_of_what_is_decoded_there(ta
 
 
 def test_cosines_of_both_encoders_stand_beside_the_kernel(task, model):
-    rows, figures = smoothness.kernel_pairs(model, task, 0, pairs=60, encoder_settings={"iterations": 150, "dim": 8})
+    rows, figures = smoothness.kernel_pairs(model, "SVGe", task, 0, pairs=60, encoder_settings={"iterations": 150, "dim": 8})
     assert len(rows) == 60
     assert set(rows[0]) == {"kernel", "SVGe", "NASGEM"}
     assert set(figures) == {"SVGe", "NASGEM"}
@@ -205,6 +205,34 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     assert list(published["tables"]) == ["measures", "smoothness", "optimisation"]
     assert published["figures"] == list(pages.FIGURES)
     assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
+
+
+def test_the_first_of_the_models_is_the_one_that_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task(epochs=1))
+    other = "SVGe with WL kernel"
+    for models in ((other,), (other, "SVGe")):
+        reproduce_svge.run("made", tmp_path, ("smoothness",), (0,), models, quick=True, threads=1, display=Display(quiet=True))
+        assert [path.parent.name for path in tmp_path.glob("*_seed0/checkpoint.pt")] == ["svge_with_wl_kernel_seed0"]
+        assert f"| {other} |" in (tmp_path / "smoothness.md").read_text()
+
+
+@pytest.mark.parametrize("settings", [{"width": 3}, {"noise": "abc"}])
+def test_a_setting_that_svge_does_not_have_is_told_by_name(tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task(**settings))
+    with pytest.raises(SearchError, match=next(iter(settings))):
+        reproduce_svge.run("made", tmp_path, ("measures",), settings=settings, display=Display(quiet=True))
+
+
+def test_missing_images_are_told_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        reproduce_svge, "load_task", lambda space, data, limit, settings: replace(made_task(), name="nasbench101")
+    )
+    with pytest.raises(SearchError, match="nowhere"):
+        reproduce_svge.run(
+            "nasbench101", tmp_path, config=ROOT / "configs/search/svge_extrapolation_folder.py",
+            options={"data.root": "nowhere"}, display=Display(quiet=True),
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):

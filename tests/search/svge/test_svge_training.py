@@ -136,7 +136,8 @@ def test_a_loss_that_is_not_a_number_is_told(graphs):
     [
         {"dim": 0}, {"state": 15}, {"state": 10**9}, {"layers": 0}, {"epochs": 1.5}, {"batch": 0}, {"lr": 0}, {"noise": -1},
         {"kl_weight": float("nan")}, {"edge_weight": 1}, {"patience": 0}, {"device": "abacus"}, {"cells": 0}, {"width": 3},
-        {"similarity_weight": -1.0}, {"h": -1}, {"optimizer": "sgd"},
+        {"similarity_weight": -1.0}, {"h": -1}, {"optimizer": "sgd"}, {"half_precision": "no"}, {"exchange": 1}, {"lr": "x"},
+        {"noise": "abc"}, {"edge_weight": None},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_by_name(settings):
