@@ -39,7 +39,7 @@ setup(
         "threadpoolctl>=3.1",
     ],
     extras_require={
-        "ray": ["ray>=2.40"],
+        "ray": ["ray[client]>=2.40"],
         "test": ["grakel>=0.1.10", "pytest>=8", "pytest-xdist>=3.5", "ray>=2.40", "ruff>=0.9"],
     },
     classifiers=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -69,8 +70,10 @@ class Latency:
         for name, value in (("batch", batch), ("resolution", resolution), ("repeats", repeats), ("threads", threads)):
             if type(value) is not int or value < 1:
                 raise SearchError(f"cost: {name}: expected a whole number from 1, found {value!r}")
-        if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        if not _is_there(device):
             raise SearchError(f"cost: device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
+        if not isinstance(reference, str):
+            raise SearchError(f"cost: reference: expected timm/NAME or torchvision/NAME, found {reference!r}")
         self.name, self.max = f"time, {reference} = 1", max
         self.model, self.repeats, self.device = dict(model), repeats, device
         self.threads = threads
@@ -89,7 +92,7 @@ class Latency:
         with torch.random.fork_rng():
             network = self._placed(GEMNet(architecture))
         calls = {"": lambda: network(self._images), "reference": lambda: self._reference(self._images)}
-        wait = torch.cuda.synchronize if self.device != "cpu" else None
+        wait = partial(torch.cuda.synchronize, self.device) if self.device != "cpu" else None
         with torch_threads(self.threads), torch.inference_mode():
             times = [measure_together(calls, 1, 1, wait)]
             if self.repeats > 1 and (self.max is None or _ratio(times) <= self.HOPELESS * self.max):
@@ -98,6 +101,17 @@ class Latency:
 
     def _placed(self, network: nn.Module) -> nn.Module:
         return network.eval().to(self.device, memory_format=torch.channels_last)
+
+
+def _is_there(device: object) -> bool:
+    """Whether this machine has the device, "cpu" or one of CUDA."""
+    try:
+        place = torch.device(device) if isinstance(device, str) else None
+    except RuntimeError:
+        return False
+    if place is None or place.type != "cuda":
+        return device == "cpu"
+    return torch.cuda.is_available() and (place.index or 0) < torch.cuda.device_count()
 
 
 def _ratio(times: Sequence[Mapping[str, Timing]]) -> float:

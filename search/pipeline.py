@@ -142,33 +142,41 @@ class Search:
                 )
             dear += _dear(snapshot.rounds.values())
             for r in snapshot.records:
-                if r.state == DONE and not r.stopped:
+                if r.state == DONE and not r.stopped and r.macs <= (self.schedule.max_macs or np.inf):
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
         return list(found.values()), dear
 
     def _given(self) -> list[Proposal]:
-        """The cells that the user names. Raises SearchError for one that is not of the space, or costs more than it may."""
+        """The cells that the user names. Raises SearchError for one that is not of the space, costs more than it may, or of
+        which no network can be made."""
         cells = {}
         for path in self.schedule.cells:
             cell = Cell.load(path)
             self.space.from_cells([cell])
             cells[cell.pruned().digest()] = (path, cell)
-        chosen = self._affordable((Scored(0.0, cell, digest=digest) for digest, (_, cell) in cells.items()), len(cells))[0]
-        missing = cells.keys() - {p.digest for p in chosen}
-        if missing:
-            path, cell = cells[min(missing)]
-            raise SearchError(f"search: {path}: costs {self.cost(cell):.4g}, more than cost.max={self.cost.max:g}")
+        chosen, dear = self._affordable((Scored(0.0, cell, digest=digest) for digest, (_, cell) in cells.items()), len(cells))
+        costs = {cell.pruned().digest(): cost for cell, cost in dear}
+        for digest in sorted(cells.keys() - {p.digest for p in chosen}):
+            reason = "no network can be made of it"
+            if digest in costs:
+                reason = f"costs {costs[digest]:.4g}, more than cost.max={self.cost.max:g}"
+            raise SearchError(f"search: {cells[digest][0]}: {reason}")
+        limit = self.schedule.max_macs or np.inf
+        for p in chosen:
+            if p.macs > limit:
+                raise SearchError(f"search: {cells[p.digest][0]}: its network has {p.macs} MACs, more than max_macs={limit:g}")
         return [replace(p, predicted=None) for p in chosen]
 
     def _drawn(self, count: int, known: Collection[str]) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
         """`count` distinct random cells that are not `known`, or fewer; and those that cost too much."""
-        rng, drawn = self._rng(0), {}
+        rng, drawn, least = self._rng(0), {}, np.inf
         for _ in range(100):
             arrays = self.space.sample(rng, 2 * self.schedule.start)
             if self.schedule.max_macs is not None:
-                arrays = arrays[self._macs(prune(arrays)) <= self.schedule.max_macs]
+                macs = self._macs(prune(arrays))
+                arrays, least = arrays[macs <= self.schedule.max_macs], min(least, macs.min())
             for cell in self.space.to_cells(arrays):
                 digest = cell.pruned().digest()
                 if digest not in known:
@@ -178,12 +186,14 @@ class Search:
         found = (Scored(0.0, cell, digest=digest) for digest, cell in drawn.items())
         chosen, dear = self._affordable(found, count)
         if len(chosen) + len(known) < 3:
-            limits = [f"max_macs={self.schedule.max_macs:g}"] if self.schedule.max_macs else []
+            limits = [f"max_macs={self.schedule.max_macs:g} (the smallest has {least:g})"] if self.schedule.max_macs else []
             if dear:
                 limits.append(f"cost.max={self.cost.max:g} (the cheapest costs {min(cost for _, cost in dear):.4g})")
+            without = len(drawn) - len(chosen) - len(dear)
             raise SearchError(
                 f"search: {len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
                 + (f" within {' and '.join(limits)}" if limits else "")
+                + (f"; of {without} no network can be made" if without else "")
                 + "; 3 are needed: allow more nodes, operators or cost"
             )
         return [replace(p, predicted=None) for p in chosen], dear
@@ -237,15 +247,21 @@ class Search:
         if isinstance(predictor, MLPPredictor):
             note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
         with self.display.progress(f"Round {index}: bootstrap") as progress:
-            known, wanted = {r.digest for r in records}, OVERDRAW * self.schedule.batch
-            ranked_by = Optimistic(predictor, self.schedule.optimism) if self.schedule.optimism else predictor
-            found = bootstrap(self._draws_of(index), self._affordable_first(ranked_by, index), wanted, known, progress)
+            known, wanted = {r.digest for r in records} | self._too_dear(), OVERDRAW * self.schedule.batch
+            hopeful = Optimistic(predictor, self.schedule.optimism) if self.schedule.optimism else predictor
+            ranked_by = self._affordable_first(hopeful, index)
+            found = bootstrap(self._draws_of(index), ranked_by, wanted, known, progress)
         del self._draws[index]
         chosen, dear = self._affordable(found, self.schedule.batch)
-        if self.schedule.optimism and chosen:
+        if chosen and ranked_by is not predictor:  # what cells are ranked by is not what is predicted
             predicted = predictor.query(self._embedded([p.cell for p in chosen]))
             chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
         return chosen, {**note, **_told(dear)}
+
+    def _too_dear(self) -> set[str]:
+        """Digests of the cells that were found to cost more than they may: a second measurement would say the same."""
+        limit = np.inf if self.cost.max is None else self.cost.max
+        return {cell.pruned().digest() for cell, cost in _dear(self.study.rounds().values()) if cost > limit}
 
     def _draws_of(self, index: int) -> Draws:
         """The cells that round `index` chooses from: they depend on no outcome."""

@@ -238,7 +238,7 @@ class Study:
         meta = _meta(self._db, self.path)
         there, here = json.loads(meta["settings"]), json.loads(_canonical(settings))
         differing = differences(there, here)
-        grown = all(name in GROWING and old != "null" and float(new) >= float(old) for name, old, new in differing)
+        grown = all(name in GROWING and "null" not in (old, new) and float(new) >= float(old) for name, old, new in differing)
         if differing and grown:
             with self._transaction() as db:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
@@ -268,9 +268,10 @@ def read_study(directory: str | os.PathLike[str]) -> Snapshot:
     if not path.exists():
         raise SearchError(f"{directory} holds no search: {RECORD} is missing")
     with _explained(path):
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
+            db.execute("BEGIN")  # all that is read is of one moment
             meta = _meta(db, path)
             settings, created = json.loads(meta["settings"]), float(meta.get("created", 0))
             sessions = tuple(json.loads(meta.get("sessions", "[]")))
@@ -364,6 +365,8 @@ def _explained(path: Path) -> Iterator[None]:
             remedy = "another program holds it for writing; close that and start the same command again"
         elif "readonly" in str(error) or "unable to open" in str(error):
             remedy = "make the directory writable, or name another with --work-dir"
+        elif "no such table" in str(error):
+            remedy = "a search that has just begun there has written nothing yet: try again; else it is no record of a search"
         else:
             remedy = "the file is damaged or no record of a search; restore it, or name another directory with --work-dir"
         raise SearchError(f"{path}: {error}; {remedy}") from None

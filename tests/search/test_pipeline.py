@@ -198,7 +198,9 @@ def test_a_budget_of_macs_holds_for_every_candidate(tmp_path):
 
 
 def test_a_budget_that_no_cell_meets_is_told(tmp_path):
-    with pytest.raises(SearchError, match="0 of 0 distinct cells from 1600 draws do within max_macs=1; 3 are needed"):
+    with pytest.raises(
+        SearchError, match=r"0 of 0 distinct cells from 1600 draws do within max_macs=1 \(the smallest has \d+\); 3 are"
+    ):
         run(tmp_path, schedule=Schedule(start=8, max_macs=1.0))
 
 
@@ -219,9 +221,14 @@ def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_it
         notes = read_study(directory).rounds.values()
         found = [[Cell.from_json(text, "note") for text, _ in note.get("dear", ())] for note in notes]
         assert all(cost(cell) > 5 for cells in found for cell in cells)
+        digests = [cell.pruned().digest() for cells in found for cell in cells]
+        assert len(digests) == len(set(digests))  # none is asked for twice
         return [len(cells) for cells in found]
 
     taught = dear(tmp_path / "taught")
+    predicted = [r.predicted for r in read_study(tmp_path / "taught").records if r.predicted is not None]
+    assert len(predicted) == 12
+    assert min(predicted) > -100  # what was predicted, not what cells were ranked by
     monkeypatch.setattr(Search, "_affordable_first", lambda self, predictor, index: predictor)
     blind = dear(tmp_path / "blind")
     assert taught[0] == blind[0] > 0
@@ -271,6 +278,10 @@ def test_a_search_starts_from_another_ones_record_without_training_its_cells_aga
     assert {r.digest: (r.accuracy, r.score) for r in records if r.digest in kept} == kept
     assert set(evaluator.trained).isdisjoint(kept)
     assert len(evaluator.trained) == 27 - len(kept)
+    limit = float(np.median([r.macs for r in first]))
+    bounded = run(tmp_path / "bounded", schedule=replace(schedule, max_macs=limit), settings=settings)
+    assert {r.digest for r in bounded} & set(kept)
+    assert max(r.macs for r in bounded) <= limit
     other = {**settings, "proxy": {"epochs": 9}}
     with pytest.raises(SearchError, match=r"was evaluated with other settings \(proxy.epochs: null there, 9 here\)"):
         run(tmp_path / "third", None, other, schedule)
@@ -299,6 +310,10 @@ def test_cells_of_the_users_own_are_evaluated_first(tmp_path):
     assert len(records) == 22
     with pytest.raises(SearchError, match=r"1\.json: costs 3, more than cost\.max=2"):
         run(tmp_path / "costly", schedule=replace(SCHEDULE, cells=paths[1:]), cost=MadeCost(max=2))
+    with pytest.raises(SearchError, match=r"[01]\.json: no network can be made of it"):
+        run(tmp_path / "impossible", schedule=replace(SCHEDULE, cells=paths), cost=MadeCost(fails=lambda cell: True))
+    with pytest.raises(SearchError, match=r"[01]\.json: its network has \d+ MACs, more than max_macs=1000"):
+        run(tmp_path / "large", schedule=replace(SCHEDULE, cells=paths, max_macs=1000.0))
     Cell(("input", "conv3x3"), ((0, 1),)).save(paths[0])
     with pytest.raises(SearchError, match="a cell has the operator 'conv3x3'"):
         run(tmp_path / "foreign", schedule=replace(SCHEDULE, cells=paths))

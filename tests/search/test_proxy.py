@@ -100,14 +100,21 @@ def test_a_loss_that_is_not_finite_is_the_candidates_error(digits):
         evaluator.evaluate(Job(0, CELL, seed=0))
 
 
-def test_gpu_memory_that_runs_out_is_met_with_half_the_batch_once_and_then_is_the_candidates_error(digits, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"),
+     RuntimeError("CUDA error: out of memory. Tried to allocate 2.00 GiB"),
+     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`. Tried to allocate 2.00 GiB")],
+    ids=["torch", "CUDA", "cuBLAS"],
+)  # fmt: skip
+def test_gpu_memory_that_runs_out_is_met_with_half_the_batch_once_and_then_is_the_candidates_error(digits, monkeypatch, error):
     evaluator = build_evaluator(digits, **SMALL)
     real, enough, asked = evaluator._train, 25, []
 
     def train(job, device, settings):
         asked.append(settings.batch_size)
         if settings.batch_size > enough:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+            raise error
         return real(job, device, settings)
 
     monkeypatch.setattr(evaluator, "_train", train)
@@ -120,6 +127,16 @@ def test_gpu_memory_that_runs_out_is_met_with_half_the_batch_once_and_then_is_th
     ):
         evaluator.evaluate(Job(0, CELL, seed=0))
     assert asked == [50, 25, 50, 25]
+
+
+def test_another_error_is_no_lack_of_memory(digits, monkeypatch):
+    def train(*_):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    evaluator = build_evaluator(digits, **SMALL)
+    monkeypatch.setattr(evaluator, "_train", train)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        evaluator.evaluate(Job(0, CELL, seed=0))
 
 
 def test_the_analytic_cost_is_that_of_the_network_that_is_trained(digits):

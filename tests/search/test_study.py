@@ -68,6 +68,10 @@ def test_other_settings_are_refused_and_the_differing_ones_named(tmp_path):
     assert "seed: 0 there, 1 here" in str(caught.value)
     assert "num_nodes" not in str(caught.value)
     open_study(tmp_path).__exit__()  # and the refusal has let go of the lock
+    grown = {**SETTINGS, "search": {"top": 2}}
+    open_study(tmp_path / "top", grown).__exit__()
+    with pytest.raises(SearchError, match=r"search\.top: 2 there, null here"):
+        open_study(tmp_path / "top", {**SETTINGS, "search": {}})
 
 
 def test_a_second_search_is_refused_while_the_first_runs_and_names_it(tmp_path):
@@ -123,6 +127,9 @@ def test_a_directory_without_a_record_a_damaged_one_and_a_newer_one_are_told_apa
     for reading in (read_study, open_study):
         with pytest.raises(SearchError, match="not a database; the file is damaged"):
             reading(tmp_path)
+    (tmp_path / RECORD).write_bytes(b"")  # as it is for a moment when a search begins
+    with pytest.raises(SearchError, match=r"no such table: meta; a search that has just begun there .* try again"):
+        read_study(tmp_path)
     newer = tmp_path / "newer"
     open_study(newer).__exit__()
     with sqlite3.connect(newer / RECORD) as db:
