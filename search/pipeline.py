@@ -37,12 +37,13 @@ from search.embedding import DESCRIPTION, build_encoder, load_encoder
 from search.embedding.cache import EncoderCache
 from search.evaluators import evaluator_of
 from search.executor import build_executor
+from search.exported import read_record
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
 from search.ranking import best_table, expected_scores, judged
 from search.schedule import Schedule
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences, read_study
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences
 
 OVERDRAW = 16
 """Cells that stand by for each one that is evaluated, where some cost more than they may."""
@@ -131,7 +132,7 @@ class Search:
         found: dict[str, Proposal] = {}
         dear: list[tuple[Cell, float]] = []
         for directory in self.schedule.warm_start:
-            snapshot = read_study(directory)
+            snapshot = read_record(directory)
             theirs, ours = (evaluation_part(settings) for settings in (snapshot.settings, self.settings))
             differing = [d for d in differences(theirs, ours) if d[0] != "seed"]
             if differing:

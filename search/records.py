@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-from gemnet.files import save_text
+from search.base import SearchError
 from search.command import reported
 from search.display import Display
+from search.exported import read_record, write_export
 from search.overhead import spent
-from search.ranking import best_first, best_table, pareto_front
+from search.ranking import best_first, best_table
 from search.report import write_report
 from search.schedule import Schedule
-from search.study import DONE, FAILED, JUDGED, PENDING, Snapshot, holder, read_study
-
-EXPORT = {"format": "gemnet.search", "version": 1}
-"""The first keys of an exported record."""
+from search.study import DONE, FAILED, PENDING, holder, read_study
 
 
 def status(directory: str | os.PathLike[str], display: Display) -> None:
     """Print whether the search runs, how far it is, its best score, and what training took so far."""
-    snapshot = read_study(directory)
+    snapshot = read_record(directory)
     states, running = Counter(r.state for r in snapshot.records), holder(directory)
     schedule = Schedule.of(snapshot.settings)
     display.line(f"{directory}: " + (f"running, {running}" if running else "not running"))
@@ -47,38 +42,17 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
 
 
 def top(directory: str | os.PathLike[str], display: Display, count: int = 10) -> None:
-    """Print the `count` best cells."""
-    display.table(f"Best of {directory}", *best_table(read_study(directory).records, count))
+    """Print the `count` best cells. Raises SearchError for a count below 1."""
+    if count < 1:
+        raise SearchError(f"top: expected a count from 1, found {count}")
+    display.table(f"Best of {directory}", *best_table(read_record(directory).records, count))
 
 
 def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
     """Write the record as JSON lines: settings and rounds first, then a line an evaluation. Returns their number."""
     snapshot = read_study(directory)
-    save_text(path, "".join(f"{line}\n" for line in _lines(snapshot)))
+    write_export(snapshot, path)
     return len(snapshot.records)
-
-
-def _lines(snapshot: Snapshot) -> Iterator[str]:
-    rounds = [
-        {"round": index} | {key: len(value) if key == "dear" else value for key, value in note.items() if key != JUDGED}
-        for index, note in snapshot.rounds.items()  # of the dear cells, their number is enough
-    ]
-    created = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(snapshot.created))
-    yield _compact({**EXPORT, "created": created, "machine": snapshot.machine, "settings": snapshot.settings, "rounds": rounds})
-    front = {r.id for r in pareto_front(snapshot.records)}
-    for r in snapshot.records:
-        cell = r.cell.pruned()
-        row = {
-            "id": r.id, "round": r.round, "digest": r.digest, "state": r.state, "seed": r.seed, "predicted": r.predicted,
-            "score": r.score, "judged": r.judged, "accuracy": r.accuracy, "cost": r.cost, "macs": r.macs, "params": r.params,
-            "stopped": r.stopped, "pareto": r.id in front,
-            "curve": r.curve, "seconds": r.seconds, "error": r.error, "nodes": cell.nodes, "edges": cell.edges,
-        }  # fmt: skip
-        yield _compact({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def records_command(action: str, directory: str, out: str | None = None, count: int = 10) -> int:

@@ -13,6 +13,7 @@ from string import Template
 from gemnet.files import save_text
 from search.base import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
+from search.exported import SUFFIX, read_record
 from search.figures import (
     accuracy_against_cost,
     calibration_plot,
@@ -25,22 +26,25 @@ from search.figures import (
     to_svg,
 )
 from search.ranking import best_first, best_table, pareto_front
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot, read_study
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, Snapshot
 from search.surface import surface_html
 
 REPORT = "report.html"
 
 
 def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Write `report.html` from the record in `directory`, of a search that runs or has ended; returns its path.
+    """Write `report.html` from the record in `directory`, of a search that runs or has ended; returns its path. Of an exported
+    record, a file, it is written beside it, under its name.
 
     out: instead of `directory`, a directory where two of its figures are written as PNG as well, to be shown elsewhere. Raises
     SearchError where there is no record, or nothing in it yet.
     """
-    snapshot = read_study(directory)
+    snapshot = read_record(directory)
     if not any(r.state == DONE for r in snapshot.records):
         raise SearchError(f"{directory}: no evaluation is done yet, so there is nothing to report")
     path = Path(directory if out is None else out) / REPORT
+    if out is None and Path(directory).suffix == SUFFIX:
+        path = Path(directory).with_suffix(".html")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_text(path, _page(snapshot, Path(directory)))
     if out is not None:

@@ -40,16 +40,23 @@ def write_result(
     ranked = best_first(records)
     if not ranked:
         raise SearchError(f"{directory}: no candidate was evaluated successfully")
+    cells = [with_provenance(r, settings, name) for r in ranked[: Schedule.of(settings).top]]
+    path = write_cells(cells, directory)
+    return Result(ranked[0], cells[0], path)
+
+
+def write_cells(cells: Sequence[Cell], directory: str | os.PathLike[str]) -> Path:
+    """Write cells, the best first, as `top_cells/<rank>.json`, and the first as `best_cell.json`, `.png` and `.svg` as well;
+    returns the path of that."""
     directory = Path(directory)
-    cells = [_with_provenance(r, settings, name) for r in ranked[: Schedule.of(settings).top]]
-    (directory / TOP).mkdir(exist_ok=True)
+    (directory / TOP).mkdir(parents=True, exist_ok=True)
     for rank, cell in enumerate(cells, 1):
         cell.save(directory / TOP / f"{rank}.json")
     path = directory / f"{BEST}.json"
     cells[0].draw(path.with_suffix(".png"))
     cells[0].draw(path.with_suffix(".svg"))
     cells[0].save(path)
-    return Result(ranked[0], cells[0], path)
+    return path
 
 
 def show_result(result: Result, settings: Mapping[str, Any], display: Display) -> None:
@@ -95,7 +102,8 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     display.line(f"  import gemnet, timm; model = timm.create_model('gemnet', cell='{result.path}', {arguments})")
 
 
-def _with_provenance(record: Record, settings: Mapping[str, Any], name: str) -> Cell:
+def with_provenance(record: Record, settings: Mapping[str, Any], name: str, **more: Any) -> Cell:
+    """The cell of a record, pruned; its provenance tells how the search called `name` found it, and `more`."""
     cell = record.cell.pruned()
     provenance = {
         "search": name,
@@ -111,6 +119,7 @@ def _with_provenance(record: Record, settings: Mapping[str, Any], name: str) -> 
         "proxy": settings["proxy"],
         "penalty": settings["penalty"],
         "cost_settings": settings["cost"],
+        **more,
     }
     return Cell(cell.nodes, cell.edges, provenance)
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,23 +23,19 @@ from gemnet.benchmark import measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from gemnet.library import SCALABLE
-from gemnet.machine import processor
-from search.base import Evaluation, Evaluator, Job, SearchError, Space
+from search.base import Job, SearchError, Space
 from search.contestants import Contestant, of_cell, of_library, randwire_cell
 from search.display import Display
 from search.evaluators import evaluator_of
-from search.executor import build_executor
 from search.final_data import build_final_data
-from search.json_lines import add_row, read_rows
 from search.pipeline import candidate_seed
 from search.proxy import ProxyEvaluator, build_evaluator
 from search.space import build_space
-from search.study import fingerprint, take_lock
 from search.threads import torch_threads
+from search.trainings import Trainings, run_missing, this_machine
 
 SHIPPED, CHOSEN, RANDOM, RANDWIRE, KNOWN = "shipped", "best random by the proxy", "random", "RandWire", "well-known"
 SHIPPED_CELLS = ("gemnet_a", "gemnet_b")
-RECORD, LOCK = "trainings.jsonl", "lock"
 DRAWS = 64
 """Random cells that are drawn for each one that is wanted, since of some no network can be made."""
 
@@ -88,32 +83,6 @@ class TrialEvaluator(ProxyEvaluator):
         return job.network.build()
 
 
-class Trainings:
-    """The record: a JSON object a line, one a training that has ended well. Locked against a second trial while it is open."""
-
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        """Raises SearchError where the directory is in use or the record is none; a last line that was cut off is left out."""
-        self.path = Path(directory) / RECORD
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = take_lock(self.path.parent / LOCK)
-        try:
-            rows = read_rows(
-                self.path, lambda row: (row["id"], row), ": no record of a trial; move it away, or name another directory"
-            )
-        except SearchError:
-            os.close(self._lock)
-            raise
-        self.rows: dict[str, dict[str, Any]] = dict(rows)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Write one row, down to the disk."""
-        add_row(self.path, row)
-        self.rows[row["id"]] = dict(row)
-
-    def close(self) -> None:
-        os.close(self._lock)
-
-
 def run_trial(
     settings: Mapping[str, Any], trial: Trial, directory: str | os.PathLike[str], display: Display, jobs: int | None = None
 ) -> dict[str, Any]:
@@ -155,7 +124,7 @@ def run_trial(
         common = {"stage": "test", "data": dict(settings["data"]), **_images(trial), "recipe": recipe}
         runs = {(n.name, seed): {**common, "network": n.identity, "seed": seed} for seed in trial.seeds for n in trained}
         by_name = {n.name: n for n in trained}
-        results = _run(
+        results = run_missing(
             "Trainings", runs, lambda key, place: Training(place, by_name[key[0]], key[1]), evaluator, executor, record, display
         )
     speeds = latencies(trained)
@@ -182,7 +151,7 @@ def run_trial(
         "trial": {**asdict(trial), "seeds": list(trial.seeds)},
         "recipe": recipe,
         "images": {"train": len(data.train_labels), "test": len(data.val_labels), "size": shape[1]},
-        "machine": _machine(),
+        "machine": this_machine(),
         "versions": {"torch": torch.__version__},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
@@ -244,55 +213,11 @@ def _proxy_accuracies(
     seeds = {name: candidate_seed(settings["seed"], cell.digest()) for name, cell in cells.items()}
     common = {"stage": "proxy", **{name: settings[name] for name in ("data", "proxy", "model")}}
     runs = {name: {**common, "nodes": c.nodes, "edges": c.edges, "seed": seeds[name]} for name, c in cells.items()}
-    return _run("Proxies", runs, lambda name, key: Job(key, cells[name], seeds[name]), proxy, executor, record, display)
-
-
-def _run(
-    title: str,
-    runs: Mapping[Any, Mapping[str, Any]],
-    job: Callable[[Any, int], Any],
-    evaluator: Evaluator,
-    executor: Mapping[str, Any],
-    record: Trainings,
-    display: Display,
-) -> dict[Any, dict[str, Any]]:
-    """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run."""
-    ids = {name: fingerprint(run) for name, run in runs.items()}
-    missing = [name for name, key in ids.items() if key not in record.rows]
-    errors: list[str] = []
-    with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
-        progress(len(ids) - len(missing), len(ids))
-        for outcome in workers.run([job(name, place) for place, name in enumerate(missing)]):
-            name = missing[outcome.key]
-            if outcome.evaluation is None:
-                errors.append(f"{_words(name)}: {outcome.error}")
-                display.line(f"{title}: {errors[-1]}")
-            else:
-                record.add(_row(ids[name], _words(name), runs[name], outcome.evaluation))
-            done = sum(key in record.rows for key in ids.values())
-            progress(done, len(ids), "" if outcome.evaluation is None else f"{_words(name)} {outcome.evaluation.accuracy:.4f}")
-    if errors:
-        raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
-    return {name: record.rows[key] for name, key in ids.items()}
-
-
-def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:
-    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    told = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
-    return {**told, "finished": now, "machine": _machine()}
-
-
-def _words(name: Any) -> str:
-    """The name of a run: a network, or a network and its seed."""
-    return name if isinstance(name, str) else f"{name[0]}, seed {name[1]}"
+    return run_missing("Proxies", runs, lambda name, key: Job(key, cells[name], seeds[name]), proxy, executor, record, display)
 
 
 def _images(trial: Trial) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in ("train_per_class", "test_per_class", "test_root")}
-
-
-def _machine() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {len(os.sched_getaffinity(0))} cores"
 
 
 def latencies(networks: Iterable[Contestant], repeats: int = 20) -> dict[str, float]:

@@ -15,6 +15,9 @@ A search that was stopped goes on where it was when the same command is given ag
   python tools/search.py export work_dirs/digits --out digits.jsonl    the record as JSON lines
   python tools/search.py report work_dirs/digits                  its report, also while it runs
   python tools/search.py report work_dirs/digits --out shown      the same there, with two figures as PNG
+  python tools/search.py retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
+
+Instead of a work directory these take a record that was exported as well, a .jsonl file.
 """
 
 import argparse
@@ -24,25 +27,38 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find this file
 
-ACTIONS = ("status", "top", "export", "report")
+ACTIONS = ("status", "top", "export", "report", "retrain")
+
+
+def work_with_record() -> int:
+    parser = argparse.ArgumentParser(
+        description="Work with the record of a search, running or ended.",
+        epilog="retrain goes on where it was stopped; --cfg-options: data.root, proxy.epochs and executor.*",
+    )
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("work_dir", help="where the search's record is, or an exported record, a .jsonl file")
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="export: the file; default: WORK_DIR/record.jsonl. report: a directory, which gets PNGs as well. retrain: a"
+        " directory; default: WORK_DIR/retrained",
+    )
+    parser.add_argument("--count", type=int, help="top, retrain: how many cells; default: 10, 8")
+    parser.add_argument("--seeds", type=int, default=3, help="retrain: trainings of each cell; default: %(default)s")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="retrain: instead of the search's settings")
+    args = parser.parse_args()
+    if args.action == "retrain":
+        from search.retraining import retrain_command
+
+        return retrain_command(args.work_dir, args.out, 8 if args.count is None else args.count, args.seeds, args.cfg_options)
+    from search.records import records_command
+
+    return records_command(args.action, args.work_dir, args.out, 10 if args.count is None else args.count)
 
 
 def main() -> int:
     if sys.argv[1:2] and sys.argv[1] in ACTIONS:
-        parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended.")
-        parser.add_argument("action", choices=ACTIONS)
-        parser.add_argument("work_dir", help="where the search's record is")
-        parser.add_argument(
-            "--out",
-            metavar="PATH",
-            help="export: the file; default: WORK_DIR/record.jsonl. report: a directory, which gets PNGs as well",
-        )
-        parser.add_argument("--count", type=int, default=10, help="top: how many cells; default: %(default)s")
-        args = parser.parse_args()
-
-        from search.records import records_command
-
-        return records_command(args.action, args.work_dir, args.out, args.count)
+        return work_with_record()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "config", nargs="?", default=str(ROOT / "configs/search/digits.py"), help="default: configs/search/digits.py"

@@ -14,6 +14,7 @@ from search.cost import build_cost
 from search.display import Display
 from search.embedding import KernelGuidedEncoder, build_encoder
 from search.ensemble import EnsemblePredictor
+from search.exported import write_export
 from search.pipeline import Search, run_search
 from search.predictor import cross_validated_predictions
 from search.ranking import best_first, best_table
@@ -282,6 +283,11 @@ def test_a_search_starts_from_another_ones_record_without_training_its_cells_aga
     bounded = run(tmp_path / "bounded", schedule=replace(schedule, max_macs=limit), settings=settings)
     assert {r.digest for r in bounded} & set(kept)
     assert max(r.macs for r in bounded) <= limit
+    exported = tmp_path / "first.jsonl"
+    write_export(read_study(tmp_path / "first"), exported)
+    again = run(tmp_path / "exported", None, settings, replace(schedule, warm_start=[str(exported)]))
+    assert [r.digest for r in again[:23]] == [r.digest for r in records[:23]]  # then scores that were rounded are learned from
+    assert [r.score for r in again[:23]] == pytest.approx([r.score for r in records[:23]], abs=1e-6)
     other = {**settings, "proxy": {"epochs": 9}}
     with pytest.raises(SearchError, match=r"was evaluated with other settings \(proxy.epochs: null there, 9 here\)"):
         run(tmp_path / "third", None, other, schedule)

@@ -21,7 +21,8 @@ from search.data import build_data
 from search.display import Display
 from search.final_data import build_final_data
 from search.settings import load_settings
-from search.trial import Trainings, Trial, run_trial
+from search.trainings import Trainings
+from search.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"target_macs": 463e6, "target_params": 4.3e6, "residual": True}
@@ -127,7 +128,7 @@ def test_a_record_that_was_cut_off_keeps_its_whole_lines_and_is_locked(tmp_path)
     record.close()
     assert [json.loads(line)["id"] for line in record.path.read_text().splitlines()] == ["a", "c"]
     record.path.write_text("no JSON\n")
-    with pytest.raises(SearchError, match=r"trainings\.jsonl: no record of a trial"):
+    with pytest.raises(SearchError, match=r"trainings\.jsonl: no record of trainings"):
         Trainings(tmp_path)
 
 

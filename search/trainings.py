@@ -1,0 +1,92 @@
+"""Trainings of named networks, each recorded when it ends and never run again: what trials and retrainings are made of."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemnet.machine import processor
+from search.base import Evaluation, Evaluator, SearchError
+from search.display import Display
+from search.executor import build_executor
+from search.json_lines import add_row, read_rows
+from search.study import fingerprint, take_lock
+
+RECORD, LOCK = "trainings.jsonl", "lock"
+
+
+class Trainings:
+    """The record: a JSON object a line, one a training that has ended well. While it is open, no second command may open it."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        """Raises SearchError where the directory is in use or the record is none; a last line that was cut off is left out."""
+        self.path = Path(directory) / RECORD
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = take_lock(self.path.parent / LOCK)
+        try:
+            rows = read_rows(
+                self.path, lambda row: (row["id"], row), ": no record of trainings; move it away, or name another directory"
+            )
+        except SearchError:
+            os.close(self._lock)
+            raise
+        self.rows: dict[str, dict[str, Any]] = dict(rows)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write one row, down to the disk."""
+        add_row(self.path, row)
+        self.rows[row["id"]] = dict(row)
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+
+def run_missing(
+    title: str,
+    runs: Mapping[Any, Mapping[str, Any]],
+    job: Callable[[Any, int], Any],
+    evaluator: Evaluator,
+    executor: Mapping[str, Any],
+    record: Trainings,
+    display: Display,
+) -> dict[Any, dict[str, Any]]:
+    """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run."""
+    ids = {name: fingerprint(run) for name, run in runs.items()}
+    missing = [name for name, key in ids.items() if key not in record.rows]
+    errors: list[str] = []
+    with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
+        progress(len(ids) - len(missing), len(ids))
+        for outcome in workers.run([job(name, place) for place, name in enumerate(missing)]):
+            name = missing[outcome.key]
+            if outcome.evaluation is None:
+                errors.append(f"{_words(name)}: {outcome.error}")
+                display.line(f"{title}: {errors[-1]}")
+            else:
+                record.add(_row(ids[name], _words(name), runs[name], outcome.evaluation))
+            done = sum(key in record.rows for key in ids.values())
+            progress(done, len(ids), "" if outcome.evaluation is None else f"{_words(name)} {outcome.evaluation.accuracy:.4f}")
+    if errors:
+        raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
+    return {name: record.rows[key] for name, key in ids.items()}
+
+
+def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    told = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
+    return {**told, "finished": now, "machine": this_machine()}
+
+
+def _words(name: Any) -> str:
+    """The name of a run: a network, or a network and its seed."""
+    return name if isinstance(name, str) else f"{name[0]}, seed {name[1]}"
+
+
+def this_machine() -> str:
+    """The GPU's name, or the processor's and how many of its cores are free to be used."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {len(os.sched_getaffinity(0))} cores"

@@ -1,0 +1,143 @@
+"""A record as JSON lines, written and read again; what is no such file is told."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from gemnet.cell import Cell
+from search.base import Evaluation, Outcome, SearchError
+from search.exported import read_export, read_record, write_export
+from search.records import records_command
+from search.study import JUDGED, Proposal, Study, read_study
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {"seed": 0, "search": {"start": 3, "rounds": 1, "batch": 1}}
+
+
+def cell(i):
+    return Cell(("input", *["conv1x1"] * (i + 1)), tuple((v, v + 1) for v in range(i + 1)))
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    with Study(tmp_path / "search", SETTINGS, {}) as study:
+        study.propose(
+            0, [Proposal(cell(i), cell(i).digest(), i, 1_000_000, 10_000, 0.5) for i in range(3)], {"dear": [("{}", 2)]}
+        )
+        study.finish(Outcome(1, Evaluation(0.5, (0.25, 0.5), False, 1800.0)), 0.48)
+        study.finish(Outcome(2, Evaluation(0.7, (0.3, 0.7), True, 1800.0)), 0.68)
+        study.finish(Outcome(3, error="the loss is NaN"), None)
+        study.propose(1, [Proposal(cell(3), cell(3).digest(), 3, 1, 1, 0.25, 0.9)], {"evaluated": 2})
+        study.add_to_note(1, {JUDGED: {"1": 0.625}})
+    return tmp_path / "search"
+
+
+def comparable(snapshot):
+    """The records, without the moments, which an export does not hold."""
+    return [dataclasses.replace(r, created=0.0, finished=None) for r in snapshot.records]
+
+
+def test_what_was_exported_is_read_as_it_was(work_dir, tmp_path):
+    there = read_study(work_dir)
+    write_export(there, tmp_path / "a.jsonl")
+    here = read_record(tmp_path / "a.jsonl")
+    assert comparable(here) == comparable(there)
+    assert here.settings == SETTINGS
+    assert here.machine == there.machine
+    assert here.created == int(there.created)
+    assert here.rounds == {0: {}, 1: {"evaluated": 2}}
+    write_export(here, tmp_path / "b.jsonl")
+    assert (tmp_path / "b.jsonl").read_text() == (tmp_path / "a.jsonl").read_text().replace(',"dear":1', "").replace(
+        '"dear":1', ""
+    )
+
+
+@pytest.mark.parametrize("name", ["nasgem_cifar10", "nasgem_cifar10_continued"])
+def test_the_records_that_are_kept_with_the_cells_can_be_worked_with(name, tmp_path, capsys):
+    path = ROOT / "gemnet/cells" / f"{name}.jsonl"
+    assert len(read_export(path).records) == len(path.read_text().splitlines()) - 1
+    for action in ("status", "top", "report"):
+        assert records_command(action, str(path), out=str(tmp_path)) == 0
+    assert (tmp_path / "report.html").exists()
+    assert "best cell f2bd0f36" in capsys.readouterr().out
+
+
+def test_the_report_of_an_exported_record_lies_beside_it(work_dir, tmp_path):
+    write_export(read_study(work_dir), tmp_path / "a.jsonl")
+    assert records_command("report", str(tmp_path / "a.jsonl")) == 0
+    assert (tmp_path / "a.html").exists()
+
+
+def edited(key, value):
+    """A change to the second line's JSON."""
+
+    def edit(lines):
+        row = json.loads(lines[1])
+        if value is None:
+            del row[key]
+        else:
+            row[key] = value
+        return [lines[0], json.dumps(row), *lines[2:]]
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda lines: [], "line 1: no JSON object"),
+        (lambda lines: ["[1]"], "line 1: no JSON object"),
+        (lambda lines: ["{}"], "its first line lacks format='gemnet.search'"),
+        (lambda lines: [lines[0].replace('"version":1', '"version":2')], "of version 2; this gemnet reads version 1"),
+        (lambda lines: [lines[0].replace('"rounds"', '"round"')], "line 1: .*'rounds' is missing"),
+        (lambda lines: [lines[0], lines[1][:40]], "line 2: no JSON object"),
+        (lambda lines: [lines[0], "[" * 100_000], "line 2: no JSON object"),
+        (lambda lines: [lines[0], lines[1], lines[1]], "two of its rows have one id, or one cell"),
+        (edited("cost", None), "line 2: .*'cost' is missing"),
+        (edited("cost", "dear"), "line 2: .*cost: expected a number, found 'dear'"),
+        (edited("accuracy", float("nan")), "line 2: .*accuracy: expected a number, found 'nan'"),
+        (edited("macs", 10**400), "line 2: .*macs: expected a whole number from 0 to"),
+        (edited("seed", -1), "line 2: .*seed: expected a whole number from 0 to .*found '-1'"),
+        (edited("state", "won"), "line 2: .*state: expected pending, done or failed, found 'won'"),
+        (edited("nodes", ["input", "conv9x9"]), "line 2: .*conv9x9"),
+        (edited("edges", [[0]]), "line 2"),
+        (edited("nodes", ["input", "sepconv3x3"]), "line 2: .*the digest is that of another cell"),
+    ],
+)  # fmt: skip
+def test_what_is_no_exported_record_is_told_with_file_and_line(work_dir, tmp_path, edit, message):
+    path = tmp_path / "a.jsonl"
+    write_export(read_study(work_dir), path)
+    path.write_text("\n".join(edit(path.read_text().splitlines())))
+    with pytest.raises(SearchError, match=message) as caught:
+        read_export(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_no_text_is_told(tmp_path, capsys):
+    assert records_command("top", str(tmp_path / "none.jsonl")) == 1
+    assert "none.jsonl: No such file" in capsys.readouterr().err
+    (tmp_path / "binary.jsonl").write_bytes(bytes(range(256)))
+    assert records_command("top", str(tmp_path / "binary.jsonl")) == 1
+    assert "binary.jsonl: no text" in capsys.readouterr().err
+
+
+def test_damaged_records_end_in_a_message_whatever_was_damaged(work_dir, tmp_path):
+    path = tmp_path / "a.jsonl"
+    write_export(read_study(work_dir), path)
+    whole, rng = path.read_bytes(), random.Random(0)
+    read = 0
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(damaged))
+            damaged[place : place + rng.randint(0, 3)] = bytes(rng.randrange(32, 127) for _ in range(rng.randint(0, 3)))
+        path.write_bytes(damaged)
+        try:
+            read_export(path)
+            read += 1
+        except SearchError:
+            pass
+    assert 0 < read < 2000
