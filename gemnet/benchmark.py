@@ -86,7 +86,8 @@ def _eager(model: nn.Module, images: Tensor) -> Callable[[], Any]:
     return lambda: model(images)
 
 
-def _folded(model: nn.Module, images: Tensor) -> Callable[[], Any]:
+def folded(model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    """A pass of `model`, which evaluates, over `images`; TorchScript's freezing folds normalisation into convolutions."""
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frozen = torch.jit.freeze(torch.jit.trace(model, images, check_trace=False))
@@ -120,7 +121,7 @@ def _onnxruntime(model: nn.Module, images: Tensor) -> Callable[[], Any]:
 
 
 WAYS: dict[str, Callable[[nn.Module, Tensor], Callable[[], Any]]] = {
-    "eager": _eager, "folded": _folded, "compiled": _compiled, "onnxruntime": _onnxruntime
+    "eager": _eager, "folded": folded, "compiled": _compiled, "onnxruntime": _onnxruntime
 }  # fmt: skip
 """How a model runs: as written; traced and frozen by TorchScript; by torch.compile; exported to ONNX, on as many threads."""
 

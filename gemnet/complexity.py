@@ -169,6 +169,8 @@ DIVISORS = (8, 4, 2, 1)
 """Node widths are multiples of the first of these that fills the budget."""
 MAX_DEPTH = 6
 MAX_BASE_WIDTH = 512
+BLOCK = 32
+"""Networks that are priced at once."""
 MOST_SHORT = 0.05
 """A network whose MACs fall shorter of the budget than by this share is no answer to it."""
 
@@ -238,14 +240,17 @@ class _Grid:
             rounded = np.maximum(1, np.floor(np.outer(bases, profile) / divisor + 0.5)).astype(int) * divisor
             yield list(dict.fromkeys(tuple(row) for row in rounded.tolist()))
 
-    def body(self, widths: tuple[int, ...]) -> Cost:
-        """Cost without the head, arrays [D] over all depths."""
-        first, further = zip(*_stage_costs(self.stats, self.stem_width, 2, widths, self.resolution))
+    def bodies(self, widths: Sequence[tuple[int, ...]]) -> Iterator[Cost]:
+        """For each of W networks, by the widths of its stages, the cost without the head, arrays [D] over all depths."""
+        columns = np.array(widths).T  # [5, W]
+        first, further = zip(*_stage_costs(self.stats, self.stem_width, 2, columns, self.resolution))
         once = sum(first, start=_stem_cost(self.stem_width, _halved(self.resolution), 3))
-        more = self.depths - 1
-        return Cost(
-            *(getattr(once, f) + more @ np.array([getattr(c, f) for c in further]) for f in ("params", "macs", "activations"))
-        )
+        more = (self.depths - 1).T  # [5, D]
+        fields = [
+            np.reshape(getattr(once, name), (-1, 1)) + np.stack([getattr(c, name) for c in further], 1) @ more
+            for name in ("params", "macs", "activations")
+        ]
+        return (Cost(*row) for row in zip(*fields))
 
     def head(self, widths: tuple[int, ...], head_width: Any) -> Cost:
         return _head_cost(self.stats.leaves * widths[-1], head_width, self.last_size, 1000)
@@ -286,8 +291,8 @@ class _Grid:
     def within(self, divisor: int, macs: float, params: float) -> Iterator[tuple[tuple[int, ...], Cost]]:
         """Stage widths with the costs of their bodies over all depths, as long as one of them is within `macs` and `params`."""
         for profile in self.widths(divisor):
-            for widths in profile:
-                body = self.body(widths)
+            blocks = (profile[i : i + BLOCK] for i in range(0, len(profile), BLOCK))
+            for widths, body in ((w, b) for block in blocks for w, b in zip(block, self.bodies(block))):
                 if body.macs.min() > macs or body.params.min() > params:
                     break
                 yield widths, body
@@ -300,7 +305,9 @@ class _Grid:
             within = f" with at most {target_params / 1e6:g} M params"
         reach = self.reach(target_params)
         if reach is None:
-            fewest = min(self.body(p[0]).params.min() + self.head(p[0], self.heads[0]).params for p in self.widths(1))
+            narrowest = [profile[0] for profile in self.widths(1)]
+            heads = [self.head(widths, self.heads[0]).params for widths in narrowest]
+            fewest = min(body.params.min() + head for body, head in zip(self.bodies(narrowest), heads))
             return f"{asked} is out of reach for this cell: it takes at least {_millions(fewest, np.ceil)} params"
         low, high = _millions(reach[0], np.ceil), _millions(reach[1], np.floor)
         return f"{asked} is out of reach for this cell: it reaches {low} to {high} MACs{within}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.base import CellArrays, Encoder, Predictor, Progress, Scored, Space
+from search.embedding.order import canonical_order
 from search.space import prune
 
 CHUNK = 4096
@@ -98,33 +99,36 @@ class _Best:
 
     def __init__(self, space: Space, top: int, exclude: Collection[str]) -> None:
         self.space, self.top, self.exclude = space, top, frozenset(exclude)
-        self.found: dict[str, Scored] = {}
+        self.found: dict[str, tuple[float, CellArrays, int]] = {}  # score, cell as drawn, MACs
         self.digests: dict[bytes, str] = {}  # of the cells that came this far: few in a large space, all of a small one
 
     def add(self, drawn: CellArrays, pruned: CellArrays, scores: np.ndarray, costs: np.ndarray) -> None:
         threshold = self._threshold()
-        for i in np.argsort(-scores, kind="stable"):
+        hopeful = np.flatnonzero(scores > threshold)
+        hopeful = hopeful[np.argsort(-scores[hopeful], kind="stable")]
+        pruned = pruned[hopeful]
+        ordered = canonical_order(pruned)  # of many isomorphic cells few matrices are left
+        for place, i in enumerate(hopeful):
             score = float(scores[i])
             if score <= threshold:
                 break
-            digest = self._digest(pruned[i : i + 1])
-            known = self.found.get(digest)
-            if digest in self.exclude or (known and known.score >= score):
+            digest = self._digest(ordered[place : place + 1], pruned[place : place + 1])
+            if digest in self.exclude or (digest in self.found and self.found[digest][0] >= score):
                 continue
-            (cell,) = self.space.to_cells(drawn[i : i + 1])
-            self.found[digest] = Scored(score, cell, int(costs[i]), digest)
+            self.found[digest] = score, drawn[[i]], int(costs[i])  # a copy: a slice would keep the whole chunk
             if len(self.found) > self.top:
-                del self.found[min(self.found, key=lambda d: self.found[d].score)]
+                del self.found[min(self.found, key=lambda d: self.found[d][0])]
             threshold = self._threshold()
 
     def ranked(self) -> list[Scored]:
-        return sorted(self.found.values(), key=lambda s: (-s.score, s.digest))
+        best = sorted(self.found.items(), key=lambda item: (-item[1][0], item[0]))
+        return [Scored(score, self.space.to_cells(cell)[0], macs, digest) for digest, (score, cell, macs) in best]
 
     def _threshold(self) -> float:
-        return min(s.score for s in self.found.values()) if len(self.found) == self.top else -np.inf
+        return min(score for score, *_ in self.found.values()) if len(self.found) == self.top else -np.inf
 
-    def _digest(self, pruned: CellArrays) -> str:
-        key = np.packbits(pruned.adjacency).tobytes() + pruned.operators.tobytes()
+    def _digest(self, ordered: CellArrays, pruned: CellArrays) -> str:
+        key = np.packbits(ordered.adjacency).tobytes() + ordered.operators.tobytes()
         if key not in self.digests:
             self.digests[key] = self.space.to_cells(pruned)[0].digest()
         return self.digests[key]

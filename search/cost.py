@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,14 +13,15 @@ import torch
 from torch import nn
 
 from gemnet.architecture import Architecture
-from gemnet.benchmark import Timing, measure_together
+from gemnet.benchmark import Timing, folded, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.errors import UserError
 from gemnet.library import create_library_model
 from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
-from search.base import SearchError
+from search.base import SearchError, Space
+from search.benchmarks import TabularSpace
 from search.named import build_named
 from search.threads import torch_threads
 
@@ -45,13 +47,59 @@ class Counted:
         return float(getattr(self._count(cell), self._field)) / 1e6
 
 
+class Timed:
+    """Models that are timed on the CPU or GPU at hand: of each cell the one that `gemnet.fit` makes of it for `model`.
+
+    A pass is one of `batch` random images, channels last, in evaluation mode, while nothing else of the search runs. fused:
+    normalisation is folded into the convolutions, by TorchScript's freezing.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        batch: int,
+        resolution: int = 224,
+        repeats: int = 4,
+        threads: int = 1,
+        device: str = "cpu",
+        fused: bool = False,
+    ) -> None:
+        for name, value in (("batch", batch), ("resolution", resolution), ("repeats", repeats), ("threads", threads)):
+            if type(value) is not int or value < 1:
+                raise SearchError(f"cost: {name}: expected a whole number from 1, found {value!r}")
+        if not _is_there(device):
+            raise SearchError(f"cost: device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
+        if not isinstance(fused, bool):
+            raise SearchError(f"cost: fused: expected True or False, found {fused!r}")
+        self.model, self.repeats, self.threads, self.device, self.fused = dict(model), repeats, threads, device, fused
+        with torch.random.fork_rng():
+            self.images = torch.randn(batch, 3, resolution, resolution).to(device, memory_format=torch.channels_last)
+        self.wait = partial(torch.cuda.synchronize, device) if device != "cpu" else None
+
+    def call(self, network: nn.Module) -> Callable[[], object]:
+        """One pass of `network`, to be called with as many threads as `timing` sets."""
+        network = network.eval().to(self.device, memory_format=torch.channels_last)
+        return folded(network, self.images) if self.fused else lambda: network(self.images)
+
+    def call_of(self, architecture: Architecture) -> Callable[[], object]:
+        """One pass of the network of `architecture`, which leaves torch's random state alone."""
+        with torch.random.fork_rng():
+            return self.call(GEMNet(architecture))
+
+    def timing(self) -> ExitStack:
+        """The context in which passes are timed."""
+        contexts = ExitStack()
+        contexts.enter_context(torch_threads(self.threads))
+        contexts.enter_context(torch.inference_mode())
+        return contexts
+
+
 class Latency:
     """The time of the model that the cell is searched for, in that of a well-known model, on the CPU or GPU at hand.
 
-    The network that `gemnet.fit` makes of the cell for the search's `model` runs by turns with `reference` (`timm/NAME` or
-    `torchvision/NAME`), both channels last in evaluation mode, on the same batch of random images, while nothing else of the
-    search runs. What disturbs the machine meanwhile can only slow one down: the fastest of `repeats` passes of each counts.
-    A network that in its first pass takes HOPELESS times the time that it may is not timed again.
+    The model runs by turns with `reference` (`timm/NAME` or `torchvision/NAME`) as Timed tells. What disturbs the machine
+    meanwhile can only slow one down: the fastest of `repeats` passes of each counts. A network that in its first pass takes
+    HOPELESS times the time that it may is not timed again.
     """
 
     HOPELESS = 1.5
@@ -62,45 +110,62 @@ class Latency:
         max: float | None = None,
         reference: str = "torchvision/mnasnet1_3",
         batch: int = 4,
-        resolution: int = 224,
-        repeats: int = 4,
-        threads: int = 1,
-        device: str = "cpu",
+        **timed: Any,
     ) -> None:
-        for name, value in (("batch", batch), ("resolution", resolution), ("repeats", repeats), ("threads", threads)):
-            if type(value) is not int or value < 1:
-                raise SearchError(f"cost: {name}: expected a whole number from 1, found {value!r}")
-        if not _is_there(device):
-            raise SearchError(f"cost: device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
+        """timed: further settings of Timed. Raises SearchError for values out of range and an unknown reference."""
         if not isinstance(reference, str):
             raise SearchError(f"cost: reference: expected timm/NAME or torchvision/NAME, found {reference!r}")
         self.name, self.max = f"time, {reference} = 1", max
-        self.model, self.repeats, self.device = dict(model), repeats, device
-        self.threads = threads
+        self._timed = _timed(model, batch, timed)
         with torch.random.fork_rng():
             try:
-                self._reference = self._placed(create_library_model(reference))
+                self._reference = self._timed.call(create_library_model(reference))
             except UserError as error:
                 raise SearchError(f"cost: reference: {error}") from None
-            self._images = torch.randn(batch, 3, resolution, resolution).to(device, memory_format=torch.channels_last)
 
     def __call__(self, cell: Cell) -> float:
-        return self.of(fit(cell, **self.model).architecture)
+        return self.of(fit(cell, **self._timed.model).architecture)
 
     def of(self, architecture: Architecture) -> float:
         """The time of this network."""
-        with torch.random.fork_rng():
-            network = self._placed(GEMNet(architecture))
-        calls = {"": lambda: network(self._images), "reference": lambda: self._reference(self._images)}
-        wait = partial(torch.cuda.synchronize, self.device) if self.device != "cpu" else None
-        with torch_threads(self.threads), torch.inference_mode():
-            times = [measure_together(calls, 1, 1, wait)]
-            if self.repeats > 1 and (self.max is None or _ratio(times) <= self.HOPELESS * self.max):
-                times.append(measure_together(calls, self.repeats - 1, 0, wait))
+        t = self._timed
+        calls = {"": t.call_of(architecture), "reference": self._reference}
+        with t.timing():
+            times = [measure_together(calls, 1, 2 if t.fused else 1, t.wait)]  # TorchScript compiles in its second pass
+            if t.repeats > 1 and (self.max is None or _ratio(times) <= self.HOPELESS * self.max):
+                times.append(measure_together(calls, t.repeats - 1, 0, t.wait))
         return _ratio(times)
 
-    def _placed(self, network: nn.Module) -> nn.Module:
-        return network.eval().to(self.device, memory_format=torch.channels_last)
+
+class Milliseconds:
+    """The time of the model that the cell is searched for, in milliseconds: the median of `repeats` passes as Timed tells,
+    after two to warm up; with the defaults, of one image, fused, on one core."""
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        max: float,
+        batch: int = 1,
+        repeats: int = 10,
+        fused: bool = True,
+        **timed: Any,
+    ) -> None:
+        """timed: further settings of Timed. Raises SearchError for values out of range."""
+        self.name, self.max = "milliseconds" + (f" for {batch} images" if batch != 1 else ""), max
+        self._timed = _timed(model, batch, {"repeats": repeats, "fused": fused, **timed})
+
+    def __call__(self, cell: Cell) -> float:
+        t = self._timed
+        call = t.call_of(fit(cell, **t.model).architecture)
+        with t.timing():
+            return 1000 * measure(call, t.repeats, 2, t.wait).median
+
+
+def _timed(model: Mapping[str, Any], batch: int, settings: Mapping[str, Any]) -> Timed:
+    try:
+        return Timed(model, batch, **settings)
+    except TypeError as error:
+        raise SearchError(f"cost: latency: {error}") from None
 
 
 def _is_there(device: object) -> bool:
@@ -163,3 +228,23 @@ def build_cost(
         "function": lambda **more: Given(max=max, **more),
     }
     return build_named("cost", known, type, **settings)
+
+
+def build_latency(space: Space, model: Mapping[str, Any], max: float, function: str | None = None, **settings: Any) -> CellCost:
+    """What `max`, in milliseconds, bounds: the time of `model`, measured here (settings: see Milliseconds); or what `function`
+    gives for a cell, `package.module:function`, of a phone for example.
+
+    Raises SearchError for values out of range, and for a space whose cells make no model unless a function is given.
+    """
+    if isinstance(max, bool) or not (isinstance(max, (int, float)) and 0 < max < math.inf):
+        raise SearchError(f"search: max_latency_ms: expected a positive number or None, found {max!r}")
+    if function is not None:
+        if settings:
+            raise SearchError(f"search: latency: a function takes no settings; found {', '.join(sorted(settings))}")
+        return Given(function, max, "milliseconds")
+    if isinstance(space, TabularSpace):
+        raise SearchError(
+            f"search: max_latency_ms: no model is built of cells of {space.table.name}; give a function that knows their times:"
+            " search.latency=dict(function='package.module:function')"
+        )
+    return Milliseconds(model, max, **settings)

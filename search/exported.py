@@ -14,11 +14,14 @@ from typing import Any
 from gemnet.cell import Cell, CellError
 from gemnet.files import save_text
 from search.base import SearchError
+from search.limits import DEAR, TIMED
 from search.ranking import pareto_front
 from search.study import DONE, FAILED, JUDGED, PENDING, Record, Snapshot, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
 SUFFIX = ".jsonl"
+COUNTED = (DEAR, TIMED)
+"""Of the cells that rounds' notes list, whether trained or not, an export has the number."""
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 LONGEST = 1 << 28
 """Bytes of a file that is read: a record of 100,000 evaluations has a tenth of that."""
@@ -33,14 +36,14 @@ def read_record(place: str | os.PathLike[str]) -> Snapshot:
 
 
 def write_export(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
-    """Write a record as JSON lines. Floats keep 6 decimals; of cells that cost too much, their number is kept."""
+    """Write a record as JSON lines. Floats keep 6 decimals."""
     save_text(path, "".join(f"{line}\n" for line in _lines(snapshot)))
 
 
 def _lines(snapshot: Snapshot) -> Iterator[str]:
     rounds = [
-        {"round": index} | {key: len(value) if key == "dear" else value for key, value in note.items() if key != JUDGED}
-        for index, note in snapshot.rounds.items()  # of the dear cells, their number is enough
+        {"round": index} | {key: len(value) if key in COUNTED else value for key, value in note.items() if key != JUDGED}
+        for index, note in snapshot.rounds.items()
     ]
     created = time.strftime(TIME, time.gmtime(snapshot.created))
     head = {"format": FORMAT, "version": VERSION, "created": created, "machine": snapshot.machine}
@@ -86,7 +89,9 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
     records: list[Record] = []
     place = 1
     try:
-        rounds = {int(note["round"]): {k: v for k, v in note.items() if k not in ("round", "dear")} for note in head["rounds"]}
+        rounds = {
+            int(note["round"]): {k: v for k, v in note.items() if k not in ("round", *COUNTED)} for note in head["rounds"]
+        }
         settings, created = dict(head["settings"]), calendar.timegm(time.strptime(head["created"], TIME))
         for place, line in enumerate(lines[1:], 2):
             records.append(_record(_parsed(path, place, line)))

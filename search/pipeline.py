@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
-from gemnet.complexity import BudgetError
-from search.acquisition import AffordableFirst, Optimistic
+from search.acquisition import Optimistic
 from search.base import (
     CellArrays,
     Encoder,
@@ -30,7 +29,7 @@ from search.base import (
     Space,
 )
 from search.bootstrap import Draws, bootstrap
-from search.cost import CellCost, build_cost
+from search.cost import CellCost, build_cost, build_latency
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, load_encoder
@@ -38,6 +37,7 @@ from search.embedding.cache import EncoderCache
 from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.exported import read_record
+from search.limits import Limits, Met
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
 from search.ranking import best_table, expected_scores, judged
 from search.schedule import Schedule
@@ -61,8 +61,13 @@ class Search:
     executor: Executor
     display: Display
     cost: CellCost
+    latency: CellCost | None = None
+    limits: Limits = field(init=False)
     encoder: Encoder = field(init=False)
     _draws: dict[int, Draws] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.limits = Limits(self.cost, self.latency, self.display)
 
     @property
     def seed(self) -> int:
@@ -117,20 +122,20 @@ class Search:
 
     def _first(self) -> tuple[list[Proposal], dict[str, Any]]:
         """The candidates of round 0: those of other searches, the ones that the user names, and distinct random ones."""
-        inherited, dear = self._inherited()
+        inherited, met = self._inherited()
         known = {p.digest for p in inherited}
-        given = [p for p in self._given() if p.digest not in known]
+        given = [p for p in self._given(met) if p.digest not in known]
         wanted = max(0, self.schedule.start - len(inherited))
-        drawn, dear_too = self._drawn(wanted, known | {p.digest for p in given}) if wanted else ([], [])
-        return inherited + given + drawn, _told(dear + dear_too)
+        drawn = self._drawn(wanted, known | {p.digest for p in given}, met) if wanted else []
+        return inherited + given + drawn, met.note()
 
-    def _inherited(self) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
+    def _inherited(self) -> tuple[list[Proposal], Met]:
         """What other searches have evaluated with these evaluation settings, and the cells that cost more than they might.
 
         Raises SearchError where their settings are others.
         """
         found: dict[str, Proposal] = {}
-        dear: list[tuple[Cell, float]] = []
+        met = Met()
         for directory in self.schedule.warm_start:
             snapshot = read_record(directory)
             theirs, ours = (evaluation_part(settings) for settings in (snapshot.settings, self.settings))
@@ -141,37 +146,41 @@ class Search:
                     f"search: warm_start: {directory} was evaluated with other settings ({name}: {there} there, {here} here);"
                     " its results do not compare. Have its best cells evaluated again: search.cells=[...]"
                 )
-            dear += _dear(snapshot.rounds.values())
+            met.dear += Met.of(snapshot.rounds.values()).dear
             for r in snapshot.records:
                 if r.state == DONE and not r.stopped and r.macs <= (self.schedule.max_macs or np.inf):
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
-        return list(found.values()), dear
+        slow: set[str] = set()
+        if self.latency is not None and found:
+            _, timed = self.limits.choose((Scored(0.0, p.cell, digest=p.digest) for p in found.values()), len(found))
+            met.timed, slow = timed.timed, set(self.limits.reasons(timed))
+        return [p for p in found.values() if p.digest not in slow], met
 
-    def _given(self) -> list[Proposal]:
-        """The cells that the user names. Raises SearchError for one that is not of the space, costs more than it may, or of
-        which no network can be made."""
+    def _given(self, met: Met) -> list[Proposal]:
+        """The cells that the user names; what was measured of them is added to `met`. Raises SearchError for one that is not of
+        the space, is above a limit, or of which no network can be made."""
         cells = {}
         for path in self.schedule.cells:
             cell = Cell.load(path)
             self.space.from_cells([cell])
             cells[cell.pruned().digest()] = (path, cell)
-        chosen, dear = self._affordable((Scored(0.0, cell, digest=digest) for digest, (_, cell) in cells.items()), len(cells))
-        costs = {cell.pruned().digest(): cost for cell, cost in dear}
+        measured = (Scored(0.0, cell, digest=digest) for digest, (_, cell) in cells.items())
+        chosen, found = self._chosen(measured, len(cells))
+        reasons = self.limits.reasons(found)
         for digest in sorted(cells.keys() - {p.digest for p in chosen}):
-            reason = "no network can be made of it"
-            if digest in costs:
-                reason = f"costs {costs[digest]:.4g}, more than cost.max={self.cost.max:g}"
+            reason = reasons.get(digest, "no network can be made of it")
             raise SearchError(f"search: {cells[digest][0]}: {reason}")
+        met.timed += found.timed
         limit = self.schedule.max_macs or np.inf
         for p in chosen:
             if p.macs > limit:
                 raise SearchError(f"search: {cells[p.digest][0]}: its network has {p.macs} MACs, more than max_macs={limit:g}")
         return [replace(p, predicted=None) for p in chosen]
 
-    def _drawn(self, count: int, known: Collection[str]) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
-        """`count` distinct random cells that are not `known`, or fewer; and those that cost too much."""
+    def _drawn(self, count: int, known: Collection[str], met: Met) -> list[Proposal]:
+        """`count` distinct random cells that are not `known`, or fewer; what was measured of them is added to `met`."""
         rng, drawn, least = self._rng(0), {}, np.inf
         for _ in range(100):
             arrays = self.space.sample(rng, 2 * self.schedule.start)
@@ -184,51 +193,25 @@ class Search:
                     drawn.setdefault(digest, cell)
             if len(drawn) >= OVERDRAW * self.schedule.start:
                 break
-        found = (Scored(0.0, cell, digest=digest) for digest, cell in drawn.items())
-        chosen, dear = self._affordable(found, count)
+        chosen, found = self._chosen((Scored(0.0, cell, digest=digest) for digest, cell in drawn.items()), count)
         if len(chosen) + len(known) < 3:
             limits = [f"max_macs={self.schedule.max_macs:g} (the smallest has {least:g})"] if self.schedule.max_macs else []
-            if dear:
-                limits.append(f"cost.max={self.cost.max:g} (the cheapest costs {min(cost for _, cost in dear):.4g})")
-            without = len(drawn) - len(chosen) - len(dear)
+            limits += self.limits.nearest(found)
+            without = len(drawn) - len(chosen) - len(self.limits.reasons(found))
             raise SearchError(
                 f"search: {len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
                 + (f" within {' and '.join(limits)}" if limits else "")
                 + (f"; of {without} no network can be made" if without else "")
                 + "; 3 are needed: allow more nodes, operators or cost"
             )
-        return [replace(p, predicted=None) for p in chosen], dear
+        met.dear += found.dear
+        met.timed += found.timed
+        return [replace(p, predicted=None) for p in chosen]
 
-    def _affordable(self, cells: Iterable[Scored], count: int) -> tuple[list[Proposal], list[tuple[Cell, float]]]:
-        """The first `count` cells that cost no more than they may, in order, and those met that cost more, with their costs."""
-        chosen: list[Proposal] = []
-        dear: list[tuple[Cell, float]] = []
-        with self.display.progress(f"Cost: {self.cost.name}") as progress:
-            for found in cells:
-                with contextlib.suppress(BudgetError):  # no model can be made of this cell
-                    cost = self.cost(found.cell)
-                    if self.cost.max is None or cost <= self.cost.max:
-                        chosen.append(self._proposal(found, cost))
-                        progress(len(chosen), count, f"{len(dear)} cost more than {self.cost.max:g}" if dear else "")
-                    else:
-                        dear.append((found.cell, cost))
-                if len(chosen) == count:
-                    break
-        return chosen, dear
-
-    def _affordable_first(self, predictor: Predictor | Optimistic, index: int) -> Predictor | Optimistic | AffordableFirst:
-        """`predictor`, but those cells last that probably cost too much, by a predictor of cost on all that was measured.
-
-        Without it, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
-        the predictor of scores cannot know.
-        """
-        dear = _dear(note for round_, note in self.study.rounds().items() if round_ < index)
-        if not dear or self.cost.max is None:
-            return predictor
-        cells, costs = zip(*dear, *((r.cell, r.cost) for r in self.study.records() if r.round < index), strict=True)
-        by_cost = build_predictor(**self.settings["predictor"])
-        by_cost.fit(self._embedded(cells), np.log(costs), self._stream(index))
-        return AffordableFirst(predictor, by_cost, float(np.log(self.cost.max)))
+    def _chosen(self, cells: Iterable[Scored], count: int) -> tuple[list[Proposal], Met]:
+        """The first `count` cells that keep within the limits as proposals, and what was measured on the way."""
+        chosen, met = self.limits.choose(cells, count)
+        return [self._proposal(found, cost) for found, cost in chosen], met
 
     def _fit(self, predictor: Predictor, index: int) -> None:
         """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
@@ -248,21 +231,25 @@ class Search:
         if isinstance(predictor, MLPPredictor):
             note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
         with self.display.progress(f"Round {index}: bootstrap") as progress:
-            known, wanted = {r.digest for r in records} | self._too_dear(), OVERDRAW * self.schedule.batch
+            met = Met.of(note for round_, note in self.study.rounds().items() if round_ < index)
+            # what was measured above a limit once would be again
+            known, wanted = {r.digest for r in records} | self.limits.reasons(met).keys(), OVERDRAW * self.schedule.batch
             hopeful = Optimistic(predictor, self.schedule.optimism) if self.schedule.optimism else predictor
-            ranked_by = self._affordable_first(hopeful, index)
+            costs = [(r.cell, r.cost) for r in records if r.round < index]
+            ranked_by = self.limits.first(hopeful, met, costs, partial(self._of_costs, index))
             found = bootstrap(self._draws_of(index), ranked_by, wanted, known, progress)
         del self._draws[index]
-        chosen, dear = self._affordable(found, self.schedule.batch)
+        chosen, met = self._chosen(found, self.schedule.batch)
         if chosen and ranked_by is not predictor:  # what cells are ranked by is not what is predicted
             predicted = predictor.query(self._embedded([p.cell for p in chosen]))
             chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
-        return chosen, {**note, **_told(dear)}
+        return chosen, note | met.note()
 
-    def _too_dear(self) -> set[str]:
-        """Digests of the cells that were found to cost more than they may: a second measurement would say the same."""
-        limit = np.inf if self.cost.max is None else self.cost.max
-        return {cell.pruned().digest() for cell, cost in _dear(self.study.rounds().values()) if cost > limit}
+    def _of_costs(self, index: int, cells: Sequence[Cell], costs: np.ndarray) -> Predictor:
+        """A predictor of what cells cost, trained for round `index`."""
+        predictor = build_predictor(**self.settings["predictor"])
+        predictor.fit(self._embedded(cells), costs, self._stream(index))
+        return predictor
 
     def _draws_of(self, index: int) -> Draws:
         """The cells that round `index` chooses from: they depend on no outcome."""
@@ -401,6 +388,9 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     if schedule.max_macs is not None and evaluator.no_max_macs:
         raise SearchError(evaluator.no_max_macs)
     cost = build_cost(evaluator.cost, settings["model"], **settings["cost"])
+    latency = None
+    if schedule.max_latency_ms is not None:
+        latency = build_latency(space, settings["model"], schedule.max_latency_ms, **schedule.latency)
     with (
         closing(build_executor(evaluator, **settings["executor"])) as executor,  # its workers start with the first job
         Study(directory, decisive(settings), evaluation_part(settings)) as study,
@@ -409,14 +399,4 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
             done = sum(r.state != PENDING for r in study.records())
             total = schedule.evaluations(study.records())
             display.line(f"Going on with the search in {directory}: {done} of {total} evaluations are recorded.")
-        return Search(settings, space, schedule, evaluator, study, executor, display, cost).run()
-
-
-def _told(dear: Sequence[tuple[Cell, float]]) -> dict[str, Any]:
-    """The part of a round's note that tells which cells cost more than they may."""
-    return {"dear": [(cell.to_json(), cost) for cell, cost in dear]} if dear else {}
-
-
-def _dear(notes: Iterable[Mapping[str, Any]]) -> list[tuple[Cell, float]]:
-    """The cells that cost more than they may, with their costs, of rounds' notes."""
-    return [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get("dear", ())]
+        return Search(settings, space, schedule, evaluator, study, executor, display, cost, latency).run()

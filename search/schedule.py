@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search.base import SearchError
@@ -19,6 +19,8 @@ class Schedule:
     is below this quantile of the earlier rounds' candidates after the same epoch; 0 stops nobody but those at chance.
     optimism: 0 to rank drawn cells by their predicted scores, as the paper does; else so many standard deviations are added,
     which the predictor must know. max_macs: a budget on the MACs of the proxy network, None for none.
+    max_latency_ms: a budget on the time of the model to come, None for none; latency: how it is measured, see
+    `search.cost.build_latency`.
     trust: 1 to choose the cell with the best measured score at the end; below it, held-out predictions weigh as well
     (`ranking.judged`), the means of `repeats` cross-validations on `folds` folds. top: cells written at the end.
     cells: cell files that are evaluated in round 0 besides. warm_start: work directories of other searches with the same
@@ -35,6 +37,8 @@ class Schedule:
     stop_quantile: float = 0.25
     optimism: float = 0.0
     max_macs: float | None = None
+    max_latency_ms: float | None = None
+    latency: Mapping[str, Any] = field(default_factory=dict)
     trust: float = 1.0
     folds: int = 5
     repeats: int = 1
@@ -50,6 +54,11 @@ class Schedule:
             raise SearchError("search: expected 0 <= stop_quantile < 1 and 0 < stop_from <= 1")
         if not (0 <= self.optimism < float("inf") and 0 <= self.trust <= 1 and self.folds >= 2 and self.repeats >= 1):
             raise SearchError("search: expected optimism >= 0, 0 <= trust <= 1, folds >= 2 and repeats >= 1")
+
+        if not isinstance(self.latency, Mapping):
+            raise SearchError(f"search: latency: expected settings by name, found {self.latency!r}")
+        if self.latency and self.max_latency_ms is None:
+            raise SearchError("search: latency says how max_latency_ms is measured, which is not given")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Schedule:

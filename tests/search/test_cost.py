@@ -5,13 +5,15 @@ from types import ModuleType
 
 import pytest
 
-from gemnet.benchmark import measure_together
+import search.cost
+from gemnet.benchmark import Timing, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
 from search.base import SearchError
-from search.cost import build_cost
+from search.cost import build_cost, build_latency
 from search.data import build_data
 from search.proxy import build_evaluator
+from search.space import DagSpace
 
 CELL = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
 LARGE = Cell(("input", *["sepconv3x3"] * 12), tuple((u, v) for v in range(1, 13) for u in range(v)))
@@ -55,6 +57,38 @@ def test_a_network_that_is_hopelessly_slow_is_not_timed_again(evaluator, monkeyp
     assert asked == passes
 
 
+def test_fused_networks_are_timed_on_both_sides(evaluator, monkeypatch):
+    folded, seen = search.cost.folded, []
+
+    def counted(network, images):
+        seen.append(type(network).__name__)
+        return folded(network, images)
+
+    monkeypatch.setattr("search.cost.folded", counted)
+    settings = {"reference": "timm/mobilenetv3_small_050", "batch": 1, "resolution": 32}
+    assert build_cost(evaluator.cost, MODEL, type="latency", fused=True, **settings)(CELL) > 1e-3
+    assert seen == ["MobileNetV3", "GEMNet"]
+    assert build_cost(evaluator.cost, MODEL, type="latency", **settings)(CELL) > 1e-3
+    assert len(seen) == 2
+
+
+def test_milliseconds_are_the_median_of_fused_passes_of_the_model_to_come(monkeypatch):
+    asked = []
+
+    def measured(call, repeats, warm_up, wait):
+        asked.append((repeats, warm_up))
+        call()
+        return Timing(median=0.25, fastest=0.1, slowest=3.0)
+
+    monkeypatch.setattr("search.cost.measure", measured)
+    latency = build_latency(DagSpace(8), MODEL, 40, resolution=32)
+    assert (latency(CELL), latency.max, latency.name) == (250.0, 40, "milliseconds")
+    assert asked == [(10, 2)]
+    monkeypatch.undo()
+    real = build_latency(DagSpace(8), MODEL, 40, resolution=64, repeats=3)
+    assert 0 < real(CELL) < real(LARGE)
+
+
 @pytest.fixture
 def users(monkeypatch):
     module = ModuleType("users_costs")
@@ -78,6 +112,29 @@ def test_what_is_wrong_with_a_users_function_is_told(evaluator, users, function,
     cost = build_cost(evaluator.cost, MODEL, type="function", function=function)
     with pytest.raises(SearchError, match=message):
         cost(CELL)
+
+
+def test_a_bound_on_milliseconds_can_be_of_a_function_of_the_users_own(users):
+    latency = build_latency(DagSpace(8), MODEL, 5, function="users_costs:nodes")
+    assert (latency(CELL), latency.max, latency.name) == (3.0, 5, "milliseconds")
+    broken = build_latency(DagSpace(8), MODEL, 5, function="users_costs:broken")
+    with pytest.raises(SearchError, match="users_costs:broken raised KeyError: 'table'"):
+        broken(CELL)
+
+
+@pytest.mark.parametrize(
+    ("max", "settings", "message"),
+    [(0, {}, "search: max_latency_ms: expected a positive number or None, found 0"),
+     ("fast", {}, "max_latency_ms: expected a positive number or None, found 'fast'"),
+     (5, {"batch": 0}, "batch: expected a whole number from 1, found 0"),
+     (5, {"fused": "yes"}, "fused: expected True or False, found 'yes'"),
+     (5, {"colour": 1}, "latency: .*colour"),
+     (5, {"function": "none_such:f"}, "expected package.module:function"),
+     (5, {"function": "math:sqrt", "batch": 1}, "a function takes no settings; found batch")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_bound_on_milliseconds_is_told(max, settings, message):
+    with pytest.raises(SearchError, match=message):
+        build_latency(DagSpace(8), MODEL, max, **settings)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from search.display import Display
 from search.embedding import KernelGuidedEncoder, build_encoder
 from search.ensemble import EnsemblePredictor
 from search.exported import write_export
+from search.limits import Limits
 from search.pipeline import Search, run_search
 from search.predictor import cross_validated_predictions
 from search.ranking import best_first, best_table
@@ -86,12 +87,13 @@ class MadeExecutor:
             yield self.evaluator.outcome(job)
 
 
-def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=None, cost=None, **executor):
+def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=None, cost=None, latency=None, **executor):
     evaluator = evaluator or MadeEvaluator()
     cost = cost or build_cost(evaluator.cost, {})
     with Study(directory, settings, {}) as study:
         executor = MadeExecutor(evaluator, **executor)
-        return Search(settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True), cost).run()
+        parts = settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True), cost, latency
+        return Search(*parts).run()
 
 
 def essence(records):
@@ -230,10 +232,63 @@ def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_it
     predicted = [r.predicted for r in read_study(tmp_path / "taught").records if r.predicted is not None]
     assert len(predicted) == 12
     assert min(predicted) > -100  # what was predicted, not what cells were ranked by
-    monkeypatch.setattr(Search, "_affordable_first", lambda self, predictor, index: predictor)
+    monkeypatch.setattr(Limits, "first", lambda self, predictor, *_: predictor)
     blind = dear(tmp_path / "blind")
     assert taught[0] == blind[0] > 0
     assert 4 * sum(taught[1:]) < sum(blind[1:])
+
+
+def test_no_cell_whose_model_is_too_slow_is_trained_and_later_rounds_pass_over_its_like(tmp_path, monkeypatch):
+    schedule, settings = Schedule(start=8, rounds=3, batch=4, draws=2000), {**SETTINGS, "penalty": -5.0}
+
+    def slow(directory):
+        records = run(directory, schedule=schedule, settings=settings, latency=MadeCost(max=5))
+        assert max(len(r.cell.live_nodes) for r in records) <= 5
+        assert all(r.cost == r.macs / 1e6 for r in records)  # the score counts what it counted
+        timed = [
+            [Cell.from_json(text, "note") for text, _ in note["latency"]] for note in read_study(directory).rounds.values()
+        ]
+        digests = [cell.pruned().digest() for cells in timed for cell in cells]
+        assert len(digests) == len(set(digests))  # none is asked for twice
+        return len(records), [sum(len(cell.live_nodes) > 5 for cell in cells) for cells in timed]
+
+    trained, taught = slow(tmp_path / "taught")
+    with monkeypatch.context() as patched:
+        patched.setattr(Limits, "first", lambda self, predictor, *_: predictor)
+        trained_blindly, blind = slow(tmp_path / "blind")
+    assert taught[0] == blind[0] > 0
+    assert 2 * sum(taught[1:]) < sum(blind[1:])
+    assert trained == 20 >= trained_blindly
+    both = run(tmp_path / "both", schedule=schedule, settings=settings, cost=MadeCost(max=6), latency=MadeCost(max=5))
+    assert max(r.cost for r in both) <= 5
+
+
+def test_a_search_bounded_in_milliseconds_goes_on_to_the_end_of_the_undisturbed_one(tmp_path):
+    undisturbed = run(tmp_path / "undisturbed", latency=MadeCost(max=5))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", latency=MadeCost(max=5), patience=9)
+    assert essence(run(tmp_path / "stopped", latency=MadeCost(max=5))) == essence(undisturbed)
+
+
+def test_what_is_taken_over_or_given_and_too_slow_is_left_out_or_told(tmp_path):
+    settings = {**SETTINGS, **EVALUATION}
+    first = run(tmp_path / "first", settings=settings)
+    slow = [r for r in first if len(r.cell.live_nodes) > 5 and not r.stopped]
+    kept = {r.digest for r in first if len(r.cell.live_nodes) <= 5 and not r.stopped}
+    assert slow
+    assert kept
+    schedule = replace(SCHEDULE, start=len(kept) + 3, rounds=0, warm_start=[str(tmp_path / "first")])
+    second = run(tmp_path / "second", settings=settings, schedule=schedule, latency=MadeCost(max=5))
+    assert {r.digest for r in second} >= kept
+    assert max(len(r.cell.live_nodes) for r in second) <= 5
+    slow[0].cell.save(tmp_path / "slow.json")
+    with pytest.raises(SearchError, match=r"slow\.json: takes \d ms, more than max_latency_ms=5"):
+        run(tmp_path / "third", schedule=replace(SCHEDULE, cells=[str(tmp_path / "slow.json")]), latency=MadeCost(max=5))
+
+
+def test_a_bound_on_milliseconds_that_no_model_meets_is_told_with_how_close_it_came(tmp_path):
+    with pytest.raises(SearchError, match=r"0 of \d+ .* within max_latency_ms=0\.5 \(the fastest takes 2 ms\); 3 are needed"):
+        run(tmp_path, latency=MadeCost(max=0.5))
 
 
 def test_a_bound_on_the_cost_that_no_cell_meets_is_told_with_how_close_it_came(tmp_path):

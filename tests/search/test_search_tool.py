@@ -180,6 +180,18 @@ def test_svge_is_an_encoder_by_its_name_on_the_command_line(tmp_path):
     gemnet.Cell.load(tmp_path / "w/best_cell.json")
 
 
+def test_a_bound_on_milliseconds_is_met_by_every_model_that_is_trained(tmp_path):
+    options = [*SMALL, "search.rounds=1", "search.latency.resolution=32", "search.latency.repeats=2"]
+    result = search(tmp_path / "w", options=[*options, "search.max_latency_ms=1e4"])
+    assert result.returncode == 0, result.stderr
+    timed = [row for note in read_study(tmp_path / "w").rounds.values() for row in note["latency"]]
+    assert len(timed) == len(read_study(tmp_path / "w").records) == 6
+    assert all(0 < milliseconds < 1e4 for _, milliseconds in timed)
+    result = search(tmp_path / "v", options=[*options, "search.max_latency_ms=1e-3"])
+    assert result.returncode == 1
+    assert re.search(r"0 of \d+ .* within max_latency_ms=0\.001 \(the fastest takes \S+ ms\)", result.stderr)
+
+
 def test_help_shows_examples():
     result = subprocess.run(
         [sys.executable, str(ROOT / "tools/search.py"), "--help"], capture_output=True, text=True, timeout=60

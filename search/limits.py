@@ -1,0 +1,129 @@
+"""What candidates may cost: cells above `cost.max` or `search.max_latency_ms` are met, noted, and never trained."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gemnet.cell import Cell
+from gemnet.complexity import BudgetError
+from search.acquisition import AffordableFirst, Optimistic
+from search.base import Predictor, Scored
+from search.cost import CellCost
+from search.display import Display
+
+DEAR, TIMED = "dear", "latency"
+"""In the note of a round: [cell, cost] of the cells that cost too much, and [cell, milliseconds] of all that were timed."""
+
+Costs = list[tuple[Cell, float]]
+
+
+@dataclass
+class Met:
+    """Cells that were looked at: those that cost more than they may, with their costs, and the milliseconds of those timed."""
+
+    dear: Costs = field(default_factory=list)
+    timed: Costs = field(default_factory=list)
+
+    @classmethod
+    def of(cls, notes: Iterable[Mapping[str, Any]]) -> Met:
+        """All that rounds' notes tell of."""
+        notes = list(notes)
+
+        def read(name: str) -> Costs:
+            return [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get(name, ())]
+
+        return cls(read(DEAR), read(TIMED))
+
+    def note(self) -> dict[str, Any]:
+        """The part of a round's note that tells of them, JSON values."""
+        found = {DEAR: self.dear, TIMED: self.timed}
+        return {name: [(cell.to_json(), cost) for cell, cost in costs] for name, costs in found.items() if costs}
+
+
+class Limits:
+    """Measures what cells cost, and how long their models take where that is bounded.
+
+    cost: of the efficiency score; its `max` bounds it. latency: milliseconds, with a `max`; None where these do not matter.
+    """
+
+    def __init__(self, cost: CellCost, latency: CellCost | None, display: Display) -> None:
+        self.cost, self.latency, self.display = cost, latency, display
+
+    def choose(self, cells: Iterable[Scored], count: int) -> tuple[list[tuple[Scored, float]], Met]:
+        """The first `count` cells that keep within the limits, in order, with their costs; and what was met on the way.
+
+        Cells of which no model can be made are passed over.
+        """
+        chosen: list[tuple[Scored, float]] = []
+        met, slow = Met(), 0
+        what = f"Cost: {self.cost.name}" + (f"; {self.latency.name}" if self.latency else "")
+        with self.display.progress(what) as progress:
+            for found in cells:
+                with contextlib.suppress(BudgetError):
+                    cost = self.cost(found.cell)
+                    if self.cost.max is not None and cost > self.cost.max:
+                        met.dear.append((found.cell, cost))
+                    elif self._is_slow(found.cell, met):
+                        slow += 1
+                    else:
+                        chosen.append((found, cost))
+                        progress(len(chosen), count, self._words(len(met.dear), slow))
+                if len(chosen) == count:
+                    break
+        return chosen, met
+
+    def _is_slow(self, cell: Cell, met: Met) -> bool:
+        if self.latency is None:
+            return False
+        milliseconds = self.latency(cell)
+        met.timed.append((cell, milliseconds))
+        return milliseconds > self.latency.max
+
+    def _words(self, dear: int, slow: int) -> str:
+        found = [f"{dear} cost more than {self.cost.max:g}"] if dear else []
+        return "; ".join([*found, f"{slow} take longer than {self.latency.max:g} ms"] if slow else found)
+
+    def reasons(self, met: Met) -> dict[str, str]:
+        """Digest -> which limit a cell is above, and by what it is, for those above one."""
+        found = {}
+        for cell, cost in met.dear:
+            if self.cost.max is not None and cost > self.cost.max:
+                found[cell.pruned().digest()] = f"costs {cost:.4g}, more than cost.max={self.cost.max:g}"
+        for cell, ms in met.timed:
+            if self.latency is not None and ms > self.latency.max:
+                found[cell.pruned().digest()] = f"takes {ms:.4g} ms, more than max_latency_ms={self.latency.max:g}"
+        return found
+
+    def nearest(self, met: Met) -> list[str]:
+        """How close the cells met came to each limit that one of them is above, in words."""
+        found = []
+        if met.dear and self.cost.max is not None:
+            found.append(f"cost.max={self.cost.max:g} (the cheapest costs {min(cost for _, cost in met.dear):.4g})")
+        if met.timed and self.latency is not None and max(ms for _, ms in met.timed) > self.latency.max:
+            fastest = min(ms for _, ms in met.timed)
+            found.append(f"max_latency_ms={self.latency.max:g} (the fastest takes {fastest:.4g} ms)")
+        return found
+
+    def first(
+        self, predictor: Predictor | Optimistic, met: Met, costs: Sequence[tuple[Cell, float]], trained: Any
+    ) -> Predictor | Optimistic | AffordableFirst:
+        """`predictor`, but those cells last that are probably above a limit, by predictors of what was measured.
+
+        Without them, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
+        the predictor of scores cannot know. costs: of cells that were trained. trained: (cells, values) -> a predictor.
+        """
+        if met.dear and self.cost.max is not None:
+            predictor = self._within(predictor, [*met.dear, *costs], self.cost.max, trained)
+        if self.latency is not None and any(ms > self.latency.max for _, ms in met.timed):
+            predictor = self._within(predictor, met.timed, self.latency.max, trained)
+        return predictor
+
+    @staticmethod
+    def _within(predictor: Any, costs: Sequence[tuple[Cell, float]], limit: float, trained: Any) -> AffordableFirst:
+        cells, values = zip(*costs, strict=True)
+        return AffordableFirst(predictor, trained(cells, np.log(values)), float(np.log(limit)))
