@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,8 +19,9 @@ from search.base import Evaluator, Job, Outcome, SearchError
 from search.executor import ATTEMPTS, evaluate_job
 from search.threads import torch_threads
 
-CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 25.0
 """How long the head of a cluster may take to answer."""
+_PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='CRITICAL')"
 
 
 class RayExecutor:
@@ -38,10 +41,10 @@ class RayExecutor:
         threads: int = 1,
         address: str | None = None,
     ) -> None:
-        self._ray = _connected(address, threads)
-        total = self._ray.cluster_resources()
         if device not in ("auto", "cpu", "cuda"):
             raise SearchError(f"executor: device {device!r}: expected 'auto', 'cpu' or 'cuda' with Ray")
+        self._ray = _connected(address, threads)
+        total = self._ray.cluster_resources()
         gpus = total.get("GPU", 0) if device != "cpu" else 0
         if device == "cuda" and not gpus:
             self.close()
@@ -57,31 +60,49 @@ class RayExecutor:
         self._task = self._ray.remote(**options)(_evaluate)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Yields the outcome of each job as it comes, in any order."""
+        """Yields the outcome of each job as it comes, in any order. Raises SearchError where the cluster's machines cannot run
+        what they are given."""
         waiting, running = list(jobs)[::-1], {}
         attempts = dict.fromkeys((job.key for job in jobs), 0)
         try:
-            while waiting or running:
-                while waiting and len(running) < self.slots:
-                    job = waiting.pop()
-                    attempts[job.key] += 1
-                    task = self._task.remote(self._evaluator, job, self.device, self.threads)
-                    running[task] = (job, time.monotonic())
+            self._start(waiting, running, attempts)
+            while running:
                 (done, *_), _ = self._ray.wait(list(running), num_returns=1)
                 job, started = running.pop(done)
-                try:
-                    yield self._ray.get(done)
-                except self._ray.exceptions.RayError as error:  # not the job's own errors: those come as outcomes
-                    if attempts[job.key] < ATTEMPTS:
-                        waiting.append(job)
-                        continue
-                    how = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-                    seconds = time.monotonic() - started
-                    yield Outcome(job.key, error=f"its worker died {ATTEMPTS} times, the last time {how}", seconds=seconds)
+                outcome = self._outcome(done, job, attempts[job.key] == ATTEMPTS, time.monotonic() - started)
+                if outcome is None:
+                    waiting.append(job)
+                self._start(waiting, running, attempts)  # before the caller is busy with the outcome
+                if outcome is not None:
+                    yield outcome
         finally:  # where the caller goes away early
             for task in running:
                 with contextlib.suppress(self._ray.exceptions.RayError):
                     self._ray.cancel(task, force=True)
+
+    def _start(self, waiting: list[Job], running: dict[Any, tuple[Job, float]], attempts: dict[int, int]) -> None:
+        """As many of the `waiting` jobs, the last first, as there are free slots."""
+        while waiting and len(running) < self.slots:
+            job = waiting.pop()
+            attempts[job.key] += 1
+            task = self._task.remote(self._evaluator, job, self.device, self.threads)
+            running[task] = (job, time.monotonic())
+
+    def _outcome(self, task: Any, job: Job, last: bool, seconds: float) -> Outcome | None:
+        """Of a task that has ended; None where its process or machine was lost, unless that was the job's last attempt."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(task)
+        except errors.RayError as error:  # not the job's own errors: those come as outcomes
+            how = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            if isinstance(error, (errors.RayTaskError, errors.RuntimeEnvSetupError)):
+                raise SearchError(
+                    f"executor: a machine of the Ray cluster cannot run candidates ({how}); it needs this machine's Python and "
+                    "packages, but for gemnet itself"
+                ) from error
+            if not last:
+                return None
+            return Outcome(job.key, error=f"its worker died {ATTEMPTS} times, the last time {how}", seconds=seconds)
 
     def close(self) -> None:
         """Leave the cluster; Ray that was started here ends."""
@@ -101,12 +122,12 @@ def _connected(address: str | None, threads: int) -> Any:
         import ray
     except ImportError:
         raise SearchError('executor: Ray is not installed; pip install -e ".[ray]", or use executor.type=local') from None
-    if address not in (None, "auto"):
-        _check_reachable(address)
+    if address is not None:
+        _check_answers(address)
     packages = [str(Path(package.__file__).parent) for package in (gemnet, search)]
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # else an environment variable of Ray's could name a cluster
             num_cpus=len(os.sched_getaffinity(0)) if address is None else None,
             include_dashboard=False if address is None else None,
             runtime_env={"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": str(threads)}},
@@ -119,14 +140,26 @@ def _connected(address: str | None, threads: int) -> Any:
     return ray
 
 
-def _check_reachable(address: str) -> None:
-    """Raise SearchError where nothing listens at host:port; Ray itself would try for minutes."""
-    match = re.fullmatch(r"(?:ray://)?([\w.:\[\]-]+):(\d+)", address)
-    if not match:
-        raise SearchError(f"executor: Ray address {address!r}: expected 'auto', host:port or ray://host:port")
+def _check_answers(address: str) -> None:
+    """Raise SearchError where nothing listens at host:port, or what listens there is silent; Ray itself would try for minutes.
+
+    Another process tries to connect, which can be stopped. Why Ray refuses is for the caller to find.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    if address != "auto":
+        match = re.fullmatch(r"(?:ray://)?([\w.:\[\]-]+):(\d+)", address)
+        if not match:
+            raise SearchError(f"executor: Ray address {address!r}: expected 'auto', host:port or ray://host:port")
+        try:
+            with socket.create_connection((match[1].strip("[]"), int(match[2])), ANSWER_SECONDS / 3):
+                pass
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise SearchError(f"executor: Ray at {address} does not answer ({reason}); is its head running there?") from error
+    command = [sys.executable, "-c", _PROBE, address]
     try:
-        with socket.create_connection((match[1].strip("[]"), int(match[2])), CONNECT_SECONDS):
-            pass
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SearchError(f"executor: Ray at {address} does not answer ({reason}); is its head running there?") from error
+        subprocess.run(command, capture_output=True, timeout=max(1.0, deadline - time.monotonic()), check=False)
+    except subprocess.TimeoutExpired:
+        raise SearchError(
+            f"executor: Ray at {address} does not answer within {ANSWER_SECONDS:g} s; is its head running there?"
+        ) from None

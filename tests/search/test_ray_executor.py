@@ -20,6 +20,7 @@ def cluster():
     """Two machines of one core each, as far as Ray knows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", ":".join(path for path in sys.path if path))  # tasks find this test's evaluator
+        patch.setenv("RAY_worker_niceness", "0")  # else whatever else the machine does comes first, and tests take minutes
         health = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": health})
         yield cluster
@@ -80,6 +81,21 @@ def test_a_machine_that_is_lost_costs_only_what_ran_there(cluster, evaluator, tm
         executor.close()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [ray.exceptions.RuntimeEnvSetupError("no such file"),
+     ray.exceptions.RayTaskError("_evaluate", "no module", ModuleNotFoundError("torch"))],
+    ids=["environment", "task"],
+)  # fmt: skip
+def test_a_cluster_that_cannot_run_what_it_is_given_is_told_and_no_candidate_has_failed(executor, monkeypatch, error):
+    def get(task):
+        raise error
+
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(SearchError, match=r"cannot run candidates \(\w+: .*\); it needs this machine's Python and packages"):
+        list(executor.run(jobs(0, 0)))
+
+
 class Slow(Scripted):
     """Takes a second, and leaves a file for each attempt."""
 
@@ -101,6 +117,12 @@ def test_an_address_that_does_not_answer_is_told_at_once(evaluator):
         with pytest.raises(SearchError, match=rf"Ray at {nobody} does not answer .*; is its head running there\?"):
             build_executor(evaluator, type="ray", address=nobody)
         assert time.monotonic() - start < 30
+    with socket.socket() as silent, pytest.MonkeyPatch.context() as patch:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # whoever connects hears nothing
+        patch.setattr("search.ray_executor.ANSWER_SECONDS", 6.0)
+        with pytest.raises(SearchError, match=r"does not answer within 6 s; is its head running there\?"):
+            build_executor(evaluator, type="ray", address=f"127.0.0.1:{silent.getsockname()[1]}")
     with pytest.raises(SearchError, match="expected 'auto', host:port or ray://host:port"):
         build_executor(evaluator, type="ray", address="somewhere")
 
