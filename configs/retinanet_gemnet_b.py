@@ -1,5 +1,5 @@
 _base_ = "./_base_/retinanet.py"
 model = dict(
     backbone=dict(type="gemnet.GEMNet", arch="b", out_indices=(2, 3, 5), norm_cfg=dict(type="gemnet.SyncBN")),
-    neck=dict(in_channels=[240, 496, 1200]),
+    neck=dict(in_channels=[264, 504, 1040]),
 )

@@ -38,7 +38,7 @@ def architecture(name: str) -> Architecture:
         )
     if name == "gemnet_b":  # 4.5 M params, 563 M MACs
         return Architecture(
-            Cell.shipped(name), (16, 32, 120, 248, 488), (1, 1, 4, 4, 1), stem_width=32, head_width=1200, residual=True
+            Cell.shipped(name), (8, 24, 88, 168, 336), (1, 1, 2, 6, 1), stem_width=32, head_width=1040, residual=True
         )
     raise ValueError(f"no model is called {name!r}; expected gemnet_a or gemnet_b")
 

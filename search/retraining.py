@@ -104,7 +104,7 @@ def retrain(
         score = float(efficiency_score(float(np.mean(accuracies)), r.cost, settings["penalty"]))
         found.append(Retrained(r, accuracies, score))
     found.sort(key=lambda f: (-f.score, f.record.id))
-    _write(found, settings, Path(directory), str(place))
+    _write(found, snapshot.settings, settings["proxy"].get("epochs"), Path(directory), str(place))
     return found
 
 
@@ -119,8 +119,9 @@ def _settings(settings: Mapping[str, Any], options: Mapping[str, Any], place: st
     return check_settings(settings, place)
 
 
-def _write(found: Sequence[Retrained], settings: Mapping[str, Any], directory: Path, place: str) -> None:
-    epochs, name = settings["proxy"].get("epochs"), Path(place).stem
+def _write(found: Sequence[Retrained], settings: Mapping[str, Any], epochs: int | None, directory: Path, place: str) -> None:
+    """settings: those of the search. epochs: of the new trainings."""
+    name = Path(place).stem
     told = [{"accuracies": list(f.accuracies), "score": f.score, "epochs": epochs} for f in found]
     write_cells([with_provenance(f.record, settings, name, retrained=t) for f, t in zip(found, told, strict=True)], directory)
     save_text(directory / TABLE, markdown(found) + "\n")
