@@ -56,7 +56,8 @@ def run_missing(
     record: Trainings,
     display: Display,
 ) -> dict[Any, dict[str, Any]]:
-    """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run."""
+    """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run; with
+    the name that it has here, whatever it was called when it was recorded."""
     ids = {name: fingerprint(run) for name, run in runs.items()}
     missing = [name for name, key in ids.items() if key not in record.rows]
     errors: list[str] = []
@@ -73,7 +74,7 @@ def run_missing(
             progress(done, len(ids), "" if outcome.evaluation is None else f"{_words(name)} {outcome.evaluation.accuracy:.4f}")
     if errors:
         raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
-    return {name: record.rows[key] for name, key in ids.items()}
+    return {name: {**record.rows[key], "name": _words(name)} for name, key in ids.items()}
 
 
 def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:
