@@ -152,10 +152,8 @@ class Search:
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
-        slow: set[str] = set()
-        if self.latency is not None and found:
-            _, timed = self.limits.choose((Scored(0.0, p.cell, digest=p.digest) for p in found.values()), len(found))
-            met.timed, slow = timed.timed, set(self.limits.reasons(timed))
+        timed = self.limits.timed([p.cell for p in found.values()])
+        met.timed, slow = timed.timed, self.limits.reasons(timed)
         return [p for p in found.values() if p.digest not in slow], met
 
     def _given(self, met: Met) -> list[Proposal]:

@@ -55,6 +55,22 @@ def test_what_was_exported_is_read_as_it_was(work_dir, tmp_path):
     )
 
 
+def test_the_pareto_front_is_marked_in_an_export_and_listed_in_the_report(tmp_path):
+    values = [(0.5, 2.0), (0.6, 3.0), (0.55, 3.5), (0.4, 1.0)]
+    with Study(tmp_path / "search", {**SETTINGS, "search": {"start": 4, "rounds": 0}}, {}) as study:
+        proposals = [Proposal(cell(i), cell(i).digest(), i, 1, 1, cost) for i, (_, cost) in enumerate(values)]
+        study.propose(0, proposals, {})
+        for i, (accuracy, _) in enumerate(values, 1):
+            study.finish(Outcome(i, Evaluation(accuracy, (accuracy,), False, 1.0)), accuracy)
+    write_export(read_study(tmp_path / "search"), tmp_path / "a.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()[1:]]
+    assert [row["pareto"] for row in rows] == [True, True, False, True]
+    assert records_command("report", str(tmp_path / "search")) == 0
+    page = (tmp_path / "search/report.html").read_text()
+    front = page[page.index("Pareto front of accuracy against cost") :].partition("</table>")[0]
+    assert [cell(i).digest()[:8] in front for i in range(4)] == [True, True, False, True]
+
+
 @pytest.mark.parametrize("name", ["nasgem_cifar10", "nasgem_cifar10_continued"])
 def test_the_records_that_are_kept_with_the_cells_can_be_worked_with(name, tmp_path, capsys):
     path = ROOT / "gemnet/cells" / f"{name}.jsonl"
