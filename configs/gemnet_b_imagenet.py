@@ -1,2 +1,2 @@
 _base_ = "./_base_/imagenet.py"
-model = dict(backbone=dict(arch="b"), head=dict(in_channels=1200))
+model = dict(backbone=dict(arch="b"), head=dict(in_channels=1040))
