@@ -230,7 +230,9 @@ def build_cost(
     return build_named("cost", known, type, **settings)
 
 
-def build_latency(space: Space, model: Mapping[str, Any], max: float, function: str | None = None, **settings: Any) -> CellCost:
+def build_latency(
+    space: Space, model: Mapping[str, Any], max: float, /, function: str | None = None, **settings: Any
+) -> CellCost:
     """What `max`, in milliseconds, bounds: the time of `model`, measured here (settings: see Milliseconds); or what `function`
     gives for a cell, `package.module:function`, of a phone for example.
 
@@ -238,6 +240,9 @@ def build_latency(space: Space, model: Mapping[str, Any], max: float, function: 
     """
     if isinstance(max, bool) or not (isinstance(max, (int, float)) and 0 < max < math.inf):
         raise SearchError(f"search: max_latency_ms: expected a positive number or None, found {max!r}")
+    for name in ("model", "max"):
+        if name in settings:
+            raise SearchError(f"search: latency: unknown setting {name!r}; the bound is search.max_latency_ms")
     if function is not None:
         if settings:
             raise SearchError(f"search: latency: a function takes no settings; found {', '.join(sorted(settings))}")

@@ -36,7 +36,7 @@ def read_record(place: str | os.PathLike[str]) -> Snapshot:
 
 
 def write_export(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
-    """Write a record as JSON lines. Floats keep 6 decimals."""
+    """Write a record as JSON lines. Scores, costs and seconds keep 9 digits."""
     save_text(path, "".join(f"{line}\n" for line in _lines(snapshot)))
 
 
@@ -57,7 +57,7 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
             "stopped": r.stopped, "pareto": r.id in front,
             "curve": r.curve, "seconds": r.seconds, "error": r.error, "nodes": cell.nodes, "edges": cell.edges,
         }  # fmt: skip
-        yield _compact({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+        yield _compact({key: float(f"{value:.9g}") if isinstance(value, float) else value for key, value in row.items()})
 
 
 def _compact(value: object) -> str:
@@ -73,7 +73,7 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
     try:
         if path.stat().st_size > LONGEST:
             raise SearchError(f"{path}: more than {LONGEST >> 20} MiB: no exported record of a search")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError:
         raise SearchError(f"{path}: no text, so no exported record of a search") from None
     except OSError as error:
@@ -122,6 +122,8 @@ def _record(row: Mapping[str, Any]) -> Record:
     state = row["state"]
     if state not in (PENDING, DONE, FAILED):
         raise ValueError(f"state: expected {PENDING}, {DONE} or {FAILED}, found {state!r}")
+    if _number(row, "cost", True) <= 0:
+        raise ValueError(f"cost: expected a number above 0, found {row['cost']!r}")
     needed = ("score", "accuracy", "seconds") if state == DONE else ()
     return Record(
         id=_whole(row, "id"),

@@ -78,12 +78,13 @@ class Limits:
         return chosen, met
 
     def timed(self, cells: Sequence[Cell]) -> Met:
-        """The milliseconds of `cells`, whatever they cost; none where nobody bounds them."""
+        """The milliseconds of `cells`, whatever they cost, but for those of which no model can be made."""
         met = Met()
         if self.latency is not None and cells:
             with self.display.progress(f"Cost: {self.latency.name}") as progress:
                 for number, cell in enumerate(cells, 1):
-                    self._is_slow(cell, met)
+                    with contextlib.suppress(BudgetError):
+                        self._is_slow(cell, met)
                     progress(number, len(cells))
         return met
 

@@ -152,9 +152,12 @@ class Search:
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
+        if self.latency is None:
+            return list(found.values()), met
         timed = self.limits.timed([p.cell for p in found.values()])
         met.timed, slow = timed.timed, self.limits.reasons(timed)
-        return [p for p in found.values() if p.digest not in slow], met
+        within = {cell.pruned().digest() for cell, _ in timed.timed} - slow.keys()
+        return [p for p in found.values() if p.digest in within], met
 
     def _given(self, met: Met) -> list[Proposal]:
         """The cells that the user names; what was measured of them is added to `met`. Raises SearchError for one that is not of

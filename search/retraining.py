@@ -112,7 +112,7 @@ def _settings(settings: Mapping[str, Any], options: Mapping[str, Any], place: st
     """Those of the search with `options`; where trainings run is not in a record."""
     settings = {**settings, "executor": {}}
     for name, value in options.items():
-        if not name.startswith(ALLOWED):
+        if name not in ALLOWED and not name.startswith("executor."):
             raise SearchError(f"retrain: {name} is as in the search; what may be other are {', '.join(ALLOWED)}*")
         section, key = name.split(".", 1)
         settings[section] = {**settings.get(section, {}), key: value}

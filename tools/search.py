@@ -17,7 +17,7 @@ A search that was stopped goes on where it was when the same command is given ag
   python tools/search.py report work_dirs/digits --out shown      the same there, with two figures as PNG
   python tools/search.py retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
 
-Instead of a work directory these take a record that was exported as well, a .jsonl file.
+Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
 """
 
 import argparse

@@ -129,6 +129,7 @@ def test_a_bound_on_milliseconds_can_be_of_a_function_of_the_users_own(users):
      (5, {"batch": 0}, "batch: expected a whole number from 1, found 0"),
      (5, {"fused": "yes"}, "fused: expected True or False, found 'yes'"),
      (5, {"colour": 1}, "latency: .*colour"),
+     (5, {"max": 5}, "search: latency: unknown setting 'max'"),
      (5, {"function": "none_such:f"}, "expected package.module:function"),
      (5, {"function": "math:sqrt", "batch": 1}, "a function takes no settings; found batch")],
 )  # fmt: skip

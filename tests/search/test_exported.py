@@ -55,6 +55,15 @@ def test_what_was_exported_is_read_as_it_was(work_dir, tmp_path):
     )
 
 
+def test_what_an_error_says_and_the_smallest_costs_come_back_from_an_export(tmp_path):
+    with Study(tmp_path / "search", SETTINGS, {}) as study:
+        study.propose(0, [Proposal(cell(i), cell(i).digest(), i, 1, 1, 1.25e-7) for i in range(2)], {})
+        study.finish(Outcome(1, error="two\u2028lines\x85of\u2029text\nand more"), None)
+        study.finish(Outcome(2, Evaluation(0.5, (0.5,), False, 1.0)), 0.5)
+    write_export(read_study(tmp_path / "search"), tmp_path / "a.jsonl")
+    assert comparable(read_export(tmp_path / "a.jsonl")) == comparable(read_study(tmp_path / "search"))
+
+
 def test_the_pareto_front_is_marked_in_an_export_and_listed_in_the_report(tmp_path):
     values = [(0.5, 2.0), (0.6, 3.0), (0.55, 3.5), (0.4, 1.0)]
     with Study(tmp_path / "search", {**SETTINGS, "search": {"start": 4, "rounds": 0}}, {}) as study:
@@ -116,6 +125,7 @@ def edited(key, value):
         (edited("cost", "dear"), "line 2: .*cost: expected a number, found 'dear'"),
         (edited("accuracy", float("nan")), "line 2: .*accuracy: expected a number, found 'nan'"),
         (edited("macs", 10**400), "line 2: .*macs: expected a whole number from 0 to"),
+        (edited("cost", 0), "line 2: .*cost: expected a number above 0, found 0"),
         (edited("seed", -1), "line 2: .*seed: expected a whole number from 0 to .*found '-1'"),
         (edited("state", "won"), "line 2: .*state: expected pending, done or failed, found 'won'"),
         (edited("nodes", ["input", "conv9x9"]), "line 2: .*conv9x9"),

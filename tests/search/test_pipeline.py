@@ -281,6 +281,10 @@ def test_what_is_taken_over_or_given_and_too_slow_is_left_out_or_told(tmp_path):
     second = run(tmp_path / "second", settings=settings, schedule=schedule, latency=MadeCost(max=5))
     assert {r.digest for r in second} >= kept
     assert max(len(r.cell.live_nodes) for r in second) <= 5
+    odd = MadeCost(max=9, fails=lambda cell: len(cell.live_nodes) % 2 == 0)  # of some no model can be made
+    third = run(tmp_path / "odd", settings=settings, schedule=replace(schedule, start=len(first) + 3), latency=odd)
+    assert {r.digest for r in third} & {r.digest for r in first}
+    assert all(len(r.cell.live_nodes) % 2 for r in third)
     slow[0].cell.save(tmp_path / "slow.json")
     with pytest.raises(SearchError, match=r"slow\.json: takes \d ms, more than max_latency_ms=5"):
         run(tmp_path / "third", schedule=replace(SCHEDULE, cells=[str(tmp_path / "slow.json")]), latency=MadeCost(max=5))
