@@ -24,7 +24,7 @@ from gemnet.errors import UserError
 from gemnet.library import create_library_model
 from gemnet.machine import processor
 from gemnet.models import gemnet
-from gemnet.tables import marks, publish
+from gemnet.tables import markdown_lines, marks, publish
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -316,7 +316,7 @@ def table(measured: dict[str, Any]) -> str:
     header = ["model", "params M", "MACs M", *settings]
     if any(row["training_memory"] is not None for row in measured["models"]):
         header.append("its memory MiB")
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    rows = []
     for row in measured["models"]:
         name = row["name"].removeprefix("timm/") if "gemnet" in row["name"] else row["name"]
         cells = [name, f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.0f}"]
@@ -325,10 +325,11 @@ def table(measured: dict[str, Any]) -> str:
             cells.append(f"{1000 * seconds:.1f} ms" if setting.startswith("batch 1,") else f"{rate['images_per_second']:.1f}/s")
         if row["training_memory"] is not None:
             cells.append(f"{row['training_memory'] / 2**20:.0f}")
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     peer = next((row for row in measured["models"] if "gemnet" not in row["name"]), None)
     if "gemnet" in measured["models"][0]["name"] and peer is not None:
-        lines.append(f"| {' | '.join(_times(measured['models'][0], peer))} |")
+        rows.append(_times(measured["models"][0], peer))
+    lines = markdown_lines(header, rows)
     lines.append(
         f"\n{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
     )

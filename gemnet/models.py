@@ -32,11 +32,11 @@ def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any
 
 def architecture(name: str) -> Architecture:
     """The architecture of a shipped model, `gemnet_a` or `gemnet_b` (NASGEM, Table 1). Raises ValueError for another name."""
-    if name == "gemnet_a":  # 4.3 M params, 463 M MACs at 224x224
+    if name == "gemnet_a":  # within the paper's 4.3 M params and 463 M MACs at 224x224
         return Architecture(
             Cell.shipped(name), (16, 32, 136, 280, 552), (1, 1, 1, 5, 1), stem_width=32, head_width=1032, residual=True
         )
-    if name == "gemnet_b":  # 4.5 M params, 563 M MACs
+    if name == "gemnet_b":  # within the paper's 4.5 M params and 563 M MACs
         return Architecture(
             Cell.shipped(name), (8, 24, 88, 168, 336), (1, 1, 2, 6, 1), stem_width=32, head_width=1040, residual=True
         )
@@ -45,13 +45,13 @@ def architecture(name: str) -> Architecture:
 
 @register_model
 def gemnet_a(pretrained: bool = False, **kwargs: Any) -> GEMNet:
-    """GEMNet-A: 4.3 M params, 463 M MACs at 224x224 (NASGEM, Table 1)."""
+    """GEMNet-A, within 4.3 M params and 463 M MACs at 224x224 (NASGEM, Table 1)."""
     return _gemnet("gemnet_a", pretrained, architecture("gemnet_a"), **kwargs)
 
 
 @register_model
 def gemnet_b(pretrained: bool = False, **kwargs: Any) -> GEMNet:
-    """GEMNet-B: 4.5 M params, 563 M MACs at 224x224 (NASGEM, Table 1)."""
+    """GEMNet-B, within 4.5 M params and 563 M MACs at 224x224 (NASGEM, Table 1)."""
     return _gemnet("gemnet_b", pretrained, architecture("gemnet_b"), **kwargs)
 
 

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from gemnet.benchmark import RESOLUTION, Setting, build, measure_together, step
 from gemnet.fusion import fold_batch_norm, fused
+from gemnet.tables import markdown_lines
 
 KINDS = (
     "1x1 convolution", "depthwise convolution", "other convolution", "normalisation", "activation", "concatenation", "pooling",
@@ -135,7 +136,7 @@ def table(found: dict[str, dict[str, Share]]) -> str:
     """Markdown: a row a kind; for each model milliseconds a pass, their share, and MiB written an image."""
     names = [name.removeprefix("timm/") if "gemnet" in name else name for name in found]
     header = ["kind", *(f"{name} {unit}" for name in names for unit in ("ms", "share", "MiB written/image"))]
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    rows = []
     totals = [Share(*(sum(getattr(share, field) for share in shares.values()) for field in ("seconds", "bytes_written")))
               for shares in found.values()]  # fmt: skip
     for what in (*KINDS, "all"):
@@ -144,8 +145,8 @@ def table(found: dict[str, dict[str, Share]]) -> str:
             share = total if what == "all" else shares[what]
             part = share.seconds / total.seconds if total.seconds else 0.0
             cells += [f"{1000 * share.seconds:.1f}", f"{part:.1%}", f"{share.bytes_written / 2**20:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return "\n".join(markdown_lines(header, rows))
 
 
 def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu", resolution: int = RESOLUTION) -> str:

@@ -66,11 +66,11 @@ class Timed:
     ) -> None:
         for name, value in (("batch", batch), ("resolution", resolution), ("repeats", repeats), ("threads", threads)):
             if type(value) is not int or value < 1:
-                raise SearchError(f"cost: {name}: expected a whole number from 1, found {value!r}")
+                raise SearchError(f"{name}: expected a whole number from 1, found {value!r}")
         if not _is_there(device):
-            raise SearchError(f"cost: device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
+            raise SearchError(f"device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
         if not isinstance(fused, bool):
-            raise SearchError(f"cost: fused: expected True or False, found {fused!r}")
+            raise SearchError(f"fused: expected True or False, found {fused!r}")
         self.model, self.repeats, self.threads, self.device, self.fused = dict(model), repeats, threads, device, fused
         with torch.random.fork_rng():
             self.images = torch.randn(batch, 3, resolution, resolution).to(device, memory_format=torch.channels_last)
@@ -109,14 +109,13 @@ class Latency:
         model: Mapping[str, Any],
         max: float | None = None,
         reference: str = "torchvision/mnasnet1_3",
-        batch: int = 4,
         **timed: Any,
     ) -> None:
-        """timed: further settings of Timed. Raises SearchError for values out of range and an unknown reference."""
+        """timed: settings of Timed, of 4 images. Raises SearchError for values out of range and an unknown reference."""
         if not isinstance(reference, str):
             raise SearchError(f"cost: reference: expected timm/NAME or torchvision/NAME, found {reference!r}")
         self.name, self.max = f"time, {reference} = 1", max
-        self._timed = _timed(model, batch, timed)
+        self._timed = _timed("cost", model, {"batch": 4, **timed})
         with torch.random.fork_rng():
             try:
                 self._reference = self._timed.call(create_library_model(reference))
@@ -141,18 +140,11 @@ class Milliseconds:
     """The time of the model that the cell is searched for, in milliseconds: the median of `repeats` passes as Timed tells,
     after two to warm up; with the defaults, of one image, fused, on one core."""
 
-    def __init__(
-        self,
-        model: Mapping[str, Any],
-        max: float,
-        batch: int = 1,
-        repeats: int = 10,
-        fused: bool = True,
-        **timed: Any,
-    ) -> None:
-        """timed: further settings of Timed. Raises SearchError for values out of range."""
-        self.name, self.max = "milliseconds" + (f" for {batch} images" if batch != 1 else ""), max
-        self._timed = _timed(model, batch, {"repeats": repeats, "fused": fused, **timed})
+    def __init__(self, model: Mapping[str, Any], max: float, **timed: Any) -> None:
+        """timed: settings of Timed. Raises SearchError for values out of range."""
+        self._timed = _timed("search: latency", model, {"batch": 1, "repeats": 10, "fused": True, **timed})
+        images = len(self._timed.images)
+        self.name, self.max = "milliseconds" + (f" for {images} images" if images != 1 else ""), max
 
     def __call__(self, cell: Cell) -> float:
         t = self._timed
@@ -161,11 +153,14 @@ class Milliseconds:
             return 1000 * measure(call, t.repeats, 2, t.wait).median
 
 
-def _timed(model: Mapping[str, Any], batch: int, settings: Mapping[str, Any]) -> Timed:
+def _timed(section: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> Timed:
+    """section: of the settings, for messages."""
     try:
-        return Timed(model, batch, **settings)
-    except TypeError as error:
-        raise SearchError(f"cost: latency: {error}") from None
+        return Timed(model, **settings)
+    except (SearchError, TypeError) as error:
+        raise SearchError(
+            f"{section}: {error}".replace("Timed.__init__() got an unexpected keyword argument", "unknown setting")
+        ) from None
 
 
 def _is_there(device: object) -> bool:
@@ -188,25 +183,27 @@ def _ratio(times: Sequence[Mapping[str, Timing]]) -> float:
 class Given:
     """A function of the user's own, `package.module:function`, called with a Cell; returns a positive number."""
 
-    def __init__(self, function: str, max: float | None = None, name: str | None = None) -> None:
+    def __init__(self, function: str, max: float | None = None, name: str | None = None, section: str = "cost") -> None:
+        """section: of the settings, for messages. Raises SearchError for a function that cannot be had."""
         module, _, attribute = str(function).partition(":")
         try:
             self._function = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # a module is a program: whatever it raises is the user's to mend
             raise SearchError(
-                f"cost: function {function!r} cannot be had ({type(error).__name__}: {error}); expected package.module:function"
+                f"{section}: function {function!r} cannot be had ({type(error).__name__}: {error});"
+                " expected package.module:function"
             ) from error
-        self.source, self.name, self.max = function, name or attribute, max
+        self.source, self.name, self.max = f"{section}: {function}", name or attribute, max
 
     def __call__(self, cell: Cell) -> float:
         try:
             value = float(self._function(cell))
         except Exception as error:
             raise SearchError(
-                f"cost: {self.source} raised {type(error).__name__}: {error} for the cell {cell.digest()[:8]}"
+                f"{self.source} raised {type(error).__name__}: {error} for the cell {cell.digest()[:8]}"
             ) from error
         if not (math.isfinite(value) and value > 0):
-            raise SearchError(f"cost: {self.source} gave {value} for the cell {cell.digest()[:8]}; expected a positive number")
+            raise SearchError(f"{self.source} gave {value} for the cell {cell.digest()[:8]}; expected a positive number")
         return value
 
 
@@ -246,7 +243,7 @@ def build_latency(
     if function is not None:
         if settings:
             raise SearchError(f"search: latency: a function takes no settings; found {', '.join(sorted(settings))}")
-        return Given(function, max, "milliseconds")
+        return Given(function, max, "milliseconds", "search: latency")
     if isinstance(space, TabularSpace):
         raise SearchError(
             f"search: max_latency_ms: no model is built of cells of {space.table.name}; give a function that knows their times:"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from gemnet.complexity import fit
 from search.base import Evaluator, SearchError, Space
 from search.benchmarks import TabularEvaluator, TabularSpace
 from search.data import build_data
@@ -22,6 +24,7 @@ def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
     def training(**proxy: Any) -> Evaluator:
         if isinstance(space, TabularSpace):
             raise SearchError(f"proxy: cells of {space.table.name} are not trained here; expected proxy.type='table'")
+        _check_model(settings["model"])
         return build_evaluator(build_data(**settings["data"]), settings["model"], **proxy)
 
     def table(**proxy: Any) -> Evaluator:
@@ -33,3 +36,17 @@ def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
 
     proxy = dict(settings["proxy"])
     return build_named("proxy", {"training": training, "table": table}, proxy.pop("type", "training"), **proxy)
+
+
+def _check_model(model: Mapping[str, Any]) -> None:
+    """Raises SearchError unless these are arguments of `gemnet.fit`, with a budget: cells are fitted much later."""
+    try:
+        arguments = inspect.signature(fit).bind(None, **model).arguments
+    except TypeError as error:
+        raise SearchError(f"model: {error}; expected arguments of gemnet.fit, as target_macs=463e6") from None
+    for name in ("target_macs", "target_params"):
+        value = arguments.get(name)
+        if not (value is None and name == "target_params") and not (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+        ):
+            raise SearchError(f"model: {name}: expected a positive number, found {value!r}")

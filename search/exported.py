@@ -16,6 +16,8 @@ from gemnet.files import save_text
 from search.base import SearchError
 from search.limits import DEAR, TIMED
 from search.ranking import pareto_front
+from search.schedule import Schedule
+from search.settings import check_settings
 from search.study import DONE, FAILED, JUDGED, PENDING, Record, Snapshot, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
@@ -27,12 +29,17 @@ LONGEST = 1 << 28
 """Bytes of a file that is read: a record of 100,000 evaluations has a tenth of that."""
 
 
+def is_export(place: str | os.PathLike[str]) -> bool:
+    """Whether `place` names an exported record, a file, and no work directory."""
+    return Path(place).suffix == SUFFIX and not Path(place).is_dir()
+
+
 def read_record(place: str | os.PathLike[str]) -> Snapshot:
     """The record of a search: that in the work directory `place`, or an exported one, a file whose name ends in .jsonl.
 
     Raises SearchError where there is none that can be read.
     """
-    return read_export(place) if Path(place).suffix == SUFFIX and not Path(place).is_dir() else read_study(place)
+    return read_export(place) if is_export(place) else read_study(place)
 
 
 def write_export(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
@@ -89,10 +96,8 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
     records: list[Record] = []
     place = 1
     try:
-        rounds = {
-            int(note["round"]): {k: v for k, v in note.items() if k not in ("round", *COUNTED)} for note in head["rounds"]
-        }
-        settings, created = dict(head["settings"]), calendar.timegm(time.strptime(head["created"], TIME))
+        rounds = {_whole(note, "round"): _note(note) for note in head["rounds"]}
+        settings, created = _settings(head["settings"], path), calendar.timegm(time.strptime(head["created"], TIME))
         for place, line in enumerate(lines[1:], 2):
             records.append(_record(_parsed(path, place, line)))
     except CellError as error:
@@ -115,6 +120,23 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
+def _settings(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Those of a search but for where it ran, which is not in its record."""
+    checked = check_settings({**settings, "executor": {}}, f"{path}, line 1")
+    del checked["executor"]
+    Schedule.of(checked)
+    return checked
+
+
+def _note(note: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a round."""
+    found = {name: value for name, value in note.items() if name not in ("round", *COUNTED)}
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name} of round {note['round']}: expected a number, found {str(value)[:40]!r}")
+    return found
+
+
 def _record(row: Mapping[str, Any]) -> Record:
     cell = Cell(tuple(row["nodes"]), tuple((u, v) for u, v in row["edges"]))
     if cell.digest() != row["digest"]:
@@ -122,9 +144,9 @@ def _record(row: Mapping[str, Any]) -> Record:
     state = row["state"]
     if state not in (PENDING, DONE, FAILED):
         raise ValueError(f"state: expected {PENDING}, {DONE} or {FAILED}, found {state!r}")
-    if _number(row, "cost", True) <= 0:
+    cost, done = _number(row, "cost", True), state == DONE
+    if cost <= 0:
         raise ValueError(f"cost: expected a number above 0, found {row['cost']!r}")
-    needed = ("score", "accuracy", "seconds") if state == DONE else ()
     return Record(
         id=_whole(row, "id"),
         round=_whole(row, "round"),
@@ -133,14 +155,14 @@ def _record(row: Mapping[str, Any]) -> Record:
         seed=_whole(row, "seed"),
         state=state,
         predicted=_number(row, "predicted"),
-        accuracy=_number(row, "accuracy", "accuracy" in needed),
+        accuracy=_number(row, "accuracy", done),
         macs=_whole(row, "macs"),
         params=_whole(row, "params"),
-        cost=_number(row, "cost", True),
-        score=_number(row, "score", "score" in needed),
+        cost=cost,
+        score=_number(row, "score", done),
         stopped=bool(row["stopped"]),
         curve=tuple(_number({"curve": value}, "curve", True) for value in row["curve"]),
-        seconds=_number(row, "seconds", "seconds" in needed),
+        seconds=_number(row, "seconds", done),
         error=str(row["error"]),
         judged=_number(row, "judged") if "judged" in row else None,
     )

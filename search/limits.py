@@ -66,7 +66,7 @@ class Limits:
             for found in cells:
                 with contextlib.suppress(BudgetError):
                     cost = self.cost(found.cell)
-                    if self.cost.max is not None and cost > self.cost.max:
+                    if _above(self.cost, cost):
                         met.dear.append((found.cell, cost))
                     elif self._is_slow(found.cell, met):
                         slow += 1
@@ -80,12 +80,11 @@ class Limits:
     def timed(self, cells: Sequence[Cell]) -> Met:
         """The milliseconds of `cells`, whatever they cost, but for those of which no model can be made."""
         met = Met()
-        if self.latency is not None and cells:
-            with self.display.progress(f"Cost: {self.latency.name}") as progress:
-                for number, cell in enumerate(cells, 1):
-                    with contextlib.suppress(BudgetError):
-                        self._is_slow(cell, met)
-                    progress(number, len(cells))
+        with self.display.progress(f"Cost: {self.latency.name}") as progress:
+            for number, cell in enumerate(cells, 1):
+                with contextlib.suppress(BudgetError):
+                    self._is_slow(cell, met)
+                progress(number, len(cells))
         return met
 
     def _is_slow(self, cell: Cell, met: Met) -> bool:
@@ -93,7 +92,7 @@ class Limits:
             return False
         milliseconds = self.latency(cell)
         met.timed.append((cell, milliseconds))
-        return milliseconds > self.latency.max
+        return _above(self.latency, milliseconds)
 
     def _words(self, dear: int, slow: int) -> str:
         found = [f"{dear} cost more than {self.cost.max:g}"] if dear else []
@@ -103,19 +102,19 @@ class Limits:
         """Digest -> which limit a cell is above, and by what it is, for those above one."""
         found = {}
         for cell, cost in met.dear:
-            if self.cost.max is not None and cost > self.cost.max:
+            if _above(self.cost, cost):
                 found[cell.pruned().digest()] = f"costs {cost:.4g}, more than cost.max={self.cost.max:g}"
         for cell, ms in met.timed:
-            if self.latency is not None and ms > self.latency.max:
+            if _above(self.latency, ms):
                 found[cell.pruned().digest()] = f"takes {ms:.4g} ms, more than max_latency_ms={self.latency.max:g}"
         return found
 
     def nearest(self, met: Met) -> list[str]:
         """How close the cells met came to each limit that one of them is above, in words."""
         found = []
-        if met.dear and self.cost.max is not None:
+        if _one_above(self.cost, met.dear):
             found.append(f"cost.max={self.cost.max:g} (the cheapest costs {min(cost for _, cost in met.dear):.4g})")
-        if met.timed and self.latency is not None and max(ms for _, ms in met.timed) > self.latency.max:
+        if _one_above(self.latency, met.timed):
             fastest = min(ms for _, ms in met.timed)
             found.append(f"max_latency_ms={self.latency.max:g} (the fastest takes {fastest:.4g} ms)")
         return found
@@ -130,7 +129,7 @@ class Limits:
         """
         if met.dear and self.cost.max is not None:
             predictor = self._within(predictor, [*met.dear, *costs], self.cost.max, trained)
-        if self.latency is not None and any(ms > self.latency.max for _, ms in met.timed):
+        if _one_above(self.latency, met.timed):
             predictor = self._within(predictor, met.timed, self.latency.max, trained)
         return predictor
 
@@ -138,3 +137,11 @@ class Limits:
     def _within(predictor: Any, costs: Sequence[tuple[Cell, float]], limit: float, trained: Any) -> AffordableFirst:
         cells, values = zip(*costs, strict=True)
         return AffordableFirst(predictor, trained(cells, np.log(values)), float(np.log(limit)))
+
+
+def _above(bounded: CellCost | None, value: float) -> bool:
+    return bounded is not None and bounded.max is not None and value > bounded.max
+
+
+def _one_above(bounded: CellCost | None, costs: Costs) -> bool:
+    return any(_above(bounded, value) for _, value in costs)

@@ -122,20 +122,20 @@ class Search:
 
     def _first(self) -> tuple[list[Proposal], dict[str, Any]]:
         """The candidates of round 0: those of other searches, the ones that the user names, and distinct random ones."""
-        inherited, met = self._inherited()
-        known = {p.digest for p in inherited}
-        given = [p for p in self._given(met) if p.digest not in known]
-        wanted = max(0, self.schedule.start - len(inherited))
-        drawn = self._drawn(wanted, known | {p.digest for p in given}, met) if wanted else []
-        return inherited + given + drawn, met.note()
+        met = Met()
+        proposals = self._inherited(met)
+        wanted = max(0, self.schedule.start - len(proposals))
+        proposals += self._given({p.digest for p in proposals}, met)
+        if wanted:
+            proposals += self._drawn(wanted, {p.digest for p in proposals}, met)
+        return proposals, met.note()
 
-    def _inherited(self) -> tuple[list[Proposal], Met]:
-        """What other searches have evaluated with these evaluation settings, and the cells that cost more than they might.
+    def _inherited(self, met: Met) -> list[Proposal]:
+        """What other searches have evaluated with these evaluation settings; what was measured of cells is added to `met`.
 
         Raises SearchError where their settings are others.
         """
         found: dict[str, Proposal] = {}
-        met = Met()
         for directory in self.schedule.warm_start:
             snapshot = read_record(directory)
             theirs, ours = (evaluation_part(settings) for settings in (snapshot.settings, self.settings))
@@ -153,20 +153,24 @@ class Search:
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     found[r.digest] = Proposal(r.cell, r.digest, r.seed, r.macs, r.params, r.cost, None, evaluation, r.score)
         if self.latency is None:
-            return list(found.values()), met
+            return list(found.values())
         timed = self.limits.timed([p.cell for p in found.values()])
-        met.timed, slow = timed.timed, self.limits.reasons(timed)
-        within = {cell.pruned().digest() for cell, _ in timed.timed} - slow.keys()
-        return [p for p in found.values() if p.digest in within], met
+        met.timed += timed.timed
+        within = {cell.pruned().digest() for cell, _ in timed.timed} - self.limits.reasons(timed).keys()
+        return [p for p in found.values() if p.digest in within]
 
-    def _given(self, met: Met) -> list[Proposal]:
-        """The cells that the user names; what was measured of them is added to `met`. Raises SearchError for one that is not of
-        the space, is above a limit, or of which no network can be made."""
-        cells = {}
+    def _given(self, known: Collection[str], met: Met) -> list[Proposal]:
+        """The cells that the user names and that are not `known`; what was measured of them is added to `met`. Raises
+        SearchError for one that is not of the space, is above a limit, or of which no network can be made."""
+        cells, above = {}, self.limits.reasons(met)
         for path in self.schedule.cells:
             cell = Cell.load(path)
             self.space.from_cells([cell])
-            cells[cell.pruned().digest()] = (path, cell)
+            digest = cell.pruned().digest()
+            if digest in above:
+                raise SearchError(f"search: {path}: {above[digest]}")
+            if digest not in known:
+                cells[digest] = (path, cell)
         measured = (Scored(0.0, cell, digest=digest) for digest, (_, cell) in cells.items())
         chosen, found = self._chosen(measured, len(cells))
         reasons = self.limits.reasons(found)
@@ -181,8 +185,10 @@ class Search:
         return [replace(p, predicted=None) for p in chosen]
 
     def _drawn(self, count: int, known: Collection[str], met: Met) -> list[Proposal]:
-        """`count` distinct random cells that are not `known`, or fewer; what was measured of them is added to `met`."""
+        """`count` distinct random cells, or fewer, that are not `known` proposals and not above a limit by what was `met`; what
+        was measured of them is added to that."""
         rng, drawn, least = self._rng(0), {}, np.inf
+        passed_over = known | self.limits.reasons(met).keys()
         for _ in range(100):
             arrays = self.space.sample(rng, 2 * self.schedule.start)
             if self.schedule.max_macs is not None:
@@ -190,7 +196,7 @@ class Search:
                 arrays, least = arrays[macs <= self.schedule.max_macs], min(least, macs.min())
             for cell in self.space.to_cells(arrays):
                 digest = cell.pruned().digest()
-                if digest not in known:
+                if digest not in passed_over:
                     drawn.setdefault(digest, cell)
             if len(drawn) >= OVERDRAW * self.schedule.start:
                 break

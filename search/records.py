@@ -9,7 +9,7 @@ from pathlib import Path
 from search.base import SearchError
 from search.command import reported
 from search.display import Display
-from search.exported import read_record, write_export
+from search.exported import is_export, read_record, write_export
 from search.overhead import spent
 from search.ranking import best_first, best_table
 from search.report import write_report
@@ -49,14 +49,19 @@ def top(directory: str | os.PathLike[str], display: Display, count: int = 10) ->
 
 
 def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
-    """Write the record as JSON lines: settings and rounds first, then a line an evaluation. Returns their number."""
+    """Write the record as JSON lines: settings and rounds first, then a line an evaluation. Returns their number.
+
+    Raises SearchError where `directory` is no work directory.
+    """
+    if is_export(directory):
+        raise SearchError(f"{directory} is an exported record; what is exported is a work directory")
     snapshot = read_study(directory)
     write_export(snapshot, path)
     return len(snapshot.records)
 
 
 def records_command(action: str, directory: str, out: str | None = None, count: int = 10) -> int:
-    """`status`, `top`, `export` or `report` on a work directory, for a command line: the exit code, with one message."""
+    """`status`, `top`, `export` or `report` of a record, for a command line: the exit code, with one message."""
     display = Display()
 
     def task() -> None:

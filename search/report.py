@@ -13,7 +13,7 @@ from string import Template
 from gemnet.files import save_text
 from search.base import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
-from search.exported import SUFFIX, read_record
+from search.exported import is_export, read_record
 from search.figures import (
     accuracy_against_cost,
     calibration_plot,
@@ -43,7 +43,7 @@ def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] 
     if not any(r.state == DONE for r in snapshot.records):
         raise SearchError(f"{directory}: no evaluation is done yet, so there is nothing to report")
     path = Path(directory if out is None else out) / REPORT
-    if out is None and Path(directory).suffix == SUFFIX:
+    if out is None and is_export(directory):
         path = Path(directory).with_suffix(".html")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_text(path, _page(snapshot, Path(directory)))
@@ -119,7 +119,7 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
 
 def _cost(snapshot: Snapshot) -> str:
     """What the score counts as cost, with its unit."""
-    kind = snapshot.settings.get("cost", {}).get("type", "macs")
+    kind = str(snapshot.settings.get("cost", {}).get("type", "macs"))
     return {"latency": "time, in that of a reference", "function": "the user's function"}.get(
         kind, f"{kind} of the proxy network, millions"
     )
@@ -128,6 +128,8 @@ def _cost(snapshot: Snapshot) -> str:
 def _dynamics(snapshot: Snapshot, directory: Path) -> tuple[str, str]:
     """The surface with the evaluated cells on it, and the predictor's calibration; why there is none, where there is none."""
     try:
+        if is_export(directory):
+            raise SearchError("the encoder is in the search's work directory, not in an exported record")
         dynamics = learning_dynamics(snapshot, directory)
     except SearchError as error:
         reason = html.escape(str(error).rstrip("."))

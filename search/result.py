@@ -47,11 +47,14 @@ def write_result(
 
 def write_cells(cells: Sequence[Cell], directory: str | os.PathLike[str]) -> Path:
     """Write cells, the best first, as `top_cells/<rank>.json`, and the first as `best_cell.json`, `.png` and `.svg` as well;
-    returns the path of that."""
+    returns the path of that. Files of more cells, which were written there before, are removed."""
     directory = Path(directory)
     (directory / TOP).mkdir(parents=True, exist_ok=True)
     for rank, cell in enumerate(cells, 1):
         cell.save(directory / TOP / f"{rank}.json")
+    for former in (directory / TOP).glob("*.json"):
+        if former.stem.isdecimal() and int(former.stem) > len(cells):
+            former.unlink()
     path = directory / f"{BEST}.json"
     cells[0].draw(path.with_suffix(".png"))
     cells[0].draw(path.with_suffix(".svg"))

@@ -19,20 +19,22 @@ from scipy.stats import kendalltau
 
 from gemnet.files import save_text
 from gemnet.options import named
+from gemnet.tables import markdown_lines
 from search.base import Job, SearchError
 from search.benchmarks import TabularSpace
 from search.command import reported
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.evaluators import evaluator_of
-from search.exported import SUFFIX, read_record
+from search.exported import is_export, read_record
 from search.pipeline import candidate_seed
 from search.ranking import best_first
 from search.result import BEST, TOP, with_provenance, write_cells
 from search.settings import check_settings
 from search.space import build_space
+from search.study import RECORD as STUDY
 from search.study import Record
-from search.trainings import Trainings, run_missing
+from search.trainings import Trainings, deviation, run_missing
 
 TABLE = "retrained.md"
 COLUMNS = ("cell", "place in search", "accuracy in search", "cost", "accuracy, trained again", "score", "operators")
@@ -42,9 +44,11 @@ ALLOWED = ("data.root", "proxy.epochs", "executor.")
 
 @dataclass(frozen=True)
 class Retrained:
-    """A cell of a record and the validation accuracies that it reached when it was trained anew, one a seed."""
+    """A cell of a record, its place there, and the validation accuracies that it reached when it was trained anew, one a
+    seed."""
 
     record: Record
+    place: int
     accuracies: tuple[float, ...]
     score: float
     """The efficiency score of their mean, at the cost that the search measured."""
@@ -56,7 +60,7 @@ class Retrained:
     @property
     def deviation(self) -> float:
         """The sample's standard deviation; 0 of a single one."""
-        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+        return deviation(self.accuracies)
 
 
 def retrain(
@@ -76,6 +80,8 @@ def retrain(
     """
     if count < 1 or seeds < 1:
         raise SearchError(f"retrain: expected at least one cell and one seed, found {count} and {seeds}")
+    if (Path(directory) / STUDY).exists():
+        raise SearchError(f"{directory} holds a search, whose best cells this would write over; name another with --out")
     snapshot = read_record(place)
     settings = _settings(snapshot.settings, options or {}, str(place))
     best = [r for r in best_first(snapshot.records) if not r.stopped][:count]
@@ -87,24 +93,26 @@ def retrain(
     evaluator = evaluator_of(settings, space)
     data = {name: value for name, value in settings["data"].items() if name != "root"}  # images are the same elsewhere
     common = {"stage": "retraining", "data": data, **{name: settings[name] for name in ("proxy", "model")}}
-    runs, jobs = {}, {}
-    for r in best:
-        cell = r.cell.pruned()
-        for index in range(1, seeds + 1):
-            name, seed = (r.digest[:12], index), candidate_seed(settings["seed"], f"{r.digest} {index}")
-            runs[name] = {**common, "nodes": list(cell.nodes), "edges": [list(edge) for edge in cell.edges], "seed": seed}
-            jobs[name] = (cell, seed)
+    cells = {r.digest[:12]: r.cell.pruned() for r in best}
+    runs = {
+        (name, index): {**common, "nodes": cell.nodes, "edges": cell.edges}
+        | {"seed": candidate_seed(settings["seed"], f"{r.digest} {index}")}
+        for r, (name, cell) in zip(best, cells.items(), strict=True)
+        for index in range(1, seeds + 1)
+    }
+
+    def job(name: tuple[str, int], key: int) -> Job:
+        return Job(key, cells[name[0]], runs[name]["seed"])
+
     with closing(Trainings(directory)) as trainings:
-        rows = run_missing(
-            "Trainings", runs, lambda name, key: Job(key, *jobs[name]), evaluator, settings["executor"], trainings, display
-        )
+        trained = run_missing("Trainings", runs, job, evaluator, settings["executor"], trainings, display)
     found = []
-    for r in best:
-        accuracies = tuple(float(rows[r.digest[:12], index]["accuracy"]) for index in range(1, seeds + 1))
+    for number, r in enumerate(best, 1):
+        accuracies = tuple(float(trained[r.digest[:12], index]["accuracy"]) for index in range(1, seeds + 1))
         score = float(efficiency_score(float(np.mean(accuracies)), r.cost, settings["penalty"]))
-        found.append(Retrained(r, accuracies, score))
+        found.append(Retrained(r, number, accuracies, score))
     found.sort(key=lambda f: (-f.score, f.record.id))
-    _write(found, snapshot.settings, settings["proxy"].get("epochs"), Path(directory), str(place))
+    _write(found, snapshot.settings, evaluator.epochs, Path(directory), Path(place))
     return found
 
 
@@ -119,9 +127,9 @@ def _settings(settings: Mapping[str, Any], options: Mapping[str, Any], place: st
     return check_settings(settings, place)
 
 
-def _write(found: Sequence[Retrained], settings: Mapping[str, Any], epochs: int | None, directory: Path, place: str) -> None:
+def _write(found: Sequence[Retrained], settings: Mapping[str, Any], epochs: int, directory: Path, place: Path) -> None:
     """settings: those of the search. epochs: of the new trainings."""
-    name = Path(place).stem
+    name = place.stem if is_export(place) else place.resolve().name
     told = [{"accuracies": list(f.accuracies), "score": f.score, "epochs": epochs} for f in found]
     write_cells([with_provenance(f.record, settings, name, retrained=t) for f, t in zip(found, told, strict=True)], directory)
     save_text(directory / TABLE, markdown(found) + "\n")
@@ -129,11 +137,10 @@ def _write(found: Sequence[Retrained], settings: Mapping[str, Any], epochs: int 
 
 def rows(found: Sequence[Retrained]) -> list[tuple[str, ...]]:
     """A row of text a cell, under COLUMNS."""
-    place = {f.record.id: i for i, f in enumerate(sorted(found, key=lambda f: (-f.record.score, f.record.id)), 1)}
     return [
         (
             f.record.digest[:8],
-            str(place[f.record.id]),
+            str(f.place),
             f"{f.record.accuracy:.4f}",
             f"{f.record.cost:.3g}",
             f"{f.accuracy:.4f} ± {f.deviation:.4f}",
@@ -146,8 +153,7 @@ def rows(found: Sequence[Retrained]) -> list[tuple[str, ...]]:
 
 def markdown(found: Sequence[Retrained]) -> str:
     """The table, and below it how the search's order agrees with the new one."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *(f"| {' | '.join(row)} |" for row in rows(found))]
-    return "\n".join([*lines, "", agreement(found)])
+    return "\n".join([*markdown_lines(COLUMNS, rows(found)), "", agreement(found)])
 
 
 def agreement(found: Sequence[Retrained]) -> str:
@@ -168,7 +174,7 @@ def retrain_command(
     """`retrain` for a command line: the exit code, with one message. out: default `retrained` in the work directory, or
     `work_dirs/retrained_<name>` for an exported record."""
     display, path = Display(), Path(place)
-    directory = Path(out or (Path("work_dirs") / f"retrained_{path.stem}" if path.suffix == SUFFIX else path / "retrained"))
+    directory = Path(out or (Path("work_dirs") / f"retrained_{path.stem}" if is_export(path) else path / "retrained"))
 
     def task() -> None:
         found = retrain(place, directory, display, count, seeds, named(options))

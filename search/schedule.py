@@ -23,8 +23,8 @@ class Schedule:
     `search.cost.build_latency`.
     trust: 1 to choose the cell with the best measured score at the end; below it, held-out predictions weigh as well
     (`ranking.judged`), the means of `repeats` cross-validations on `folds` folds. top: cells written at the end.
-    cells: cell files that are evaluated in round 0 besides. warm_start: work directories of other searches with the same
-    evaluation settings; their evaluations are taken over, and count among the `start`.
+    cells: cell files that are evaluated in round 0 besides. warm_start: work directories or exported records of other searches
+    with the same evaluation settings; their evaluations are taken over, and count among the `start`.
     encoder_cache: a folder of trained encoders, shared by searches; the encoder of the same space, settings and seed is taken
     from there, and a newly trained one is left there. None for no such folder.
     """
@@ -54,7 +54,6 @@ class Schedule:
             raise SearchError("search: expected 0 <= stop_quantile < 1 and 0 < stop_from <= 1")
         if not (0 <= self.optimism < float("inf") and 0 <= self.trust <= 1 and self.folds >= 2 and self.repeats >= 1):
             raise SearchError("search: expected optimism >= 0, 0 <= trust <= 1, folds >= 2 and repeats >= 1")
-
         if not isinstance(self.latency, Mapping):
             raise SearchError(f"search: latency: expected settings by name, found {self.latency!r}")
         if self.latency and self.max_latency_ms is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gemnet.machine import processor
@@ -86,6 +87,11 @@ def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str
 def _words(name: Any) -> str:
     """The name of a run: a network, or a network and its seed."""
     return name if isinstance(name, str) else f"{name[0]}, seed {name[1]}"
+
+
+def deviation(accuracies: Sequence[float]) -> float:
+    """The sample's standard deviation, over the trainings of one network; 0 of a single one."""
+    return float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
 
 
 def this_machine() -> str:

@@ -15,6 +15,7 @@ from scipy.stats import kendalltau, spearmanr
 from gemnet.files import save_png, save_text
 from gemnet.tables import marks, publish
 from search.figures import SIZE
+from search.trainings import deviation
 from search.trial import RANDOM
 
 PAGE, DATA, GRAPH, RECORD = "docs/trial.md", "docs/trial.json", "docs/trial.png", "docs/trial.jsonl"
@@ -76,13 +77,8 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def _spread(accuracies: Sequence[float]) -> str:
-    spread = f" ± {100 * _deviation(accuracies):.2f}" if len(accuracies) > 1 else ""
+    spread = f" ± {100 * deviation(accuracies):.2f}" if len(accuracies) > 1 else ""
     return f"{100 * np.mean(accuracies):.2f}{spread}"
-
-
-def _deviation(accuracies: Sequence[float]) -> float:
-    """The sample's standard deviation; 0 of a single one."""
-    return float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
 
 
 def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -92,7 +88,7 @@ def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     for kind in dict.fromkeys(n["kind"] for n in found["networks"] if n["proxy"] is not None):
         cells = [n for n in found["networks"] if n["kind"] == kind]
         proxy, test = ([100 * np.mean(n[name]) for n in cells] for name in ("proxy", "accuracies"))
-        axes.errorbar(proxy, test, [100 * _deviation(n["accuracies"]) for n in cells], fmt="o", capsize=2, label=kind)
+        axes.errorbar(proxy, test, [100 * deviation(n["accuracies"]) for n in cells], fmt="o", capsize=2, label=kind)
     axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
     axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
     axes.legend(fontsize=8)

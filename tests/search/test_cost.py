@@ -12,6 +12,7 @@ from gemnet.complexity import BudgetError, network_cost
 from search.base import SearchError
 from search.cost import build_cost, build_latency
 from search.data import build_data
+from search.evaluators import evaluator_of
 from search.proxy import build_evaluator
 from search.space import DagSpace
 
@@ -127,10 +128,10 @@ def test_a_bound_on_milliseconds_can_be_of_a_function_of_the_users_own(users):
     [(0, {}, "search: max_latency_ms: expected a positive number or None, found 0"),
      ("fast", {}, "max_latency_ms: expected a positive number or None, found 'fast'"),
      (5, {"batch": 0}, "batch: expected a whole number from 1, found 0"),
-     (5, {"fused": "yes"}, "fused: expected True or False, found 'yes'"),
-     (5, {"colour": 1}, "latency: .*colour"),
+     (5, {"fused": "yes"}, "^search: latency: fused: expected True or False, found 'yes'"),
+     (5, {"colour": 1}, "^search: latency: unknown setting 'colour'"),
      (5, {"max": 5}, "search: latency: unknown setting 'max'"),
-     (5, {"function": "none_such:f"}, "expected package.module:function"),
+     (5, {"function": "none_such:f"}, "^search: latency: function 'none_such:f' cannot be had .*expected package"),
      (5, {"function": "math:sqrt", "batch": 1}, "a function takes no settings; found batch")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_bound_on_milliseconds_is_told(max, settings, message):
@@ -143,6 +144,7 @@ def test_what_is_wrong_with_a_bound_on_milliseconds_is_told(max, settings, messa
     [({"type": "price"}, "unknown cost 'price'; expected one of macs, params, activations, latency, function"),
      ({"type": "macs", "max": -1}, "cost: max: expected a positive number or None, found -1"),
      ({"type": "macs", "batch": 2}, "batch"),
+     ({"type": "latency", "colour": 1}, "cost: unknown setting 'colour'"),
      ({"type": "latency", "batch": 0}, "cost: batch: expected a whole number from 1, found 0"),
      ({"type": "latency", "device": "tpu"}, "cost: device 'tpu' is not there"),
      ({"type": "latency", "device": "cuda:99"}, "cost: device 'cuda:99' is not there"),
@@ -155,6 +157,30 @@ def test_what_is_wrong_with_a_bound_on_milliseconds_is_told(max, settings, messa
 def test_settings_that_do_not_do_are_told(evaluator, settings, message):
     with pytest.raises(SearchError, match=message):
         build_cost(evaluator.cost, MODEL, **settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [({}, "^model: missing a required argument: 'target_macs'; expected arguments of gemnet.fit"),
+     ({"target_macs": 4e8, "params": 4e6}, "^model: got an unexpected keyword argument 'params'"),
+     ({"target_macs": "463e6 MACs"}, "^model: target_macs: expected a positive number, found '463e6 MACs'"),
+     ({"target_macs": None}, "^model: target_macs: expected a positive number, found None"),
+     ({"target_macs": 4e8, "target_params": 0}, "^model: target_params: expected a positive number, found 0")],
+)  # fmt: skip
+def test_a_budget_of_models_that_does_not_do_is_told_before_anything_is_trained(model, message):
+    settings = {"data": {"type": "digits"}, "proxy": {}, "model": model}
+    with pytest.raises(SearchError, match=message):
+        evaluator_of(settings, DagSpace(8))
+
+
+def test_a_budget_may_have_a_list_where_config_files_and_records_have_one():
+    listed, as_tuple = (
+        evaluator_of(
+            {"data": {"type": "digits"}, "proxy": {"macs": 1e6}, "model": {**MODEL, "resolution": of([192, 192])}}, DagSpace(8)
+        )
+        for of in (list, tuple)
+    )
+    assert listed.architecture(CELL) == as_tuple.architecture(CELL)
 
 
 def test_proxy_networks_of_equal_macs_are_the_models_last_stages_scaled_down():

@@ -9,12 +9,15 @@ import pytest
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome, SearchError
+from search.display import Display
 from search.exported import read_export, read_record, write_export
-from search.records import records_command
+from search.records import records_command, status
+from search.report import write_report
 from search.study import JUDGED, Proposal, Study, read_study
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"seed": 0, "search": {"start": 3, "rounds": 1, "batch": 1}}
+SETTINGS = {"seed": 0, "penalty": 0.1, "search": {"start": 3, "rounds": 1, "batch": 1}}
+SETTINGS |= {name: {} for name in ("space", "encoder", "predictor", "data", "proxy", "cost", "model")}
 
 
 def cell(i):
@@ -110,6 +113,15 @@ def edited(key, value):
     return edit
 
 
+def head_edited(**values):
+    """A change to the first line's JSON."""
+
+    def edit(lines):
+        return [json.dumps(json.loads(lines[0]) | values), *lines[1:]]
+
+    return edit
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -121,6 +133,12 @@ def edited(key, value):
         (lambda lines: [lines[0], lines[1][:40]], "line 2: no JSON object"),
         (lambda lines: [lines[0], "[" * 100_000], "line 2: no JSON object"),
         (lambda lines: [lines[0], lines[1], lines[1]], "two of its rows have one id, or one cell"),
+        (head_edited(settings={**SETTINGS, "seed": -1}), "line 1: seed and penalty must not be negative"),
+        (head_edited(settings={"seed": 0}), "line 1: setting 'penalty' is missing"),
+        (head_edited(settings=[1]), "line 1: no row of an exported record"),
+        (head_edited(settings={**SETTINGS, "search": {"begin": 3}}), "search: .*'begin'"),
+        (head_edited(rounds=[{"round": 1, "kendall_tau": "high"}]), "kendall_tau of round 1: expected a number, found 'high'"),
+        (head_edited(rounds=[{"round": "1"}]), "line 1: .*round: expected a whole number"),
         (edited("cost", None), "line 2: .*'cost' is missing"),
         (edited("cost", "dear"), "line 2: .*cost: expected a number, found 'dear'"),
         (edited("accuracy", float("nan")), "line 2: .*accuracy: expected a number, found 'nan'"),
@@ -142,6 +160,15 @@ def test_what_is_no_exported_record_is_told_with_file_and_line(work_dir, tmp_pat
     assert str(path) in str(caught.value)
 
 
+def test_an_export_is_not_exported_and_its_report_says_where_the_encoder_is(work_dir, tmp_path, capsys):
+    write_export(read_study(work_dir), tmp_path / "a.jsonl")
+    assert records_command("export", str(tmp_path / "a.jsonl")) == 1
+    assert "a.jsonl is an exported record; what is exported is a work directory" in capsys.readouterr().err
+    shipped = ROOT / "gemnet/cells/nasgem_cifar10.jsonl"
+    page = write_report(shipped, tmp_path / "shown").read_text()
+    assert "No learning dynamics: the encoder is in the search&#x27;s work directory" in page
+
+
 def test_a_file_that_is_missing_or_no_text_is_told(tmp_path, capsys):
     assert records_command("top", str(tmp_path / "none.jsonl")) == 1
     assert "none.jsonl: No such file" in capsys.readouterr().err
@@ -154,7 +181,7 @@ def test_damaged_records_end_in_a_message_whatever_was_damaged(work_dir, tmp_pat
     path = tmp_path / "a.jsonl"
     write_export(read_study(work_dir), path)
     whole, rng = path.read_bytes(), random.Random(0)
-    read = 0
+    read, display = 0, Display(quiet=True)
     for _ in range(2000):
         damaged = bytearray(whole)
         for _ in range(rng.randint(1, 4)):
@@ -164,6 +191,9 @@ def test_damaged_records_end_in_a_message_whatever_was_damaged(work_dir, tmp_pat
         try:
             read_export(path)
             read += 1
+            status(path, display)
+            if read % 50 == 1:
+                write_report(path)
         except SearchError:
             pass
     assert 0 < read < 2000

@@ -1,103 +1,24 @@
 """The pipeline on a made evaluator whose truth is known; the real one is run by test_search_tool.py."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, MadeEvaluator, essence, run
 
-from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.complexity import BudgetError, network_cost
-from search.base import Evaluation, Outcome, SearchError
-from search.cost import build_cost
+from search.base import SearchError
 from search.display import Display
 from search.embedding import KernelGuidedEncoder, build_encoder
 from search.ensemble import EnsemblePredictor
 from search.exported import write_export
-from search.limits import Limits
-from search.pipeline import Search, run_search
+from search.pipeline import run_search
 from search.predictor import cross_validated_predictions
 from search.ranking import best_first, best_table
 from search.schedule import Schedule
 from search.settings import load_settings
 from search.space import DagSpace, prune
-from search.study import DONE, FAILED, PENDING, Study, read_study
-
-SETTINGS = {
-    "seed": 0,
-    "penalty": 0.1,
-    "encoder": {"type": "adjacency"},
-    "predictor": {"type": "mlp", "steps": 40},
-}
-SCHEDULE = Schedule(start=8, rounds=3, batch=4, draws=2000)
-
-
-class MadeEvaluator:
-    """Accuracy grows with the share of 3x3 convolutions: what a search can find out."""
-
-    epochs, num_classes = 4, 10
-
-    def __init__(self, fails=lambda job: False):
-        self.fails = fails
-        self.trained = []
-
-    def cost(self, cell, statistics=None):
-        architecture = Architecture(cell, (4, 8), (1, 1), 4, 0, 1)
-        return network_cost(architecture, (8, 8), self.num_classes, in_chans=1, statistics=statistics)
-
-    def outcome(self, job):
-        self.trained.append(job.cell.pruned().digest())
-        if self.fails(job):
-            return Outcome(job.key, error="the loss is NaN", seconds=0.1)
-        share = np.mean([name == "sepconv3x3" for name in job.cell.nodes[1:]])
-        final = 0.4 + 0.5 * float(share) + 0.01 * (job.seed % 7)
-        curve = tuple(final * e / self.epochs for e in range(1, self.epochs + 1))
-        for epoch, accuracy in job.hurdles:
-            if curve[epoch - 1] < accuracy:
-                return Outcome(job.key, Evaluation(curve[epoch - 1], curve[:epoch], True, 0.1))
-        return Outcome(job.key, Evaluation(final, curve, False, 0.1))
-
-
-class MadeCost:
-    """As many as there are live nodes."""
-
-    name = "live nodes"
-
-    def __init__(self, max=None, fails=lambda cell: False):
-        self.max, self.fails = max, fails
-
-    def __call__(self, cell):
-        if self.fails(cell):
-            raise BudgetError("out of reach")
-        return float(len(cell.live_nodes))
-
-
-class MadeExecutor:
-    """Yields outcomes in a random order, and is interrupted after `patience` of them."""
-
-    def __init__(self, evaluator, patience=10**9, seed=0):
-        self.evaluator, self.patience, self.random = evaluator, patience, random.Random(seed)
-
-    def run(self, jobs):
-        for job in self.random.sample(list(jobs), len(jobs)):
-            if self.patience == 0:
-                raise KeyboardInterrupt
-            self.patience -= 1
-            yield self.evaluator.outcome(job)
-
-
-def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=None, cost=None, latency=None, **executor):
-    evaluator = evaluator or MadeEvaluator()
-    cost = cost or build_cost(evaluator.cost, {})
-    with Study(directory, settings, {}) as study:
-        executor = MadeExecutor(evaluator, **executor)
-        parts = settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True), cost, latency
-        return Search(*parts).run()
-
-
-def essence(records):
-    return [(r.id, r.round, r.digest, r.seed, r.state, r.predicted, r.accuracy, r.score, r.stopped) for r in records]
+from search.study import DONE, FAILED, PENDING, read_study
 
 
 def test_every_planned_candidate_is_evaluated_once_and_no_two_are_isomorphic(tmp_path):
@@ -194,118 +115,6 @@ def test_hopeless_candidates_are_stopped_early_and_never_win(tmp_path):
         assert r.curve[-1] < np.quantile(earlier, 0.9)
 
 
-def test_a_budget_of_macs_holds_for_every_candidate(tmp_path):
-    records = run(tmp_path, schedule=Schedule(start=8, rounds=2, batch=4, draws=2000, max_macs=60_000))
-    assert len(records) == 16
-    assert max(r.macs for r in records) <= 60_000
-
-
-def test_a_budget_that_no_cell_meets_is_told(tmp_path):
-    with pytest.raises(
-        SearchError, match=r"0 of 0 distinct cells from 1600 draws do within max_macs=1 \(the smallest has \d+\); 3 are"
-    ):
-        run(tmp_path, schedule=Schedule(start=8, max_macs=1.0))
-
-
-def test_a_cost_of_ones_own_is_in_the_score_and_its_bound_holds_for_every_candidate(tmp_path):
-    cost = MadeCost(max=6)
-    records = run(tmp_path, schedule=Schedule(start=8, rounds=2, batch=4, draws=2000), cost=cost)
-    assert len(records) == 16
-    for r in records:
-        assert r.cost == len(r.cell.live_nodes) <= 6
-        assert r.score == pytest.approx(r.accuracy - 0.1 * np.log10(r.cost))
-
-
-def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_its_like(tmp_path, monkeypatch):
-    def dear(directory):
-        cost = MadeCost(max=5)
-        schedule, settings = Schedule(start=8, rounds=3, batch=4, draws=2000), {**SETTINGS, "penalty": -5.0}
-        run(directory, schedule=schedule, settings=settings, cost=cost)  # dear cells score best
-        notes = read_study(directory).rounds.values()
-        found = [[Cell.from_json(text, "note") for text, _ in note.get("dear", ())] for note in notes]
-        assert all(cost(cell) > 5 for cells in found for cell in cells)
-        digests = [cell.pruned().digest() for cells in found for cell in cells]
-        assert len(digests) == len(set(digests))  # none is asked for twice
-        return [len(cells) for cells in found]
-
-    taught = dear(tmp_path / "taught")
-    predicted = [r.predicted for r in read_study(tmp_path / "taught").records if r.predicted is not None]
-    assert len(predicted) == 12
-    assert min(predicted) > -100  # what was predicted, not what cells were ranked by
-    monkeypatch.setattr(Limits, "first", lambda self, predictor, *_: predictor)
-    blind = dear(tmp_path / "blind")
-    assert taught[0] == blind[0] > 0
-    assert 4 * sum(taught[1:]) < sum(blind[1:])
-
-
-def test_no_cell_whose_model_is_too_slow_is_trained_and_later_rounds_pass_over_its_like(tmp_path, monkeypatch):
-    schedule, settings = Schedule(start=8, rounds=3, batch=4, draws=2000), {**SETTINGS, "penalty": -5.0}
-
-    def slow(directory):
-        records = run(directory, schedule=schedule, settings=settings, latency=MadeCost(max=5))
-        assert max(len(r.cell.live_nodes) for r in records) <= 5
-        assert all(r.cost == r.macs / 1e6 for r in records)  # the score counts what it counted
-        timed = [
-            [Cell.from_json(text, "note") for text, _ in note["latency"]] for note in read_study(directory).rounds.values()
-        ]
-        digests = [cell.pruned().digest() for cells in timed for cell in cells]
-        assert len(digests) == len(set(digests))  # none is asked for twice
-        return len(records), [sum(len(cell.live_nodes) > 5 for cell in cells) for cells in timed]
-
-    trained, taught = slow(tmp_path / "taught")
-    with monkeypatch.context() as patched:
-        patched.setattr(Limits, "first", lambda self, predictor, *_: predictor)
-        trained_blindly, blind = slow(tmp_path / "blind")
-    assert taught[0] == blind[0] > 0
-    assert 2 * sum(taught[1:]) < sum(blind[1:])
-    assert trained == 20 >= trained_blindly
-    both = run(tmp_path / "both", schedule=schedule, settings=settings, cost=MadeCost(max=6), latency=MadeCost(max=5))
-    assert max(r.cost for r in both) <= 5
-
-
-def test_a_search_bounded_in_milliseconds_goes_on_to_the_end_of_the_undisturbed_one(tmp_path):
-    undisturbed = run(tmp_path / "undisturbed", latency=MadeCost(max=5))
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", latency=MadeCost(max=5), patience=9)
-    assert essence(run(tmp_path / "stopped", latency=MadeCost(max=5))) == essence(undisturbed)
-
-
-def test_what_is_taken_over_or_given_and_too_slow_is_left_out_or_told(tmp_path):
-    settings = {**SETTINGS, **EVALUATION}
-    first = run(tmp_path / "first", settings=settings)
-    slow = [r for r in first if len(r.cell.live_nodes) > 5 and not r.stopped]
-    kept = {r.digest for r in first if len(r.cell.live_nodes) <= 5 and not r.stopped}
-    assert slow
-    assert kept
-    schedule = replace(SCHEDULE, start=len(kept) + 3, rounds=0, warm_start=[str(tmp_path / "first")])
-    second = run(tmp_path / "second", settings=settings, schedule=schedule, latency=MadeCost(max=5))
-    assert {r.digest for r in second} >= kept
-    assert max(len(r.cell.live_nodes) for r in second) <= 5
-    odd = MadeCost(max=9, fails=lambda cell: len(cell.live_nodes) % 2 == 0)  # of some no model can be made
-    third = run(tmp_path / "odd", settings=settings, schedule=replace(schedule, start=len(first) + 3), latency=odd)
-    assert {r.digest for r in third} & {r.digest for r in first}
-    assert all(len(r.cell.live_nodes) % 2 for r in third)
-    slow[0].cell.save(tmp_path / "slow.json")
-    with pytest.raises(SearchError, match=r"slow\.json: takes \d ms, more than max_latency_ms=5"):
-        run(tmp_path / "third", schedule=replace(SCHEDULE, cells=[str(tmp_path / "slow.json")]), latency=MadeCost(max=5))
-
-
-def test_a_bound_on_milliseconds_that_no_model_meets_is_told_with_how_close_it_came(tmp_path):
-    with pytest.raises(SearchError, match=r"0 of \d+ .* within max_latency_ms=0\.5 \(the fastest takes 2 ms\); 3 are needed"):
-        run(tmp_path, latency=MadeCost(max=0.5))
-
-
-def test_a_bound_on_the_cost_that_no_cell_meets_is_told_with_how_close_it_came(tmp_path):
-    with pytest.raises(SearchError, match=r"0 of \d+ .* within cost\.max=0\.5 \(the cheapest costs 2\); 3 are needed"):
-        run(tmp_path, cost=MadeCost(max=0.5))
-
-
-def test_cells_of_which_no_model_can_be_made_are_passed_over(tmp_path):
-    records = run(tmp_path, cost=MadeCost(fails=lambda cell: len(cell.live_nodes) % 2 == 0))
-    assert len(records) == 20
-    assert all(len(r.cell.live_nodes) % 2 == 1 for r in records)
-
-
 def test_a_space_smaller_than_the_search_ends_when_it_is_exhausted(tmp_path):
     space = DagSpace(3, operators=("conv1x1", "sepconv3x3"))
     records = run(tmp_path, space=space, schedule=Schedule(start=4, rounds=5, batch=4, draws=3000))
@@ -325,12 +134,9 @@ def test_a_finished_search_goes_on_with_more_rounds_to_what_it_would_have_found_
         run(tmp_path / "grown", None, {**SETTINGS, "search": schedules[0]}, Schedule(**schedules[0]))
 
 
-EVALUATION = {"data": {}, "proxy": {}, "model": {}, "cost": {}}
-
-
 def test_a_search_starts_from_another_ones_record_without_training_its_cells_again(tmp_path):
-    first = run(tmp_path / "first", settings={**SETTINGS, **EVALUATION})
-    evaluator, settings = MadeEvaluator(), {**SETTINGS, **EVALUATION, "seed": 5}
+    first = run(tmp_path / "first", settings={**WHOLE})
+    evaluator, settings = MadeEvaluator(), {**WHOLE, "seed": 5}
     schedule = replace(SCHEDULE, start=23, rounds=1, warm_start=[str(tmp_path / "first")])
     records = run(tmp_path / "second", evaluator, settings, schedule)
     kept = {r.digest: (r.accuracy, r.score) for r in first if not r.stopped}
@@ -350,19 +156,6 @@ def test_a_search_starts_from_another_ones_record_without_training_its_cells_aga
     other = {**settings, "proxy": {"epochs": 9}}
     with pytest.raises(SearchError, match=r"was evaluated with other settings \(proxy.epochs: null there, 9 here\)"):
         run(tmp_path / "third", None, other, schedule)
-
-
-def test_a_warm_start_knows_what_cost_too_much_and_does_without_where_nothing_is_too_dear(tmp_path):
-    cost, settings = MadeCost(max=5), {**SETTINGS, **EVALUATION, "penalty": -5.0}
-    run(tmp_path / "first", schedule=Schedule(start=8, rounds=2, batch=4, draws=2000), settings=settings, cost=cost)
-    theirs = [row for note in read_study(tmp_path / "first").rounds.values() for row in note.get("dear", ())]
-    assert theirs
-    schedule = Schedule(start=20, rounds=1, batch=4, draws=2000, warm_start=[str(tmp_path / "first")])
-    run(tmp_path / "second", schedule=schedule, settings=settings, cost=cost)
-    ours = read_study(tmp_path / "second").rounds[0]["dear"]
-    assert ours[: len(theirs)] == theirs
-    free = run(tmp_path / "free", schedule=schedule, settings=settings, cost=MadeCost())
-    assert max(r.cost for r in free) > 5
 
 
 def test_cells_of_the_users_own_are_evaluated_first(tmp_path):

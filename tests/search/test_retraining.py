@@ -56,6 +56,8 @@ def test_cells_are_trained_again_with_other_seeds_and_the_best_on_average_comes_
     assert cell.digest() == found[0].record.digest
     assert cell.provenance["retrained"] == {"accuracies": list(found[0].accuracies), "score": found[0].score, "epochs": 2}
     assert sorted(p.name for p in (tmp_path / "top_cells").iterdir()) == ["1.json", "2.json", "3.json"]
+    assert cell.provenance["search"] == "search"
+    assert {f.record.digest: f.place for f in found} == {r.digest: place for place, r in enumerate(best, 1)}
     table = (tmp_path / "retrained.md").read_text()
     assert found[0].record.digest[:8] in table.splitlines()[2]
     assert agreement(found) in table
@@ -81,6 +83,7 @@ def test_what_was_trained_is_not_trained_again_from_a_work_directory_or_an_expor
     assert [(f.record.digest, f.accuracies) for f in resumed] == [(f.record.digest, f.accuracies) for f in undisturbed]
     longer = retrain(work_dir, tmp_path / "out", QUIET, 1, 1, {**HERE, "proxy.epochs": 3})
     assert len(longer[0].accuracies) == 1
+    assert [p.name for p in (tmp_path / "out/top_cells").iterdir()] == ["1.json"]  # those of two cells are gone
     provenance = Cell.load(tmp_path / "out/best_cell.json").provenance
     assert (provenance["retrained"]["epochs"], provenance["proxy"]["epochs"]) == (3, 2)
 
@@ -90,6 +93,8 @@ def test_settings_that_are_the_searchs_and_numbers_that_are_none_are_told(work_d
         retrain(work_dir, tmp_path, QUIET, options={"proxy.width": 8})
     with pytest.raises(SearchError, match="at least one cell and one seed, found 0 and 3"):
         retrain(work_dir, tmp_path, QUIET, 0)
+    with pytest.raises(SearchError, match="holds a search, whose best cells this would write over; name another with --out"):
+        retrain(work_dir, work_dir, QUIET)
     with pytest.raises(SearchError, match="epochs: expected a whole number from 1, found 'many'"):
         retrain(work_dir, tmp_path, QUIET, options={"proxy.epochs": "many"})
 
