@@ -381,17 +381,24 @@ def take_lock(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise SearchError(f"{path}: {error.strerror}; make the directory writable, or name another with --work-dir") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _locked(descriptor):
         holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
         os.close(descriptor)
-        raise SearchError(
-            f"{path.parent} is in use by {holder}; wait for it, stop it, or name another with --work-dir"
-        ) from None
+        raise SearchError(f"{path.parent} is in use by {holder}; wait for it, stop it, or name another with --work-dir")
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     except OSError:  # a full disk: the lock holds all the same, only its note is missing
         pass
     return descriptor
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock could be had. It is asked for several times: `holder` has it for moments."""
+    for _ in range(10):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02)
+    return False

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -5,12 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome, SearchError
-from search.study import DONE, FAILED, PENDING, RECORD, Proposal, Study, read_study
+from search.study import DONE, FAILED, LOCK, PENDING, RECORD, Proposal, Study, read_study
 
 SETTINGS = {"seed": 0, "proxy": {"epochs": 3}, "space": {"num_nodes": 5}}
 
@@ -77,6 +79,14 @@ def test_other_settings_are_refused_and_the_differing_ones_named(tmp_path):
 def test_a_second_search_is_refused_while_the_first_runs_and_names_it(tmp_path):
     with open_study(tmp_path), pytest.raises(SearchError, match=f"in use by process {os.getpid()}"):
         open_study(tmp_path)
+    open_study(tmp_path).__exit__()
+
+
+def test_who_asks_for_the_holder_keeps_no_search_from_starting(tmp_path):
+    open_study(tmp_path).__exit__()
+    asking = os.open(tmp_path / LOCK, os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)  # as `holder` has it, for a moment
+    threading.Timer(0.05, os.close, [asking]).start()
     open_study(tmp_path).__exit__()
 
 
