@@ -6,6 +6,7 @@ arrays, so that one call prices one cell or a hundred thousand.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ DIVISORS = (8, 4, 2, 1)
 """Node widths are multiples of the first of these that fills the budget."""
 MAX_DEPTH = 6
 MAX_BASE_WIDTH = 512
-BLOCK = 32
+BLOCK = 64
 """Networks that are priced at once."""
 MOST_SHORT = 0.05
 """A network whose MACs fall shorter of the budget than by this share is no answer to it."""
@@ -217,43 +218,73 @@ def fit(
     return Fit(architecture, network_cost(architecture, resolution), target_macs, target_params)
 
 
+def _fitting(bodies: Cost, heads: Cost, macs: float, params: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of W networks the bodies, [W, D], that leave room for a head, [W, H], within `macs` and `params`, and the widest head
+    that each has room for: places on the axes W, D and H, [N] each. The costs of heads ascend in equal steps."""
+    first = heads[:, :1]
+    network, depths = np.nonzero((bodies.macs + first.macs <= macs) & (bodies.params + first.params <= params))
+    body, head, next_head = bodies[network, depths], heads[network, 0], heads[network, 1]
+    steps = np.minimum(
+        (macs - body.macs - head.macs) / (next_head.macs - head.macs),
+        (params - body.params - head.params) / (next_head.params - head.params),
+    )
+    return network, depths, np.minimum(np.floor(steps), heads.macs.shape[1] - 1).astype(int)
+
+
+def _least(*keys: np.ndarray) -> tuple[int, tuple[Any, ...]]:
+    """Where the first of the keys [N] is least, among these the second, and so on; the first such place, and the keys there."""
+    rows = np.arange(len(keys[0]))
+    for key in keys:
+        rows = rows[key[rows] == key[rows].min()]
+    return int(rows[0]), tuple(key[rows[0]].item() for key in keys)
+
+
+@functools.lru_cache
+def _depths(most: int) -> np.ndarray:
+    """The depths of five stages, [D, 5]. A stage at lower resolution is no shallower than the one before, but for the last: the
+    usual shape of mobile networks."""
+    depths = np.array(list(itertools.product(range(1, most + 1), repeat=len(PROFILES[0]))))
+    return depths[np.all(np.diff(depths[:, :-1], axis=1) >= 0, axis=1)]
+
+
+@functools.lru_cache
+def _widths(divisor: int) -> list[list[tuple[int, ...]]]:
+    """For each profile its distinct stage widths, ascending, each a multiple of `divisor`."""
+    bases = np.arange(1.0, MAX_BASE_WIDTH + 0.25, 0.25)
+    rounded = [np.maximum(1, np.floor(np.outer(bases, p) / divisor + 0.5)).astype(int) * divisor for p in PROFILES]
+    return [list(dict.fromkeys(map(tuple, rows.tolist()))) for rows in rounded]
+
+
 class _Grid:
     """All networks of one cell that `fit` chooses from: profiles x base widths x depths of the five stages x head widths."""
 
     def __init__(self, cell: Cell, resolution: tuple[int, int], stem_width: int, max_depth: int) -> None:
         self.stats = cell_statistics(cell)
         self.resolution, self.stem_width = resolution, stem_width
-        stages = len(PROFILES[0])
-        self.depths = np.array(list(itertools.product(range(1, max_depth + 1), repeat=stages)))  # [D, 5]
-        # A stage at lower resolution is no shallower than the one before, but for the last: the usual shape of mobile networks.
-        self.depths = self.depths[np.all(np.diff(self.depths[:, :-1], axis=1) >= 0, axis=1)]
+        self.depths = _depths(max_depth)
         size = _halved(resolution)
-        for _ in range(stages - 1):
+        for _ in PROFILES[0][1:]:
             size = _halved(size)
         self.last_size = size
         self.heads = np.arange(HEAD_WIDTHS[0], HEAD_WIDTHS[1] + 1, 8)
 
-    def widths(self, divisor: int) -> Iterator[list[tuple[int, ...]]]:
-        """For each profile its distinct stage widths, ascending, each a multiple of `divisor`."""
-        bases = np.arange(1.0, MAX_BASE_WIDTH + 0.25, 0.25)
-        for profile in PROFILES:
-            rounded = np.maximum(1, np.floor(np.outer(bases, profile) / divisor + 0.5)).astype(int) * divisor
-            yield list(dict.fromkeys(tuple(row) for row in rounded.tolist()))
-
-    def bodies(self, widths: Sequence[tuple[int, ...]]) -> Iterator[Cost]:
-        """For each of W networks, by the widths of its stages, the cost without the head, arrays [D] over all depths."""
+    def bodies(self, widths: Sequence[tuple[int, ...]]) -> Cost:
+        """The cost without the head of W networks, by the widths of their stages, arrays [W, D] over all depths."""
         columns = np.array(widths).T  # [5, W]
         first, further = zip(*_stage_costs(self.stats, self.stem_width, 2, columns, self.resolution))
         once = sum(first, start=_stem_cost(self.stem_width, _halved(self.resolution), 3))
-        more = (self.depths - 1).T  # [5, D]
+        more = (self.depths - 1.0).T  # [5, D]; these are all whole numbers below 2^53
         fields = [
             np.reshape(getattr(once, name), (-1, 1)) + np.stack([getattr(c, name) for c in further], 1) @ more
             for name in ("params", "macs", "activations")
         ]
-        return (Cost(*row) for row in zip(*fields))
+        return Cost(*fields)
 
-    def head(self, widths: tuple[int, ...], head_width: Any) -> Cost:
-        return _head_cost(self.stats.leaves * widths[-1], head_width, self.last_size, 1000)
+    def head(self, widths: Sequence[tuple[int, ...]], head_widths: np.ndarray) -> Cost:
+        """The cost of the heads of W networks, arrays [W, H] over the widths of the head."""
+        channels = self.stats.leaves * np.array([stages[-1:] for stages in widths])
+        cost = _head_cost(channels, head_widths, self.last_size, 1000)
+        return Cost(*np.broadcast_arrays(cost.params, cost.macs, cost.activations))
 
     def head_widths(self, target_params: float | None) -> np.ndarray:
         return self.heads if target_params is not None else self.heads[self.heads <= DEFAULT_HEAD_WIDTH]
@@ -261,41 +292,42 @@ class _Grid:
     def candidates(
         self, divisor: int, target_macs: float, target_params: float | None, tolerance: float
     ) -> Iterator[tuple[tuple[float, float, bool, float, float], tuple[int, ...], tuple[int, ...], int]]:
-        """Yield (rank, widths, depths, head) within the budget, the best of each base width; a smaller rank is better.
+        """Yield (rank, widths, depths, head) within the budget, the best of every few base widths; a smaller rank is better.
 
         The rank is the share by which MACs, then params, fall short beyond the tolerance, then whether the head is narrow,
         then the sum of activations and params, then the share of MACs left over.
         """
         most = np.inf if target_params is None else target_params
         heads = self.head_widths(target_params)
-        for widths, body in self.within(divisor, target_macs, most):
-            cost = self.head(widths, heads)  # ascending with the head: the widest that fits fills the budget best
-            fits = np.searchsorted(cost.macs, target_macs - body.macs, side="right")
-            fits = np.minimum(fits, np.searchsorted(cost.params, most - body.params, side="right"))
-            rows = np.flatnonzero(fits > 0)
-            if not len(rows):
+        for widths, bodies in self.within(divisor, target_macs, most):
+            cost = self.head(widths, heads)  # the widest that fits fills the budget best
+            network, depths, choice = _fitting(bodies, cost, target_macs, most)
+            if not len(network):
                 continue
-            choice = fits[rows] - 1
-            slack = 1 - (body.macs[rows] + cost.macs[choice]) / target_macs
-            short_macs = np.maximum(0, slack - tolerance)
-            params = body.params[rows] + cost.params[choice]
-            short_params = np.zeros(len(rows))
+            body, cost = bodies[network, depths], cost[network, choice]
+            params = body.params + cost.params
+            slack = 1 - (body.macs + cost.macs) / target_macs
+            short_params = np.zeros(len(network))
             if target_params is not None:
                 short_params = np.maximum(0, 1 - tolerance - params / target_params)
+            traffic = body.activations + cost.activations + params
             narrow = heads[choice] < PREFERRED_HEAD_WIDTH
-            traffic = body.activations[rows] + cost.activations[choice] + params
-            i = np.lexsort((slack, traffic, narrow, short_params, short_macs))[0]
-            rank = (float(short_macs[i]), float(short_params[i]), bool(narrow[i]), float(traffic[i]), float(slack[i]))
-            yield rank, widths, tuple(self.depths[rows[i]].tolist()), int(heads[choice[i]])
+            i, rank = _least(np.maximum(0, slack - tolerance), short_params, narrow, traffic, slack)
+            yield rank, widths[network[i]], tuple(self.depths[depths[i]].tolist()), int(heads[choice[i]])
 
-    def within(self, divisor: int, macs: float, params: float) -> Iterator[tuple[tuple[int, ...], Cost]]:
-        """Stage widths with the costs of their bodies over all depths, as long as one of them is within `macs` and `params`."""
-        for profile in self.widths(divisor):
-            blocks = (profile[i : i + BLOCK] for i in range(0, len(profile), BLOCK))
-            for widths, body in ((w, b) for block in blocks for w, b in zip(block, self.bodies(block))):
-                if body.macs.min() > macs or body.params.min() > params:
+    def within(self, divisor: int, macs: float, params: float) -> Iterator[tuple[list[tuple[int, ...]], Cost]]:
+        """Stage widths, W at a time, with the costs of their bodies, arrays [W, D] over all depths; of each profile as long
+        as one of them is within `macs` and `params`."""
+        for profile in _widths(divisor):
+            for start in range(0, len(profile), BLOCK):
+                block = profile[start : start + BLOCK]
+                bodies = self.bodies(block)
+                above = np.flatnonzero((bodies.macs.min(1) > macs) | (bodies.params.min(1) > params))
+                end = above[0] if len(above) else len(block)
+                if end:
+                    yield block[:end], bodies[:end]
+                if end < len(block):
                     break
-                yield widths, body
 
     def explain(self, target_macs: float, target_params: float | None) -> str:
         """Why no network fits: the range of MACs that this cell reaches, rounded inwards."""
@@ -305,9 +337,8 @@ class _Grid:
             within = f" with at most {target_params / 1e6:g} M params"
         reach = self.reach(target_params)
         if reach is None:
-            narrowest = [profile[0] for profile in self.widths(1)]
-            heads = [self.head(widths, self.heads[0]).params for widths in narrowest]
-            fewest = min(body.params.min() + head for body, head in zip(self.bodies(narrowest), heads))
+            narrowest = [profile[0] for profile in _widths(1)]
+            fewest = (self.bodies(narrowest).params + self.head(narrowest, self.heads[:1]).params).min()
             return f"{asked} is out of reach for this cell: it takes at least {_millions(fewest, np.ceil)} params"
         low, high = _millions(reach[0], np.ceil), _millions(reach[1], np.floor)
         return f"{asked} is out of reach for this cell: it reaches {low} to {high} MACs{within}"
@@ -318,13 +349,13 @@ class _Grid:
         heads = self.head_widths(target_params)
         low, high = np.inf, 0.0
         for divisor in DIVISORS:
-            for widths, body in self.within(divisor, np.inf, most):
+            for widths, bodies in self.within(divisor, np.inf, most):
                 cost = self.head(widths, heads)
-                fits = np.searchsorted(cost.params, most - body.params, side="right")
-                rows = np.flatnonzero(fits > 0)
-                if len(rows):
-                    low = min(low, float(body.macs[rows].min() + cost.macs[0]))
-                    high = max(high, float((body.macs[rows] + cost.macs[fits[rows] - 1]).max()))
+                network, depths, choice = _fitting(bodies, cost, np.inf, most)
+                if len(network):
+                    macs = bodies.macs[network, depths]
+                    low = min(low, float((macs + cost.macs[network, 0]).min()))
+                    high = max(high, float((macs + cost.macs[network, choice]).max()))
         return (low, high) if high else None
 
 

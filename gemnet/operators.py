@@ -36,6 +36,10 @@ class Cost:
 
     __rmul__ = __mul__
 
+    def __getitem__(self, index: Any) -> Cost:
+        """Of many that are priced at once, some."""
+        return Cost(self.params[index], self.macs[index], self.activations[index])
+
 
 class ConvNormAct(nn.Module):
     """k x k convolution, BN, ReLU."""
