@@ -18,7 +18,7 @@ from gemnet.complexity import BudgetError, counted, network_cost
 from gemnet.library import create_scaled_model, set_bn_momentum
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
-from search.proxy import budget, fitted_model
+from search.proxy import fitted_model
 
 TOLERANCE = 0.05
 """By which share the MACs of a network may fall short of the budget."""
@@ -77,7 +77,7 @@ def of_cell(
 
     Raises BudgetError for a cell of which no model can be made, or no network within TOLERANCE of `macs`.
     """
-    whole = fitted_model(cell.pruned(), budget(model))
+    whole = fitted_model(cell.pruned(), tuple(model.items()))
     base = Contestant(name, kind, shape, classes)
     for divisor in DIVISORS:
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from gemnet.complexity import fit
 from search.base import Evaluator, SearchError, Space
 from search.benchmarks import TabularEvaluator, TabularSpace
 from search.data import build_data
@@ -39,14 +37,17 @@ def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
 
 
 def _check_model(model: Mapping[str, Any]) -> None:
-    """Raises SearchError unless these are arguments of `gemnet.fit`, with a budget: cells are fitted much later."""
-    try:
-        arguments = inspect.signature(fit).bind(None, **model).arguments
-    except TypeError as error:
-        raise SearchError(f"model: {error}; expected arguments of gemnet.fit, as target_macs=463e6") from None
+    """Raises SearchError unless these are a budget as models by name take it: cells are fitted to it much later."""
+    unknown = sorted(model.keys() - {"target_macs", "target_params", "residual"})
+    if unknown:
+        raise SearchError(f"model: unknown setting {unknown[0]!r}; expected target_macs, target_params, residual")
+    if "target_macs" not in model:
+        raise SearchError("model: target_macs is missing, the MACs of the models to come, as 463e6")
     for name in ("target_macs", "target_params"):
-        value = arguments.get(name)
-        if not (value is None and name == "target_params") and not (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
-        ):
+        value = model.get(name)
+        if value is None and name == "target_params":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
             raise SearchError(f"model: {name}: expected a positive number, found {value!r}")
+    if not isinstance(model.get("residual", False), bool):
+        raise SearchError(f"model: residual: expected True or False, found {model['residual']!r}")

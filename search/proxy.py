@@ -103,7 +103,7 @@ class ProxyEvaluator:
         """
         s = self.settings
         if s.macs is not None:
-            return _scaled(cell, s, tuple(self.data.train_images.shape[1:]), self.num_classes, budget(self.model))
+            return _scaled(cell, s, tuple(self.data.train_images.shape[1:]), self.num_classes, tuple(self.model.items()))
         widths = (s.width, 2 * s.width, 4 * s.width)
         return Architecture(cell, widths, (1, 1, 1), s.stem_width, head_width=0, stem_stride=s.stem_stride)
 
@@ -207,23 +207,16 @@ class ProxyEvaluator:
         return self._placed[device]
 
 
-Budget = tuple[tuple[str, Any], ...]
-"""Arguments of `gemnet.fit` by name."""
-
-
-def budget(model: Mapping[str, Any]) -> Budget:
-    """The model's budget as what can be hashed: records and config files have lists for tuples."""
-    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in model.items())
-
-
 @functools.lru_cache(4096)
-def fitted_model(cell: Cell, model: Budget) -> Architecture:
-    """The model that is made of the cell within the budget."""
+def fitted_model(cell: Cell, model: tuple[tuple[str, Any], ...]) -> Architecture:
+    """The model that is made of the cell within the budget `model`, the items of `gemnet.fit`'s arguments."""
     return fit(cell, **dict(model)).architecture
 
 
 @functools.lru_cache(4096)
-def _scaled(cell: Cell, s: ProxySettings, shape: tuple[int, int, int], num_classes: int, model: Budget) -> Architecture:
+def _scaled(
+    cell: Cell, s: ProxySettings, shape: tuple[int, int, int], num_classes: int, model: tuple[tuple[str, Any], ...]
+) -> Architecture:
     """The widest copy of the model's last three stages within s.macs on images of `shape` (channels, height, width)."""
     fitted = fitted_model(cell, model)
     widths, depths = fitted.widths[-3:], tuple((depth + 1) // 2 for depth in fitted.depths[-3:])

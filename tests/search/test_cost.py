@@ -161,8 +161,9 @@ def test_settings_that_do_not_do_are_told(evaluator, settings, message):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [({}, "^model: missing a required argument: 'target_macs'; expected arguments of gemnet.fit"),
-     ({"target_macs": 4e8, "params": 4e6}, "^model: got an unexpected keyword argument 'params'"),
+    [({}, "^model: target_macs is missing"),
+     ({"target_macs": 4e8, "resolution": [192, 192]}, "^model: unknown setting 'resolution'; expected target_macs, target_p"),
+     ({"target_macs": 4e8, "residual": 1}, "^model: residual: expected True or False, found 1"),
      ({"target_macs": "463e6 MACs"}, "^model: target_macs: expected a positive number, found '463e6 MACs'"),
      ({"target_macs": None}, "^model: target_macs: expected a positive number, found None"),
      ({"target_macs": 4e8, "target_params": 0}, "^model: target_params: expected a positive number, found 0")],
@@ -171,16 +172,6 @@ def test_a_budget_of_models_that_does_not_do_is_told_before_anything_is_trained(
     settings = {"data": {"type": "digits"}, "proxy": {}, "model": model}
     with pytest.raises(SearchError, match=message):
         evaluator_of(settings, DagSpace(8))
-
-
-def test_a_budget_may_have_a_list_where_config_files_and_records_have_one():
-    listed, as_tuple = (
-        evaluator_of(
-            {"data": {"type": "digits"}, "proxy": {"macs": 1e6}, "model": {**MODEL, "resolution": of([192, 192])}}, DagSpace(8)
-        )
-        for of in (list, tuple)
-    )
-    assert listed.architecture(CELL) == as_tuple.architecture(CELL)
 
 
 def test_proxy_networks_of_equal_macs_are_the_models_last_stages_scaled_down():
