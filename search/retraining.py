@@ -8,6 +8,7 @@ the search, and no test image is looked at.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ from search.study import Record
 from search.trainings import Trainings, deviation, run_missing
 
 TABLE = "retrained.md"
-COLUMNS = ("cell", "place in search", "accuracy in search", "cost", "accuracy, trained again", "score", "operators")
+COLUMNS = ("cell", "place", "in search", "trained again", "cost", "score", "operators")
+"""Of a cell its place in the search, and the accuracies: that in the search, and those when it was trained again."""
 ALLOWED = ("data.root", "proxy.epochs", "executor.")
 """What may be other than in the search: where its images lie, how long trainings are, and where they run."""
 
@@ -142,10 +144,10 @@ def rows(found: Sequence[Retrained]) -> list[tuple[str, ...]]:
             f.record.digest[:8],
             str(f.place),
             f"{f.record.accuracy:.4f}",
-            f"{f.record.cost:.3g}",
             f"{f.accuracy:.4f} ± {f.deviation:.4f}",
+            f"{f.record.cost:.3g}",
             f"{f.score:.4f}",
-            " ".join(f.record.cell.pruned().nodes[1:]),
+            ", ".join(f"{count} {name}" for name, count in Counter(f.record.cell.pruned().nodes[1:]).most_common()),
         )
         for f in found
     ]
@@ -178,7 +180,7 @@ def retrain_command(
 
     def task() -> None:
         found = retrain(place, directory, display, count, seeds, named(options))
-        display.table(f"Best of {place}, trained again", COLUMNS, rows(found))
+        display.table(f"Accuracies of the best of {place}, trained again", COLUMNS, rows(found))
         display.line(agreement(found))
         display.line(f"Files: {directory}/{TABLE}, {directory}/{BEST}.json (.png, .svg), {directory}/{TOP}/")
 

@@ -14,7 +14,7 @@ from search.display import Display
 from search.evaluators import evaluator_of
 from search.exported import write_export
 from search.pipeline import run_search
-from search.retraining import agreement, retrain
+from search.retraining import COLUMNS, agreement, retrain
 from search.settings import load_settings
 from search.space import build_space
 from search.study import read_study
@@ -108,6 +108,7 @@ def test_the_command_tells_its_table_and_its_files(work_dir, tmp_path):
     result = command(work_dir, "--out", tmp_path, "--count", 2, "--seeds", 1, "--cfg-options", "executor.workers=1")
     assert result.returncode == 0, result.stderr
     assert "trained again" in result.stdout
+    assert all(column in result.stdout for column in COLUMNS)
     assert "2 cells, 1 trainings each" in result.stdout
     assert (tmp_path / "best_cell.png").exists()
     result = command(tmp_path / "none")
