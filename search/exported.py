@@ -18,13 +18,12 @@ from search.limits import DEAR, TIMED
 from search.ranking import pareto_front
 from search.schedule import Schedule
 from search.settings import check_settings
-from search.study import DONE, FAILED, JUDGED, PENDING, Record, Snapshot, read_study
+from search.study import DONE, FAILED, JUDGED, PENDING, TIME, Record, Snapshot, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
 SUFFIX = ".jsonl"
 COUNTED = (DEAR, TIMED)
 """Of the cells that rounds' notes list, whether trained or not, an export has the number."""
-TIME = "%Y-%m-%d %H:%M:%S UTC"
 LONGEST = 1 << 28
 """Bytes of a file that is read: a record of 100,000 evaluations has a tenth of that."""
 

@@ -27,6 +27,8 @@ from search.base import Evaluation, Outcome, SearchError
 FORMAT_VERSION = 2
 RECORD, LOCK, ENCODER_DIRECTORY = "study.sqlite", "lock", "encoder"
 PENDING, DONE, FAILED = "pending", "done", "failed"
+TIME = "%Y-%m-%d %H:%M:%S UTC"
+"""How records that people read tell a moment."""
 JUDGED = "judged"
 """In the note of the last round, once a search is over: {id of a record: what it is judged}."""
 

@@ -17,7 +17,7 @@ from search.base import Evaluation, Evaluator, SearchError
 from search.display import Display
 from search.executor import build_executor
 from search.json_lines import add_row, read_rows
-from search.study import fingerprint, take_lock
+from search.study import TIME, fingerprint, take_lock
 
 RECORD, LOCK = "trainings.jsonl", "lock"
 
@@ -79,7 +79,7 @@ def run_missing(
 
 
 def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:
-    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    now = time.strftime(TIME, time.gmtime())
     told = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
     return {**told, "finished": now, "machine": this_machine()}
 
