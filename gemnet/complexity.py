@@ -218,9 +218,10 @@ def fit(
     return Fit(architecture, network_cost(architecture, resolution), target_macs, target_params)
 
 
-def _fitting(bodies: Cost, heads: Cost, macs: float, params: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of W networks the bodies, [W, D], that leave room for a head, [W, H], within `macs` and `params`, and the widest head
-    that each has room for: places on the axes W, D and H, [N] each. The costs of heads ascend in equal steps."""
+def _fitting(bodies: Cost, heads: Cost, macs: float, params: float) -> tuple[np.ndarray, np.ndarray, Cost, np.ndarray]:
+    """Of W networks the bodies, [W, D], that leave room for a head, [W, H], within `macs` and `params`: their places on the
+    axes W and D, their costs, and the place on H of the widest head that each has room for, [N] each. The costs of heads ascend
+    in equal steps."""
     first = heads[:, :1]
     network, depths = np.nonzero((bodies.macs + first.macs <= macs) & (bodies.params + first.params <= params))
     body, head, next_head = bodies[network, depths], heads[network, 0], heads[network, 1]
@@ -228,7 +229,7 @@ def _fitting(bodies: Cost, heads: Cost, macs: float, params: float) -> tuple[np.
         (macs - body.macs - head.macs) / (next_head.macs - head.macs),
         (params - body.params - head.params) / (next_head.params - head.params),
     )
-    return network, depths, np.minimum(np.floor(steps), heads.macs.shape[1] - 1).astype(int)
+    return network, depths, body, np.minimum(np.floor(steps), heads.macs.shape[1] - 1).astype(int)
 
 
 def _least(*keys: np.ndarray) -> tuple[int, tuple[Any, ...]]:
@@ -301,10 +302,10 @@ class _Grid:
         heads = self.head_widths(target_params)
         for widths, bodies in self.within(divisor, target_macs, most):
             cost = self.head(widths, heads)  # the widest that fits fills the budget best
-            network, depths, choice = _fitting(bodies, cost, target_macs, most)
+            network, depths, body, choice = _fitting(bodies, cost, target_macs, most)
             if not len(network):
                 continue
-            body, cost = bodies[network, depths], cost[network, choice]
+            cost = cost[network, choice]
             params = body.params + cost.params
             slack = 1 - (body.macs + cost.macs) / target_macs
             short_params = np.zeros(len(network))
@@ -351,11 +352,10 @@ class _Grid:
         for divisor in DIVISORS:
             for widths, bodies in self.within(divisor, np.inf, most):
                 cost = self.head(widths, heads)
-                network, depths, choice = _fitting(bodies, cost, np.inf, most)
+                network, _, body, choice = _fitting(bodies, cost, np.inf, most)
                 if len(network):
-                    macs = bodies.macs[network, depths]
-                    low = min(low, float((macs + cost.macs[network, 0]).min()))
-                    high = max(high, float((macs + cost.macs[network, choice]).max()))
+                    low = min(low, float((body.macs + cost.macs[network, 0]).min()))
+                    high = max(high, float((body.macs + cost.macs[network, choice]).max()))
         return (low, high) if high else None
 
 

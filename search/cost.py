@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from gemnet.operators import Cost as Counts
 from search.base import SearchError, Space
 from search.benchmarks import TabularSpace
 from search.named import build_named
+from search.settings import is_positive
 from search.threads import torch_threads
 
 
@@ -155,12 +157,13 @@ class Milliseconds:
 
 def _timed(section: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> Timed:
     """section: of the settings, for messages."""
+    unknown = sorted(settings.keys() - inspect.signature(Timed).parameters)
+    if unknown:
+        raise SearchError(f"{section}: unknown setting {unknown[0]!r}")
     try:
         return Timed(model, **settings)
-    except (SearchError, TypeError) as error:
-        raise SearchError(
-            f"{section}: {error}".replace("Timed.__init__() got an unexpected keyword argument", "unknown setting")
-        ) from None
+    except SearchError as error:
+        raise SearchError(f"{section}: {error}") from None
 
 
 def _is_there(device: object) -> bool:
@@ -217,7 +220,7 @@ def build_cost(
 
     Raises SearchError for unknown names and values out of range.
     """
-    if max is not None and not (isinstance(max, (int, float)) and 0 < max < math.inf):
+    if max is not None and not is_positive(max):
         raise SearchError(f"cost: max: expected a positive number or None, found {max!r}")
     known: dict[str, Callable[..., CellCost]] = {
         **{field: lambda field=field: Counted(field, count, max) for field in COUNTED},
@@ -235,7 +238,7 @@ def build_latency(
 
     Raises SearchError for values out of range, and for a space whose cells make no model unless a function is given.
     """
-    if isinstance(max, bool) or not (isinstance(max, (int, float)) and 0 < max < math.inf):
+    if not is_positive(max):
         raise SearchError(f"search: max_latency_ms: expected a positive number or None, found {max!r}")
     for name in ("model", "max"):
         if name in settings:

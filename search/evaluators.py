@@ -10,6 +10,7 @@ from search.benchmarks import TabularEvaluator, TabularSpace
 from search.data import build_data
 from search.named import build_named
 from search.proxy import build_evaluator
+from search.settings import is_positive
 
 
 def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
@@ -47,7 +48,7 @@ def _check_model(model: Mapping[str, Any]) -> None:
         value = model.get(name)
         if value is None and name == "target_params":
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        if not is_positive(value):
             raise SearchError(f"model: {name}: expected a positive number, found {value!r}")
     if not isinstance(model.get("residual", False), bool):
         raise SearchError(f"model: residual: expected True or False, found {model['residual']!r}")

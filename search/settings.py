@@ -77,6 +77,11 @@ def check_settings(settings: dict[str, Any], source: str) -> dict[str, Any]:
     return settings
 
 
+def is_positive(value: object) -> bool:
+    """Whether a setting is a number above 0, and finite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what a search finds."""
     search = {name: value for name, value in settings["search"].items() if f"search.{name}" not in EXECUTION}
