@@ -15,6 +15,7 @@ from search.base import CellArrays, Progress, SearchError
 from search.embedding.common import check_device, similarity_loss
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.mending import connected
+from search.embedding.readout import LinearReadout
 from search.embedding.storage import restored, save_encoder
 from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
 from search.embedding.training import Plan, digest, train
@@ -25,10 +26,12 @@ CHUNK = 2048
 """Graphs encoded or decoded at a time."""
 PLAN = ("epochs", "batch", "lr", "patience", "schedule", "optimizer")
 """Settings of the training that are a `Plan`'s."""
+ADDED = ("exchange", "places", "readout")
+"""Settings that tell of themselves where they are on alone."""
 MAX_WIDTH, MAX_LAYERS = 65_536, 64
+"""No saved description may ask for more."""
 MAX_LATENT = 1e6
 """Values of latent vectors are about 1; far beyond this one a decoder's numbers overflow."""
-"""No saved description may ask for more."""
 
 
 class SVGe:
@@ -40,8 +43,11 @@ class SVGe:
     which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
     NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
     epochs, batch, lr, patience, schedule, optimizer: see `Plan`. half_precision: bfloat16 in training; for machines that
-    multiply it faster, it takes three times as long on CPUs that only emulate it. exchange: of states between the encoder's
-    directions, from its second layer on, see `GraphEncoder`; SVGe has none. device: where to compute.
+    multiply it faster, it takes three times as long on CPUs that only emulate it. device: where to compute.
+
+    What SVGe has not, besides similarity_weight: exchange, of states between the encoder's directions from its second layer
+    on; places, whether its nodes know theirs: see `GraphEncoder`; readout, factor of the loss of a `LinearReadout` of the
+    latent vector.
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 
@@ -70,6 +76,8 @@ class SVGe:
         optimizer: str = "adam",
         half_precision: bool = False,
         exchange: bool = False,
+        places: bool = False,
+        readout: float = 0.0,
         device: str = "cpu",
     ) -> None:
         most = {"dim": MAX_WIDTH, "state": MAX_WIDTH, "layers": MAX_LAYERS}
@@ -81,7 +89,8 @@ class SVGe:
                 raise SearchError(f"encoder: {label}: expected a whole number from 1 to {limit}, found {value!r}")
         if state % 2:
             raise SearchError(f"encoder: state: expected an even number, found {state}")
-        for label, value in {"noise": noise, "kl_weight": kl_weight, "similarity_weight": similarity_weight}.items():
+        weights = {"noise": noise, "kl_weight": kl_weight, "similarity_weight": similarity_weight, "readout": readout}
+        for label, value in weights.items():
             if not _is_number(value) or not 0 <= value < float("inf"):
                 raise SearchError(f"encoder: {label}: expected a number from 0, found {value!r}")
         if not _is_number(edge_weight) or not 0 < edge_weight < 1:
@@ -90,13 +99,14 @@ class SVGe:
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
         if type(h) is not int or h < 0:
             raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
-        for label, value in {"half_precision": half_precision, "exchange": exchange}.items():
+        for label, value in {"half_precision": half_precision, "exchange": exchange, "places": places}.items():
             if type(value) is not bool:
                 raise SearchError(f"encoder: {label}: expected True or False, found {value!r}")
         check_device(device)
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
-        self.similarity_weight, self.h, self.exchange = similarity_weight, h, exchange
+        self.similarity_weight, self.h = similarity_weight, h
+        self.exchange, self.places, self.readout = exchange, places, readout
         self.plan = Plan(epochs, batch, lr, patience, schedule=schedule, optimizer=optimizer)
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
@@ -106,7 +116,7 @@ class SVGe:
         """What is needed to make this model again."""
         names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "similarity_weight", "h", "half_precision")
         plan = {name: getattr(self.plan, name) for name in PLAN}
-        added = {"exchange": True} if self.exchange else {}  # else as older files have them
+        added = {name: value for name in ADDED if (value := getattr(self, name))}  # else as older files have them
         return {name: getattr(self, name) for name in names} | plan | added
 
     def fit(
@@ -296,8 +306,13 @@ class SVGe:
         self.net = net.to(self.device)
 
     def _new_net(self) -> nn.ModuleDict:
-        sizes = (len(self.space.types), self.dim, self.state, self.layers)
-        return nn.ModuleDict({"encoder": GraphEncoder(*sizes, self.exchange), "decoder": GraphDecoder(*sizes)})
+        sizes, nodes = (len(self.space.types), self.dim, self.state, self.layers), self.space.max_nodes
+        net = nn.ModuleDict(
+            {"encoder": GraphEncoder(*sizes, self.exchange, nodes * self.places), "decoder": GraphDecoder(*sizes)}
+        )
+        if self.readout:
+            net["readout"] = LinearReadout(len(self.space.types), self.dim, nodes)
+        return net
 
     def _trained(self) -> nn.ModuleDict:
         if self.net is None:
@@ -358,6 +373,9 @@ class SVGe:
             "types right": losses.types_right,
             "edges right": losses.edges_right,
         }
+        if self.readout:
+            figures["readout loss"] = self.net["readout"](latent, types, adjacency).mean()
+            figures["loss"] = figures["loss"] + self.readout * figures["readout loss"]
         if cells is not None:
             figures["similarity loss"] = similarity_loss(mean, cells, self.h)
             figures["loss"] = figures["loss"] + self.similarity_weight * figures["similarity loss"]

@@ -1,16 +1,19 @@
 import json
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
-from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, ordered, same, slowly_valid
+import torch.nn.functional as F
+from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, ordered, random_graphs, same, slowly_valid
 
 from search.base import CellArrays, SearchError
 from search.embedding import SVGe, build_encoder, load_encoder
 from search.embedding.graph_spaces import enas_space
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.measures import judge, prior, reconstruction
-from search.embedding.svge_network import GraphDecoder, GraphEncoder
+from search.embedding.readout import LinearReadout
+from search.embedding.svge_network import GraphDecoder, GraphEncoder, place
 from search.embedding.training import Plan
 from search.space import prune
 from search.wl_kernel import wl_gram
@@ -134,8 +137,9 @@ def test_messages_are_sums_over_edges_of_the_papers_message_then_a_gru(graphs):
     assert torch.allclose(found[0], mean, atol=1e-5)
 
 
-def test_gradients_reach_every_parameter(graphs):
-    model = SVGe(SMALL, **QUICK)
+@pytest.mark.parametrize("added", [{}, {"exchange": True, "places": True, "readout": 0.2}])
+def test_gradients_reach_every_parameter(graphs, added):
+    model = SVGe(SMALL, **QUICK, **added)
     model.net = model._new_net()
     losses, _ = model._loss(*model._tensors(graphs), torch.Generator().manual_seed(0))
     losses["loss"].backward()
@@ -157,20 +161,110 @@ def test_sides_that_exchange_their_states_tell_cells_apart_that_others_do_not():
     assert apart[False] < 1e-6 < 1e-3 < apart[True]
 
 
-def test_a_model_whose_sides_exchange_is_trained_saved_and_comes_back(graphs, tmp_path):
-    model = SVGe(SMALL, **QUICK, exchange=True)
+ADDED = {"exchange": True, "places": True, "readout": 0.2}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_model_with_what_svge_has_not_is_trained_saved_and_comes_back(graphs, tmp_path, name):
+    model = SVGe(SMALL, **QUICK, **{name: ADDED[name]})
     model.fit(graphs, seed=0)
     model.save(tmp_path)
     found = SVGe.load(tmp_path, SMALL)
     assert found.settings == model.settings
-    assert found.exchange
+    assert getattr(found, name) == ADDED[name]
     assert (found.embed(graphs) == model.embed(graphs)).all()
     bare = SVGe(SMALL, **QUICK)
-    assert "exchange" not in bare.settings  # as older files
-    bare.load_weights(model.weights())
-    assert not np.allclose(bare.embed(graphs), model.embed(graphs), atol=1e-3)
-    with pytest.raises(SearchError, match="exchange: expected True or False, found 1"):
-        SVGe(SMALL, exchange=1)
+    assert not set(ADDED) & set(bare.settings)  # as older files
+
+
+def test_weights_of_a_model_with_other_parts_are_refused(quick, graphs):
+    for name in ("places", "readout"):
+        with pytest.raises(RuntimeError, match="depth" if name == "places" else "readout"):
+            SVGe(SMALL, **QUICK, **{name: ADDED[name]}).load_weights(quick.weights())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"exchange": 1}, "exchange: expected True or False, found 1"),
+        ({"places": "yes"}, "places: expected True or False, found 'yes'"),
+        ({"readout": -0.1}, "readout: expected a number from 0, found -0.1"),
+        ({"readout": True}, "readout: expected a number from 0, found True"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting, message):
+    with pytest.raises(SearchError, match=message):
+        SVGe(SMALL, **setting)
+
+
+def test_places_are_the_lengths_of_the_longest_paths(graphs):
+    for some in (graphs, random_graphs(1, 200, 7, 5)):
+        depths, heights = place(torch.from_numpy(some.adjacency))
+        for b in range(len(some)):
+            made = nx.DiGraph(np.argwhere(some.adjacency[b]).tolist())
+            for v in made:
+                ahead = made.subgraph(nx.descendants(made, v) | {v})
+                behind = made.subgraph(nx.ancestors(made, v) | {v})
+                assert heights[b, v] == nx.dag_longest_path_length(ahead)
+                assert depths[b, v] == nx.dag_longest_path_length(behind)
+
+
+def test_nodes_that_know_their_places_tell_chains_apart_that_messages_do_not():
+    chain = np.zeros((2, 20, 20), bool)
+    chain[:, np.arange(19), np.arange(1, 20)] = True
+    types = np.full((2, 20), 1)
+    types[:, 0], types[:, -1] = 0, 4
+    types[0, [6, 13]], types[1, [6, 13]] = (2, 3), (3, 2)  # no node within two steps of one sees the other, or an end
+    apart = {}
+    for places in (0, 20):
+        torch.manual_seed(0)
+        mean, _ = GraphEncoder(5, 8, 32, 2, places=places)(torch.from_numpy(types), torch.from_numpy(chain))
+        apart[places] = (mean[0] - mean[1]).abs().max().item()
+    assert apart[0] < 1e-6 < 1e-3 < apart[20]
+
+
+def test_isomorphic_graphs_have_the_same_vector_with_places_too(graphs):
+    model = SVGe(SMALL, **{**QUICK, "epochs": 1}, **ADDED)
+    model.fit(graphs, 0)
+    found = every_graph(SMALL)
+    twins = found[~ordered(found)]
+    turned = Graphs(twins.types[:, [0, 2, 1, 3]], twins.adjacency)
+    assert np.allclose(model.embed(twins), model.embed(turned), atol=1e-6)
+
+
+def test_a_readout_makes_the_latent_space_linear_in_types_and_edges(graphs):
+    u, v = np.triu_indices(4, 1)
+    wanted = np.concatenate(
+        [(graphs.types[:, 1:, None] == np.arange(5)).reshape(len(graphs), -1), graphs.adjacency[:, u, v]], axis=1
+    ).astype(float)
+    wanted -= wanted.mean(0)
+    unexplained = {}
+    for readout in (0.0, 0.2):
+        model = SVGe(SMALL, **{**QUICK, "dim": 20, "state": 32, "epochs": 60, "lr": 5e-3}, readout=readout)
+        figures = model.fit(graphs, seed=0)
+        vectors = np.column_stack([model.embed(graphs), np.ones(len(graphs))])
+        told = vectors @ np.linalg.lstsq(vectors, wanted, rcond=None)[0]
+        unexplained[readout] = ((told - wanted) ** 2).sum() / (wanted**2).sum()
+        assert ("readout loss" in figures) == (readout > 0)
+    assert unexplained[0.2] < 0.5 * unexplained[0.0]
+    assert unexplained[0.2] < 0.1
+
+
+def test_a_readout_counts_the_places_that_it_knows():
+    torch.manual_seed(0)
+    readout, latent = LinearReadout(5, 8, 4), torch.randn(1, 8)
+    types, adjacency = torch.tensor([[0, 2, 3, 4]]), torch.ones(1, 4, 4).triu(1)
+    logits = readout.types(latent).view(4, 6).log_softmax(1)
+    edges = readout.edges(latent)[0]
+    by_hand = -sum(logits[v, types[0, v] + 1] for v in range(4)) - edges.sigmoid().log().sum()
+    assert torch.allclose(readout(latent, types, adjacency)[0], by_hand, atol=1e-5)
+    more = F.pad(types, (0, 2), value=-1), F.pad(adjacency, (0, 2, 0, 2))
+    assert torch.allclose(readout(latent, *more)[0], by_hand, atol=1e-5)
+    fewer = readout(latent, types[:, :3], adjacency[:, :3, :3])[0]
+    inside = [0, 1, 3]  # of the edges (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)
+    assert torch.allclose(
+        fewer, -sum(logits[v, types[0, v] + 1] for v in range(3)) - edges[inside].sigmoid().log().sum(), atol=1e-5
+    )
 
 
 def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):
