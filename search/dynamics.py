@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from search.base import Encoder, SearchError
 from search.embedding import DESCRIPTION, StatisticsEncoder, load_encoder
-from search.predictor import build_predictor, cross_validated_opinions
+from search.predictor import build_predictor, cross_validated_opinions, with_groups
 from search.space import build_space, prune
 from search.study import DONE, ENCODER_DIRECTORY, Record, Snapshot
 
@@ -78,8 +78,9 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
     encoder = load_encoder(path, space)
     vectors = encoder.embed(prune(space.from_cells([r.cell for r in evaluated])))
     scores = np.array([r.score for r in evaluated])
-    held_out, deviation = cross_validated_opinions(settings["predictor"], vectors, scores, seed)
-    predictor = build_predictor(**settings["predictor"])
+    chosen = with_groups(settings["predictor"], encoder)
+    held_out, deviation = cross_validated_opinions(chosen, vectors, scores, seed)
+    predictor = build_predictor(**chosen)
     predictor.fit(vectors, scores, seed)
     drawn = encoder.embed(prune(space.sample(np.random.default_rng(seed), DRAWN)))
     surface = predictor.query(drawn)

@@ -1,65 +1,20 @@
-"""The default predictor of the benchmarks: a Gaussian process, boosted trees and randomised trees, averaged on normal scores.
+"""The default predictor of searches in benchmarks: a Gaussian process and boosted trees, averaged on normal scores.
 
 Scores of cells have a long tail of bad ones, which nobody wants to tell apart: what is learned is each score's place among the
-others, as a quantile of the normal distribution ("normal scores"), and a prediction is mapped back to the scores. The three
-members err in different ways: the process is smooth in all counts at once, boosting finds thresholds and interactions, and
-randomised trees are steady at small samples.
+others, as a quantile of the normal distribution ("normal scores"), and a prediction is mapped back to the scores. The members
+err in different ways: the process is smooth in all numbers at once, boosting finds thresholds and interactions.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.stats import norm, rankdata
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.ensemble import GradientBoostingRegressor
 
 from search.base import SearchError
-
-_CHUNK = 8192
-
-
-class GaussianProcess:
-    """Gaussian process with a squared-exponential kernel; amplitude, length and noise by marginal likelihood.
-
-    subset: vectors that these three are found on, where there are more; all of them make the predictions. Beside scikit-learn's
-    own prediction this one takes distances from a matrix product, a hundred times faster on long vectors.
-    """
-
-    def __init__(self, subset: int = 600) -> None:
-        self.subset = subset
-
-    def fit(self, x: np.ndarray, y: np.ndarray, seed: int) -> None:
-        """x: [N, d]; y: [N], of mean 0 and deviation about 1."""
-        rows = np.random.default_rng(seed).permutation(len(x))[: self.subset]
-        kernel = ConstantKernel(1.0, (0.1, 100)) * RBF(1.0, (0.05, 50)) + WhiteKernel(0.3, (1e-3, 1))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is an answer
-            found = GaussianProcessRegressor(kernel, random_state=seed % 2**32).fit(x[rows], y[rows]).kernel_
-        self._amplitude, self._length = found.k1.k1.constant_value, found.k1.k2.length_scale
-        self._x = x / self._length
-        covariance = self._kernel(self._x)
-        covariance[np.diag_indices(len(x))] += found.k2.noise_level
-        self._factor = cho_factor(covariance, lower=True, overwrite_a=True)
-        self._alpha = cho_solve(self._factor, y)
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """[B, d] -> means [B]."""
-        return np.concatenate([self._kernel(part / self._length) @ self._alpha for part in _parts(x)])
-
-    def deviation(self, x: np.ndarray) -> np.ndarray:
-        """[B, d] -> standard deviations [B] of the function, without the noise of its measurements."""
-        left = [solve_triangular(self._factor[0], self._kernel(part / self._length).T, lower=True) for part in _parts(x)]
-        known = np.concatenate([(part**2).sum(0) for part in left])
-        return np.sqrt(np.maximum(self._amplitude - known, 0.0))
-
-    def _kernel(self, x: np.ndarray) -> np.ndarray:
-        distances = (x**2).sum(1)[:, None] + (self._x**2).sum(1) - 2 * (x @ self._x.T)
-        return self._amplitude * np.exp(-0.5 * np.maximum(distances, 0.0))
+from search.gaussian_process import GaussianProcess
 
 
 class NormalScale:
@@ -114,38 +69,33 @@ class NormalScorePredictor:
 
 
 class EnsemblePredictor(NormalScorePredictor):
-    """Mean of the three members on normal scores, deviations by the process. Deterministic by seed, on any number of cores.
+    """Weighted mean of the members on normal scores, deviations by the process. Deterministic by seed, on any number of cores.
 
-    trees: that are boosted; a third as many are randomised, whose deep trees take the most time. subset: see GaussianProcess.
+    trees: that are boosted. subset, groups: see GaussianProcess; groups of the encoder (`predictor.with_groups`).
     """
 
-    MEMBERS = ("Gaussian process", "boosted trees", "randomised trees")
+    PROCESS, TREES = 2.0, 1.0
+    """Weights of the members."""
 
-    def __init__(self, trees: int = 300, subset: int = 600) -> None:
+    def __init__(self, trees: int = 300, subset: int = 1000, groups: Sequence[int] | None = None) -> None:
         check_whole(2, trees=trees, subset=subset)
-        self.trees, self.subset = trees, subset
+        self.trees, self.subset, self.groups = trees, subset, groups
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
         x, scores = checked(vectors, scores)
         self._scale = NormalScale(scores)
         y = self._scale.normal
-        self._process = GaussianProcess(self.subset)
+        self._process = GaussianProcess(self.groups, self.subset)
         self._process.fit(x, y, seed)
-        seed %= 2**32
-        self._trees = [
-            GradientBoostingRegressor(
-                n_estimators=self.trees, learning_rate=0.05, max_depth=3, subsample=0.5, max_features=0.2, random_state=seed
-            ),
-            ExtraTreesRegressor(max(self.trees // 3, 2), max_features=0.3, min_samples_leaf=2, random_state=seed),
-        ]
-        for trees in self._trees:
-            trees.fit(x, y)
+        self._boosted = GradientBoostingRegressor(
+            n_estimators=self.trees, learning_rate=0.05, max_depth=3, subsample=0.5, max_features=0.2, random_state=seed % 2**32
+        ).fit(x, y)
 
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
         x = np.asarray(vectors, np.float64)
-        found = [self._process.predict(x), *(np.concatenate([trees.predict(p) for p in _parts(x)]) for trees in self._trees)]
-        return np.mean(found, axis=0)
+        found = self.PROCESS * self._process.predict(x) + self.TREES * self._boosted.predict(x)
+        return found / (self.PROCESS + self.TREES)
 
     def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._mean(vectors), self._spread(vectors)
@@ -174,7 +124,3 @@ def checked(vectors: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     if not (np.isfinite(vectors).all() and np.isfinite(scores).all()):
         raise ValueError("vectors and scores must be finite")
     return vectors, scores
-
-
-def _parts(x: np.ndarray) -> list[np.ndarray]:
-    return [x[start : start + _CHUNK] for start in range(0, len(x), _CHUNK)] or [x]

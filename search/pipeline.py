@@ -38,7 +38,7 @@ from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.exported import read_record
 from search.limits import Limits, Met
-from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
+from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
 from search.ranking import best_table, expected_scores, judged
 from search.schedule import Schedule
 from search.settings import decisive, evaluation_part
@@ -76,7 +76,7 @@ class Search:
     def run(self) -> list[Record]:
         """All three steps; returns the record. Work that is in the record already is not done again."""
         self.encoder = self._trained_encoder()
-        predictor = build_predictor(**self.settings["predictor"])
+        predictor = build_predictor(**self._predictor_settings())
         for index in range(self.schedule.rounds + 1):
             if index:
                 self._fit(predictor, index)
@@ -220,6 +220,9 @@ class Search:
         chosen, met = self.limits.choose(cells, count)
         return [self._proposal(found, cost) for found, cost in chosen], met
 
+    def _predictor_settings(self) -> dict[str, Any]:
+        return with_groups(self.settings["predictor"], self.encoder)
+
     def _fit(self, predictor: Predictor, index: int) -> None:
         """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
         done = [r for r in self.study.records() if r.round < index and r.state == DONE]
@@ -254,7 +257,7 @@ class Search:
 
     def _of_costs(self, index: int, cells: Sequence[Cell], costs: np.ndarray) -> Predictor:
         """A predictor of what cells cost, trained for round `index`."""
-        predictor = build_predictor(**self.settings["predictor"])
+        predictor = build_predictor(**self._predictor_settings())
         predictor.fit(self._embedded(cells), costs, self._stream(index))
         return predictor
 
@@ -297,7 +300,7 @@ class Search:
         """What a predictor would learn of these records, and what predictors tell that have not seen them, [N] both; the latter
         the mean of `repeats` cross-validations."""
         vectors, scores, told = self._vectors(done), expected_scores(done), []
-        settings, seed = self.settings["predictor"], self._stream(index)
+        settings, seed = self._predictor_settings(), self._stream(index)
         for i in range(repeats):
             told.append(cross_validated_predictions(settings, vectors, scores, seed + i, folds))
             if progress:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from search.base import Predictor, SearchError
+from search.base import Encoder, Predictor, SearchError
 from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, check_whole, checked
 from search.graph_predictor import GraphEnsemblePredictor
 from search.named import build_named
@@ -174,6 +174,19 @@ PREDICTORS: dict[str, Callable[..., Predictor]] = {
 def build_predictor(type: str = "mlp", **settings: Any) -> Predictor:
     """A predictor by name. Raises SearchError for an unknown name or setting."""
     return build_named("predictor", PREDICTORS, type, **settings)
+
+
+GROUPED = ("ensemble", "graph_ensemble")
+"""Predictors that weigh groups of the vectors' dimensions."""
+
+
+def with_groups(settings: Mapping[str, Any], encoder: Encoder) -> dict[str, Any]:
+    """Settings of a predictor, and of those within, for vectors of `encoder`: with its `groups`, where it has some and they are
+    of use, unless the settings name others."""
+    told, groups = dict(settings), getattr(encoder, "groups", None)
+    if isinstance(told.get("predictor"), Mapping):
+        told["predictor"] = with_groups(told["predictor"], encoder)
+    return {"groups": groups, **told} if groups and told.get("type", "mlp") in GROUPED else told
 
 
 def cross_validated_predictions(

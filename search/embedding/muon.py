@@ -13,7 +13,7 @@ ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """`torch.optim.Muon` with Nesterov's momentum, no weight decay, at Adam's scale ("match_rms_adamw"), in another precision.
+    """`torch.optim.Muon` with Nesterov's momentum, at Adam's scale ("match_rms_adamw"), in another precision.
 
     That one orthogonalises in bfloat16, one matrix after another: on CPUs that only emulate bfloat16 that takes four times as
     long as the network's own forward and backward pass.
@@ -22,9 +22,10 @@ class Muon(torch.optim.Optimizer):
     2502.16982, Eq. 4.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        """params: matrices. lr: the root mean square of a step's elements is about .2 of it."""
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        """params: matrices. lr: the root mean square of a step's elements is about .2 of it. weight_decay: each step takes this
+        share of lr of the weights away, as AdamW does."""
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
             for p in group["params"]:
                 if p.ndim != 2:
@@ -43,7 +44,7 @@ class Muon(torch.optim.Optimizer):
             for (shape, *_), parameters in shapes.items():
                 steps = orthogonalised(torch.stack([self._ahead(p, group["momentum"]) for p in parameters]))
                 for p, step in zip(parameters, steps, strict=True):
-                    p.sub_(step, alpha=0.2 * max(shape) ** 0.5 * group["lr"])
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=0.2 * max(shape) ** 0.5 * group["lr"])
         return loss
 
     def _ahead(self, p: nn.Parameter, momentum: float) -> Tensor:
@@ -51,6 +52,18 @@ class Muon(torch.optim.Optimizer):
         buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
         buffer.lerp_(p.grad, 1 - momentum)
         return p.grad.lerp(buffer, momentum)
+
+
+NARROW = 9
+"""Matrices with fewer rows or columns are left to Adam: gates, and what ends in a choice of a type or an edge."""
+
+
+def hidden_weights(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters of a network that Muon is for, the matrices of hidden layers, and the others."""
+    modules = (module for module in net.modules() if not isinstance(module, nn.Embedding))
+    hidden = [p for module in modules for p in module.parameters(recurse=False) if p.ndim == 2 and min(p.shape) >= NARROW]
+    known = {id(p) for p in hidden}
+    return hidden, [p for p in net.parameters() if id(p) not in known]
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

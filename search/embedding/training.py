@@ -19,12 +19,10 @@ from torch import Tensor, nn
 
 from gemnet.files import replacing
 from search.base import Progress, SearchError
-from search.embedding.muon import Muon
+from search.embedding.muon import Muon, hidden_weights
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")
-NARROW = 9
-"""Muon leaves matrices with fewer rows or columns to Adam: gates, and what ends in a choice of a type or an edge."""
 WARM_UP = 0.03
 
 
@@ -59,14 +57,8 @@ class Plan:
         """For all parameters of `net`."""
         if self.optimizer == "adam":
             return [torch.optim.Adam(net.parameters(), self.lr)]
-        modules = (module for module in net.modules() if not isinstance(module, nn.Embedding))
-        found = (p for module in modules for p in module.parameters(recurse=False))
-        hidden = [p for p in found if p.ndim == 2 and min(p.shape) >= NARROW]
-        known = {id(p) for p in hidden}
-        return [
-            Muon(hidden, self.lr),
-            torch.optim.Adam([p for p in net.parameters() if id(p) not in known], self.lr),
-        ]
+        hidden, others = hidden_weights(net)
+        return [Muon(hidden, self.lr), torch.optim.Adam(others, self.lr)]
 
     def of(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule, for epochs of so many steps."""

@@ -16,7 +16,7 @@ from search.benchmarks import SPACES, NasBench101Space, TabularSpace
 from search.embedding import build_encoder
 from search.embedding.cache import EncoderCache
 from search.embedding.storage import describe
-from search.predictor import build_predictor
+from search.predictor import build_predictor, with_groups
 from search.reproduce.base import Context
 from search.space import prune
 
@@ -69,9 +69,9 @@ def trained_encoder(settings: Mapping[str, Any], space: Space, seed: int, contex
         return encoder
 
 
-def fitted(settings: Mapping[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int) -> Predictor:
-    """A predictor by its settings, trained."""
-    predictor = build_predictor(**settings)
+def fitted(settings: Mapping[str, Any], encoder: Encoder, vectors: np.ndarray, scores: np.ndarray, seed: int) -> Predictor:
+    """A predictor by its settings, trained on vectors of `encoder`."""
+    predictor = build_predictor(**with_groups(settings, encoder))
     predictor.fit(vectors, scores, seed)
     return predictor
 

@@ -47,7 +47,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     evaluated = prune(space.table.cells[seen])
     scores = efficiency_score(space.table.validation_accuracy[seen], space.count(evaluated).macs / 1e6, unit.recipe["penalty"])
     vectors = encoder.embed(evaluated)
-    predictor = fitted(unit.recipe["predictor"], vectors, scores, unit.seed)
+    predictor = fitted(unit.recipe["predictor"], encoder, vectors, scores, unit.seed)
     drawn = prune(space.sample(np.random.default_rng((unit.seed, 4)), unit.recipe["draws"]))
     surface, embedded = predicted(predictor, encoder, drawn), encoder.embed(drawn)
     projection = PCA(2, random_state=unit.seed).fit(embedded)

@@ -40,7 +40,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     seen = training_rows(space, unit.setting, unit.seed)
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     vectors, labels = encoder.embed(prune(space.table.cells[seen])), space.table.validation_accuracy[seen]
-    predictor = fitted(unit.recipe["predictor"], vectors, labels, unit.seed)
+    predictor = fitted(unit.recipe["predictor"], encoder, vectors, labels, unit.seed)
     rng = np.random.default_rng((unit.seed, 5))
     (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor, top=1)
     test = space.table.test_accuracy()

@@ -62,11 +62,14 @@ EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, SVGE, COUNTS_AND_CELLS)
 BIAS = (ADJACENCY, NASGEM, COUNTS)
 """Fig. 4 and 5: without and with the embedding."""
 
+OF_201 = {"dropped": ["none"], "identities": ["skip_connect"]}
+"""What NAS-Bench-201's operators `none` and `skip_connect` are: a missing edge, and a bare one."""
+
 PREDICTORS = {
     "nasbench101": (ADJACENCY, AUTOENCODER, NASGEM, GEMNET),
-    "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, replace(GEMNET, encoder={**GEMNET.encoder, "dropped": ["none"]})),
+    "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, replace(GEMNET, encoder={**GEMNET.encoder, **OF_201})),
 }
-"""By benchmark; NAS-Bench-201's operator `none` is a missing edge."""
+"""By benchmark."""
 
 NASGEM_SEARCH = "NASGEM"
 

@@ -1,6 +1,6 @@
-"""The counts against networkx on random cells."""
+"""The counts and shares against networkx on random cells."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import networkx as nx
 import numpy as np
@@ -9,7 +9,10 @@ import pytest
 from gemnet.cell import Cell
 from search.base import CellArrays, SearchError
 from search.embedding import build_encoder, load_encoder
-from search.embedding.statistics import count
+from search.embedding.computed import computed
+from search.embedding.counts import count
+from search.embedding.flows import MOST, flow, shares
+from search.embedding.statistics import GROUP_WEIGHTS
 from search.space import DagSpace, prune
 
 OPERATORS = ("conv1x1", "sepconv3x3")
@@ -28,7 +31,7 @@ def graph(cells: CellArrays, i: int) -> nx.DiGraph:
 
 
 def test_paths_are_those_that_networkx_enumerates(cells):
-    groups = count(cells, 2)
+    groups = count(cells, 2, None, 7)
     names = [s for length in range(7) for s in product((1, 2), repeat=length)]
     for i in range(len(cells)):
         g = graph(cells, i)
@@ -46,7 +49,7 @@ def test_paths_are_those_that_networkx_enumerates(cells):
 
 
 def test_edges_walks_degrees_and_nodes_are_those_that_networkx_counts(cells):
-    groups = count(cells, 2)
+    groups = count(cells, 2, None, 7)
     for i in range(len(cells)):
         g = graph(cells, i)
         kind = nx.get_node_attributes(g, "kind")
@@ -123,3 +126,132 @@ def test_means_and_deviations_are_those_of_pruned_cells():
     encoder.fit(0)
     vectors = encoder.embed(prune(space.sample(np.random.default_rng(1), 4096)))
     assert np.abs(vectors.mean(0)).max() < 0.05 * vectors.std(0).max()
+
+
+@pytest.mark.parametrize("end", [None, 2])
+def test_shares_flows_and_ways_are_those_of_all_paths(end):
+    """Paths one by one, by their probability; end: the last operator is where paths end, and joins what comes in."""
+    space = DagSpace(7, OPERATORS, (0.3, 0.6))
+    cells = prune(space.sample(np.random.default_rng(2), 30))
+    if end is not None:
+        operators, sink = np.where(cells.operators > 0, 1, cells.operators).astype(np.int8), cells.adjacency.copy()
+        leaves = (operators >= 0) & ~cells.adjacency.any(2)
+        leaves[:, -1] = False
+        keep = (operators[:, -1] < 0) & leaves.any(1)
+        sink[:, :, -1] |= leaves
+        operators[:, -1] = end
+        cells = CellArrays(sink, operators)[keep]
+        assert len(cells) > 3
+    found, groups = shares(cells, end), flow(cells, 2, end)
+    for i in range(len(cells)):
+        g = graph(cells, i)
+        kind, ends = nx.get_node_attributes(g, "kind"), [v for v in g if g.out_degree(v) == 0]
+        paths = [[0]] if ends == [0] else [p for e in ends for p in nx.all_simple_paths(g, 0, e)]
+        back = np.array([np.prod([1 / g.in_degree(v) for v in p[1:]]) for p in paths])
+        forward = np.array([np.prod([1 / g.out_degree(v) for v in p[:-1]]) for p in paths])
+        short = np.array([np.exp(-(len(p) - 1)) for p in paths])
+        assert back.sum() == pytest.approx(len(ends))
+        assert forward.sum() == pytest.approx(1)
+        for v in g:
+            on = np.array([v in p for p in paths])
+            assert found.output[i, v] == pytest.approx(back[on].sum(), rel=1e-5)
+            assert found.input[i, v] == pytest.approx(forward[on].sum(), rel=1e-5)
+            assert found.depth[i, v] == max(p.index(v) for p in paths if v in p)
+            assert found.height[i, v] == max(len(p) - 1 - p.index(v) for p in paths if v in p)
+        joined = set(ends) - {0} if end is None else set(g.predecessors(ends[0])) - {0}
+        width = {v: 1 / len(joined) if v in joined else 0.0 for v in g}
+        for v in reversed(list(nx.topological_sort(g))):
+            if v and v not in joined:
+                width[v] = max((width[w] for w in g.successors(v)), default=0.0)
+        assert [found.width[i, v] for v in g] == pytest.approx([width[v] for v in g])
+        numbers = np.array([[sum(kind[v] == k for v in p) for k in (1, 2)] for p in paths])
+        expected = []
+        for chance in (back, forward, np.ones(len(paths)), short):
+            mean = np.average(numbers, axis=0, weights=chance)
+            covariance = np.cov(numbers.T, aweights=chance, bias=True).reshape(2, 2) if len(paths) > 1 else np.zeros((2, 2))
+            expected += [*mean, *np.sqrt(np.maximum(np.diag(covariance), 0)), covariance[0, 1]]
+        assert np.allclose(groups["ways"][i], expected, atol=1e-4)
+        steps = [
+            np.average(numbers[:, k] <= c, weights=chance) for chance in (back, forward) for k in (0, 1) for c in range(MOST)
+        ]
+        assert np.allclose(groups["steps"][i], steps, atol=1e-5)
+        flows = np.zeros((2, 3, 3))
+        for table, chance in zip(flows, (back, forward)):
+            for p, weight in zip(paths, chance):
+                for u, v in pairwise(p):
+                    table[kind[u], kind[v]] += weight
+        assert np.allclose(groups["flows"][i], flows.ravel(), atol=1e-5)
+        of = [[v for v in g if kind[v] == k] for k in (1, 2)]
+        out, into = found.output[i], found.input[i]
+        measures = (
+            [out[nodes].sum() for nodes in of]
+            + [out[nodes].max(initial=0) for nodes in of]
+            + [(out[nodes] ** 2).sum() for nodes in of]
+            + [into[nodes].sum() for nodes in of]
+            + [(out[nodes] * into[nodes]).sum() for nodes in of]
+            + [np.minimum(out[nodes], into[nodes]).sum() for nodes in of]
+        )
+        assert np.allclose(groups["shares"][i], measures, atol=1e-5)
+        inputs = [[1, *(g.in_degree(v) for v in p[1:])] for p in paths]  # the input's own counts as one
+        assert groups["fan"][i, 0] == pytest.approx(sum(c * sum(found) for c, found in zip(back, inputs)), rel=1e-5)
+        assert groups["fan"][i, 1] == pytest.approx(sum(c * np.log(found).sum() for c, found in zip(back, inputs)), abs=1e-4)
+
+
+def test_numbers_of_large_cells_are_finite():
+    space = DagSpace(250, OPERATORS, (0.9, 1.0))
+    cells = prune(space.sample(np.random.default_rng(0), 2))
+    for groups in (flow(cells, 2, None), count(cells, 2, None, 250)):
+        assert all(np.isfinite(values).all() for values in groups.values())
+
+
+def test_what_gives_zeros_and_what_does_nothing_are_no_part_of_what_a_cell_computes():
+    class WithOutput:
+        num_nodes, operators = 6, ("none", "skip_connect", "nor_conv_1x1", "output")
+
+        def sample(self, rng, number):
+            return self.from_cells([plain, *same, twice, dead])
+
+        def from_cells(self, cells):
+            return CellArrays.of(cells, self.num_nodes, ("input", *self.operators))
+
+    space, names = WithOutput(), {"dropped": ("none",), "identities": ("skip_connect",)}
+
+    def cell(nodes, edges):
+        return Cell(("input", *nodes), edges)
+
+    plain = cell(("nor_conv_1x1", "output"), ((0, 1), (1, 2)))
+    same = [
+        cell(("skip_connect", "nor_conv_1x1", "output"), ((0, 1), (1, 2), (2, 3))),
+        cell(("nor_conv_1x1", "skip_connect", "skip_connect", "output"), ((0, 1), (1, 2), (2, 3), (3, 4))),
+        cell(("nor_conv_1x1", "none", "output"), ((0, 1), (0, 2), (1, 3), (2, 3))),
+        cell(("nor_conv_1x1", "none", "nor_conv_1x1", "output"), ((0, 1), (0, 2), (2, 3), (1, 4), (3, 4))),
+        cell(("nor_conv_1x1", "nor_conv_1x1", "none", "output"), ((0, 1), (0, 2), (2, 3), (1, 4), (3, 4))),
+    ]
+    twice = cell(("nor_conv_1x1", "skip_connect", "skip_connect", "output"), ((0, 1), (1, 2), (1, 3), (2, 4), (3, 4)))
+    dead = cell(("none", "output"), ((0, 1), (1, 2)))
+    encoder = build_encoder("statistics", space, **names)
+    encoder.fit(0)
+    vectors = encoder.embed(space.from_cells([plain, *same, twice, dead]))
+    assert (vectors[1:-2] == vectors[0]).all()
+    assert not np.allclose(vectors[-2], vectors[0])
+    assert np.isfinite(vectors).all()
+    codes = {label: [space.operators.index(name) + 1 for name in found] for label, found in names.items()}
+    found = computed(space.from_cells([twice]), **codes, end=4)
+    assert found.adjacency[0, 1, 4] == 2  # two edges, and nothing else of the ways between
+    assert found.adjacency.sum() == 3
+    with pytest.raises(SearchError, match="'none' is both dropped and an identity"):
+        build_encoder("statistics", space, dropped=("none",), identities=("none",))
+    with pytest.raises(SearchError, match="identities: unknown operator 'nothing'"):
+        build_encoder("statistics", space, identities=("nothing",))
+
+
+def test_groups_are_the_vectors_parts():
+    space = DagSpace(7, OPERATORS, (0.3, 0.6))
+    encoder = build_encoder("statistics", space)
+    encoder.fit(0)
+    assert sum(encoder.groups) == encoder.dim
+    cells = prune(space.sample(np.random.default_rng(1), 4096))
+    parts = np.split(encoder.embed(cells), np.cumsum(encoder.groups)[:-1], axis=1)
+    assert len(parts) == len(GROUP_WEIGHTS)
+    for part, weight in zip(parts, GROUP_WEIGHTS.values()):
+        assert (part**2).sum(1).mean() == pytest.approx(weight**2, rel=0.3)  # of other cells than those of `fit`

@@ -1,0 +1,44 @@
+"""What cells compute: without operators that give zeros and what hangs on them alone, identities as the edges that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from search.base import CellArrays
+
+
+def computed(
+    cells: CellArrays, dropped: Collection[int] = (), identities: Collection[int] = (), end: int | None = None
+) -> CellArrays:
+    """B cells as multigraphs: adjacency float32 [B, n, n] is how many edges lead from u to v.
+
+    dropped: operators, as in CellArrays, whose nodes give zeros: they are no part of the cell, and neither is what is not on a
+    way from the input to a node `end` without them (None: what no way from the input leads to); the input and the ends stay.
+    identities: operators that do nothing: edges from their in-neighbours to their out-neighbours take their place. Cells that
+    differ in nothing else come out the same.
+    """
+    operators, n = cells.operators.copy(), cells.operators.shape[1]
+    if dropped:
+        operators[np.isin(operators, list(dropped))] = -1
+    present = operators >= 0
+    edges = (cells.adjacency & present[:, :, None] & present[:, None]).astype(np.float32)
+    if dropped:
+        fed, used = np.zeros_like(present), np.ones_like(present)
+        fed[:, 0] = True
+        for v in range(1, n):
+            fed[:, v] = (fed[:, :v] & (edges[:, :v, v] > 0)).any(1)
+        if end is not None:
+            used = operators == end
+            for v in range(n - 2, -1, -1):
+                used[:, v] |= (used[:, v + 1 :] & (edges[:, v, v + 1 :] > 0)).any(1)
+        kept = fed & used | (operators == 0) | (operators == end)
+        operators[~kept] = -1
+        edges *= kept[:, :, None] & kept[:, None]
+    for v in range(1, n) if identities else ():
+        rows = np.flatnonzero(np.isin(operators[:, v], list(identities)))
+        edges[rows] += edges[rows, :, v, None] * edges[rows, v, None, :]
+        edges[rows, :, v] = edges[rows, v] = 0
+        operators[rows, v] = -1
+    return CellArrays(edges, operators)
