@@ -18,8 +18,8 @@ def end_nodes(cells: CellArrays, end: int | None) -> np.ndarray:
     return cells.operators == end if end is not None else (cells.operators >= 0) & ~cells.adjacency.any(2)
 
 
-def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int) -> dict[str, np.ndarray]:
-    """The groups of counts of B cells, each float32 [B, ...], K operators and the input being kinds of nodes.
+def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int) -> dict[str, list[np.ndarray]]:
+    """The groups of counts of B cells, the parts of each [B, ...]; K operators and the input are kinds of nodes.
 
     cells: those of the space, of num_nodes places, in arrays of any size, and with any number of edges between two nodes
     (`computed`). end: of `end_nodes`.
@@ -45,7 +45,7 @@ def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int
         return (by_kind @ bins.astype(np.float32)).reshape(batch, -1)
 
     totals = np.stack([live.sum(1), edges.sum((1, 2)), ends.sum(1)], axis=1)
-    groups = {
+    return {
         "nodes": [kinds.sum(1)[:, 1:], totals],
         "edges": [(by_kind @ out_of).reshape(batch, -1)],
         "walks": [(by_kind @ (edges @ out_of)).reshape(batch, -1)],
@@ -53,7 +53,6 @@ def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int
         "lengths": [longest, shortest, mean, np.log1p(paths)[:, None]],
         "sequences": [np.log1p(_sequences(edges, kinds, ends, num_operators - (end is not None), num_nodes))],
     }
-    return {name: np.concatenate(parts, axis=1).astype(np.float32) for name, parts in groups.items()}
 
 
 def _path_lengths(

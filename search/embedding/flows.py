@@ -61,8 +61,8 @@ def shares(cells: CellArrays, end: int | None) -> Shares:
     return Shares(output, given, width, depth, height)
 
 
-def flow(cells: CellArrays, num_operators: int, end: int | None) -> dict[str, np.ndarray]:
-    """Groups of numbers of B cells, each float32 [B, ...]; K operators; cells, end: as in `counts.count`.
+def flow(cells: CellArrays, num_operators: int, end: int | None) -> dict[str, list[np.ndarray]]:
+    """Groups of numbers of B cells, the parts of each [B, ...]; K operators; cells, end: as in `counts.count`.
 
     shares: for each operator, of its nodes' shares of the output: their sum, their highest, the sum of their squares; the sum
     of their shares of the input, of the products of both, and of the lower of both. widths: for each operator the sum, the sum
@@ -90,7 +90,7 @@ def flow(cells: CellArrays, num_operators: int, end: int | None) -> dict[str, np
 
     both = found.output * found.input, np.minimum(found.output, found.input)
     drawn = [_arrivals(weights, ends) for weights in (back, forward, edges, edges * SHORTER)]
-    groups = {
+    return {
         "shares": [of_operators(found.output), highest(found.output), of_operators(found.output**2)]
         + [of_operators(values) for values in (found.input, *both)],
         "widths": [of_operators(found.width), of_operators(found.width**2), highest(found.width)],
@@ -99,7 +99,6 @@ def flow(cells: CellArrays, num_operators: int, end: int | None) -> dict[str, np
         "ways": [part for way in drawn for part in _ways(*way, own)],
         "steps": [_steps(*way, own) for way in drawn[:2]],
     }
-    return {name: np.concatenate(parts, axis=1, dtype=np.float32) for name, parts in groups.items()}
 
 
 def _arrivals(weights: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

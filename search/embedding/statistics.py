@@ -48,7 +48,7 @@ class StatisticsEncoder:
     the cell, see `computed`. sample: cells of the space that the means and deviations are taken from. cells: whether the cell
     itself, packed (`packing`), follows the numbers, for predictors that read graphs.
 
-    groups: sizes of the groups, for predictors that weigh them; the packed cell is the last one.
+    groups: sizes of the parts of the groups, for predictors that weigh them; the packed cell is the last one.
     """
 
     name = "statistics"
@@ -73,7 +73,8 @@ class StatisticsEncoder:
             raise SearchError(f"encoder: sample: expected a whole number from 2, found {sample!r}")
         self.space, self.dropped, self.identities = space, tuple(dropped), tuple(identities)
         self.sample, self.cells = sample, bool(cells)
-        sizes = [group.shape[1] for group in self._groups(self._computed(_one_node(space))).values()]
+        groups = self._groups(self._computed(_one_node(space)))
+        sizes = [part.shape[1] for parts in groups.values() for part in parts]
         self.counts = sum(sizes)
         self.groups = (*sizes, *[packed_size(space.num_nodes)] * self.cells)
         self.dim = sum(self.groups)
@@ -83,14 +84,14 @@ class StatisticsEncoder:
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Take means and deviations from `sample` cells; returns no figures. Numbers that never differ become zeros."""
         groups = self._groups(self._computed(prune(self.space.sample(np.random.default_rng(seed), self.sample))))
-        values = np.concatenate(list(groups.values()), axis=1)
+        values = _joined(groups)
         spread = values.std(0)
         differs = spread > 1e-6
         scale = np.zeros_like(spread)
         scale[differs] = 1 / spread[differs]
         start = 0
-        for name, group in groups.items():
-            columns = slice(start, start + group.shape[1])
+        for name, parts in groups.items():
+            columns = slice(start, start + sum(part.shape[1] for part in parts))
             scale[columns] *= GROUP_WEIGHTS[name] / np.sqrt(max(1, differs[columns].sum()))
             start = columns.stop
         self._mean, self._scale = values.mean(0).astype(np.float32), scale.astype(np.float32)
@@ -103,7 +104,7 @@ class StatisticsEncoder:
         for start in range(0, len(arrays), _CHUNK):
             rows = by_size[start : start + _CHUNK]
             cells = self._computed(arrays[rows])
-            numbers = (np.concatenate(list(self._groups(cells).values()), axis=1) - self._mean) * self._scale
+            numbers = (_joined(self._groups(cells)) - self._mean) * self._scale
             out[rows] = np.concatenate([numbers, pack(self._packed(cells))], axis=1) if self.cells else numbers
         return out
 
@@ -140,11 +141,16 @@ class StatisticsEncoder:
         numbers = (found.output, found.input, found.width, found.depth, found.height)
         return PackedCells(cells, np.stack(numbers, axis=2) * (cells.operators >= 0)[:, :, None])
 
-    def _groups(self, cells: CellArrays) -> dict[str, np.ndarray]:
-        """Of cells of `_computed`: groups by name, each [B, ...]."""
+    def _groups(self, cells: CellArrays) -> dict[str, list[np.ndarray]]:
+        """Of cells of `_computed`: groups by name, in parts of [B, ...]."""
         operators, num_nodes, cells = len(self.space.operators), cells.operators.shape[1], cells.compact()
         groups = count(cells, operators, self._end, num_nodes) | flow(cells, operators, self._end)
         return {name: groups[name] for name in GROUP_WEIGHTS}
+
+
+def _joined(groups: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """float32 [B, ...]."""
+    return np.concatenate([part for parts in groups.values() for part in parts], axis=1, dtype=np.float32)
 
 
 def _one_node(space: Space) -> CellArrays:

@@ -23,6 +23,10 @@ def cells():
     return prune(DagSpace(7, OPERATORS, (0.3, 0.6)).sample(np.random.default_rng(0), 40))
 
 
+def whole(groups: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate(parts, axis=1) for name, parts in groups.items()}
+
+
 def graph(cells: CellArrays, i: int) -> nx.DiGraph:
     g = nx.DiGraph(np.argwhere(cells.adjacency[i]).tolist())
     g.add_node(0)
@@ -31,7 +35,7 @@ def graph(cells: CellArrays, i: int) -> nx.DiGraph:
 
 
 def test_paths_are_those_that_networkx_enumerates(cells):
-    groups = count(cells, 2, None, 7)
+    groups = whole(count(cells, 2, None, 7))
     names = [s for length in range(7) for s in product((1, 2), repeat=length)]
     for i in range(len(cells)):
         g = graph(cells, i)
@@ -49,7 +53,7 @@ def test_paths_are_those_that_networkx_enumerates(cells):
 
 
 def test_edges_walks_degrees_and_nodes_are_those_that_networkx_counts(cells):
-    groups = count(cells, 2, None, 7)
+    groups = whole(count(cells, 2, None, 7))
     for i in range(len(cells)):
         g = graph(cells, i)
         kind = nx.get_node_attributes(g, "kind")
@@ -142,7 +146,7 @@ def test_shares_flows_and_ways_are_those_of_all_paths(end):
         operators[:, -1] = end
         cells = CellArrays(sink, operators)[keep]
         assert len(cells) > 3
-    found, groups = shares(cells, end), flow(cells, 2, end)
+    found, groups = shares(cells, end), whole(flow(cells, 2, end))
     for i in range(len(cells)):
         g = graph(cells, i)
         kind, ends = nx.get_node_attributes(g, "kind"), [v for v in g if g.out_degree(v) == 0]
@@ -201,7 +205,7 @@ def test_numbers_of_large_cells_are_finite():
     space = DagSpace(250, OPERATORS, (0.9, 1.0))
     cells = prune(space.sample(np.random.default_rng(0), 2))
     for groups in (flow(cells, 2, None), count(cells, 2, None, 250)):
-        assert all(np.isfinite(values).all() for values in groups.values())
+        assert all(np.isfinite(values).all() for values in whole(groups).values())
 
 
 def test_what_gives_zeros_and_what_does_nothing_are_no_part_of_what_a_cell_computes():
@@ -252,6 +256,8 @@ def test_groups_are_the_vectors_parts():
     assert sum(encoder.groups) == encoder.dim
     cells = prune(space.sample(np.random.default_rng(1), 4096))
     parts = np.split(encoder.embed(cells), np.cumsum(encoder.groups)[:-1], axis=1)
-    assert len(parts) == len(GROUP_WEIGHTS)
-    for part, weight in zip(parts, GROUP_WEIGHTS.values()):
-        assert (part**2).sum(1).mean() == pytest.approx(weight**2, rel=0.3)  # of other cells than those of `fit`
+    sizes = [len(found) for found in (count(cells[:1], 2, None, 7) | flow(cells[:1], 2, None)).values()]
+    assert len(parts) == sum(sizes)
+    means = np.array([(part**2).sum(1).mean() for part in parts])
+    for mean, weight in zip(np.add.reduceat(means, np.cumsum([0, *sizes[:-1]])), GROUP_WEIGHTS.values(), strict=True):
+        assert mean == pytest.approx(weight**2, rel=0.3)  # of other cells than those of `fit`
