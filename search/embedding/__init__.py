@@ -9,6 +9,7 @@ from search.base import Encoder, Space
 from search.embedding.adjacency import AdjacencyEncoder
 from search.embedding.autoencoder import AutoencoderEncoder
 from search.embedding.kernel_guided import KernelGuidedEncoder
+from search.embedding.landmarks import LandmarkEncoder
 from search.embedding.statistics import StatisticsEncoder
 from search.embedding.storage import DESCRIPTION, restored
 from search.embedding.svge import SVGe
@@ -19,6 +20,7 @@ ENCODERS: dict[str, Any] = {
     "adjacency": AdjacencyEncoder,
     "autoencoder": AutoencoderEncoder,
     "kernel_guided": KernelGuidedEncoder,
+    "landmarks": LandmarkEncoder,
     "statistics": StatisticsEncoder,
     "svge": SVGeEncoder,
 }
@@ -29,6 +31,7 @@ __all__ = [
     "AdjacencyEncoder",
     "AutoencoderEncoder",
     "KernelGuidedEncoder",
+    "LandmarkEncoder",
     "SVGe",
     "SVGeEncoder",
     "StatisticsEncoder",

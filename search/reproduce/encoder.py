@@ -1,8 +1,10 @@
-"""How well the encoder follows the kernel, and whether isomorphic cells embed alike, as long as the paper trains it.
+"""How well encoders follow the kernel, and whether isomorphic cells embed alike, as long as the paper trains its own.
 
 The paper's space of 30 nodes; 10,000 iterations. Pairs that the encoder has not seen: R^2 and Spearman's correlation of cosine
-and kernel. Isomorphic cells have a kernel of 1: their cosine is that of cells whose nodes come in another random topological
-order. The paper's encoder reads matrices as they are; the other row sorts the nodes first (`search.embedding.order`).
+and kernel, beside the highest R^2 that any cosines of so many numbers can have (`search.embedding.landmarks`). Isomorphic cells
+have a kernel of 1: their cosine is that of cells whose nodes come in another random topological order. The paper's encoder
+reads matrices as they are; the second row sorts the nodes first (`search.embedding.order`). The third is not trained, and its
+similarity is the inner product.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from matplotlib.figure import Figure
 
 from search.embedding import build_encoder
 from search.embedding.common import cosines
+from search.embedding.landmarks import highest_r_squared
 from search.embedding.order import random_order
 from search.reproduce.base import Context, Measured, Part, Result, Unit
-from search.reproduce.rows import CANONICAL, NASGEM, QUICK_ENCODERS
+from search.reproduce.rows import CANONICAL, LANDMARKS, NASGEM, QUICK_ENCODERS
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_kernel
@@ -26,9 +29,10 @@ from search.wl_kernel import wl_kernel
 NODES, ITERATIONS = 30, 10_000
 SHOWN = 400
 """Pairs in the plot."""
-ISOMORPHIC, SECONDS = "cosine of isomorphic cells", "training, s"
+ISOMORPHIC, SECONDS, HIGHEST = "cosine of isomorphic cells", "training, s", "highest R^2"
 FIGURES = {
     "R^2": "held-out R^2",
+    HIGHEST: "highest R^2 of any cosines",
     "Spearman": "held-out Spearman's correlation",
     ISOMORPHIC: "mean cosine of isomorphic cells",
     "edges reconstructed": "edges reconstructed",
@@ -38,11 +42,8 @@ FIGURES = {
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     length = QUICK_ENCODERS["kernel_guided"] if quick else {"iterations": ITERATIONS}
-    return [
-        Unit("encoder", row.name, NODES, seed, {"encoder": {**row.encoder, **length}})
-        for seed in seeds
-        for row in (NASGEM, CANONICAL)
-    ]
+    recipes = [(row, {**row.encoder, **length}) for row in (NASGEM, CANONICAL)] + [(LANDMARKS, LANDMARKS.encoder)]
+    return [Unit("encoder", row.name, NODES, seed, {"encoder": encoder}) for seed in seeds for row, encoder in recipes]
 
 
 def measure(unit: Unit, context: Context) -> Measured:
@@ -50,15 +51,20 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = build_encoder(space=space, **unit.recipe["encoder"])
     start = time.perf_counter()
     figures = encoder.fit(unit.seed) | {SECONDS: time.perf_counter() - start}
+    similarity = getattr(encoder, "similarity", None)
+    if similarity is None:
+        similarity = cosines
+        figures[HIGHEST] = highest_r_squared(space, encoder.dim, unit.seed)
     rng = np.random.default_rng((unit.seed, 5))
     a, b = (prune(space.sample(rng, SHOWN)) for _ in range(2))
     x = encoder.embed(a)
     series = {
         "kernel": wl_kernel(a, b),
-        "cosine": cosines(x, encoder.embed(b)),
+        "cosine": similarity(x, encoder.embed(b)),
         ISOMORPHIC: cosines(x, encoder.embed(random_order(a, rng))),
     }
-    figures = {name: figures[name] for name in FIGURES}
+    figures.setdefault(ISOMORPHIC, float(series[ISOMORPHIC].mean()))
+    figures = {name: figures[name] for name in FIGURES if name in figures}
     return Measured(figures, {name: [rounded(value) for value in values] for name, values in series.items()})
 
 
@@ -66,7 +72,8 @@ def table(summary: Mapping[str, Any]) -> str:
     lines = [["encoder", *FIGURES.values()]]
     for row in summary["rows"]:
         digits = {SECONDS: 0}
-        lines.append([row["row"], *(shown(row["figures"][name], digits.get(name, 3)) for name in FIGURES)])
+        found = ((row["figures"].get(name), digits.get(name, 3)) for name in FIGURES)
+        lines.append([row["row"], *("" if value is None else shown(value, places) for value, places in found)])
     return f"{markdown(lines)}\n\n{seeds_text(summary)}"
 
 
@@ -79,7 +86,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
         axes.scatter(series["kernel"], series["cosine"], s=7, alpha=0.6, label="random pairs")
         axes.scatter(np.ones(len(series[ISOMORPHIC])), series[ISOMORPHIC], s=7, alpha=0.6, label="isomorphic pairs")
         axes.plot([min(series["kernel"]), 1], [min(series["kernel"]), 1], color="black", linewidth=0.8, label="equal")
-        axes.set(xlabel="kernel", ylabel="cosine of the vectors", title=result.unit.row)
+        axes.set(xlabel="kernel", ylabel="cosine of the vectors; landmarks: inner product", title=result.unit.row)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=7)
 
@@ -91,7 +98,7 @@ def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]
         series = result.measured.series
         rows += [(result.unit.row, "random", *pair) for pair in zip(series["kernel"], series["cosine"])]
         rows += [(result.unit.row, "isomorphic", 1.0, cosine) for cosine in series[ISOMORPHIC]]
-    return ("encoder", "pairs", "kernel", "cosine"), rows
+    return ("encoder", "pairs", "kernel", "similarity"), rows
 
 
 ENCODER = Part("encoder", "the encoder on held-out and on isomorphic pairs", 3, units, measure, table, draw, points=points)

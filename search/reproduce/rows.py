@@ -47,6 +47,9 @@ SVGE = Row("SVGe", {"type": "svge"})
 CANONICAL = Row("NASGEM, canonical order", {"type": "kernel_guided", "order": "canonical"})
 """The same encoder of cells whose nodes are sorted first: isomorphic cells embed alike."""
 
+LANDMARKS = Row("WL landmarks", {"type": "landmarks"})
+"""The kernel itself as vectors: inner products with the kernels of 500 cells."""
+
 COUNTS = Row("GEMNet: counts, ensemble", {"type": "statistics"}, {"type": "ensemble", "trees": 100})
 """Counts of paths, edges and degrees; a Gaussian process and trees on them: seconds."""
 
@@ -56,7 +59,7 @@ GEMNET = Row("GEMNet: counts and graphs", {"type": "statistics", "cells": True},
 COUNTS_AND_CELLS = Row("GEMNet: counts and cells", GEMNET.encoder)
 """Beside NASGEM's encoder, which keeps to the paper: what that predictor can do with the counts and the flattened cell."""
 
-EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, SVGE, COUNTS_AND_CELLS)
+EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, LANDMARKS, SVGE, COUNTS_AND_CELLS)
 """Tables 3 and 4: one predictor on different embeddings."""
 
 BIAS = (ADJACENCY, NASGEM, COUNTS)

@@ -99,8 +99,9 @@ def grid(
     for name, figures in published:
         lines.append([name, *(f"{figures[setting]:.{digits}f}" if setting in figures else "" for setting in settings)])
     for name in rows_of(summary):
-        cells = [found.get((name, setting)) for setting in settings]
-        lines.append([f"**{name}**", *("" if cell is None else shown(cell["figures"][figure], digits) for cell in cells)])
+        values = [found[name, s]["figures"].get(figure) if (name, s) in found else None for s in settings]
+        if any(values):
+            lines.append([f"**{name}**", *("" if value is None else shown(value, digits) for value in values)])
     for name, against in dict.fromkeys(
         (pair["row"], pair["against"]) for pair in summary["paired"] if pair["figure"] == figure
     ):

@@ -1,0 +1,117 @@
+"""The Weisfeiler-Lehman kernel as inner products: each cell by its kernels with landmarks (Nystroem's method)."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+
+import numpy as np
+import torch
+
+from search.base import CellArrays, Progress, SearchError, Space
+from search.embedding.common import kernel_figures
+from search.embedding.storage import save_encoder
+from search.space import prune
+from search.wl_kernel import wl_gram, wl_kernel
+
+CHUNK = 2048
+"""Cells embedded at a time."""
+HELD_OUT_PAIRS = 2000
+
+
+class LandmarkEncoder:
+    """Vectors whose inner product is the kernel of their cells; nothing is trained.
+
+    With K the kernels of `landmarks` cells with each other, and k(x) those of a cell x with them, x is embedded as
+    U^T k(x) / sqrt(w), w and U the `dim` largest eigenvalues of K and their vectors (Williams and Seeger, NeurIPS 2001).
+    Isomorphic cells embed alike. h: iterations of the kernel.
+
+    No vector is longer than 1. What it lacks is the cell's private share, of labels that no other cell has. Vectors that are
+    all of length 1, as those whose cosine is the kernel (NASGEM, Eq. 2), have to keep that share apart for each cell, and there
+    is no room for it in few dimensions: see `highest_r_squared`.
+    """
+
+    name = "landmarks"
+
+    def __init__(self, space: Space, dim: int = 50, landmarks: int = 500, h: int = 3) -> None:
+        for label, value, least in (("dim", dim, 1), ("landmarks", landmarks, 1), ("h", h, 0)):
+            if type(value) is not int or not least <= value <= sys.maxsize:
+                raise SearchError(f"encoder: {label}: expected a whole number from {least}, found {value!r}")
+        if dim > landmarks:
+            raise SearchError(f"encoder: dim: expected at most as many as landmarks ({landmarks}), found {dim}")
+        self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h
+        self.metrics: dict[str, float] = {}
+        self._cells: CellArrays | None = None
+        self._projection = np.zeros((landmarks, dim))
+
+    def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
+        """Draw the landmarks by `seed`; returns figures on held-out pairs, of inner products, the mean private share and the
+        variance of these pairs' kernels."""
+        self._cells = prune(self.space.sample(np.random.default_rng((seed, 0)), self.landmarks))
+        values, vectors = np.linalg.eigh(wl_gram(self._cells, h=self.h))
+        values, vectors = values[-self.dim :], vectors[:, -self.dim :]
+        told = values > 1e-9 * values[-1]  # fewer, where the landmarks have no more to tell
+        self._projection = np.where(told, vectors / np.sqrt(np.where(told, values, 1)), 0)
+        rng = np.random.default_rng((seed, 1))
+        a, b = (prune(self.space.sample(rng, HELD_OUT_PAIRS)) for _ in range(2))
+        x, y = self.embed(a), self.embed(b)
+        private = 1 - float((x.astype(np.float64) ** 2).sum(1).mean())
+        kernel = wl_kernel(a, b, self.h)
+        known = {"private share": private, "kernel variance": float(kernel.var())}
+        self.metrics = kernel_figures(self.similarity(x, y), kernel) | known
+        return self.metrics
+
+    def embed(self, arrays: CellArrays) -> np.ndarray:
+        """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
+        if self._cells is None:
+            raise RuntimeError("the encoder has no landmarks yet: call fit first")
+        parts = [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(arrays), CHUNK):
+            kernels = wl_gram(arrays[start : start + CHUNK], self._cells, h=self.h)
+            parts.append((kernels @ self._projection).astype(np.float32))
+        return np.concatenate(parts)
+
+    @staticmethod
+    def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Of B pairs of vectors [B, dim], in the place of the cosine: their inner products, float64 [B]."""
+        return (a.astype(np.float64) * b).sum(1)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
+        if self._cells is None:
+            raise RuntimeError("the encoder has no landmarks yet: call fit first")
+        arrays = {"adjacency": self._cells.adjacency, "operators": self._cells.operators, "projection": self._projection}
+        weights = {name: torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items()}
+        settings = {"dim": self.dim, "landmarks": self.landmarks, "h": self.h}
+        save_encoder(directory, self.name, self.space, settings, self.metrics, weights)
+
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Raises RuntimeError for those of another encoder."""
+        count, n = self.landmarks, self.space.num_nodes
+        wanted = {"adjacency": (count, n, n), "operators": (count, n), "projection": (count, self.dim)}
+        found = {name: tuple(value.shape) for name, value in weights.items()}
+        if found != wanted:
+            raise RuntimeError(f"expected {wanted}, found {found}")
+        edges, operators = weights["adjacency"].numpy(), weights["operators"].numpy()
+        known = np.isin(operators, np.arange(-1, len(self.space.operators) + 1)).all() and (operators[:, 0] == 0).all()
+        if not (known and np.isin(edges, (0, 1)).all() and not np.tril(edges).any()):
+            raise RuntimeError("adjacency and operators are not those of cells of the space")
+        self._cells = prune(CellArrays(edges.astype(bool), operators.astype(np.int8)))
+        self._projection = weights["projection"].double().numpy()
+
+
+def highest_r_squared(space: Space, dim: int, seed: int) -> float:
+    """No cosines of `dim` numbers a cell follow the kernel of pairs of `space` with a higher R^2:
+    1 - max(0, p / sqrt(dim) - sqrt(e))^2 / v, with p the mean private share of a cell, e the mean squared error of the inner
+    products and v the variance of the kernels of pairs, all of a LandmarkEncoder of `seed`.
+
+    Of N cells, let G be the cosines and L the inner products: neither has negative eigenvalues, and G at most `dim` positive
+    ones. So M = G - L has at most so many, and the sum of its squares is at least trace(M)^2 / dim = (N p)^2 / dim. All but N
+    of its N^2 elements are of pairs, so that the root mean square of cosine less inner product is at least p / sqrt(dim) for
+    many cells; by sqrt(e) at most that of cosine less kernel is smaller. (For L = 0 this is Welch's bound, IEEE Trans. Inf.
+    Theory 20, 1974.)
+    """
+    known = LandmarkEncoder(space).fit(seed)
+    apart = known["private share"] / math.sqrt(dim) - math.sqrt(known["similarity MSE"])
+    return 1 - max(0.0, apart) ** 2 / known["kernel variance"]
