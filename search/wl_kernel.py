@@ -13,12 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from search.base import CellArrays, SearchError
-from search.wl_labels import PAIRS_AT_ONCE, count_gram, count_pairs, union_of
+from search.wl_labels import PAIRS_AT_ONCE, SPARE, count_gram, count_pairs, union_of
 
 DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}
 """Whether the in-neighbours and the out-neighbours of a node make its next label."""
-_BITS_PACKED = 2**19
-"""At a time: they stay in cache, and the operating system is not asked for memory again and again."""
 
 
 def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both", normalize: bool = True) -> np.ndarray:
@@ -32,14 +30,15 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
     directions = _checked(h, direction, a, b)
     if len(a) != len(b):
         raise ValueError(f"expected as many cells in a as in b, found {len(a)} and {len(b)}")
-    num_operators = _num_operators(a, b)
-    union = union_of(2 * PAIRS_AT_ONCE, a.operators.shape[1], num_operators)
-    values = np.empty((len(a), 3), np.int64)
-    step = PAIRS_AT_ONCE * max(1, _BITS_PACKED // (PAIRS_AT_ONCE * a.operators.shape[1] ** 2))
-    for start in range(0, len(a), step):
-        rows = slice(start, start + step)
-        values[rows] = count_pairs(union, *_packed(a[rows]), *_packed(b[rows]), num_operators, h, *directions)
-    aa, ab, bb = values.T
+    n = a.operators.shape[1]
+    union = union_of(2 * PAIRS_AT_ONCE, n, num_operators := _num_operators(a, b))
+    first = max(0, len(a) - SPARE)  # these have others behind them, and so SPARE bytes at least
+    numbers = n, num_operators, h, *directions
+    counts = (
+        count_pairs(union, *_bytes(a), *_bytes(b), first, *numbers),
+        count_pairs(union, *_padded(a[first:]), *_padded(b[first:]), len(a) - first, *numbers),
+    )
+    aa, ab, bb = np.concatenate(counts).T
     return _normalized(ab, aa, bb) if normalize else ab
 
 
@@ -54,7 +53,7 @@ def wl_gram(
     directions = _checked(h, direction, *parts)
     cells = CellArrays.concatenate(parts)
     union = union_of(len(cells), cells.operators.shape[1], _num_operators(cells))
-    values, own = count_gram(union, *_packed(cells), len(a), b is None, h, *directions)
+    values, own = count_gram(union, *_padded(cells), *cells.operators.shape, len(a), b is None, h, *directions)
     return _normalized(values, own[: len(a), None], own[0 if b is None else len(a) :]) if normalize else values
 
 
@@ -74,12 +73,16 @@ def _normalized(values: np.ndarray, own_a: np.ndarray, own_b: np.ndarray) -> np.
     return values / np.sqrt(own_a.astype(np.float64) * own_b)
 
 
-def _packed(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
-    """All adjacency matrices, one after the other, as bits in 64-bit words, with a word to spare; and the operators."""
-    flat = np.packbits(cells.adjacency.reshape(-1), bitorder="little")
-    words = np.zeros(len(flat) // 8 + 2, "<u8")
-    words.view(np.uint8)[: len(flat)] = flat
-    return words, np.ascontiguousarray(cells.operators)
+def _bytes(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
+    """All adjacency matrices, one after the other, and all operators."""
+    edges, operators = (np.ascontiguousarray(a, t) for a, t in ((cells.adjacency, bool), (cells.operators, np.int8)))
+    return edges.reshape(-1).view(np.uint8), operators.reshape(-1).view(np.uint8)
+
+
+def _padded(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
+    """The same, and SPARE bytes more."""
+    edges, operators = (np.concatenate([part, np.zeros(SPARE, np.uint8)]) for part in _bytes(cells))
+    return edges, operators
 
 
 def _num_operators(*parts: CellArrays) -> int:

@@ -6,9 +6,10 @@ sums as good as multisets, the multisets themselves decide, so no collision can 
 class stays alone and is not looked at again: in random cells hardly any are left after the first iteration, and that one
 counts operators among neighbours by bit operations. This is what makes the kernel fast.
 
-Compiled, and in one file, for numba's cache does not notice changes in another. Nodes are numbered through all cells of a
-union: node x is node x - first[x] of its cell. Numbers that index arrays are unsigned where they come from memory: numba looks
-at the sign of others at each access. Inner functions take arrays, not the union: to hand that over costs more than they do.
+Compiled, and in one file, for numba's cache does not notice changes in another. Bytes become bits, and rows columns, by
+vectors that neither numba nor LLVM would find (`_bytes_equal`, `_transpose`). Nodes are numbered through all cells of a union:
+node x is node x - first[x] of its cell. Numbers that index arrays are unsigned where they come from memory: numba looks at the
+sign of others at each access. Inner functions take arrays, not the union: to hand that over costs more than they do.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 _ONE = np.uint64(1)
+ABSENT = np.uint8(255)  # operator -1 as a byte: no node
 _ZERO = np.int64(0)  # numba compiles a function anew for a literal
 
 
 class Union(NamedTuple):
-    """A disjoint union of cells with N nodes, n for each cell, and room for refining its partition into labels."""
+    """A disjoint union of cells with N nodes, `places(n)` for each cell, and room for refining its partition into labels."""
 
     operator_masks: np.ndarray  # uint64 [words, K, cells]: bit v of word w: node 64 w + v of a cell has the operator
     in_rows: np.ndarray  # uint64 [words, N]: bit v of word w: node 64 w + v of the node's cell is an in-neighbour
@@ -42,14 +46,20 @@ class Union(NamedTuple):
     counts: np.ndarray  # int64 [max(N, K cells)]: zeros between uses
 
 
+@njit(cache=True, nogil=True, inline="always")
+def places(n):
+    """How many places a cell of n nodes has in a union: full vectors of the processor."""
+    return (n + 7) // 8 * 8
+
+
 def union_of(num_cells: int, n: int, num_operators: int) -> Union:
     """Room for a union of `num_cells` cells of n nodes."""
-    total, words = num_cells * n, (n + 63) // 64
+    total, words = num_cells * places(n), (n + 63) // 64
     return Union(
         operator_masks=np.zeros((words, num_operators, num_cells), np.uint64),
         in_rows=np.zeros((words, total), np.uint64),
         out_rows=np.zeros((words, total), np.uint64),
-        first=np.repeat(np.arange(0, total, n, dtype=np.uint64), n),
+        first=np.repeat(np.arange(0, total, places(n), dtype=np.uint64), places(n)),
         labels=np.zeros(total, np.uint32),
         active=np.zeros(total, np.uint32),
         in_sums=np.zeros(total, np.uint64),
@@ -91,63 +101,98 @@ def _key(label, in_sum, out_sum):
     return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
 
 
+@intrinsic
+def _bytes_equal(typing, data, at, value):
+    """Which of the 64 bytes data[at : at + 64], a uint8 array, equal `value`: bit v for byte at + v. Nobody looks whether the
+    array has so many bytes."""
+
+    def build(context, builder, signature, args):
+        array, at, value = args
+        data = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [at])
+        vector = ir.VectorType(ir.IntType(8), 64)
+        found = builder.load(builder.bitcast(data, vector.as_pointer()), align=1)
+        wanted = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+        wanted = builder.shuffle_vector(wanted, wanted, _vector(32, [0] * 64))
+        return builder.bitcast(builder.icmp_unsigned("==", found, wanted), ir.IntType(64))
+
+    return types.uint64(data, types.uint64, types.uint8), build
+
+
+@intrinsic
+def _transpose(typing, block):
+    """Transpose, in place, the 32 x 32 bits in the lower halves of 32 words, a uint64 array, and those in the upper halves."""
+
+    def build(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        data = builder.bitcast(data, ir.VectorType(ir.IntType(64), 32).as_pointer())
+        rows = builder.load(data, align=8)
+        for step in (16, 8, 4, 2, 1):
+            # Blocks of step x step bits change places: a row keeps half of them, and has the others of its partner, turned.
+            low = sum((2**step - 1) << place for place in range(0, 64, 2 * step))
+            second = [bool(u & step) for u in range(32)]
+            partner = builder.shuffle_vector(rows, rows, _vector(32, [u ^ step for u in range(32)]))
+            left = builder.shl(partner, _vector(64, [64 - step if later else step for later in second]))
+            right = builder.lshr(partner, _vector(64, [step if later else 64 - step for later in second]))
+            turned = builder.and_(builder.or_(left, right), _vector(64, [low if later else ~low for later in second]))
+            rows = builder.or_(builder.and_(rows, _vector(64, [~low if later else low for later in second])), turned)
+        builder.store(rows, data, align=8)
+        return context.get_dummy_value()
+
+    return types.void(block), build
+
+
+def _vector(bits, values):
+    return ir.Constant(ir.VectorType(ir.IntType(bits), len(values)), [value & (2**bits - 1) for value in values])
+
+
 @njit(cache=True, nogil=True)
-def _load(union, first_cell, bits, operators, source, count, use_in, use_out):
-    """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on."""
-    n = operators.shape[1]
-    words, num_operators, _ = union.operator_masks.shape
+def _load(union, first_cell, edges, operators, source, count, n, use_in, use_out):
+    """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on.
+
+    edges, operators: the bytes of all cells' matrices [B, n, n] and operators [B, n], with SPARE more.
+    """
+    masks, in_rows, out_rows = union.operator_masks, union.in_rows, union.out_rows
+    words, num_operators, _ = masks.shape
     block = np.empty(32, np.uint64)
+    size, stride = np.uint64(n), np.uint64(places(n))
     for i in range(count):
-        begin = (first_cell + i) * n
-        masks = union.operator_masks[:, :, first_cell + i]
+        cell, begin = np.uint64(first_cell + i), np.uint64(first_cell + i) * stride
         for w in range(words):
-            for k in range(num_operators):
-                mask = np.uint64(0)
-                for v in range(64 * w, min(64 * w + 64, n)):
-                    mask |= np.uint64(operators[source + i, v] == k) << np.uint64(v & 63)
-                masks[w, k] = mask
-        for w in range(words):
+            word, at = np.uint64(w), np.uint64(source + i) * size + np.uint64(64 * w)
+            inside = ~np.uint64(0) >> np.uint64(64 - min(64, n - 64 * w))
             present = np.uint64(0)
             for k in range(num_operators):
-                present |= masks[w, k]
-            into, out = union.in_rows[w, begin : begin + n], union.out_rows[w, begin : begin + n]
-            at = np.uint64((source + i) * n * n + 64 * w)
-            for u in range(n):
-                k, shift = at >> np.uint64(6), at & np.uint64(63)
-                # The upper part in two shifts: one by 64 is undefined.
-                word = (bits[k] >> shift) | ((bits[k + _ONE] << _ONE) << (np.uint64(63) - shift))
-                out[u] = word & present if operators[source + i, u] >= 0 else np.uint64(0)
-                into[u] = 0
-                at += np.uint64(n)
+                mask = _bytes_equal(operators, at, np.uint8(k)) & inside
+                masks[word, np.uint64(k), cell] = mask
+                present |= mask
+            at = np.uint64(source + i) * size * size + np.uint64(64 * w)
+            for u in range(size):
+                out_rows[word, begin + u] = _bytes_equal(edges, at, np.uint8(1)) & present
+                at += size
+        for w in range(words):
+            absent = _bytes_equal(operators, np.uint64(source + i) * size + np.uint64(64 * w), ABSENT)
+            for u in range(64 * w, min(64 * w + 64, n) if absent else 0):
+                if (absent >> np.uint64(u & 63)) & _ONE:
+                    for v in range(words):
+                        out_rows[v, begin + np.uint64(u)] = 0
         for w in range(words if use_in else 0):
             for top in range(0, n, 32):
-                out = union.out_rows[w, begin + top : begin + n]
                 for u in range(32):
-                    block[u] = out[u] if u < out.shape[0] else np.uint64(0)
+                    block[u] = out_rows[w, begin + np.uint64(top + u)] if top + u < n else np.uint64(0)
                 _transpose(block)
-                into, shift = union.in_rows[top >> 6, begin + 64 * w : begin + n], np.uint64(top & 63)
-                for v in range(min(32, into.shape[0])):
-                    into[v] |= (block[v] & np.uint64(0xFFFFFFFF)) << shift
-                for v in range(min(32, into.shape[0] - 32)):
-                    into[32 + v] |= (block[v] >> np.uint64(32)) << shift
-        for w in range(0 if use_out else words):
-            for x in range(begin, begin + n):
-                union.out_rows[w, x] = 0
-
-
-@njit(cache=True, nogil=True)
-def _transpose(block):
-    """Transpose, in place, the 32 x 32 bits in the lower halves of 32 words, and those in the upper halves."""
-    step, mask = 16, np.uint64(0x0000FFFF0000FFFF)
-    while step:
-        shift = np.uint64(step)
-        for begin in range(0, 32, 2 * step):
-            for i in range(begin, begin + step):
-                swap = ((block[i] >> shift) ^ block[i + step]) & mask
-                block[i] ^= swap << shift
-                block[i + step] ^= swap
-        step >>= 1
-        mask ^= mask << np.uint64(step)
+                half, shift = np.uint64(top >> 6), np.uint64(top & 63)
+                kept = np.uint64(0) if shift == 0 else np.uint64(0xFFFFFFFF)
+                for v in range(min(32, n - 64 * w)):
+                    x = begin + np.uint64(64 * w + v)
+                    in_rows[half, x] = (in_rows[half, x] & kept) | (block[v] & np.uint64(0xFFFFFFFF)) << shift
+                for v in range(min(32, n - 64 * w - 32)):
+                    x = begin + np.uint64(64 * w + 32 + v)
+                    in_rows[half, x] = (in_rows[half, x] & kept) | (block[v] >> np.uint64(32)) << shift
+        for w in range(words):
+            for u in range(size if not use_in else np.uint64(0)):
+                in_rows[w, begin + u] = 0
+            for u in range(size if not use_out else np.uint64(0)):
+                out_rows[w, begin + u] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -183,15 +228,16 @@ def _sum_operators(masks, rows, n, sums):
     while 1 << b < n:
         b += 1
     words, num_operators, num_cells = masks.shape
+    stride = np.uint64(places(n))
     for x in range(sums.shape[0]):
         sums[x] = 0
     for w in range(words):
         for cell in range(num_cells):
-            row, into = rows[w, cell * n : cell * n + n], sums[cell * n : cell * n + n]
+            begin = np.uint64(cell) * stride
             for k in range(num_operators):
                 mask, place = masks[w, k, cell], np.uint64((b * k) & 63)
-                for u in range(n):
-                    into[u] += _popcount(row[u] & mask) << place
+                for u in range(stride):
+                    sums[begin + u] += _popcount(rows[w, begin + u] & mask) << place
     return b * num_operators <= 64
 
 
@@ -265,11 +311,11 @@ def _find_doubtful(active, num_active, keys, seen, doubtful):
     for i in range(num_active):
         place = keys[active[i]] >> shift
         seen[place] += seen[place] < 2
-    num_doubtful = 0
+    num_doubtful = np.uint64(0)
     for i in range(num_active):
         doubtful[num_doubtful] = active[i]
-        num_doubtful += seen[keys[active[i]] >> shift] > 1
-    return num_doubtful
+        num_doubtful += np.uint64(seen[keys[active[i]] >> shift] > 1)
+    return np.int64(num_doubtful)
 
 
 @njit(cache=True, nogil=True)
@@ -312,30 +358,41 @@ def _same_multiset(rows, x, y, first, labels, counts):
     return same
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _activate(active, num_active, x, operators, at, n):
+    """Write the nodes of a cell, of which x is the first, behind active[:num_active]. Returns how many there are then."""
+    end = np.uint64(num_active)
+    for u in range(np.uint64(n)):
+        active[end] = x + u
+        end += np.uint64(operators[at + u] != ABSENT)
+    return np.int64(end)
+
+
+SPARE = 64
+"""Bytes that are read beyond the last cell, and not looked at."""
 PAIRS_AT_ONCE = 32
 """Enough that calls cost nothing, few enough that all stays in cache."""
 
 
 @njit(cache=True, nogil=True)
-def count_pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, h, use_in, use_out):
-    """k(a, a), k(a, b), k(b, b) for each pair: int64 [B, 3]."""
-    num_pairs, n = operators_a.shape
+def count_pairs(union, edges_a, operators_a, edges_b, operators_b, num_pairs, n, num_operators, h, use_in, use_out):
+    """k(a, a), k(a, b), k(b, b) for each pair: int64 [B, 3]. edges, operators: bytes, see `_load`."""
     labels, active, first = union.labels, union.active, union.first
     in_a, in_b = np.zeros(union.counts.shape[0], np.int64), np.zeros(union.counts.shape[0], np.int64)
     values = np.zeros((num_pairs, 3), np.int64)
+    stride = places(n)
     for start in range(0, num_pairs, PAIRS_AT_ONCE):
         pairs = min(PAIRS_AT_ONCE, num_pairs - start)
-        x = num_active = _ZERO
+        num_active = _ZERO
         for side in range(2):
-            bits, operators = (bits_b, operators_b) if side else (bits_a, operators_a)
-            _load(union, side * pairs, bits, operators, start, pairs, use_in, use_out)
+            edges, operators = (edges_b, operators_b) if side else (edges_a, operators_a)
+            _load(union, side * pairs, edges, operators, start, pairs, n, use_in, use_out)
             for p in range(pairs):
-                for u in range(n):
-                    # Different labels for different pairs, so that one partition serves them all.
-                    labels[x] = p * num_operators + np.int64(operators[start + p, u])
-                    active[num_active] = x
-                    num_active += operators[start + p, u] >= 0
-                    x += 1
+                # Different labels for different pairs, so that one partition serves them all.
+                x, at = np.uint64((side * pairs + p) * stride), np.uint64((start + p) * n)
+                for u in range(np.uint64(n)):
+                    labels[x + u] = np.uint32(p * num_operators) + np.uint32(operators[at + u])
+                num_active = _activate(active, num_active, x, operators, at, n)
         for p in range(pairs):
             for k in range(num_operators):
                 a, b = _num_nodes(union.operator_masks, k, p), _num_nodes(union.operator_masks, k, pairs + p)
@@ -343,7 +400,7 @@ def count_pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, 
                 values[start + p, 0] += a * a + h * a
                 values[start + p, 1] += a * b
                 values[start + p, 2] += b * b + h * b
-        first_b = np.uint32(pairs * n)
+        first_b = np.uint32(pairs * stride)
         for t in range(1, h + 1):
             num_active = _refine(union, num_active, n, t)
             for i in range(num_active):
@@ -354,7 +411,7 @@ def count_pairs(union, bits_a, operators_a, bits_b, operators_b, num_operators, 
                     in_b[labels[x]] += 1
             for i in range(num_active):
                 x = active[i]
-                p = np.uint64(start) + first[x] // np.uint64(n)
+                p = np.uint64(start) + first[x] // np.uint64(stride)
                 if x < first_b:
                     values[p, 0] += in_a[labels[x]] - 1
                     values[p, 1] += in_b[labels[x]]
@@ -375,23 +432,23 @@ def _num_nodes(operator_masks, k, cell):
 
 
 @njit(cache=True, nogil=True)
-def count_gram(union, bits, operators, num_rows, square, h, use_in, use_out):
+def count_gram(union, edges, operators, num_cells, n, num_rows, square, h, use_in, use_out):
     """Kernels int64 [num_rows, columns] of the first cells with all the others, or with themselves if `square`; k(g, g) [B]."""
-    num_cells, n = operators.shape
     labels, active = union.labels, union.active
-    _load(union, _ZERO, bits, operators, _ZERO, num_cells, use_in, use_out)
+    _load(union, _ZERO, edges, operators, _ZERO, num_cells, n, use_in, use_out)
     own = np.zeros(num_cells, np.int64)
+    stride = places(n)
     num_active = _ZERO
     for c in range(num_cells):
-        for u in range(n):
-            labels[c * n + u] = operators[c, u]
-            active[num_active] = c * n + u
-            num_active += operators[c, u] >= 0
-            own[c] += (h + 1) * (operators[c, u] >= 0)  # each node with itself; below, with the others
+        x, at, others = np.uint64(c * stride), np.uint64(c * n), num_active
+        for u in range(np.uint64(n)):
+            labels[x + u] = operators[at + u]
+        num_active = _activate(active, num_active, x, operators, at, n)
+        own[c] = (h + 1) * (num_active - others)  # each node with itself; below, with the others
     first_column = 0 if square else num_rows
     values = np.zeros((num_rows, num_cells - first_column), np.int64)
     ends = np.empty(union.counts.shape[0] + 1, np.int64)
-    members = np.empty(num_cells * n, np.int64)  # the cells of the active nodes, class by class, ascending in a class
+    members = np.empty(num_cells * stride, np.int64)  # the cells of the active nodes, class by class, ascending in a class
     cells, sizes = np.empty(num_cells, np.int64), np.empty(num_cells, np.int64)
     for t in range(h + 1):
         if t > 0:
@@ -404,7 +461,7 @@ def count_gram(union, bits, operators, num_rows, square, h, use_in, use_out):
             ends[label] += ends[label - 1]
         for i in range(num_active):
             label = labels[active[i]]
-            members[ends[label]] = active[i] // n
+            members[ends[label]] = active[i] // stride
             ends[label] += 1
         begin = 0
         for label in range(ends.shape[0] - 1):
