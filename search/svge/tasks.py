@@ -83,8 +83,8 @@ def _nasbench201(data: str | os.PathLike[str] | None) -> tuple[GraphSpace, Graph
 
 TASKS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "enas": (_enas, {"epochs": 10, "places": True, "readout": 0.2}),
-    "nasbench101": (_nasbench101, {"epochs": 2, "exchange": True, "places": True, "readout": 0.02}),  # 6,000 steps
-    "nasbench201": (_nasbench201, {"epochs": 10, "places": True, "readout": 0.02}),
+    "nasbench101": (_nasbench101, {"epochs": 2, "exchange": True}),  # 6,000 steps
+    "nasbench201": (_nasbench201, {"epochs": 10}),
 }
 
 
