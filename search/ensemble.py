@@ -42,16 +42,17 @@ class NormalScorePredictor:
 
     def query(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
-        return self._trained().scores(self._mean(vectors))
+        scale = self._trained()
+        return scale.scores(self._mean(vectors)) if len(vectors) else np.empty(0)
 
     def opinion(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Vectors [B, d] -> what `query` gives, and its standard deviations, float64 [B] both."""
-        scale, (means, spread) = self._trained(), self._mean_and_spread(vectors)
+        scale, (means, spread) = self._trained(), self._both(vectors)
         return scale.scores(means), (scale.scores(means + spread) - scale.scores(means - spread)) / 2
 
     def optimistic(self, vectors: np.ndarray, deviations: float) -> np.ndarray:
         """Vectors [B, d] -> the scores that lie so many standard deviations above the predicted ones, float64 [B]."""
-        scale, (means, spread) = self._trained(), self._mean_and_spread(vectors)
+        scale, (means, spread) = self._trained(), self._both(vectors)
         return scale.scores(means + deviations * spread)
 
     def _trained(self) -> NormalScale:
@@ -59,17 +60,21 @@ class NormalScorePredictor:
             raise RuntimeError("the predictor is not trained yet: call fit first")
         return self._scale
 
+    def _both(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._mean_and_spread(vectors) if len(vectors) else (np.empty(0), np.empty(0))
+
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
-        """Normal scores [B]."""
+        """Normal scores [B] of one vector or more."""
         raise NotImplementedError
 
     def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Normal scores and their standard deviations, [B] both."""
+        """Normal scores of one vector or more and their standard deviations, [B] both."""
         raise NotImplementedError
 
 
 class EnsemblePredictor(NormalScorePredictor):
-    """Weighted mean of the members on normal scores, deviations by the process. Deterministic by seed, on any number of cores.
+    """Weighted mean of the members on normal scores, deviations by the process. Deterministic by seed; on another number of
+    threads the last digits may differ.
 
     trees: that are boosted. subset, groups: see GaussianProcess; groups of the encoder (`predictor.with_groups`).
     """
@@ -84,13 +89,16 @@ class EnsemblePredictor(NormalScorePredictor):
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
         x, scores = checked(vectors, scores)
-        self._scale = NormalScale(scores)
-        y = self._scale.normal
+        self._fit(x, NormalScale(scores), seed)
+
+    def _fit(self, x: np.ndarray, scale: NormalScale, seed: int) -> None:
+        self._scale, y = None, scale.normal  # not trained, if it fails
         self._process = GaussianProcess(self.groups, self.subset)
         self._process.fit(x, y, seed)
         self._boosted = GradientBoostingRegressor(
             n_estimators=self.trees, learning_rate=0.05, max_depth=3, subsample=0.5, max_features=0.2, random_state=seed % 2**32
         ).fit(x, y)
+        self._scale = scale
 
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
         x = np.asarray(vectors, np.float64)

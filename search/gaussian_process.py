@@ -12,6 +12,10 @@ GROUP_SPREAD = 0.5
 """Prior deviation of the logarithm of a group's weight: few samples leave the weights nearly as the vectors have them."""
 NOISE = 0.08
 """Prior median of the variance of the noise, where the values' is about 1."""
+LEAST_NOISE = 1e-4
+"""Variance that the noise has at least: without any, as of costs, the covariance could hardly be inverted."""
+SINGLE = 1e-7
+"""Relative error of a number in 32 bits."""
 ITERATIONS = 60
 _CHUNK = 1024
 
@@ -42,25 +46,30 @@ class GaussianProcess:
         weights, self._noise, self._amplitude = objective.settings(found)
         self.weights = np.sqrt(weights / weights.mean())
         """Of the groups [G], as factors of the vectors, found by the last `fit`; their mean square is 1."""
-        self._scale = np.repeat(np.sqrt(weights / (2 * typical)), groups)
-        self._x = x * self._scale
+        self._scale, self._middle = np.repeat(np.sqrt(weights / (2 * typical)), groups), x.mean(0)
+        self._x = self._scaled(x)
         covariance = self._kernel(self._x)
         covariance[np.diag_indices(len(x))] += self._noise
         self._factor = cho_factor(covariance, lower=True, overwrite_a=True)
         self._alpha = cho_solve(self._factor, y)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """[B, d] -> means [B]; computed in 32 bits, which takes a sixth of the time."""
-        known, alpha = self._x.astype(np.float32), self._alpha.astype(np.float32)
-        parts = ((part * self._scale).astype(np.float32) for part in _parts(x))
+        """[B, d] -> means [B]; computed in 32 bits where these are enough, which takes a sixth of the time."""
+        exact = SINGLE * self._amplitude * np.abs(self._alpha).sum() > 1e-3
+        known, alpha = (values.astype(np.float64 if exact else np.float32) for values in (self._x, self._alpha))
+        parts = (self._scaled(part).astype(known.dtype) for part in _parts(x))
         found = [_matern(_squared_distances(part, known)) @ alpha for part in parts]
         return self._amplitude * np.concatenate(found).astype(np.float64)
 
     def deviation(self, x: np.ndarray) -> np.ndarray:
         """[B, d] -> standard deviations [B] of the function, without the noise of its measurements."""
-        found = (self._kernel(part * self._scale).T for part in _parts(x))
+        found = (self._kernel(self._scaled(part)).T for part in _parts(x))
         known = [(solve_triangular(self._factor[0], left, lower=True) ** 2).sum(0) for left in found]
         return np.sqrt(np.maximum(self._amplitude - np.concatenate(known), 1e-9 * self._amplitude))  # 0 but for rounding
+
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
+        """As distances are computed of them: around 0, where least is lost."""
+        return (x - self._middle) * self._scale
 
     def _kernel(self, x: np.ndarray) -> np.ndarray:
         """Of scaled vectors [B, d] and those of the training: [B, N]."""
@@ -79,14 +88,14 @@ class _Objective:
     def settings(self, logarithms: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Squared weights [G], noise and amplitude."""
         *weights, factor, noise, amplitude = logarithms
-        return np.exp(2 * (np.array(weights) + factor)), float(np.exp(noise)), float(np.exp(amplitude))
+        return np.exp(2 * (np.array(weights) + factor)), LEAST_NOISE + float(np.exp(noise)), float(np.exp(amplitude))
 
     def __call__(self, logarithms: np.ndarray) -> tuple[float, np.ndarray]:
         weights, noise, amplitude = self.settings(logarithms)
         squared = np.tensordot(weights, self.distances, 1)
         matern, slope = _matern(squared), _matern_slope(squared)
         covariance = amplitude * matern
-        covariance[np.diag_indices(len(self.y))] += noise + 1e-8
+        covariance[np.diag_indices(len(self.y))] += noise
         factor = cho_factor(covariance, lower=True)
         alpha = cho_solve(factor, self.y)
         outside = (logarithms - self.start) / self.spread
@@ -95,7 +104,7 @@ class _Objective:
         by_covariance = 0.5 * (cho_solve(factor, np.eye(len(self.y))) - np.outer(alpha, alpha))
         by_distance = by_covariance * (amplitude * slope)
         by_weights = 2 * weights * (self.distances.reshape(len(weights), -1) @ by_distance.ravel())
-        others = [by_weights.sum(), noise * np.trace(by_covariance), amplitude * (by_covariance * matern).sum()]
+        others = [by_weights.sum(), (noise - LEAST_NOISE) * np.trace(by_covariance), amplitude * (by_covariance * matern).sum()]
         return value, np.concatenate([by_weights, others]) + outside / self.spread
 
 

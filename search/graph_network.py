@@ -106,11 +106,12 @@ def train(
         network.unit.copy_(torch.where(spread > 1e-6 * spread.max(), spread, torch.inf))  # what never differs tells nothing
         hidden, others = hidden_weights(network)
         optimizers = [
-            Muon(hidden, MUON_LR, weight_decay=WEIGHT_DECAY),
+            *([Muon(hidden, MUON_LR, weight_decay=WEIGHT_DECAY)] if hidden else []),
             torch.optim.AdamW(others, LR, weight_decay=WEIGHT_DECAY),
         ]
+        warm_up = 0.1 if steps != 10 else 0.2  # torch divides by its steps less one
         schedules = [
-            torch.optim.lr_scheduler.OneCycleLR(o, o.param_groups[0]["lr"], steps, pct_start=0.1, cycle_momentum=False)
+            torch.optim.lr_scheduler.OneCycleLR(o, o.param_groups[0]["lr"], steps, pct_start=warm_up, cycle_momentum=False)
             for o in optimizers
         ]
         for _ in range(epochs):
@@ -125,11 +126,12 @@ def train(
 
 @torch.inference_mode()
 def predict(network: GraphNetwork, numbers: np.ndarray, cells: PackedCells) -> np.ndarray:
-    """B cells, with numbers [B, d] of theirs -> float64 [B]. An operator that the training set lacks counts as no node's."""
+    """B cells, one or more, with numbers [B, d] of theirs -> float64 [B]. An operator that the training set lacks counts as no
+    node's."""
     *inputs, operators = _tensors(numbers, cells)
     operators = torch.where(operators < network.kind.num_embeddings - 1, operators, -1)
     parts = zip(*(value.split(CHUNK) for value in (*inputs, operators)))
-    return torch.cat([network(*part) for part in parts] or [torch.empty(0)]).double().numpy()
+    return torch.cat([network(*part) for part in parts]).double().numpy()
 
 
 def _tensors(numbers: np.ndarray, cells: PackedCells) -> tuple[Tensor, Tensor, Tensor, Tensor]:

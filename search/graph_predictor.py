@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.embedding.packing import PackedCells, unpack
-from search.ensemble import EnsemblePredictor, check_whole, checked
+from search.ensemble import EnsemblePredictor, NormalScale, check_whole, checked
 from search.graph_network import predict, train
 
 
@@ -39,11 +39,11 @@ class GraphEnsemblePredictor(EnsemblePredictor):
         """As EnsemblePredictor's. Raises ValueError for vectors without cells too."""
         vectors, scores = checked(vectors, scores)
         numbers, cells = unpack(vectors)
-        super().fit(numbers, scores, seed)
-        normal = self._trained().normal
-        self._nets = [train(numbers, cells, normal, seed + 1000 * i, **self.settings) for i in range(self.networks)]
-        share = np.sqrt(len(normal)) / 10
+        scale = NormalScale(scores)
+        self._nets = [train(numbers, cells, scale.normal, seed + 1000 * i, **self.settings) for i in range(self.networks)]
+        share = np.sqrt(len(scores)) / 10
         self._share = share / (share + self.PROCESS + self.TREES)
+        self._fit(numbers, scale, seed)
 
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
         numbers, cells = unpack(vectors)

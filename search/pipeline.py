@@ -387,8 +387,8 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     """
     space = build_space(**settings["space"])
     schedule = Schedule.of(settings)
-    build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
-    predictor = build_predictor(**settings["predictor"])
+    encoder = build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
+    predictor = build_predictor(**with_groups(settings["predictor"], encoder))
     if schedule.optimism and not hasattr(predictor, "optimistic"):
         raise SearchError(
             f"search: optimism={schedule.optimism:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"

@@ -150,10 +150,12 @@ class BaggedPredictor(NormalScorePredictor):
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
         vectors, scores = checked(vectors, scores)
-        self._scale, rng = NormalScale(scores), np.random.default_rng(seed)
+        scale, rng = NormalScale(scores), np.random.default_rng(seed)
+        self._scale = None  # not trained, if it fails
         for i, member in enumerate(self._found):
             drawn = rng.integers(len(scores), size=len(scores))
-            member.fit(vectors[drawn], self._scale.normal[drawn], seed + i)
+            member.fit(vectors[drawn], scale.normal[drawn], seed + i)
+        self._scale = scale
 
     def _mean(self, vectors: np.ndarray) -> np.ndarray:
         return self._mean_and_spread(vectors)[0]
@@ -182,11 +184,19 @@ GROUPED = ("ensemble", "graph_ensemble")
 
 def with_groups(settings: Mapping[str, Any], encoder: Encoder) -> dict[str, Any]:
     """Settings of a predictor, and of those within, for vectors of `encoder`: with its `groups`, where it has some and they are
-    of use, unless the settings name others."""
-    told, groups = dict(settings), getattr(encoder, "groups", None)
+    of use, unless the settings name others. Raises SearchError where the predictor can do nothing with the vectors."""
+    told, kind = dict(settings), settings.get("type", "mlp")
     if isinstance(told.get("predictor"), Mapping):
         told["predictor"] = with_groups(told["predictor"], encoder)
-    return {"groups": groups, **told} if groups and told.get("type", "mlp") in GROUPED else told
+    if kind == "graph_ensemble" and not getattr(encoder, "cells", False):
+        raise SearchError(f"predictor: {kind} reads cells; expected encoder.type=statistics encoder.cells=True")
+    if kind in GROUPED and getattr(encoder, "groups", None):
+        told.setdefault("groups", encoder.groups)  # type: ignore[attr-defined]
+    if kind in GROUPED and (groups := told.get("groups")) is not None:
+        whole = isinstance(groups, Sequence) and all(type(size) is int and size >= 0 for size in groups)
+        if not whole or sum(groups) != encoder.dim:
+            raise SearchError(f"predictor: groups: expected sizes of {encoder.dim} dimensions in all, found {groups!r}")
+    return told
 
 
 def cross_validated_predictions(

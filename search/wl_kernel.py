@@ -15,6 +15,7 @@ import numpy as np
 from search.base import CellArrays, SearchError
 from search.wl_labels import PAIRS_AT_ONCE, SPARE, count_gram, count_pairs, union_of
 
+MAX_OPERATOR = 127
 DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}
 """Whether the in-neighbours and the out-neighbours of a node make its next label."""
 
@@ -25,7 +26,7 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
     h: iterations. direction: both neighbourhoods, or "in" or "out" alone; "out" is what grakel computes for directed graphs.
     Nodes with operator -1 are no part of a cell, nor are their edges. The order of nodes does not matter, in particular not
     whether it is topological. Raises SearchError for other values of h or direction, ValueError for a and b that do not fit
-    together and for cells without nodes, which cannot be normalised.
+    together, for operators beyond MAX_OPERATOR, and for cells without nodes, which cannot be normalised.
     """
     directions = _checked(h, direction, a, b)
     if len(a) != len(b):
@@ -52,7 +53,7 @@ def wl_gram(
     parts = [a] if b is None else [a, b]
     directions = _checked(h, direction, *parts)
     cells = CellArrays.concatenate(parts)
-    union = union_of(len(cells), cells.operators.shape[1], _num_operators(cells))
+    union = union_of(max(1, len(cells)), cells.operators.shape[1], _num_operators(cells))
     values, own = count_gram(union, *_padded(cells), *cells.operators.shape, len(a), b is None, h, *directions)
     return _normalized(values, own[: len(a), None], own[0 if b is None else len(a) :]) if normalize else values
 
@@ -62,6 +63,15 @@ def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
         raise SearchError(f"WL kernel: expected a number of iterations h >= 0, found {h!r}")
     if direction not in DIRECTIONS:
         raise SearchError(f"WL kernel: unknown direction {direction!r}; expected one of {', '.join(DIRECTIONS)}")
+    for part in parts:
+        batch, n = part.operators.shape
+        if n < 1 or part.adjacency.shape != (batch, n, n):
+            raise ValueError(
+                f"expected adjacency [B, n, n] and operators [B, n], found {part.adjacency.shape} and {(batch, n)}"
+            )
+        least, most = part.operators.min(initial=0), part.operators.max(initial=0)
+        if least < -1 or most > MAX_OPERATOR:
+            raise ValueError(f"expected operators from -1 to {MAX_OPERATOR}, found {least if least < -1 else most}")
     if len({part.operators.shape[1] for part in parts}) > 1:
         raise ValueError(f"expected cells of one space, found {[part.operators.shape[1] for part in parts]} places for nodes")
     return DIRECTIONS[direction]

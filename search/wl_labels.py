@@ -149,7 +149,7 @@ def _vector(bits, values):
 def _load(union, first_cell, edges, operators, source, count, n, use_in, use_out):
     """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on.
 
-    edges, operators: the bytes of all cells' matrices [B, n, n] and operators [B, n], with SPARE more.
+    edges, operators: the bytes of all cells' matrices [B, n, n] and operators [B, n], with SPARE more behind the last one read.
     """
     masks, in_rows, out_rows = union.operator_masks, union.in_rows, union.out_rows
     words, num_operators, _ = masks.shape
@@ -167,7 +167,7 @@ def _load(union, first_cell, edges, operators, source, count, n, use_in, use_out
                 present |= mask
             at = np.uint64(source + i) * size * size + np.uint64(64 * w)
             for u in range(size):
-                out_rows[word, begin + u] = _bytes_equal(edges, at, np.uint8(1)) & present
+                out_rows[word, begin + u] = ~_bytes_equal(edges, at, np.uint8(0)) & present
                 at += size
         for w in range(words):
             absent = _bytes_equal(operators, np.uint64(source + i) * size + np.uint64(64 * w), ABSENT)

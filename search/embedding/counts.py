@@ -25,10 +25,10 @@ def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int
     (`computed`). end: of `end_nodes`.
 
     nodes: of each operator, of all; edges; ends. edges, walks: pairs of kinds that an edge, or two in a row, lead from and
-    to. degrees: nodes of each kind with 1, 2, 3 or more ways in, the same out, and ways into the ends. lengths: of the paths
-    from the input to the ends, the longest, the shortest and the mean, in nodes, and in nodes of each operator (-1 without a
-    path); and log(1 + paths). sequences: log(1 + paths) for each sequence of operators between input and end, as long as there
-    are at most MAX_SEQUENCES and they fit into the places for nodes.
+    to. degrees: nodes of each kind with 1, 2, 3, and 4 or more ways in, the same out, and ways into the ends. lengths: of the
+    paths from the input to the ends, the longest, the shortest and the mean, in nodes, and in nodes of each operator (without a
+    path -1, -1 and 0); and log(1 + paths). sequences: log(1 + paths) for each sequence of operators between input and end, as
+    long as there are at most MAX_SEQUENCES and they fit into the places for nodes.
     """
     adjacency, operators = cells.adjacency, cells.operators
     batch, live = len(cells), operators >= 0
@@ -58,7 +58,7 @@ def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int
 def _path_lengths(
     adjacency: np.ndarray, operators: np.ndarray, num_operators: int, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Longest, shortest, mean [B, 1 + K] and number [B] of the paths from the input to the ends; -1 and 0 without one."""
+    """Longest, shortest, mean [B, 1 + K] and number [B] of the paths from the input to the ends; without, -1, -1, 0, 0."""
     batch, n = operators.shape
     lengths = np.concatenate([np.ones((num_operators, 1)), np.eye(num_operators)], axis=1)  # of a node: in all, by operator
     weight = np.concatenate([np.zeros((1, num_operators + 1)), lengths])[np.maximum(operators, 0)]  # [B, n, 1 + K]
@@ -83,7 +83,10 @@ def _sequences(edges: np.ndarray, kinds: np.ndarray, ends: np.ndarray, num_opera
     """Number of paths from the input to an end along each sequence of the first K operators, shorter ones first."""
     batch, n = ends.shape
     found, into = [], np.swapaxes(edges, 1, 2)
-    along = np.zeros((batch, n, 1), np.float32)  # walks from the input to each node, by sequence
+    # With one operator sequences are as long as cells, and their walks more than 32 bits hold.
+    along = np.zeros(
+        (batch, n, 1), np.float64 if num_operators == 1 else np.float32
+    )  # walks from the input to each node, by sequence
     along[:, 0] = 1
     places = 1
     while True:

@@ -50,7 +50,7 @@ def shares(cells: CellArrays, end: int | None) -> Shares:
     joined = ends.copy() if end is None else (there & ends[:, None]).any(2)
     joined[:, 0] = False  # the input is no operator's
     width = joined / np.maximum(joined.sum(1, keepdims=True), 1).astype(np.float32)
-    output = ends.astype(np.float32)
+    output = ends / np.maximum(ends.sum(1, keepdims=True), 1).astype(np.float32)
     for v in range(n - 1, 0, -1):
         output[:, :v] += edges[:, :v, v] * (output[:, v] / into[:, v])[:, None]
     for v in range(n - 2, -1, -1):

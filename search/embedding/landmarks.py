@@ -18,6 +18,8 @@ from search.wl_kernel import wl_gram, wl_kernel
 CHUNK = 2048
 """Cells embedded at a time."""
 HELD_OUT_PAIRS = 2000
+HIGHEST = "highest R^2"
+"""What tables call `highest_r_squared`."""
 
 
 class LandmarkEncoder:
@@ -43,7 +45,7 @@ class LandmarkEncoder:
         self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h
         self.metrics: dict[str, float] = {}
         self._cells: CellArrays | None = None
-        self._projection = np.zeros((landmarks, dim))
+        self._projection = np.zeros((landmarks, dim), np.float32)
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Draw the landmarks by `seed`; returns figures on held-out pairs, of inner products, the mean private share and the
@@ -52,7 +54,7 @@ class LandmarkEncoder:
         values, vectors = np.linalg.eigh(wl_gram(self._cells, h=self.h))
         values, vectors = values[-self.dim :], vectors[:, -self.dim :]
         told = values > 1e-9 * values[-1]  # fewer, where the landmarks have no more to tell
-        self._projection = np.where(told, vectors / np.sqrt(np.where(told, values, 1)), 0)
+        self._projection = np.where(told, vectors / np.sqrt(np.where(told, values, 1)), 0).astype(np.float32)
         rng = np.random.default_rng((seed, 1))
         a, b = (prune(self.space.sample(rng, HELD_OUT_PAIRS)) for _ in range(2))
         x, y = self.embed(a), self.embed(b)
@@ -98,13 +100,14 @@ class LandmarkEncoder:
         if not (known and np.isin(edges, (0, 1)).all() and not np.tril(edges).any()):
             raise RuntimeError("adjacency and operators are not those of cells of the space")
         self._cells = prune(CellArrays(edges.astype(bool), operators.astype(np.int8)))
-        self._projection = weights["projection"].double().numpy()
+        self._projection = weights["projection"].numpy()
 
 
 def highest_r_squared(space: Space, dim: int, seed: int) -> float:
     """No cosines of `dim` numbers a cell follow the kernel of pairs of `space` with a higher R^2:
     1 - max(0, p / sqrt(dim) - sqrt(e))^2 / v, with p the mean private share of a cell, e the mean squared error of the inner
-    products and v the variance of the kernels of pairs, all of a LandmarkEncoder of `seed`.
+    products and v the variance of the kernels of pairs, as LandmarkEncoder estimates them on pairs drawn by `seed`; 1 where all
+    kernels are equal.
 
     Of N cells, let G be the cosines and L the inner products: neither has negative eigenvalues, and G at most `dim` positive
     ones. So M = G - L has at most so many, and the sum of its squares is at least trace(M)^2 / dim = (N p)^2 / dim. All but N
@@ -113,5 +116,7 @@ def highest_r_squared(space: Space, dim: int, seed: int) -> float:
     Theory 20, 1974.)
     """
     known = LandmarkEncoder(space).fit(seed)
+    if not known["kernel variance"]:
+        return 1.0
     apart = known["private share"] / math.sqrt(dim) - math.sqrt(known["similarity MSE"])
     return 1 - max(0.0, apart) ** 2 / known["kernel variance"]

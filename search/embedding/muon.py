@@ -49,7 +49,10 @@ class Muon(torch.optim.Optimizer):
 
     def _ahead(self, p: nn.Parameter, momentum: float) -> Tensor:
         """The gradient with momentum, looked ahead."""
-        buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p)
+        buffer = state["momentum_buffer"]
         buffer.lerp_(p.grad, 1 - momentum)
         return p.grad.lerp(buffer, momentum)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from search.base import CellArrays
 
+MAX_OPERATOR = 127
 SHARES = 5
 """Numbers of each node besides its operator: those of `flows.Shares`."""
 
@@ -51,8 +52,8 @@ def unpack(vectors: np.ndarray) -> tuple[np.ndarray, PackedCells]:
         raise ValueError("the vectors hold no cells; expected those of an encoder with cells=True, such as `statistics`")
     rest, packed = vectors[:, :-size], vectors[:, -size:-1]
     nodes, edges, operators = np.split(packed, [n * SHARES, n * (SHARES + n)], axis=1)
-    if not (_whole(edges, 0) and _whole(operators, -1)):
-        raise ValueError("the vectors hold no cells: expected whole numbers of edges from 0 and operators from -1")
+    if not (_whole(edges, 0) and _whole(operators, -1) and operators.max() <= MAX_OPERATOR and np.isfinite(nodes).all()):
+        raise ValueError("the vectors hold no cells: expected whole numbers of edges from 0 and operators from -1 to 127")
     cells = CellArrays(edges.reshape(-1, n, n).astype(np.float32), operators.astype(np.int8))
     return rest, PackedCells(cells, nodes.reshape(-1, n, SHARES).astype(np.float32))
 

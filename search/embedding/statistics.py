@@ -69,10 +69,16 @@ class StatisticsEncoder:
                 )
         if set(dropped) & set(identities):
             raise SearchError(f"encoder: {min(set(dropped) & set(identities))!r} is both dropped and an identity")
+        if END in {*dropped, *identities}:
+            raise SearchError(f"encoder: {END!r} ends paths; it is neither dropped nor an identity")
+        if identities and END not in space.operators:
+            raise SearchError(f"encoder: identities: expected none in a space without {END!r}, whose last nodes may be some")
+        if type(cells) is not bool:
+            raise SearchError(f"encoder: cells: expected True or False, found {cells!r}")
         if type(sample) is not int or sample < 2:
             raise SearchError(f"encoder: sample: expected a whole number from 2, found {sample!r}")
         self.space, self.dropped, self.identities = space, tuple(dropped), tuple(identities)
-        self.sample, self.cells = sample, bool(cells)
+        self.sample, self.cells = sample, cells
         groups = self._groups(self._computed(_one_node(space)))
         sizes = [part.shape[1] for parts in groups.values() for part in parts]
         self.counts = sum(sizes)
@@ -85,8 +91,8 @@ class StatisticsEncoder:
         """Take means and deviations from `sample` cells; returns no figures. Numbers that never differ become zeros."""
         groups = self._groups(self._computed(prune(self.space.sample(np.random.default_rng(seed), self.sample))))
         values = _joined(groups)
-        spread = values.std(0)
-        differs = spread > 1e-6
+        mean, spread = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+        differs = spread > 1e-6 * np.maximum(1, np.abs(mean))
         scale = np.zeros_like(spread)
         scale[differs] = 1 / spread[differs]
         start = 0
@@ -94,7 +100,7 @@ class StatisticsEncoder:
             columns = slice(start, start + sum(part.shape[1] for part in parts))
             scale[columns] *= GROUP_WEIGHTS[name] / np.sqrt(max(1, differs[columns].sum()))
             start = columns.stop
-        self._mean, self._scale = values.mean(0).astype(np.float32), scale.astype(np.float32)
+        self._mean, self._scale = mean.astype(np.float32), scale.astype(np.float32)
         return {}
 
     def embed(self, arrays: CellArrays) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -299,14 +300,15 @@ class SVGe:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""
         with torch.device("meta"):  # no memory is taken before all shapes are known to fit
-            net = self._new_net()
+            net = self._new_net(_num_places(weights))
             if any(key.startswith("head.") for key in weights):
                 net["head"] = AccuracyHead(self.dim)
         net.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
         self.net = net.to(self.device)
 
-    def _new_net(self) -> nn.ModuleDict:
-        sizes, nodes = (len(self.space.types), self.dim, self.state, self.layers), self.space.max_nodes
+    def _new_net(self, num_places: int | None = None) -> nn.ModuleDict:
+        """num_places: that nodes and the readout know of, if not those of the space."""
+        sizes, nodes = (len(self.space.types), self.dim, self.state, self.layers), num_places or self.space.max_nodes
         net = nn.ModuleDict(
             {"encoder": GraphEncoder(*sizes, self.exchange, nodes * self.places), "decoder": GraphDecoder(*sizes)}
         )
@@ -384,3 +386,11 @@ class SVGe:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _num_places(weights: Mapping[str, Tensor]) -> int | None:
+    """How many places a model with `places` or a readout was trained for: fewer than a larger space has, see `for_space`."""
+    if (depth := weights.get("encoder.depth.weight")) is not None and depth.ndim == 2:
+        return len(depth)
+    edges = weights.get("readout.edges.bias")  # n (n - 1) / 2
+    return None if edges is None else round((1 + math.sqrt(1 + 8 * edges.numel())) / 2)

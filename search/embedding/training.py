@@ -58,7 +58,7 @@ class Plan:
         if self.optimizer == "adam":
             return [torch.optim.Adam(net.parameters(), self.lr)]
         hidden, others = hidden_weights(net)
-        return [Muon(hidden, self.lr), torch.optim.Adam(others, self.lr)]
+        return [*([Muon(hidden, self.lr)] if hidden else []), torch.optim.Adam(others, self.lr)]
 
     def of(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule, for epochs of so many steps."""

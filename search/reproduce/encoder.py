@@ -4,7 +4,7 @@ The paper's space of 30 nodes; 10,000 iterations. Pairs that the encoder has not
 and kernel, beside the highest R^2 that any cosines of so many numbers can have (`search.embedding.landmarks`). Isomorphic cells
 have a kernel of 1: their cosine is that of cells whose nodes come in another random topological order. The paper's encoder
 reads matrices as they are; the second row sorts the nodes first (`search.embedding.order`). The third is not trained, and its
-similarity is the inner product.
+similarity is the inner product: the kernel of different cells, not that of a cell with itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from search.embedding import build_encoder
 from search.embedding.common import cosines
-from search.embedding.landmarks import highest_r_squared
+from search.embedding.landmarks import HIGHEST, highest_r_squared
 from search.embedding.order import random_order
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.rows import CANONICAL, LANDMARKS, NASGEM, QUICK_ENCODERS
@@ -29,7 +29,8 @@ from search.wl_kernel import wl_kernel
 NODES, ITERATIONS = 30, 10_000
 SHOWN = 400
 """Pairs in the plot."""
-ISOMORPHIC, SECONDS, HIGHEST = "cosine of isomorphic cells", "training, s", "highest R^2"
+ISOMORPHIC, SECONDS = "cosine of isomorphic cells", "training, s"
+OF_ISOMORPHIC = "similarity of isomorphic cells"
 FIGURES = {
     "R^2": "held-out R^2",
     HIGHEST: "highest R^2 of any cosines",
@@ -43,7 +44,11 @@ FIGURES = {
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     length = QUICK_ENCODERS["kernel_guided"] if quick else {"iterations": ITERATIONS}
     recipes = [(row, {**row.encoder, **length}) for row in (NASGEM, CANONICAL)] + [(LANDMARKS, LANDMARKS.encoder)]
-    return [Unit("encoder", row.name, NODES, seed, {"encoder": encoder}) for seed in seeds for row, encoder in recipes]
+    return [
+        Unit("encoder", row.name, NODES, seed, {"encoder": encoder, "figures": list(FIGURES)})
+        for seed in seeds
+        for row, encoder in recipes
+    ]
 
 
 def measure(unit: Unit, context: Context) -> Measured:
@@ -51,19 +56,18 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = build_encoder(space=space, **unit.recipe["encoder"])
     start = time.perf_counter()
     figures = encoder.fit(unit.seed) | {SECONDS: time.perf_counter() - start}
-    similarity = getattr(encoder, "similarity", None)
-    if similarity is None:
-        similarity = cosines
+    similarity = getattr(encoder, "similarity", cosines)
+    if similarity is cosines:
         figures[HIGHEST] = highest_r_squared(space, encoder.dim, unit.seed)
     rng = np.random.default_rng((unit.seed, 5))
     a, b = (prune(space.sample(rng, SHOWN)) for _ in range(2))
     x = encoder.embed(a)
     series = {
         "kernel": wl_kernel(a, b),
-        "cosine": similarity(x, encoder.embed(b)),
-        ISOMORPHIC: cosines(x, encoder.embed(random_order(a, rng))),
+        "similarity": similarity(x, encoder.embed(b)),
+        OF_ISOMORPHIC: similarity(x, again := encoder.embed(random_order(a, rng))),
     }
-    figures.setdefault(ISOMORPHIC, float(series[ISOMORPHIC].mean()))
+    figures.setdefault(ISOMORPHIC, float(cosines(x, again).mean()))
     figures = {name: figures[name] for name in FIGURES if name in figures}
     return Measured(figures, {name: [rounded(value) for value in values] for name, values in series.items()})
 
@@ -71,20 +75,20 @@ def measure(unit: Unit, context: Context) -> Measured:
 def table(summary: Mapping[str, Any]) -> str:
     lines = [["encoder", *FIGURES.values()]]
     for row in summary["rows"]:
-        digits = {SECONDS: 0}
-        found = ((row["figures"].get(name), digits.get(name, 3)) for name in FIGURES)
+        found = ((row["figures"].get(name), 0 if name == SECONDS else 3) for name in FIGURES)
         lines.append([row["row"], *("" if value is None else shown(value, places) for value, places in found)])
     return f"{markdown(lines)}\n\n{seeds_text(summary)}"
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
-    """The first seed: cosine against kernel of pairs of different and of isomorphic cells."""
+    """The first seed: similarity of vectors against kernel of pairs of different and of isomorphic cells."""
     chosen = [r for r in results if r.unit.seed == results[0].unit.seed]
     canvas.set_size_inches(5.2 * len(chosen), 4.2)
     for axes, result in zip(canvas.subplots(1, len(chosen), squeeze=False, sharey=True)[0], chosen):
         series = result.measured.series
-        axes.scatter(series["kernel"], series["cosine"], s=7, alpha=0.6, label="random pairs")
-        axes.scatter(np.ones(len(series[ISOMORPHIC])), series[ISOMORPHIC], s=7, alpha=0.6, label="isomorphic pairs")
+        axes.scatter(series["kernel"], series["similarity"], s=7, alpha=0.6, label="random pairs")
+        same = series[OF_ISOMORPHIC]
+        axes.scatter(np.ones(len(same)), same, s=7, alpha=0.6, label="isomorphic pairs")
         axes.plot([min(series["kernel"]), 1], [min(series["kernel"]), 1], color="black", linewidth=0.8, label="equal")
         axes.set(xlabel="kernel", ylabel="cosine of the vectors; landmarks: inner product", title=result.unit.row)
         axes.grid(alpha=0.25)
@@ -96,8 +100,8 @@ def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]
     rows: list[Sequence[Any]] = []
     for result in (r for r in results if r.unit.seed == results[0].unit.seed):
         series = result.measured.series
-        rows += [(result.unit.row, "random", *pair) for pair in zip(series["kernel"], series["cosine"])]
-        rows += [(result.unit.row, "isomorphic", 1.0, cosine) for cosine in series[ISOMORPHIC]]
+        rows += [(result.unit.row, "random", *pair) for pair in zip(series["kernel"], series["similarity"])]
+        rows += [(result.unit.row, "isomorphic", 1.0, value) for value in series[OF_ISOMORPHIC]]
     return ("encoder", "pairs", "kernel", "similarity"), rows
 
 

@@ -51,7 +51,7 @@ LANDMARKS = Row("WL landmarks", {"type": "landmarks"})
 """The kernel itself as vectors: inner products with the kernels of 500 cells."""
 
 COUNTS = Row("GEMNet: counts, ensemble", {"type": "statistics"}, {"type": "ensemble", "trees": 100})
-"""Counts of paths, edges and degrees; a Gaussian process and trees on them: seconds."""
+"""Counts of what cells are made of, and shares of what flows through them; a Gaussian process and trees on both: seconds."""
 
 GEMNET = Row("GEMNet: counts and graphs", {"type": "statistics", "cells": True}, {"type": "graph_ensemble"})
 """The project's own: graph networks beside the ensemble: minutes."""

@@ -6,6 +6,7 @@ from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from search.base import SearchError
 from search.gaussian_process import GROUP_SPREAD, NOISE, GaussianProcess, _Objective, _squared_distances
 from search.predictor import build_predictor, with_groups
 
@@ -74,9 +75,26 @@ def test_few_or_equal_values_are_no_trouble(sample):
     assert np.allclose(process.predict(same), process.predict(same)[0])
 
 
+def test_vectors_far_from_zero_are_no_trouble(sample):
+    x, y = sample
+    near, far = GaussianProcess(GROUPS), GaussianProcess(GROUPS)
+    near.fit(x[:100], y[:100], seed=0)
+    far.fit(x[:100] + 1e4, y[:100], seed=0)
+    assert np.allclose(far.predict(x + 1e4), near.predict(x), atol=1e-2)
+
+
+def test_values_without_noise_are_met(sample):
+    x = np.random.default_rng(0).uniform(-1, 1, size=(400, 2))
+    y = np.sin(2 * x[:, 0]) + x[:, 1] ** 2
+    y = (y - y.mean()) / y.std()
+    process = GaussianProcess()
+    process.fit(x, y, seed=0)
+    assert np.allclose(process.predict(x), y, atol=0.02)
+
+
 def test_predictors_get_the_groups_of_the_encoder_where_they_weigh_them():
     class Grouped:
-        groups = (2, 4, 3)
+        groups, dim, cells = (2, 4, 3), 9, True
 
     assert with_groups({"type": "ensemble", "trees": 5}, Grouped) == {"type": "ensemble", "trees": 5, "groups": (2, 4, 3)}
     assert with_groups({"type": "graph_ensemble", "groups": [9]}, Grouped)["groups"] == [9]
@@ -86,6 +104,12 @@ def test_predictors_get_the_groups_of_the_encoder_where_they_weigh_them():
     bagged = with_groups({"type": "bagged", "predictor": {"type": "ensemble"}}, Grouped)
     assert bagged == {"type": "bagged", "predictor": {"type": "ensemble", "groups": (2, 4, 3)}}
     build_predictor(**bagged)
+    for groups in ([5], 5, [9.0], [10, -1]):
+        with pytest.raises(SearchError, match="groups: expected sizes of 9 dimensions in all, found"):
+            with_groups({"type": "ensemble", "groups": groups}, Grouped)
+    Grouped.cells = False
+    with pytest.raises(SearchError, match=r"graph_ensemble reads cells; expected .*encoder.cells=True"):
+        with_groups({"type": "bagged", "predictor": {"type": "graph_ensemble"}}, Grouped)
 
 
 def test_an_ensemble_tells_by_the_groups_what_it_cannot_without(sample):

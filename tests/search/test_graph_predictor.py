@@ -62,7 +62,9 @@ def test_packed_cells_come_back_behind_whatever_is_before_them(cells):
         assert rest.shape == (len(cells), 3 * (len(parts) - 1))
 
 
-@pytest.mark.parametrize(("column", "value"), [(-1, 8), (-1, np.nan), (-1, 0), (-20, 0.5), (-20, -1), (-3, 1.5), (-3, -2)])
+@pytest.mark.parametrize(
+    ("column", "value"), [(-1, 8), (-1, np.nan), (-1, 0), (-20, 0.5), (-20, -1), (-3, 1.5), (-3, -2), (-3, 200), (-90, np.inf)]
+)
 def test_vectors_that_hold_no_cells_are_refused(cells, column, value):
     vectors = encoded(cells[:4])
     vectors[1 if column != -1 else slice(None), column] = value
@@ -99,6 +101,13 @@ def test_a_training_is_repeated_bit_for_bit_and_leaves_the_random_state(scores, 
     assert torch.equal(torch.rand(1), expected)
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(("epochs", "width"), [(1, 16), (5, 16), (10, 16), (2, 8)])
+def test_trainings_of_few_steps_and_networks_without_hidden_matrices_work(scores, inputs, epochs, width):
+    """40 cells are 2 steps an epoch; of 8 units no matrix is Muon's."""
+    network = train(*taken(inputs, slice(40)), scores[:40], 0, width, 1, epochs)
+    assert np.isfinite(predict(network, *inputs)).all()
 
 
 def test_an_operator_that_training_lacked_is_none(scores, inputs):

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections import Counter
+from pathlib import Path
 
 import grakel
-import numba
 import numpy as np
 import pytest
 
 from gemnet.cell import Cell
-from search import wl_kernel as module
+from search import wl_labels
 from search.base import CellArrays, SearchError
 from search.space import DagSpace, prune
 from search.wl_kernel import DIRECTIONS, wl_gram, wl_kernel
@@ -133,21 +134,54 @@ def test_operators_whose_counts_share_a_place_in_the_sum_are_told_apart(first, s
         assert np.array_equal(wl_kernel(x, y, 1, "in", normalize=False), reference(x, y, 1, "in"))
 
 
+@pytest.fixture(scope="module")
+def colliding(tmp_path_factory):
+    """`search.wl_labels` with one code for all labels: every sum of as many codes collides."""
+    source, code = Path(wl_labels.__file__).read_text(), "return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)"
+    head, tail = source.split("def _code(label):")
+    assert code in tail.split("@njit")[0]
+    path = tmp_path_factory.mktemp("colliding") / "colliding_labels.py"
+    path.write_text(f"{head}def _code(label):{tail.replace(code, 'return np.uint64(12345)', 1)}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[path.stem]
+
+
 @pytest.mark.parametrize("num_operators", [1, 40])
-def test_a_collision_of_codes_changes_nothing(monkeypatch, num_operators):
-    # The same source without compilation, and with one code for all labels: every sum of as many codes collides. 40 operators
-    # overflow their places in the first iteration's sums as well.
-    with monkeypatch.context() as patch:
-        patch.setattr(numba, "njit", lambda **_: lambda function: function)
-        spec = importlib.util.spec_from_file_location("plain_wl_kernel", module.__file__)
-        plain = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(plain)
-    plain._code = lambda label: np.uint64(12345)
+def test_a_collision_of_codes_changes_nothing(monkeypatch, colliding, num_operators):
+    # 40 operators overflow their places in the first iteration's sums as well.
     rng = np.random.default_rng(0)
     a, b = (with_operators(similar_cells(4, 9, seed), num_operators, rng) for seed in (1, 2))
-    with np.errstate(over="ignore"):
-        assert np.array_equal(plain.wl_kernel(a, b, normalize=False), reference(a, b, 3, "both"))
-        assert np.array_equal(plain.wl_gram(a, b, normalize=False), wl_gram(a, b, normalize=False))
+    gram = wl_gram(a, b, normalize=False)
+    for name in ("count_pairs", "count_gram"):
+        monkeypatch.setattr(f"search.wl_kernel.{name}", getattr(colliding, name))
+    assert np.array_equal(wl_kernel(a, b, normalize=False), reference(a, b, 3, "both"))
+    assert np.array_equal(wl_gram(a, b, normalize=False), gram)
+
+
+def test_any_byte_but_zero_is_an_edge():
+    cells = random_cells(5, 12)
+    odd = CellArrays((cells.adjacency.view(np.uint8) * 2).view(bool), cells.operators)
+    assert (wl_kernel(cells, odd) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("adjacency", "operators", "message"),
+    [
+        (np.zeros((3, 2, 2), bool), np.zeros((3, 8), np.int8), "expected adjacency"),
+        (np.zeros((1, 8, 8), bool), np.zeros((3, 8), np.int8), "expected adjacency"),
+        (np.zeros((3, 0, 0), bool), np.zeros((3, 0), np.int8), "expected adjacency"),
+        (np.zeros((3, 8, 8), bool), np.full((3, 8), -2, np.int8), "expected operators from -1 to 127, found -2"),
+        (np.zeros((3, 8, 8), bool), np.full((3, 8), 300), "expected operators from -1 to 127, found 300"),
+    ],
+)
+def test_arrays_that_are_no_cells_are_refused(adjacency, operators, message):
+    cells = CellArrays(adjacency, operators)
+    for kernel in (wl_gram, lambda cells: wl_kernel(cells, cells)):
+        with pytest.raises(ValueError, match=message):
+            kernel(cells)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

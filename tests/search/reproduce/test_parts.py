@@ -163,21 +163,26 @@ def test_the_surface_covers_the_cells_drawn(context):
 
 
 def test_the_encoder_is_judged_for_its_nodes_and_dimension(context):
-    encoder = {**KERNEL, "dim": 3}
-    assert set(figure6.measure(unit(6, encoder=encoder), context).figures) == {
-        "R^2",
-        "Spearman",
-        "similarity MSE",
-        "highest R^2",
-    }
+    measured = figure6.measure(unit(6, encoder={**KERNEL, "dim": 3}), context)
+    assert set(measured.figures) == {"R^2", "Spearman", "similarity MSE", "highest R^2"}
+    landmarks = figure6.measure(unit(6, encoder={"type": "landmarks", "dim": 10, "landmarks": 50}), context)
+    assert landmarks.figures["R^2"] > measured.figures["R^2"]
+    assert "highest R^2" not in landmarks.figures
+
+
+def test_landmarks_are_judged_by_inner_products_and_isomorphic_ones_by_their_cosine_too(context):
+    measured = encoder.measure(unit(8, encoder={"type": "landmarks", "landmarks": 50}), context)
+    assert measured.figures["cosine of isomorphic cells"] == pytest.approx(1)
+    assert max(measured.series["similarity of isomorphic cells"]) <= 1 + 1e-5
+    assert min(measured.series["similarity of isomorphic cells"]) < 0.9  # the inner product lacks the private share
 
 
 @pytest.mark.parametrize("order", ["given", "canonical"])
 def test_the_encoder_is_judged_on_isomorphic_pairs_too(context, order):
     measured = encoder.measure(unit(6, encoder={**KERNEL, "iterations": 200, "order": order}), context)
     assert set(measured.figures) == set(encoder.FIGURES)
-    isomorphic = np.array(measured.series["cosine of isomorphic cells"])
-    assert len(isomorphic) == len(measured.series["kernel"]) == len(measured.series["cosine"])
+    isomorphic = np.array(measured.series["similarity of isomorphic cells"])
+    assert len(isomorphic) == len(measured.series["kernel"]) == len(measured.series["similarity"])
     assert measured.figures["cosine of isomorphic cells"] == pytest.approx(isomorphic.mean(), abs=0.05)
     assert (isomorphic > 0.9999).mean() > 0.98 if order == "canonical" else (isomorphic < 0.999).mean() > 0.5
 
@@ -255,12 +260,12 @@ def made_figures(part, unit):
         "fig4": ["smoothness, R^2", "variance in the plane"],
         "fig5": ["bias, %", "test accuracy, %"],
         "encoder": list(encoder.FIGURES),
-        "fig6": ["R^2", "Spearman", "similarity MSE"],
+        "fig6": ["R^2", "Spearman", "similarity MSE", *([] if "landmarks" in unit.row else ["highest R^2"])],
         "search": ["test accuracy, %", "test regret, %", "best asked for, %"],
     }.get(unit.group, ["kendall", "fit and predict, s"])
     series = {
         "fig1": {name: [0.1, 0.2] for name in ("cosine", "difference, %", "cosine of a bin", "median difference, %")},
-        "encoder": {name: [0.8, 0.9] for name in ("kernel", "cosine", "cosine of isomorphic cells")},
+        "encoder": {name: [0.8, 0.9] for name in ("kernel", "similarity", "similarity of isomorphic cells")},
         "search": {"regret": [1.0, 0.5], "rows": [0, 1]},
     }
     if unit.group == "fig4":
