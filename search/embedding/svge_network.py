@@ -91,7 +91,8 @@ class GraphEncoder(nn.Module):
     feeds, and graphs that differ in this alone have one vector: 1,224 of NAS-Bench-101's 423,624.
 
     places: how many nodes a graph may have, where a node's first state tells its `place` besides its type; 0 if it does not.
-    Messages of few layers tell a node what is around it, not where in the graph it is.
+    Messages of few layers tell a node what is around it, not where in the graph it is. Of longer paths than so many nodes
+    have, in graphs of a larger space, the places are those of as long ones, in proportion.
     """
 
     def __init__(self, num_types: int, dim: int, state: int, layers: int, exchange: bool = False, places: int = 0) -> None:
@@ -108,8 +109,9 @@ class GraphEncoder(nn.Module):
         """types: int64 [B, n], -1 for no node; adjacency: float [B, n, n]. Returns two tensors [B, d]."""
         h = self.embedding(types.clamp(min=0))
         if self.places:
-            depth, height = (places.clamp(max=self.places - 1) for places in place(adjacency))
-            h = h + self.depth(depth) + self.height(height)
+            depth, height = place(adjacency)
+            longest = depth.amax(1, keepdim=True).clamp(min=self.places - 1)
+            h = h + sum(known(at * (self.places - 1) // longest) for known, at in ((self.depth, depth), (self.height, height)))
         h = self.messages.pass_messages(self.messages.folded(), h, h, adjacency.to(h.dtype), self.exchange)
         present = (types >= 0).unsqueeze(2)
         return self.mean(h, present), self.log_variance(h, present)
