@@ -281,7 +281,7 @@ def without_its_table(directory):
 
 
 def with_a_predictor_that_cannot_be_trained(directory):
-    search(directory, predictor={"type": "graph_ensemble", "trees": 6})  # its vectors hold no cells
+    search(directory, predictor={"type": "mlp", "hidden": [10**14]})  # more than any memory holds
 
 
 def change_settings(directory, settings):
@@ -297,7 +297,7 @@ def change_settings(directory, settings):
         (without_its_table, "gone.npz does not exist; name the file or its folder by GEMNET_DATA, by space.data"),
         (
             with_a_predictor_that_cannot_be_trained,
-            r"predictor cannot be trained on this record \(ValueError: the vectors",
+            r"predictor cannot be trained on this record \(RuntimeError",
         ),
     ],
 )
