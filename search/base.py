@@ -23,6 +23,10 @@ class EvaluationError(Exception):
     """A candidate could not be evaluated: a loss that is not a number, memory. It is recorded as failed; the search goes on."""
 
 
+MAX_OPERATOR = 127
+"""Of CellArrays: the highest that an int8 holds."""
+
+
 @dataclass(frozen=True)
 class CellArrays:
     """B cells of a space with n nodes, as arrays.

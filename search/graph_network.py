@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.embedding.muon import Muon, hidden_weights
+from search.embedding.muon import Muon, with_muon
 from search.embedding.packing import SHARES, PackedCells
 from search.threads import torch_threads
 
@@ -104,11 +106,11 @@ def train(
         network.mean.copy_(inputs[0].mean(0))
         spread = inputs[0].std(0, correction=0)
         network.unit.copy_(torch.where(spread > 1e-6 * spread.max(), spread, torch.inf))  # what never differs tells nothing
-        hidden, others = hidden_weights(network)
-        optimizers = [
-            *([Muon(hidden, MUON_LR, weight_decay=WEIGHT_DECAY)] if hidden else []),
-            torch.optim.AdamW(others, LR, weight_decay=WEIGHT_DECAY),
-        ]
+        optimizers = with_muon(
+            network,
+            partial(Muon, lr=MUON_LR, weight_decay=WEIGHT_DECAY),
+            partial(torch.optim.AdamW, lr=LR, weight_decay=WEIGHT_DECAY),
+        )
         warm_up = 0.1 if steps != 10 else 0.2  # torch divides by its steps less one
         schedules = [
             torch.optim.lr_scheduler.OneCycleLR(o, o.param_groups[0]["lr"], steps, pct_start=warm_up, cycle_momentum=False)

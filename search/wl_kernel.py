@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import CellArrays, SearchError
+from search.base import MAX_OPERATOR, CellArrays, SearchError
 from search.wl_labels import PAIRS_AT_ONCE, SPARE, count_gram, count_pairs, union_of
 
-MAX_OPERATOR = 127
 DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}
 """Whether the in-neighbours and the out-neighbours of a node make its next label."""
 
@@ -28,13 +27,13 @@ def wl_kernel(a: CellArrays, b: CellArrays, h: int = 3, direction: str = "both",
     whether it is topological. Raises SearchError for other values of h or direction, ValueError for a and b that do not fit
     together, for operators beyond MAX_OPERATOR, and for cells without nodes, which cannot be normalised.
     """
-    directions = _checked(h, direction, a, b)
+    num_operators = _checked(h, direction, a, b)
     if len(a) != len(b):
         raise ValueError(f"expected as many cells in a as in b, found {len(a)} and {len(b)}")
     n = a.operators.shape[1]
-    union = union_of(2 * PAIRS_AT_ONCE, n, num_operators := _num_operators(a, b))
+    union = union_of(2 * PAIRS_AT_ONCE, n, num_operators)
     first = max(0, len(a) - SPARE)  # these have others behind them, and so SPARE bytes at least
-    numbers = n, num_operators, h, *directions
+    numbers = n, num_operators, h, *DIRECTIONS[direction]
     counts = (
         count_pairs(union, *_bytes(a), *_bytes(b), first, *numbers),
         count_pairs(union, *_padded(a[first:]), *_padded(b[first:]), len(a) - first, *numbers),
@@ -51,14 +50,16 @@ def wl_gram(
     Labels are found once for each cell, and only cells that share a label meet: thousands of cells take a second.
     """
     parts = [a] if b is None else [a, b]
-    directions = _checked(h, direction, *parts)
+    num_operators = _checked(h, direction, *parts)
     cells = CellArrays.concatenate(parts)
-    union = union_of(max(1, len(cells)), cells.operators.shape[1], _num_operators(cells))
-    values, own = count_gram(union, *_padded(cells), *cells.operators.shape, len(a), b is None, h, *directions)
+    union = union_of(max(1, len(cells)), cells.operators.shape[1], num_operators)
+    values, own = count_gram(union, *_padded(cells), *cells.operators.shape, len(a), b is None, h, *DIRECTIONS[direction])
     return _normalized(values, own[: len(a), None], own[0 if b is None else len(a) :]) if normalize else values
 
 
-def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
+def _checked(h: int, direction: str, *parts: CellArrays) -> int:
+    """The number of operators, the input's among them."""
+    num_operators = 1
     if not isinstance(h, int) or h < 0:
         raise SearchError(f"WL kernel: expected a number of iterations h >= 0, found {h!r}")
     if direction not in DIRECTIONS:
@@ -72,9 +73,10 @@ def _checked(h: int, direction: str, *parts: CellArrays) -> tuple[bool, bool]:
         least, most = part.operators.min(initial=0), part.operators.max(initial=0)
         if least < -1 or most > MAX_OPERATOR:
             raise ValueError(f"expected operators from -1 to {MAX_OPERATOR}, found {least if least < -1 else most}")
+        num_operators = max(num_operators, int(most) + 1)
     if len({part.operators.shape[1] for part in parts}) > 1:
         raise ValueError(f"expected cells of one space, found {[part.operators.shape[1] for part in parts]} places for nodes")
-    return DIRECTIONS[direction]
+    return num_operators
 
 
 def _normalized(values: np.ndarray, own_a: np.ndarray, own_b: np.ndarray) -> np.ndarray:
@@ -93,7 +95,3 @@ def _padded(cells: CellArrays) -> tuple[np.ndarray, np.ndarray]:
     """The same, and SPARE bytes more."""
     edges, operators = (np.concatenate([part, np.zeros(SPARE, np.uint8)]) for part in _bytes(cells))
     return edges, operators
-
-
-def _num_operators(*parts: CellArrays) -> int:
-    return max(int(part.operators.max(initial=0)) for part in parts) + 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from search.base import CellArrays, SearchError
+from search.base import CellArrays, Encoder, SearchError
 from search.wl_kernel import wl_gram
 
 
@@ -23,6 +25,11 @@ def check_device(device: str) -> None:
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """S_e of Eq. 2 of B pairs of vectors [B, d]: float64 [B]."""
     return F.cosine_similarity(torch.from_numpy(a), torch.from_numpy(b)).double().numpy()
+
+
+def similarity_of(encoder: Encoder) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What is to follow the kernel: the encoder's own `similarity` of vectors, if it has one, or their cosine."""
+    return getattr(encoder, "similarity", cosines)
 
 
 def kernel_figures(cosine: np.ndarray, kernel: np.ndarray) -> dict[str, float]:

@@ -84,9 +84,8 @@ def _sequences(edges: np.ndarray, kinds: np.ndarray, ends: np.ndarray, num_opera
     batch, n = ends.shape
     found, into = [], np.swapaxes(edges, 1, 2)
     # With one operator sequences are as long as cells, and their walks more than 32 bits hold.
-    along = np.zeros(
-        (batch, n, 1), np.float64 if num_operators == 1 else np.float32
-    )  # walks from the input to each node, by sequence
+    number = np.float64 if num_operators == 1 else np.float32
+    along = np.zeros((batch, n, 1), number)  # walks from the input to each node, by sequence
     along[:, 0] = 1
     places = 1
     while True:

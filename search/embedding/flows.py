@@ -50,7 +50,7 @@ def shares(cells: CellArrays, end: int | None) -> Shares:
     joined = ends.copy() if end is None else (there & ends[:, None]).any(2)
     joined[:, 0] = False  # the input is no operator's
     width = joined / np.maximum(joined.sum(1, keepdims=True), 1).astype(np.float32)
-    output = ends / np.maximum(ends.sum(1, keepdims=True), 1).astype(np.float32)
+    output = ends.astype(np.float32)
     for v in range(n - 1, 0, -1):
         output[:, :v] += edges[:, :v, v] * (output[:, v] / into[:, v])[:, None]
     for v in range(n - 2, -1, -1):
@@ -58,7 +58,7 @@ def shares(cells: CellArrays, end: int | None) -> Shares:
         height[:, v] = np.where(fed, height[:, v + 1 :] + 1, 0).max(1)
         if v:
             width[:, v] = np.where(joined[:, v], width[:, v], np.where(fed, width[:, v + 1 :], 0).max(1))
-    return Shares(output, given, width, depth, height)
+    return Shares(output / np.maximum(ends.sum(1, keepdims=True), 1), given, width, depth, height)
 
 
 def flow(cells: CellArrays, num_operators: int, end: int | None) -> dict[str, list[np.ndarray]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -66,11 +67,9 @@ class LandmarkEncoder:
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
-        if self._cells is None:
-            raise RuntimeError("the encoder has no landmarks yet: call fit first")
-        parts = [np.empty((0, self.dim), np.float32)]
+        landmarks, parts = self._fitted(), [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(arrays), CHUNK):
-            kernels = wl_gram(arrays[start : start + CHUNK], self._cells, h=self.h)
+            kernels = wl_gram(arrays[start : start + CHUNK], landmarks, h=self.h)
             parts.append((kernels @ self._projection).astype(np.float32))
         return np.concatenate(parts)
 
@@ -81,12 +80,17 @@ class LandmarkEncoder:
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
-        if self._cells is None:
-            raise RuntimeError("the encoder has no landmarks yet: call fit first")
-        arrays = {"adjacency": self._cells.adjacency, "operators": self._cells.operators, "projection": self._projection}
+        cells = self._fitted()
+        arrays = {"adjacency": cells.adjacency, "operators": cells.operators, "projection": self._projection}
         weights = {name: torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items()}
         settings = {"dim": self.dim, "landmarks": self.landmarks, "h": self.h}
         save_encoder(directory, self.name, self.space, settings, self.metrics, weights)
+
+    def _fitted(self) -> CellArrays:
+        """The landmarks."""
+        if self._cells is None:
+            raise RuntimeError("the encoder has no landmarks yet: call fit first")
+        return self._cells
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Raises RuntimeError for those of another encoder."""
@@ -103,11 +107,11 @@ class LandmarkEncoder:
         self._projection = weights["projection"].numpy()
 
 
-def highest_r_squared(space: Space, dim: int, seed: int) -> float:
-    """No cosines of `dim` numbers a cell follow the kernel of pairs of `space` with a higher R^2:
+def highest_r_squared(known: Mapping[str, float], dim: int) -> float:
+    """No cosines of `dim` numbers a cell follow the kernel of pairs of a space with a higher R^2:
     1 - max(0, p / sqrt(dim) - sqrt(e))^2 / v, with p the mean private share of a cell, e the mean squared error of the inner
-    products and v the variance of the kernels of pairs, as LandmarkEncoder estimates them on pairs drawn by `seed`; 1 where all
-    kernels are equal.
+    products and v the variance of the kernels of pairs; 1 where all kernels are equal. known: all three, as the `metrics` of a
+    LandmarkEncoder estimate them.
 
     Of N cells, let G be the cosines and L the inner products: neither has negative eigenvalues, and G at most `dim` positive
     ones. So M = G - L has at most so many, and the sum of its squares is at least trace(M)^2 / dim = (N p)^2 / dim. All but N
@@ -115,7 +119,6 @@ def highest_r_squared(space: Space, dim: int, seed: int) -> float:
     many cells; by sqrt(e) at most that of cosine less kernel is smaller. (For L = 0 this is Welch's bound, IEEE Trans. Inf.
     Theory 20, 1974.)
     """
-    known = LandmarkEncoder(space).fit(seed)
     if not known["kernel variance"]:
         return 1.0
     apart = known["private share"] / math.sqrt(dim) - math.sqrt(known["similarity MSE"])

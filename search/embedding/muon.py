@@ -69,6 +69,16 @@ def hidden_weights(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     return hidden, [p for p in net.parameters() if id(p) not in known]
 
 
+def with_muon(
+    net: nn.Module,
+    muon: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    other: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+) -> list[torch.optim.Optimizer]:
+    """Optimizers of all parameters of a network: `muon`'s for `hidden_weights`, where there are some, and `other`'s."""
+    hidden, others = hidden_weights(net)
+    return [*([muon(hidden)] if hidden else []), other(others)]
+
+
 def orthogonalised(matrices: Tensor) -> Tensor:
     """[B, m, n] -> about U V^T of each U S V^T, singular values between .7 and 1.2: Newton and Schulz's iteration in a quintic
     whose coefficients are chosen to be steep at 0."""

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.base import CellArrays
+from search.base import MAX_OPERATOR, CellArrays
 
-MAX_OPERATOR = 127
 SHARES = 5
 """Numbers of each node besides its operator: those of `flows.Shares`."""
 

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from gemnet.files import replacing
 from search.base import Progress, SearchError
-from search.embedding.muon import Muon, hidden_weights
+from search.embedding.muon import Muon, with_muon
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")
@@ -57,8 +58,7 @@ class Plan:
         """For all parameters of `net`."""
         if self.optimizer == "adam":
             return [torch.optim.Adam(net.parameters(), self.lr)]
-        hidden, others = hidden_weights(net)
-        return [*([Muon(hidden, self.lr)] if hidden else []), torch.optim.Adam(others, self.lr)]
+        return with_muon(net, partial(Muon, lr=self.lr), partial(torch.optim.Adam, lr=self.lr))
 
     def of(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule, for epochs of so many steps."""

@@ -22,7 +22,7 @@ from search.efficiency import efficiency_score
 from search.figures import surface_on
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows
-from search.reproduce.rows import ADJACENCY, BIAS
+from search.reproduce.rows import ADJACENCY, SURFACE
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
 from search.space import prune
 
@@ -36,7 +36,7 @@ def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     return [
         Unit("fig4", row.name, EVALUATED, seed, {**row.recipe(quick), "draws": draws, "penalty": PENALTY, "bins": BINS})
         for seed in seeds
-        for row in BIAS
+        for row in SURFACE
     ]
 
 
@@ -107,6 +107,6 @@ FIGURE4 = Part(
     measure,
     table,
     draw,
-    tuple(Comparison(row.name, ADJACENCY.name, "smoothness, R^2") for row in BIAS if row != ADJACENCY),
+    tuple(Comparison(row.name, ADJACENCY.name, "smoothness, R^2") for row in SURFACE if row != ADJACENCY),
     points,
 )

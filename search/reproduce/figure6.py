@@ -14,6 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from search.embedding.common import cosines, similarity_of
 from search.embedding.landmarks import HIGHEST, highest_r_squared
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
@@ -48,8 +49,9 @@ def measure(unit: Unit, context: Context) -> Measured:
     space, recipe = DagSpace(unit.setting), unit.recipe["encoder"]
     encoder = trained_encoder(recipe, space, unit.seed, context)
     figures = {name: encoder.metrics[name] for name in FIGURES}
-    if not hasattr(encoder, "similarity"):  # its own: not the cosine
-        figures[HIGHEST] = highest_r_squared(space, encoder.dim, unit.seed)
+    if similarity_of(encoder) is cosines:
+        known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
+        figures[HIGHEST] = highest_r_squared(known, encoder.dim)
     return Measured(figures)
 
 

@@ -50,7 +50,7 @@ def test_isomorphic_cells_embed_alike_and_no_vector_is_longer_than_1(encoder):
     assert encoder.metrics["private share"] == pytest.approx(1 - (vectors**2).sum(1).mean(), abs=0.05)
 
 
-def test_no_cosines_of_few_numbers_follow_the_kernel_further_than_the_bound():
+def test_no_cosines_of_few_numbers_follow_the_kernel_further_than_the_bound(encoder):
     """The best ones for one Gram matrix are sought by gradient: they come near to the bound, and not above."""
     cells = drawn(8, 400)
     kernel = torch.from_numpy(wl_gram(cells))
@@ -66,13 +66,14 @@ def test_no_cosines_of_few_numbers_follow_the_kernel_further_than_the_bound():
             loss.backward()
             optimizer.step()
         reached = 1 - loss.item() / kernel[off].var().item()
-        bound = highest_r_squared(SPACE, dim, 0)
+        bound = highest_r_squared(encoder.metrics, dim)
         assert reached < bound
         assert dim < 50 or bound < reached + 0.1
 
 
 def test_where_all_kernels_are_equal_there_is_no_bound():
-    assert highest_r_squared(DagSpace(2, ("conv1x1",), (1.0, 1.0)), 3, 0) == 1
+    same = LandmarkEncoder(DagSpace(2, ("conv1x1",), (1.0, 1.0)))
+    assert highest_r_squared(same.fit(0), 3) == 1
 
 
 def test_it_is_saved_and_comes_back_and_others_are_refused(encoder, tmp_path):
