@@ -24,6 +24,7 @@ from search.space import prune
 
 SAMPLES = (200, 500, 1000, 2000)
 DRAWS = 50_000
+FIGURE = "bias, %"
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
@@ -45,16 +46,16 @@ def measure(unit: Unit, context: Context) -> Measured:
     (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor, top=1)
     test = space.table.test_accuracy()
     achieved = float(test[space.row(chosen.cell)])
-    return Measured({"bias, %": 100 * (float(test.max()) - achieved), "test accuracy, %": 100 * achieved})
+    return Measured({FIGURE: 100 * (float(test.max()) - achieved), "test accuracy, %": 100 * achieved})
 
 
 def table(summary: Mapping[str, Any]) -> str:
     heading = "bias in % at so many samples"
-    return f"{grid(summary, 'bias, %', heading, published.FIGURE5.items(), digits=2)}\n\n{seeds_text(summary)}"
+    return f"{grid(summary, FIGURE, heading, published.FIGURE5.items(), digits=2)}\n\n{seeds_text(summary)}"
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
-    by_setting(canvas, results, "bias, %", "samples that the predictor learns from", "global prediction bias, %")
+    by_setting(canvas, results, FIGURE, "samples that the predictor learns from", "global prediction bias, %")
 
 
 FIGURE5 = Part(
@@ -65,5 +66,5 @@ FIGURE5 = Part(
     measure,
     table,
     draw,
-    tuple(Comparison(row.name, ADJACENCY.name, "bias, %") for row in BIAS if row != ADJACENCY),
+    tuple(Comparison(row.name, ADJACENCY.name, FIGURE) for row in BIAS if row != ADJACENCY),
 )

@@ -68,12 +68,12 @@ SURFACE = (ADJACENCY, NASGEM, COUNTS)
 BIAS = (*SURFACE, GEMNET)
 """Fig. 5: the same, and graph networks."""
 
-OF_201 = {"dropped": ["none"], "identities": ["skip_connect"]}
-"""What NAS-Bench-201's operators `none` and `skip_connect` are: a missing edge, and a bare one."""
+GEMNET_201 = replace(GEMNET, encoder={**GEMNET.encoder, "dropped": ["none"], "identities": ["skip_connect"]})
+"""The same, told what NAS-Bench-201's operators `none` and `skip_connect` are: a missing edge, and a bare one."""
 
 PREDICTORS = {
     "nasbench101": (ADJACENCY, AUTOENCODER, NASGEM, GEMNET),
-    "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, replace(GEMNET, encoder={**GEMNET.encoder, **OF_201})),
+    "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, GEMNET_201),
 }
 """By benchmark."""
 

@@ -1,5 +1,7 @@
 """What the parts measure, on made tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,18 @@ from search.base import SearchError
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import pruned_both_ways
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
-from search.reproduce import encoder, figure1, figure4, figure5, figure6, published, ranking, tables34, tabular_search
+from search.reproduce import (
+    encoder,
+    figure1,
+    figure4,
+    figure5,
+    figure6,
+    more_labels,
+    published,
+    ranking,
+    tables34,
+    tabular_search,
+)
 from search.reproduce.base import Measured, Result, Unit
 from search.reproduce.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows
 from search.reproduce.evolution import evolve, mutated
@@ -145,6 +158,29 @@ def test_the_bias_is_what_the_chosen_cell_lacks_of_the_best_one(context):
     assert found["test accuracy, %"] <= 100 * TEST[6]  # the predictor has learnt the opposite order
 
 
+def test_with_more_labels_figures_are_measured_as_in_their_own_parts(context):
+    asked = {u.row: u for u in PARTS["more_labels"].units([0], True)}
+    for name, own in {"Kendall's tau, NAS-Bench-101": ranking, "Fig. 5, bias in %": figure5}.items():
+        few = replace(asked[name], setting=10, recipe={**asked[name].recipe, "draws": 500})
+        figure = more_labels.QUESTIONS[name].figure
+        assert more_labels.measure(few, context).figures[figure] == own.measure(few, context).figures[figure]
+
+
+def test_of_a_pool_that_is_known_a_cell_is_chosen_by_accuracies_and_by_what_halves_tell_of_each_other(context):
+    (asked,) = (u for u in PARTS["more_labels"].units([0], True) if "search" in u.row)
+    settings = asked.recipe["settings"]
+    for trust, accuracy in ((1, TEST[9]), (0, None)):  # the best validation accuracy, whose test is the pool's worst
+        search = {**settings["search"], "trust": trust}
+        unit = replace(asked, setting=10, recipe={"settings": {**settings, "search": search}})
+        found = more_labels.measure(unit, context).figures["test accuracy, %"]
+        assert np.isclose(found, 100 * (TEST[:10] if accuracy is None else accuracy)).any()
+
+
+def test_goals_stand_beside_figures_of_more_labels_than_they_allow():
+    question = more_labels.QUESTIONS["Fig. 5, bias in %"]
+    assert [question.goal(labels) for labels in (200, 1999, 12_000)] == [(200, 0.5), (200, 0.5), (2000, 0.3)]
+
+
 def test_similarity_and_difference_are_those_of_the_pairs(context):
     measured = figure1.measure(unit(40, encoder={"type": "adjacency"}, shown=15), context)
     assert -1 <= measured.figures["Spearman"] <= 1
@@ -262,6 +298,7 @@ def made_figures(part, unit):
         "encoder": list(encoder.FIGURES),
         "fig6": ["R^2", "Spearman", "similarity MSE", *([] if "landmarks" in unit.row else ["highest R^2"])],
         "search": ["test accuracy, %", "test regret, %", "best asked for, %"],
+        "more_labels": [question.figure for name, question in more_labels.QUESTIONS.items() if name == unit.row],
     }.get(unit.group, ["kendall", "fit and predict, s"])
     series = {
         "fig1": {name: [0.1, 0.2] for name in ("cosine", "difference, %", "cosine of a bin", "median difference, %")},
