@@ -23,6 +23,7 @@ from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
 from search.base import SearchError, Space
 from search.benchmarks import TabularSpace
+from search.checks import check_whole
 from search.named import build_named
 from search.settings import is_positive
 from search.threads import torch_threads
@@ -66,9 +67,7 @@ class Timed:
         device: str = "cpu",
         fused: bool = False,
     ) -> None:
-        for name, value in (("batch", batch), ("resolution", resolution), ("repeats", repeats), ("threads", threads)):
-            if type(value) is not int or value < 1:
-                raise SearchError(f"{name}: expected a whole number from 1, found {value!r}")
+        check_whole("", 1, batch=batch, resolution=resolution, repeats=repeats, threads=threads)
         if not _is_there(device):
             raise SearchError(f"device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
         if not isinstance(fused, bool):

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from search.base import SearchError
+from search.checks import check_whole
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 MAX_PIXELS = 64 * 2**20
@@ -135,7 +136,7 @@ class ImageFolder:
     """The files of `image_folder`, read as they are asked for. labels: int64 [N], index into `classes`."""
 
     def __init__(self, root: str | os.PathLike[str], size: int, skip_unreadable: bool = False) -> None:
-        _check_count("image_folder: size", size)
+        check_whole("image_folder", 1, size=size)
         self.root, self.size, self.skip_unreadable = Path(root), size, skip_unreadable
         self.files, self.labels, self.classes = _list_images(self.root)
 
@@ -197,11 +198,10 @@ def _draw(
 
     The validation images are drawn first: with the same seed they are the same for every `train_per_class`.
     """
-    _check_count(f"{name}: val_per_class", val_per_class)
+    check_whole(name, 1, val_per_class=val_per_class)
     if train_per_class is not None:
-        _check_count(f"{name}: train_per_class", train_per_class)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise SearchError(f"{name}: seed: expected a whole number from 0, found {seed!r}")
+        check_whole(name, 1, train_per_class=train_per_class)
+    check_whole(name, 0, seed=seed)
     rng = np.random.default_rng(seed)
     train, val = [], []
     for label, title in enumerate(classes):
@@ -214,11 +214,6 @@ def _draw(
         val.append(shuffled[:val_per_class])
         train.append(shuffled[val_per_class:][:train_per_class])
     return np.concatenate(train), np.concatenate(val)
-
-
-def _check_count(what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SearchError(f"{what}: expected a whole number from 1, found {value!r}")
 
 
 def _list_images(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:

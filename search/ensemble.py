@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.ensemble import GradientBoostingRegressor
 
-from search.base import SearchError
+from search.checks import check_whole
 from search.gaussian_process import GaussianProcess
 
 
@@ -83,7 +83,7 @@ class EnsemblePredictor(NormalScorePredictor):
     """Weights of the members."""
 
     def __init__(self, trees: int = 300, subset: int = 1000, groups: Sequence[int] | None = None) -> None:
-        check_whole(2, trees=trees, subset=subset)
+        check_whole("predictor", 2, trees=trees, subset=subset)
         self.trees, self.subset, self.groups = trees, subset, groups
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
@@ -110,13 +110,6 @@ class EnsemblePredictor(NormalScorePredictor):
 
     def _spread(self, vectors: np.ndarray) -> np.ndarray:
         return self._process.deviation(np.asarray(vectors, np.float64))
-
-
-def check_whole(least: int, **settings: object) -> None:
-    """Raises SearchError, with the name, for a setting of a predictor that is no whole number from `least` on."""
-    for name, value in settings.items():
-        if type(value) is not int or value < least:
-            raise SearchError(f"predictor: {name}: expected a whole number from {least}, found {value!r}")
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:

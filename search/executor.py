@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
+from search.checks import check_whole
 from search.processes import end_with
 from search.threads import torch_threads
 
@@ -236,8 +237,7 @@ def build_executor(
         raise SearchError(f"executor: unknown type {type!r}; expected local or ray")
     if not (workers == "auto" or (_is_whole(workers) and workers >= 1)):
         raise SearchError(f"executor: workers: expected 'auto' or a whole number from 1, found {workers!r}")
-    if not _is_whole(threads) or threads < 1:
-        raise SearchError(f"executor: threads: expected a whole number from 1, found {threads!r}")
+    check_whole("executor", 1, threads=threads)
     if type == "ray":
         from search.ray_executor import RayExecutor  # Ray is an extra
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.checks import check_whole
 from search.embedding.packing import PackedCells, unpack
-from search.ensemble import EnsemblePredictor, NormalScale, check_whole, checked
+from search.ensemble import EnsemblePredictor, NormalScale, checked
 from search.graph_network import predict, train
 
 
@@ -32,7 +33,7 @@ class GraphEnsemblePredictor(EnsemblePredictor):
         groups: Sequence[int] | None = None,
     ) -> None:
         super().__init__(trees, subset, None if groups is None else groups[:-1])
-        check_whole(1, networks=networks, width=width, layers=layers, epochs=epochs)
+        check_whole("predictor", 1, networks=networks, width=width, layers=layers, epochs=epochs)
         self.networks, self.settings = networks, {"width": width, "layers": layers, "epochs": epochs}
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from search.base import Encoder, Predictor, SearchError
-from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, check_whole, checked
+from search.checks import check_whole
+from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
 from search.graph_predictor import GraphEnsemblePredictor
 from search.named import build_named
 from search.threads import torch_threads
@@ -143,7 +144,7 @@ class BaggedPredictor(NormalScorePredictor):
     """
 
     def __init__(self, predictor: Mapping[str, Any] | None = None, members: int = 5) -> None:
-        check_whole(2, members=members)
+        check_whole("predictor", 2, members=members)
         self.predictor, self.members = dict(predictor or {"type": "mlp"}), members
         self._found = [build_predictor(**self.predictor) for _ in range(members)]  # a mistake is told at once
 

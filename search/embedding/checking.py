@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import SearchError
+from search.checks import check_whole
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 
@@ -29,8 +29,7 @@ def decode_checked(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, a
     encoder, unless that has one vector for several graphs. Raises SearchError as `SVGe.decode` does and for `attempts` below 1;
     RuntimeError before the first `fit`.
     """
-    if type(attempts) is not int or attempts < 1:
-        raise SearchError(f"decoding: attempts: expected a whole number from 1, found {attempts!r}")
+    check_whole("decoding", 1, attempts=attempts)
     rng = np.random.default_rng(seed)
     graphs = model.decode(latent, int(rng.integers(2**62)), constrained=True, times=times)
     types, adjacency = graphs.types.copy(), graphs.adjacency.copy()

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from search.base import CellArrays, SearchError, Space
+from search.checks import check_whole
 from search.embedding.autoencoder import AutoencoderEncoder
 from search.embedding.common import similarity_loss
 
@@ -21,8 +22,7 @@ class KernelGuidedEncoder(AutoencoderEncoder):
     name = "kernel_guided"
 
     def __init__(self, space: Space, h: int = 3, similarity_weight: float = 50.0, **settings: Any) -> None:
-        if type(h) is not int or h < 0:
-            raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
+        check_whole("encoder", 0, h=h)
         if not similarity_weight > 0:
             raise SearchError(f"encoder: similarity_weight: expected a number above 0, found {similarity_weight!r}")
         self.h, self.similarity_weight = h, similarity_weight

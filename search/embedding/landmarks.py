@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from search.base import CellArrays, Progress, SearchError, Space
+from search.checks import check_whole
 from search.embedding.common import kernel_figures
 from search.embedding.storage import save_encoder
 from search.space import prune
@@ -38,9 +38,8 @@ class LandmarkEncoder:
     name = "landmarks"
 
     def __init__(self, space: Space, dim: int = 50, landmarks: int = 500, h: int = 3) -> None:
-        for label, value, least in (("dim", dim, 1), ("landmarks", landmarks, 1), ("h", h, 0)):
-            if type(value) is not int or not least <= value <= sys.maxsize:
-                raise SearchError(f"encoder: {label}: expected a whole number from {least}, found {value!r}")
+        check_whole("encoder", 1, dim=dim, landmarks=landmarks)
+        check_whole("encoder", 0, h=h)
         if dim > landmarks:
             raise SearchError(f"encoder: dim: expected at most as many as landmarks ({landmarks}), found {dim}")
         self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from search.base import CellArrays, Progress, SearchError, Space
+from search.checks import check_whole
 from search.embedding.computed import computed
 from search.embedding.counts import count
 from search.embedding.flows import flow, shares
@@ -75,8 +76,7 @@ class StatisticsEncoder:
             raise SearchError(f"encoder: identities: expected none in a space without {END!r}, whose last nodes may be some")
         if type(cells) is not bool:
             raise SearchError(f"encoder: cells: expected True or False, found {cells!r}")
-        if type(sample) is not int or sample < 2:
-            raise SearchError(f"encoder: sample: expected a whole number from 2, found {sample!r}")
+        check_whole("encoder", 2, sample=sample)
         self.space, self.dropped, self.identities = space, tuple(dropped), tuple(identities)
         self.sample, self.cells = sample, cells
         groups = self._groups(self._computed(_one_node(space)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from search.base import CellArrays, Progress, SearchError
+from search.checks import check_whole
 from search.embedding.common import check_device, similarity_loss
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.mending import connected
@@ -81,13 +81,10 @@ class SVGe:
         readout: float = 0.0,
         device: str = "cpu",
     ) -> None:
-        most = {"dim": MAX_WIDTH, "state": MAX_WIDTH, "layers": MAX_LAYERS}
-        for label, value in {
-            "dim": dim, "state": state, "layers": layers, "epochs": epochs, "batch": batch, "patience": patience
-        }.items():  # fmt: skip
-            limit = most.get(label, sys.maxsize)
-            if type(value) is not int or not 1 <= value <= limit:
-                raise SearchError(f"encoder: {label}: expected a whole number from 1 to {limit}, found {value!r}")
+        check_whole("encoder", 1, MAX_WIDTH, dim=dim, state=state)
+        check_whole("encoder", 1, MAX_LAYERS, layers=layers)
+        check_whole("encoder", 1, epochs=epochs, batch=batch, patience=patience)
+        check_whole("encoder", 0, h=h)
         if state % 2:
             raise SearchError(f"encoder: state: expected an even number, found {state}")
         weights = {"noise": noise, "kl_weight": kl_weight, "similarity_weight": similarity_weight, "readout": readout}
@@ -98,8 +95,6 @@ class SVGe:
             raise SearchError(f"encoder: edge_weight: expected a number between 0 and 1, found {edge_weight!r}")
         if not _is_number(lr) or not 0 < lr < float("inf"):
             raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
-        if type(h) is not int or h < 0:
-            raise SearchError(f"encoder: h: expected a whole number from 0, found {h!r}")
         for label, value in {"half_precision": half_precision, "exchange": exchange, "places": places}.items():
             if type(value) is not bool:
                 raise SearchError(f"encoder: {label}: expected True or False, found {value!r}")
@@ -237,11 +232,9 @@ class SVGe:
         `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
-        if type(times) is not int or times < 1:
-            raise SearchError(f"decoding: times: expected a whole number from 1, found {times!r}")
-        if max_nodes is not None and (type(max_nodes) is not int or max_nodes < 2):
-            raise SearchError(f"decoding: max_nodes: expected a whole number from 2, found {max_nodes!r}")
         n = self.space.max_nodes if max_nodes is None else max_nodes
+        check_whole("decoding", 1, times=times)
+        check_whole("decoding", 2, max_nodes=n)
         mend = None
         if constrained:
             if n != self.space.max_nodes:

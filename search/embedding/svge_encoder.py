@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from search.base import CellArrays, Progress, SearchError, Space
+from search.base import CellArrays, Progress, Space
+from search.checks import check_whole
 from search.embedding.common import cosines, kernel_figures
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.embedding.graphs import Graphs
@@ -44,8 +44,7 @@ class SVGeEncoder:
         lr: float = 2e-3,
         **settings: Any,
     ) -> None:
-        if type(cells) is not int or not 1 <= cells <= sys.maxsize:
-            raise SearchError(f"encoder: cells: expected a whole number from 1, found {cells!r}")
+        check_whole("encoder", 1, cells=cells)
         self.space, self.cells = space, cells
         self.model = SVGe(cell_space(space), state=state, epochs=epochs, batch=batch, lr=lr, **settings)
         self.dim = self.model.dim

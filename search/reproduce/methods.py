@@ -6,7 +6,7 @@ A query is a look-up of a validation accuracy, noisy and, at NAS-Bench-101, opti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,21 +20,27 @@ from search.reproduce.evolution import evolve
 from search.schedule import Schedule
 from search.study import fingerprint, read_study
 
-History = tuple[list[int], list[int]]
-"""The rows that were asked for, in order, and after each of them the row that the method would choose."""
+
+class History(NamedTuple):
+    """rows: that were asked for, in order. chosen: after each of them the row that the method would choose. tau: Kendall's, of
+    predictors before the last round with accuracies that they had not seen (5-fold); None of a method without."""
+
+    rows: list[int]
+    chosen: list[int]
+    tau: float | None = None
 
 
 def random_search(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
     """Distinct random rows; the best validation accuracy is chosen."""
     rows = np.random.default_rng((seed, 6)).choice(space.pool, queries, replace=False).tolist()
-    return rows, _best_so_far(space, rows)
+    return History(rows, _best_so_far(space, rows))
 
 
 def evolution(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
     """See `evolve`; the best validation accuracy is chosen. recipe: population, tournament."""
     rng, accuracy = np.random.default_rng((seed, 6)), space.table.validation_accuracy
     rows = evolve(space, rng, queries, lambda row: float(accuracy[row]), recipe["population"], recipe["tournament"])
-    return rows, _best_so_far(space, rows)
+    return History(rows, _best_so_far(space, rows))
 
 
 def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, Any], context: Context) -> History:
@@ -52,15 +58,17 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     rows = {record.id: space.row(record.cell) for record in records}
     history = list(rows.values())[:queries]
     chosen = _best_so_far(space, history)
+    notes = read_study(directory).rounds
+    tau = notes[max(notes)].get("kendall_tau")
     if schedule.trust == 1:
-        return history, chosen
+        return History(history, chosen, tau)
     rounds = np.array([record.round for record in records])[:queries]
-    for index, note in read_study(directory).rounds.items():
+    for index, note in notes.items():
         if index:
             known = int(np.searchsorted(rounds, index))  # cells of the rounds before
             chosen[known - 1 :] = [rows[note["best"]]] * (len(history) - known + 1)
     chosen[-1] = rows[best_first(records[:queries])[0].id]
-    return history, chosen
+    return History(history, chosen, tau)
 
 
 METHODS: dict[str, Callable[[TabularSpace, int, int, Mapping[str, Any], Context], History]] = {

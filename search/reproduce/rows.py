@@ -83,14 +83,16 @@ NASGEM_SEARCH = "NASGEM"
 def searches(quick: bool) -> dict[str, dict[str, Any]]:
     """Searches on the tabular pool by name, each with its method (`methods.METHODS`) and the method's settings, which for
     "pipeline" are a config of configs/search and options that replace some of it."""
-    nasgem, own = (QUICK_NASGEM, QUICK_OWN) if quick else ({}, {})
+    nasgem, own, graphs = (QUICK_NASGEM, QUICK_OWN, QUICK_GRAPHS) if quick else ({}, {}, {})
     return {
         "random search": {"method": "random"},
         "regularized evolution": {"method": "evolution", "population": 30, "tournament": 10},
         NASGEM_SEARCH: {"method": "pipeline", "config": "nasbench101_nasgem.py", "options": nasgem},
         COUNTS.name: {"method": "pipeline", "config": "nasbench101.py", "options": own},
+        GEMNET.name: {"method": "pipeline", "config": "nasbench101_graphs.py", "options": graphs},
     }
 
 
 QUICK_NASGEM = {"encoder.iterations": 100, "predictor.steps": 50, "search.draws": 5000}
 QUICK_OWN = {"predictor.trees": 30, "search.draws": 5000, "search.repeats": 1}
+QUICK_GRAPHS = {**QUICK_OWN, "predictor.epochs": 3, "search.folds": 2}

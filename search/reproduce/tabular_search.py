@@ -24,7 +24,7 @@ from search.settings import load_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/search"
 QUERIES = 150
-ACCURACY, REGRET = "test accuracy, %", "test regret, %"
+ACCURACY, REGRET, TAU = "test accuracy, %", "test regret, %", "held-out tau"
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
@@ -42,7 +42,7 @@ def with_settings(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def measure(unit: Unit, context: Context) -> Measured:
     space = benchmark_space("nasbench101", context, "evaluated")
-    rows, chosen = search_history(space, unit.seed, unit.setting, unit.recipe, context)
+    rows, chosen, tau = search_history(space, unit.seed, unit.setting, unit.recipe, context)
     test = 100 * space.table.test_accuracy()
     best = float(test[space.pool].max())
     figures = {
@@ -50,12 +50,18 @@ def measure(unit: Unit, context: Context) -> Measured:
         REGRET: best - float(test[chosen[-1]]),
         "best asked for, %": float(test[rows].max()),
     }
+    if tau is not None:
+        figures[TAU] = tau
     return Measured(figures, {"regret": [rounded(value) for value in best - test[chosen]], "rows": rows})
 
 
 def table(summary: Mapping[str, Any]) -> str:
     accuracy = grid(summary, ACCURACY, "test accuracy in % of the chosen cell after so many queries", published.SEARCH.items())
-    return f"{accuracy}\n\n{grid(summary, REGRET, 'test regret in %')}\n\n{seeds_text(summary)}"
+    others = (
+        grid(summary, REGRET, "test regret in %"),
+        grid(summary, TAU, "Kendall's tau of the last round's predictor with accuracies that it has not seen, 5-fold"),
+    )
+    return "\n\n".join([accuracy, *others, seeds_text(summary)])
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:

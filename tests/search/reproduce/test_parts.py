@@ -73,6 +73,18 @@ METHODS = {
             "search.repeats": 2,
         },
     },
+    "pipeline, our config with graphs": {
+        "config": "nasbench101_graphs.py",
+        "options": {
+            "search.start": 4,
+            "search.batch": 2,
+            "predictor.trees": 5,
+            "predictor.epochs": 2,
+            "search.draws": 50,
+            "search.folds": 3,
+            "search.repeats": 1,
+        },
+    },
 }
 
 
@@ -228,12 +240,13 @@ def test_a_search_asks_for_distinct_cells_of_the_pool_and_chooses_among_them_wit
     space = benchmark_space("nasbench101", context, "evaluated")
     monkeypatch.setattr("search.benchmarks.tabular.Table.test_accuracy", lambda table: pytest.fail("a test accuracy was read"))
     recipe = tabular_search.with_settings({"method": method.split(",")[0], **METHODS[method]})
-    rows, chosen = search_history(space, 0, 8, recipe, context)
+    rows, chosen, tau = search_history(space, 0, 8, recipe, context)
     assert len(rows) == len(set(rows)) == len(chosen) == 8
     assert set(rows) <= set(range(10))
     assert all(choice in rows[: query + 1] for query, choice in enumerate(chosen))
     again = search_history(space, 0, 8, recipe, context)
-    assert again == (rows, chosen)
+    assert again == (rows, chosen, tau)
+    assert -1 <= tau <= 1 if recipe["method"] == "pipeline" else tau is None
 
 
 def test_the_regret_is_that_of_the_chosen_cell(context):
