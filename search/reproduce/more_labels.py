@@ -2,8 +2,7 @@
 
 Each figure is measured as in its own part, but for the number of cells whose validation accuracies are known. Where many times
 the labels, or all that there are, do not reach a goal either, it is not labels that are missing: mean test accuracies are noisy
-themselves, and of trainings on other images. The last step of a search is given the whole pool's validation accuracies:
-predictors that know one half tell what the other is worth, and of that and the accuracies the choice is made as in a search.
+themselves, and of trainings on other images.
 """
 
 from __future__ import annotations
@@ -12,35 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from search.predictor import cross_validated_predictions, with_groups
-from search.ranking import judged
-from search.reproduce import figure5, published, ranking, tabular_search
+from search.reproduce import figure5, published, ranking
 from search.reproduce.base import Context, Measured, Part, Result, Unit
-from search.reproduce.cells import benchmark_space, trained_encoder, training_rows
 from search.reproduce.plots import COLOURS
-from search.reproduce.rows import COUNTS, GEMNET, GEMNET_201, searches
-from search.reproduce.summary import markdown, seeds_text, shown, summarized
-from search.space import prune
+from search.reproduce.rows import COUNTS, GEMNET, GEMNET_201
+from search.reproduce.summary import markdown, rows_of, seeds_text, shown, summarized
 
-POOL = 20_001
-"""Cells of NAS-Bench-101 with validation accuracy."""
 FEW = 2
 """Seeds of what takes minutes each, and differs little between them."""
-
-
-def choice(unit: Unit, context: Context) -> Measured:
-    """The test accuracy of the cell that a search would choose if it had asked for `unit.setting` cells drawn at random."""
-    settings = unit.recipe["settings"]
-    space = benchmark_space("nasbench101", context, "evaluated")
-    encoder = trained_encoder(settings["encoder"], space, unit.seed, context)
-    rows = training_rows(space, unit.setting, unit.seed)
-    vectors, scores = encoder.embed(prune(space.table.cells[rows])), space.table.validation_accuracy[rows]
-    told = cross_validated_predictions(with_groups(settings["predictor"], encoder), vectors, scores, unit.seed, folds=2)
-    chosen = rows[int(np.argmax(judged(scores, told, settings["search"]["trust"])))]
-    return Measured({tabular_search.ACCURACY: 100 * float(space.table.test_accuracy()[chosen])})
 
 
 @dataclass(frozen=True)
@@ -63,10 +43,6 @@ class Question:
         return allowed, self.goals[allowed]
 
 
-def _goals(others: Mapping[str, Mapping[int, float]]) -> Mapping[int, float]:
-    return next(figures for label, figures in others.items() if "goal" in label)
-
-
 def _recipes(recipe: Callable[[bool], Mapping[str, Any]], **more: Any) -> Mapping[bool, Mapping[str, Any]]:
     return {quick: {**recipe(quick), **more} for quick in (False, True)}
 
@@ -75,7 +51,7 @@ QUESTIONS = {
     "Kendall's tau, NAS-Bench-101": Question(
         "kendall",
         (4236, 10_000),
-        _goals(published.NASBENCH101),
+        published.goals(published.NASBENCH101),
         ">",
         ranking.measure,
         _recipes(GEMNET.recipe, space="nasbench101"),
@@ -83,7 +59,7 @@ QUESTIONS = {
     "Kendall's tau, NAS-Bench-201": Question(
         "kendall",
         (1563, 15_625),
-        _goals(published.NASBENCH201),
+        published.goals(published.NASBENCH201),
         ">",
         ranking.measure,
         _recipes(GEMNET_201.recipe, space="nasbench201"),
@@ -91,21 +67,12 @@ QUESTIONS = {
     "Fig. 5, bias in %": Question(
         figure5.FIGURE,
         (2000, 10_000),
-        _goals(published.FIGURE5),
+        published.goals(published.FIGURE5),
         "≤",
         figure5.measure,
         _recipes(COUNTS.recipe, draws=figure5.DRAWS),
         digits=2,
         few=False,
-    ),
-    "search, test accuracy in %": Question(
-        tabular_search.ACCURACY,
-        (2000, POOL),
-        _goals(published.SEARCH),
-        "≥",
-        choice,
-        _recipes(lambda quick: tabular_search.with_settings(searches(quick)[COUNTS.name])),
-        digits=2,
     ),
 }
 
@@ -136,10 +103,12 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
-    """A panel for each question, with the goals as crosses where they are allowed so many labels, or as a line."""
-    canvas.set_size_inches(11, 3.4)
+    """A panel for each question, with its goal as a line."""
+    canvas.set_size_inches(9, 3.4)
     summary = summarized(results)
-    for axes, colour, (name, question) in zip(canvas.subplots(1, len(QUESTIONS)), COLOURS, QUESTIONS.items()):
+    names = rows_of(summary)
+    for axes, colour, name in zip(canvas.subplots(1, len(names), squeeze=False)[0], COLOURS, names):
+        question = QUESTIONS[name]
         found = {row["setting"]: row["figures"][question.figure] for row in summary["rows"] if row["row"] == name}
         means, deviations = [value["mean"] for value in found.values()], [value["deviation"] or 0.0 for value in found.values()]
         axes.errorbar(list(found), means, deviations, fmt="o-", color=colour, markersize=4, capsize=3)
