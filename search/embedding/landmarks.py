@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -38,8 +39,8 @@ class LandmarkEncoder:
     name = "landmarks"
 
     def __init__(self, space: Space, dim: int = 50, landmarks: int = 500, h: int = 3) -> None:
-        check_whole("encoder", 1, dim=dim, landmarks=landmarks)
-        check_whole("encoder", 0, h=h)
+        check_whole("encoder", 1, sys.maxsize, dim=dim, landmarks=landmarks)
+        check_whole("encoder", 0, sys.maxsize, h=h)
         if dim > landmarks:
             raise SearchError(f"encoder: dim: expected at most as many as landmarks ({landmarks}), found {dim}")
         self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h

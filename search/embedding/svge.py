@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,7 @@ class SVGe:
     ) -> None:
         check_whole("encoder", 1, MAX_WIDTH, dim=dim, state=state)
         check_whole("encoder", 1, MAX_LAYERS, layers=layers)
-        check_whole("encoder", 1, epochs=epochs, batch=batch, patience=patience)
+        check_whole("encoder", 1, sys.maxsize, epochs=epochs, batch=batch, patience=patience)
         check_whole("encoder", 0, h=h)
         if state % 2:
             raise SearchError(f"encoder: state: expected an even number, found {state}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +45,7 @@ class SVGeEncoder:
         lr: float = 2e-3,
         **settings: Any,
     ) -> None:
-        check_whole("encoder", 1, cells=cells)
+        check_whole("encoder", 1, sys.maxsize, cells=cells)
         self.space, self.cells = space, cells
         self.model = SVGe(cell_space(space), state=state, epochs=epochs, batch=batch, lr=lr, **settings)
         self.dim = self.model.dim

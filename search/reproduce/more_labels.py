@@ -1,41 +1,45 @@
-"""The goals that are not reached, with many more labels than they allow: what keeps predictors from them.
+"""The goals that predictors do not reach, with more labels than these allow: how much would they bring?
 
-Each figure is measured as in its own part, but for the number of cells whose validation accuracies are known. Where many times
-the labels, or all that there are, do not reach a goal either, it is not labels that are missing: mean test accuracies are noisy
-themselves, and of trainings on other images.
+Each figure is measured as in its own part, and once more with more cells whose validation accuracies are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from search.reproduce import figure5, published, ranking
+from search.reproduce import published
 from search.reproduce.base import Context, Measured, Part, Result, Unit
+from search.reproduce.figure5 import FIGURE, FIGURE5
 from search.reproduce.plots import COLOURS
-from search.reproduce.rows import COUNTS, GEMNET, GEMNET_201
-from search.reproduce.summary import markdown, rows_of, seeds_text, shown, summarized
-
-FEW = 2
-"""Seeds of what takes minutes each, and differs little between them."""
+from search.reproduce.ranking import NASBENCH101, NASBENCH201
+from search.reproduce.rows import COUNTS, GEMNET
+from search.reproduce.summary import markdown, shown, summarized
 
 
 @dataclass(frozen=True)
 class Question:
-    """figure: one that `measure` gives. labels: how many. goals: by the number of labels that they allow; on the side `sign` of
-    them figures are to be. recipe: of units, by whether they are quick. few: whether FEW seeds are enough."""
+    """What `figure` of a row of `part` is with `more` labels than the most that the part has.
 
+    goals: as in `published`, on the side `sign` of which figures are to be. few: of seeds, where a unit takes minutes.
+    """
+
+    part: Part
+    row: str
     figure: str
-    labels: Sequence[int]
+    more: int
     goals: Mapping[int, float]
     sign: str
-    measure: Callable[[Unit, Context], Measured]
-    recipe: Mapping[bool, Mapping[str, Any]]
-    digits: int = 3
-    few: bool = True
+    digits: int
+    few: int | None = None
+
+    def units(self, seed: int, quick: bool) -> list[Unit]:
+        """The part's own unit with the most labels, and the one with more."""
+        own = max((unit for unit in self.part.units([seed], quick) if unit.row == self.row), key=lambda unit: unit.setting)
+        return [own, replace(own, setting=2 * own.setting if quick else self.more)]
 
     def goal(self, labels: int) -> tuple[int, float]:
         """The goal that allows the most labels, but no more than these, and how many it allows."""
@@ -43,73 +47,61 @@ class Question:
         return allowed, self.goals[allowed]
 
 
-def _recipes(recipe: Callable[[bool], Mapping[str, Any]], **more: Any) -> Mapping[bool, Mapping[str, Any]]:
-    return {quick: {**recipe(quick), **more} for quick in (False, True)}
-
-
 QUESTIONS = {
     "Kendall's tau, NAS-Bench-101": Question(
-        "kendall",
-        (4236, 10_000),
-        published.goals(published.NASBENCH101),
-        ">",
-        ranking.measure,
-        _recipes(GEMNET.recipe, space="nasbench101"),
+        NASBENCH101, GEMNET.name, "kendall", 10_000, published.goals(published.NASBENCH101), ">", digits=4, few=2
     ),
     "Kendall's tau, NAS-Bench-201": Question(
-        "kendall",
-        (1563, 15_625),
-        published.goals(published.NASBENCH201),
-        ">",
-        ranking.measure,
-        _recipes(GEMNET_201.recipe, space="nasbench201"),
+        NASBENCH201, GEMNET.name, "kendall", 15_625, published.goals(published.NASBENCH201), ">", digits=4, few=2
     ),
-    "Fig. 5, bias in %": Question(
-        figure5.FIGURE,
-        (2000, 10_000),
-        published.goals(published.FIGURE5),
-        "≤",
-        figure5.measure,
-        _recipes(COUNTS.recipe, draws=figure5.DRAWS),
-        digits=2,
-        few=False,
-    ),
+    "Fig. 5, bias in %": Question(FIGURE5, COUNTS.name, FIGURE, 10_000, published.goals(published.FIGURE5), "≤", digits=2),
 }
+PARTS = {question.part.name: question.part for question in QUESTIONS.values()}
+NAMES = {(u.row, u.setting): name for name, q in QUESTIONS.items() for quick in (False, True) for u in q.units(0, quick)}
+"""Which question a row and setting of a summary belong to."""
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     return [
-        Unit("more_labels", name, labels, seed, question.recipe[quick])
+        unit
         for index, seed in enumerate(seeds)
-        for name, question in QUESTIONS.items()
-        for labels in (question.labels[:1] if quick else question.labels)
-        if index < FEW or not question.few
+        for question in QUESTIONS.values()
+        for unit in question.units(seed, quick)
+        if question.few is None or index < question.few
     ]
 
 
 def measure(unit: Unit, context: Context) -> Measured:
-    return QUESTIONS[unit.row].measure(unit, context)
+    return PARTS[unit.group].measure(unit, context)
 
 
 def table(summary: Mapping[str, Any]) -> str:
     lines = [["figure", "labels", "ours", "goal", "labels that it allows", "seeds"]]
+    for name, rows in _by_question(summary).items():
+        question = QUESTIONS[name]
+        for row in rows:
+            allowed, goal = question.goal(row["setting"])
+            ours = f"**{shown(row['figures'][question.figure], question.digits)}**"
+            aim = f"{question.sign} {goal:g}", f"{allowed:,}"
+            lines.append([f"{name}: {row['row']}", f"{row['setting']:,}", ours, *aim, str(row["count"])])
+    return f"{markdown(lines)}\n\nSeeds from {summary['seeds'][0]} on; mean ± standard deviation over them."
+
+
+def _by_question(summary: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """The summary's rows, those of a question together."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for row in summary["rows"]:
-        question = QUESTIONS[row["row"]]
-        allowed, goal = question.goal(row["setting"])
-        ours = f"**{shown(row['figures'][question.figure], question.digits)}**"
-        aim = f"{question.sign} {goal:.{question.digits}f}"
-        lines.append([row["row"], f"{row['setting']:,}", ours, aim, f"{allowed:,}", str(row["count"])])
-    return f"{markdown(lines)}\n\n{seeds_text(summary)}"
+        found.setdefault(NAMES[row["row"], row["setting"]], []).append(row)
+    return found
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
     """A panel for each question, with its goal as a line."""
     canvas.set_size_inches(9, 3.4)
-    summary = summarized(results)
-    names = rows_of(summary)
-    for axes, colour, name in zip(canvas.subplots(1, len(names), squeeze=False)[0], COLOURS, names):
+    asked = _by_question(summarized(results))
+    for axes, colour, (name, rows) in zip(canvas.subplots(1, len(asked), squeeze=False)[0], COLOURS, asked.items()):
         question = QUESTIONS[name]
-        found = {row["setting"]: row["figures"][question.figure] for row in summary["rows"] if row["row"] == name}
+        found = {row["setting"]: row["figures"][question.figure] for row in rows}
         means, deviations = [value["mean"] for value in found.values()], [value["deviation"] or 0.0 for value in found.values()]
         axes.errorbar(list(found), means, deviations, fmt="o-", color=colour, markersize=4, capsize=3)
         axes.axhline(question.goal(max(found))[1], linestyle="--", color="black", linewidth=1, label="goal")
@@ -123,12 +115,5 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
         axes.legend(fontsize=8)
 
 
-MORE_LABELS = Part(
-    "more_labels",
-    "the goals that are not reached, with more labels than they allow",
-    10,
-    units,
-    measure,
-    table,
-    draw,
-)
+ABOUT = "goals that are not reached, with more labels than they allow"
+MORE_LABELS = Part("more_labels", ABOUT, 20, units, measure, table, draw)

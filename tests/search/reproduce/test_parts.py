@@ -170,19 +170,37 @@ def test_the_bias_is_what_the_chosen_cell_lacks_of_the_best_one(context):
     assert found["test accuracy, %"] <= 100 * TEST[6]  # the predictor has learnt the opposite order
 
 
-def test_with_more_labels_figures_are_measured_as_in_their_own_parts(context):
-    asked = {u.row: u for u in PARTS["more_labels"].units([0], True)}
-    for name, own in {"Kendall's tau, NAS-Bench-101": ranking, "Fig. 5, bias in %": figure5}.items():
-        few = replace(asked[name], setting=10, recipe={**asked[name].recipe, "draws": 500})
-        figure = more_labels.QUESTIONS[name].figure
-        assert more_labels.measure(few, context).figures[figure] == own.measure(few, context).figures[figure]
+@pytest.mark.parametrize("quick", [False, True])
+def test_more_labels_are_the_only_difference_to_units_of_their_own_parts(quick):
+    found = PARTS["more_labels"].units([5], quick)
+    for own, more in zip(found[::2], found[1::2], strict=True):
+        theirs = [u for u in PARTS[own.group].units([5], quick) if u.row == own.row]
+        assert own.key in {u.key for u in theirs}  # its result is shared
+        assert more.setting > max(u.setting for u in theirs)
+        assert replace(more, setting=own.setting) == own
+
+
+def test_with_more_labels_each_figure_is_measured_by_its_own_part(context):
+    own = {"nasbench101": ranking, "nasbench201": ranking, "fig5": figure5}
+    for unit in PARTS["more_labels"].units([0], True)[::2]:
+        few = replace(unit, setting=8)
+        found, wanted = (measure(few, context).figures for measure in (more_labels.measure, own[unit.group].measure))
+        assert {**found, "fit and predict, s": 0} == {**wanted, "fit and predict, s": 0}
 
 
 def test_some_rows_alone_have_a_plot_too(tmp_path):
     part = PARTS["more_labels"]
-    results = [Result(u, made_figures(part, u), 1.0) for u in part.units([0], True) if u.row == "Fig. 5, bias in %"]
+    results = [Result(u, made_figures(part, u), 1.0) for u in part.units([0], True) if u.group == "fig5"]
     *_, plot = write_files(part, results, tmp_path)
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_of_searches_without_a_predictor_has_no_tau(tmp_path):
+    part = PARTS["search"]
+    results = [Result(u, made_figures(part, u), 1.0) for u in part.units([0, 1], False)]
+    without = [result for result in results if result.unit.recipe["method"] != "pipeline"]
+    assert "tau" in write_files(part, results, tmp_path)[0].read_text()
+    assert "tau" not in write_files(part, without, tmp_path)[0].read_text()
 
 
 def test_goals_stand_beside_figures_of_more_labels_than_they_allow():
@@ -308,13 +326,14 @@ def made_figures(part, unit):
         "encoder": list(encoder.FIGURES),
         "fig6": ["R^2", "Spearman", "similarity MSE", *([] if "landmarks" in unit.row else ["highest R^2"])],
         "search": ["test accuracy, %", "test regret, %", "best asked for, %"],
-        "more_labels": [question.figure for name, question in more_labels.QUESTIONS.items() if name == unit.row],
     }.get(unit.group, ["kendall", "fit and predict, s"])
     series = {
         "fig1": {name: [0.1, 0.2] for name in ("cosine", "difference, %", "cosine of a bin", "median difference, %")},
         "encoder": {name: [0.8, 0.9] for name in ("kernel", "similarity", "similarity of isomorphic cells")},
         "search": {"regret": [1.0, 0.5], "rows": [0, 1]},
     }
+    if unit.recipe.get("method") == "pipeline":
+        names.append("held-out tau")
     if unit.group == "fig4":
         bins = unit.recipe["bins"]
         edges = list(range(bins + 1))

@@ -1,0 +1,28 @@
+"""Checks of settings."""
+
+import pytest
+
+from search.base import SearchError
+from search.checks import check_whole
+
+
+@pytest.mark.parametrize("value", [2, 5, 7])
+def test_whole_numbers_within_the_bounds_pass(value):
+    check_whole("encoder", 2, 7, dim=value)
+
+
+def test_without_an_upper_bound_any_large_number_passes():
+    check_whole("data", 0, seed=2**200)
+
+
+@pytest.mark.parametrize("value", [1, 8, True, 3.0, "3", None])
+def test_others_are_told_by_name_with_the_bounds(value):
+    with pytest.raises(SearchError) as told:
+        check_whole("encoder", 2, 7, layers=3, dim=value)
+    assert str(told.value) == f"encoder: dim: expected a whole number from 2 to 7, found {value!r}"
+
+
+def test_the_owner_may_be_left_out():
+    with pytest.raises(SearchError) as told:
+        check_whole("", 1, batch=0)
+    assert str(told.value) == "batch: expected a whole number from 1, found 0"
