@@ -7,54 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from search.reproduce import published
 from search.reproduce.base import Context, Measured, Part, Result, Unit
-from search.reproduce.figure5 import FIGURE, FIGURE5
+from search.reproduce.figure5 import FIGURE5
+from search.reproduce.overview import GOALS, Goal
 from search.reproduce.plots import COLOURS
 from search.reproduce.ranking import NASBENCH101, NASBENCH201
-from search.reproduce.rows import COUNTS, GEMNET
 from search.reproduce.summary import markdown, shown, summarized
 
 
 @dataclass(frozen=True)
 class Question:
-    """What `figure` of a row of `part` is with `more` labels than the most that the part has.
+    """What the figure of README's goal for `part` is with `more` labels than the most that the part has.
 
-    goals: as in `published`, on the side `sign` of which figures are to be. few: of seeds, where a unit takes minutes.
+    digits: that are told. few: seeds, where a unit takes minutes.
     """
 
     part: Part
-    row: str
-    figure: str
     more: int
-    goals: Mapping[int, float]
-    sign: str
     digits: int
     few: int | None = None
 
+    @cached_property
+    def aim(self) -> Goal:
+        """README's."""
+        return next(goal for goal in GOALS if goal.part == self.part.name)
+
     def units(self, seed: int, quick: bool) -> list[Unit]:
         """The part's own unit with the most labels, and the one with more."""
-        own = max((unit for unit in self.part.units([seed], quick) if unit.row == self.row), key=lambda unit: unit.setting)
+        own = max((unit for unit in self.part.units([seed], quick) if unit.row == self.aim.row), key=lambda unit: unit.setting)
         return [own, replace(own, setting=2 * own.setting if quick else self.more)]
 
     def goal(self, labels: int) -> tuple[int, float]:
         """The goal that allows the most labels, but no more than these, and how many it allows."""
-        allowed = max(n for n in self.goals if n <= labels)
-        return allowed, self.goals[allowed]
+        allowed = max(n for n in self.aim.goals if n <= labels)
+        return allowed, self.aim.goals[allowed]
 
 
 QUESTIONS = {
-    "Kendall's tau, NAS-Bench-101": Question(
-        NASBENCH101, GEMNET.name, "kendall", 10_000, published.goals(published.NASBENCH101), ">", digits=4, few=2
-    ),
-    "Kendall's tau, NAS-Bench-201": Question(
-        NASBENCH201, GEMNET.name, "kendall", 15_625, published.goals(published.NASBENCH201), ">", digits=4, few=2
-    ),
-    "Fig. 5, bias in %": Question(FIGURE5, COUNTS.name, FIGURE, 10_000, published.goals(published.FIGURE5), "≤", digits=2),
+    "Kendall's tau, NAS-Bench-101": Question(NASBENCH101, 10_000, digits=4, few=2),
+    "Kendall's tau, NAS-Bench-201": Question(NASBENCH201, 15_625, digits=4, few=2),
+    "Fig. 5, bias in %": Question(FIGURE5, 10_000, digits=2),
 }
 PARTS = {question.part.name: question.part for question in QUESTIONS.values()}
 NAMES = {(u.row, u.setting): name for name, q in QUESTIONS.items() for quick in (False, True) for u in q.units(0, quick)}
@@ -81,8 +78,8 @@ def table(summary: Mapping[str, Any]) -> str:
         question = QUESTIONS[name]
         for row in rows:
             allowed, goal = question.goal(row["setting"])
-            ours = f"**{shown(row['figures'][question.figure], question.digits)}**"
-            aim = f"{question.sign} {goal:g}", f"{allowed:,}"
+            ours = f"**{shown(row['figures'][question.aim.figure], question.digits)}**"
+            aim = f"{question.aim.sign} {goal:g}", f"{allowed:,}"
             lines.append([f"{name}: {row['row']}", f"{row['setting']:,}", ours, *aim, str(row["count"])])
     return f"{markdown(lines)}\n\nSeeds from {summary['seeds'][0]} on; mean ± standard deviation over them."
 
@@ -101,7 +98,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     asked = _by_question(summarized(results))
     for axes, colour, (name, rows) in zip(canvas.subplots(1, len(asked), squeeze=False)[0], COLOURS, asked.items()):
         question = QUESTIONS[name]
-        found = {row["setting"]: row["figures"][question.figure] for row in rows}
+        found = {row["setting"]: row["figures"][question.aim.figure] for row in rows}
         means, deviations = [value["mean"] for value in found.values()], [value["deviation"] or 0.0 for value in found.values()]
         axes.errorbar(list(found), means, deviations, fmt="o-", color=colour, markersize=4, capsize=3)
         axes.axhline(question.goal(max(found))[1], linestyle="--", color="black", linewidth=1, label="goal")

@@ -38,21 +38,30 @@ class Goal:
     digits: int = 3
     lower: bool = False
 
+    @property
+    def goals(self) -> Mapping[int, float]:
+        """By setting; they stand among others' figures."""
+        return next(figures for label, figures in self.others.items() if "goal" in label)
+
+    @property
+    def sign(self) -> str:
+        """On which side of the goals figures are to be."""
+        return "≤" if self.lower else ">" if any("above" in label for label in self.others) else "≥"
+
     def lines(self, data: Mapping) -> list[list[str]]:
         """A line of the table for each setting that has a goal and was measured."""
         found = {row["setting"]: row for row in data["rows"] if row["row"] == self.row}
-        sign = "≤" if self.lower else ">" if any("above" in label for label in self.others) else "≥"
         return [
             [
                 self.what.format(setting),
-                f"{sign} {goal:.{self.digits}f}",
+                f"{self.sign} {goal:.{self.digits}f}",
                 self._best(setting, here=False),
                 self._best(setting, here=True),
                 f"**{shown(found[setting]['figures'][self.figure], self.digits)}**",
                 str(found[setting]["count"]),
                 f"`{data['command'].removeprefix('python ')}`",
             ]
-            for setting, goal in published.goals(self.others).items()
+            for setting, goal in self.goals.items()
             if setting in found
         ]
 

@@ -13,11 +13,6 @@ def at(settings: Sequence[int], *figures: float | None) -> dict[int, float]:
     return {setting: figure for setting, figure in zip(settings, figures, strict=True) if figure is not None}
 
 
-def goals(others: Mapping[str, Mapping[int, float]]) -> Mapping[int, float]:
-    """The goals by setting, which stand among others' figures."""
-    return next(figures for label, figures in others.items() if "goal" in label)
-
-
 TABLE3: dict[str, Mapping[int, float]] = {
     f"adj. matrix ({NASGEM}, Table 3)": at(PROPORTIONS, 0.42, 0.45, 0.44, 0.44, 0.46, 0.46),
     f"MLP ({NASGEM}, Table 3)": at(PROPORTIONS, 0.45, 0.47, 0.44, 0.45, 0.46, 0.47),
