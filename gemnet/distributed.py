@@ -5,6 +5,7 @@ mmengine's own assume a GPU for each process; these fall back to gloo, the CPU a
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -56,6 +57,17 @@ def init_processes(launcher: str) -> None:
     if gpus:
         torch.cuda.set_device(local)
     dist.init_process_group(backend="nccl" if gpus else "gloo")
+
+
+def leave_processes() -> None:
+    """Leave the process group, if any, once nothing of the run is in use any more.
+
+    Gloo's threads end with the group's last reference, which a model's wrapper, part of a cycle, may hold. One that frees a
+    tensor while the interpreter ends aborts the process (`terminate called without an active exception`).
+    """
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def _slurm_to_torchrun() -> None:

@@ -23,7 +23,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from gemnet.backbone import Backbone
-from gemnet.distributed import init_processes
+from gemnet.distributed import init_processes, leave_processes
 from gemnet.errors import UserError
 from gemnet.images import folder_classes
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
@@ -257,6 +257,7 @@ def command(name: str, task: Callable[[], Any]) -> int:
     """Run `task` for a command line: its exit code, with one message on standard error for what the user can mend."""
     try:
         task()
+        leave_processes()
         return 0
     except UserError as error:  # from a loader's worker it comes with a traceback before the message
         message = re.split(r"\n[\w.]+Error: ", str(error))[-1].strip()

@@ -1,6 +1,7 @@
 """Processes, synchronised normalisation and mixed precision without a GPU."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
-from gemnet.distributed import CPUSyncBatchNorm, LaunchError, init_processes
-from gemnet.engine import load_config
+from gemnet.distributed import CPUSyncBatchNorm, DistributedDataParallel, LaunchError, init_processes
+from gemnet.engine import command, load_config
 from gemnet.features import FeatureBackbone
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -84,6 +85,36 @@ def test_a_wrapped_model_normalises_over_two_processes_and_keeps_its_activations
     alone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.0", "blocks.1"], sync_bn=True).train()
     for first, second, whole in zip(results[0], results[1], alone(x)):
         torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-4, atol=1e-4)
+
+
+def command_of_two(rank, port, results):
+    torch.set_num_threads(1)
+    os.environ.update(dict(zip(VARIABLES, (str(rank), str(rank), "2", "2", "localhost", str(port)))))
+
+    def task():
+        init_processes("pytorch")
+        model = DistributedDataParallel(nn.Linear(3, 2))
+        model.itself = [model]  # as in a runner: only the garbage collector finds that it is not in use
+        model(torch.ones(4, 3)).sum().backward()
+        dist.broadcast_object_list([{"metric": 1.0}] if rank == 0 else [None])
+        results[f"during {rank}"] = gloo_threads()
+
+    results[rank] = command("train", task), gloo_threads()
+
+
+def gloo_threads():
+    return sum("gloo" in file.read_text() for file in Path("/proc/self/task").glob("*/comm"))
+
+
+def test_a_command_of_two_processes_leaves_no_thread_to_the_end_of_the_interpreter():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    results = mp.Manager().dict()
+    mp.spawn(command_of_two, (port, results), nprocs=2)
+    assert results["during 0"]
+    assert results["during 1"]
+    assert results[0] == results[1] == (0, 0)
 
 
 def retinanet_step(share=slice(None)):
