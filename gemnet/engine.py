@@ -254,11 +254,12 @@ def evaluate(
 
 
 def command(name: str, task: Callable[[], Any]) -> int:
-    """Run `task` for a command line: its exit code, with one message on standard error for what the user can mend."""
+    """Run `task` for a command line: its exit code, with one message on standard error for what the user can mend.
+
+    A process that is done leaves its group; one that fails does not, for others may wait for it there until they are ended.
+    """
     try:
         task()
-        leave_processes()
-        return 0
     except UserError as error:  # from a loader's worker it comes with a traceback before the message
         message = re.split(r"\n[\w.]+Error: ", str(error))[-1].strip()
     except (OSError, RuntimeError) as error:
@@ -271,6 +272,9 @@ def command(name: str, task: Callable[[], Any]) -> int:
         message = "stopped" + ("; the same command with --resume goes on from the last checkpoint" if name == "train" else "")
         if get_rank():
             return 1
+    else:
+        leave_processes()
+        return 0
     process = f" (process {get_rank()})" if get_world_size() > 1 else ""
     print(f"{name}{process}: {message}", file=sys.stderr)
     return 1

@@ -96,7 +96,11 @@ class Space(Protocol):
 
 
 class Encoder(Protocol):
-    """Embeds cells in R^d. Where it learns, it learns from unlabelled cells of the space."""
+    """Embeds cells in R^d. Where it learns, it learns from unlabelled cells of the space.
+
+    Those of whose vectors something else than the cosine is to follow the kernel have `similarity`, and `inner_products = True`
+    where that is no cosine at all, see `search.embedding.common`.
+    """
 
     space: Space
     dim: int

@@ -8,6 +8,7 @@ from typing import Any
 from search.base import Encoder, Space
 from search.embedding.adjacency import AdjacencyEncoder
 from search.embedding.autoencoder import AutoencoderEncoder
+from search.embedding.guided_counts import GuidedCountsEncoder
 from search.embedding.kernel_guided import KernelGuidedEncoder
 from search.embedding.landmarks import LandmarkEncoder
 from search.embedding.statistics import StatisticsEncoder
@@ -20,6 +21,7 @@ ENCODERS: dict[str, Any] = {
     "adjacency": AdjacencyEncoder,
     "autoencoder": AutoencoderEncoder,
     "kernel_guided": KernelGuidedEncoder,
+    "guided_counts": GuidedCountsEncoder,
     "landmarks": LandmarkEncoder,
     "statistics": StatisticsEncoder,
     "svge": SVGeEncoder,
@@ -30,6 +32,7 @@ __all__ = [
     "ENCODERS",
     "AdjacencyEncoder",
     "AutoencoderEncoder",
+    "GuidedCountsEncoder",
     "KernelGuidedEncoder",
     "LandmarkEncoder",
     "SVGe",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search.base import CellArrays, Progress, SearchError, Space
-from search.embedding.common import check_device, cosines, kernel_figures
+from search.embedding.common import (
+    CHUNK,
+    HELD_OUT_PAIRS,
+    check_device,
+    check_training,
+    cosines,
+    kernel_figures,
+    minimise,
+    mlp,
+)
 from search.embedding.features import features, num_edges, num_features
 from search.embedding.order import ORDERS, canonical_order, random_order
 from search.embedding.storage import save_encoder
@@ -21,11 +28,6 @@ from search.space import prune
 from search.threads import torch_threads
 from search.wl_kernel import wl_kernel
 
-CHUNK = 8192
-"""Cells embedded at a time."""
-MAX_WIDTH = 65_536
-"""Of a layer: no saved description may ask for more."""
-HELD_OUT_PAIRS = 2000
 BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
 
 
@@ -52,13 +54,7 @@ class AutoencoderEncoder:
         order: str = "given",
         device: str = "cpu",
     ) -> None:
-        counts = {"dim": [dim], "hidden": list(hidden), "iterations": [iterations], "batch": [batch]}
-        for label, values in counts.items():
-            most = MAX_WIDTH if label in ("dim", "hidden") else sys.maxsize
-            if any(type(value) is not int or not 1 <= value <= most for value in values):
-                raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
-        if not lr > 0:
-            raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
+        check_training(dim, hidden, iterations, batch, lr)
         if order not in ORDERS:
             raise SearchError(f"encoder: order: expected one of {', '.join(ORDERS)}, found {order!r}")
         check_device(device)
@@ -85,21 +81,11 @@ class AutoencoderEncoder:
         with torch_threads(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = self._new_net().to(self.device)
-            self._train(seed, progress)
+            batches = self._batches(np.random.default_rng((seed, 0)))
+            losses = (self._loss(cells, self._tensor(cells)) for cells in batches)
+            minimise(self.net, losses, self.iterations, self.lr, progress)
         self.metrics = self._held_out(np.random.default_rng((seed, 1)))
         return self.metrics
-
-    def _train(self, seed: int, progress: Progress | None) -> None:
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=self.lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, self.iterations, pct_start=0.1)
-        for done, cells in enumerate(self._batches(np.random.default_rng((seed, 0))), 1):
-            loss = self._loss(cells, self._tensor(cells))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if progress and (done % 20 == 0 or done == self.iterations):
-                progress(done, self.iterations, f"loss {loss.item():.4f}")
 
     @torch.inference_mode()
     def embed(self, arrays: CellArrays) -> np.ndarray:
@@ -124,7 +110,7 @@ class AutoencoderEncoder:
 
     def _new_net(self) -> nn.ModuleDict:
         widths = (num_features(self.space), *self.hidden, self.dim)
-        return nn.ModuleDict({"encoder": _mlp(widths), "decoder": _mlp(widths[::-1])})
+        return nn.ModuleDict({"encoder": mlp(widths), "decoder": mlp(widths[::-1])})
 
     def _tensor(self, arrays: CellArrays) -> Tensor:
         ordered = canonical_order(arrays) if self.order == "canonical" else arrays
@@ -159,10 +145,3 @@ class AutoencoderEncoder:
             "edges reconstructed": float(right.float().mean()),
             "cosine of isomorphic cells": float(isomorphic.mean()),
         }
-
-
-def _mlp(widths: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(pairwise(widths)):
-        layers += [nn.ReLU()] * (i > 0) + [nn.Linear(a, b)]
-    return nn.Sequential(*layers)

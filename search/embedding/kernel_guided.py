@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 from torch import Tensor
@@ -22,9 +24,9 @@ class KernelGuidedEncoder(AutoencoderEncoder):
     name = "kernel_guided"
 
     def __init__(self, space: Space, h: int = 3, similarity_weight: float = 50.0, **settings: Any) -> None:
-        check_whole("encoder", 0, h=h)
-        if not similarity_weight > 0:
-            raise SearchError(f"encoder: similarity_weight: expected a number above 0, found {similarity_weight!r}")
+        check_whole("encoder", 0, sys.maxsize, h=h)
+        if not 0 < similarity_weight < math.inf:
+            raise SearchError(f"encoder: similarity_weight: expected a finite number above 0, found {similarity_weight!r}")
         self.h, self.similarity_weight = h, similarity_weight
         super().__init__(space, **settings)
 

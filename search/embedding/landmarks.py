@@ -12,14 +12,13 @@ import torch
 
 from search.base import CellArrays, Progress, SearchError, Space
 from search.checks import check_whole
-from search.embedding.common import kernel_figures
+from search.embedding.common import HELD_OUT_PAIRS, kernel_figures
 from search.embedding.storage import save_encoder
 from search.space import prune
 from search.wl_kernel import wl_gram, wl_kernel
 
 CHUNK = 2048
 """Cells embedded at a time."""
-HELD_OUT_PAIRS = 2000
 HIGHEST = "highest R^2"
 """What tables call `highest_r_squared`."""
 
@@ -37,6 +36,7 @@ class LandmarkEncoder:
     """
 
     name = "landmarks"
+    inner_products = True
 
     def __init__(self, space: Space, dim: int = 50, landmarks: int = 500, h: int = 3) -> None:
         check_whole("encoder", 1, sys.maxsize, dim=dim, landmarks=landmarks)

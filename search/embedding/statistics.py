@@ -114,15 +114,19 @@ class StatisticsEncoder:
             out[rows] = np.concatenate([numbers, pack(self._packed(cells))], axis=1) if self.cells else numbers
         return out
 
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What `fit` found, by name: mean and scale of the counts."""
+        return {"mean": torch.from_numpy(self._mean), "scale": torch.from_numpy(self._scale)}
+
     def save(self, directory: str | os.PathLike[str]) -> None:
-        weights = {"mean": torch.from_numpy(self._mean), "scale": torch.from_numpy(self._scale)}
         settings = {
             "dropped": list(self.dropped),
             "identities": list(self.identities),
             "sample": self.sample,
             "cells": self.cells,
         }
-        save_encoder(directory, self.name, self.space, settings, self.metrics, weights)
+        save_encoder(directory, self.name, self.space, settings, self.metrics, self.weights)
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Raises RuntimeError for those of another encoder."""

@@ -79,7 +79,7 @@ def restored(directory: str | os.PathLike[str], space: Space, build: Callable[[s
     description, weights = read_encoder(directory, space)
     try:
         encoder = build(description["type"], description["settings"])
-    except SearchError as error:
+    except (SearchError, TypeError) as error:  # a setting's name may be that of another argument
         raise SearchError(f"{Path(directory) / DESCRIPTION}: {error}") from None
     try:
         encoder.load_weights(weights)

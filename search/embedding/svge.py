@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from search.base import CellArrays, Progress, SearchError
 from search.checks import check_whole
-from search.embedding.common import check_device, similarity_loss
+from search.embedding.common import MAX_WIDTH, check_device, similarity_loss
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.mending import connected
 from search.embedding.readout import LinearReadout
@@ -30,7 +30,7 @@ PLAN = ("epochs", "batch", "lr", "patience", "schedule", "optimizer")
 """Settings of the training that are a `Plan`'s."""
 ADDED = ("exchange", "places", "readout")
 """Settings that tell of themselves where they are on alone."""
-MAX_WIDTH, MAX_LAYERS = 65_536, 64
+MAX_LAYERS = 64
 """No saved description may ask for more."""
 MAX_LATENT = 1e6
 """Values of latent vectors are about 1; far beyond this one a decoder's numbers overflow."""

@@ -3,8 +3,9 @@
 The paper's space of 30 nodes; 10,000 iterations. Pairs that the encoder has not seen: R^2 and Spearman's correlation of cosine
 and kernel, beside the highest R^2 that any cosines of so many numbers can have (`search.embedding.landmarks`). Isomorphic cells
 have a kernel of 1: their cosine is that of cells whose nodes come in another random topological order. The paper's encoder
-reads matrices as they are; the second row sorts the nodes first (`search.embedding.order`). The third is not trained, and its
-similarity is the inner product: the kernel of different cells, not that of a cell with itself.
+reads matrices as they are; the second row sorts the nodes first (`search.embedding.order`); the third reads counts, and its
+cosines are those behind a head (`search.embedding.guided_counts`). The last is not trained, and its similarity is the inner
+product: the kernel of different cells, not that of a cell with itself.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from search.embedding import build_encoder
-from search.embedding.common import cosines, similarity_of
+from search.embedding.common import by_cosines, cosines, similarity_of
 from search.embedding.landmarks import HIGHEST, highest_r_squared
 from search.embedding.order import random_order
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
-from search.reproduce.rows import CANONICAL, LANDMARKS, NASGEM, QUICK_ENCODERS
+from search.reproduce.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM, QUICK_ENCODERS
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_kernel
@@ -38,13 +39,17 @@ FIGURES = {
     "Spearman": "held-out Spearman's correlation",
     ISOMORPHIC: "mean cosine of isomorphic cells",
     "edges reconstructed": "edges reconstructed",
+    "counts reconstructed": "variance of counts reconstructed",
     SECONDS: "training, s",
 }
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-    length = QUICK_ENCODERS["kernel_guided"] if quick else {"iterations": ITERATIONS}
-    recipes = [(row, {**row.encoder, **length}) for row in (NASGEM, CANONICAL)] + [(LANDMARKS, LANDMARKS.encoder)]
+    recipes = [
+        (row, {**row.encoder, **(QUICK_ENCODERS[row.encoder["type"]] if quick else {"iterations": ITERATIONS})})
+        for row in (NASGEM, CANONICAL, GUIDED)
+    ]
+    recipes.append((LANDMARKS, LANDMARKS.encoder))
     return [
         Unit("encoder", row.name, NODES, seed, {"encoder": encoder, "figures": list(FIGURES)})
         for seed in seeds
@@ -58,7 +63,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     start = time.perf_counter()
     figures = encoder.fit(unit.seed) | {SECONDS: time.perf_counter() - start}
     similarity = similarity_of(encoder)
-    if similarity is cosines:
+    if by_cosines(encoder):
         known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
         figures[HIGHEST] = highest_r_squared(known, encoder.dim)
     rng = np.random.default_rng((unit.seed, 5))

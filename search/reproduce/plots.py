@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from search.reproduce.base import Result
 from search.reproduce.summary import rows_of, settings_of, summarized
 
-COLOURS = ("#2f6db5", "#e0812b", "#3a923a", "#c03d3e", "#8d69b8", "#84584e", "#7f7f7f")
+COLOURS = ("#2f6db5", "#e0812b", "#3a923a", "#c03d3e", "#8d69b8", "#84584e", "#7f7f7f", "#e377c2", "#17becf", "#bcbd22")
 
 
 def by_setting(

@@ -31,6 +31,7 @@ class Row:
 QUICK_ENCODERS: dict[str, dict[str, Any]] = {
     "autoencoder": {"iterations": 100},
     "kernel_guided": {"iterations": 100},
+    "guided_counts": {"iterations": 100, "sample": 1024},
     "svge": {"cells": 128, "epochs": 1},
 }
 QUICK_PREDICTORS: dict[str, dict[str, Any]] = {
@@ -47,6 +48,15 @@ SVGE = Row("SVGe", {"type": "svge"})
 CANONICAL = Row("NASGEM, canonical order", {"type": "kernel_guided", "order": "canonical"})
 """The same encoder of cells whose nodes are sorted first: isomorphic cells embed alike."""
 
+GUIDED = Row("NASGEM on counts", {"type": "guided_counts"})
+"""NASGEM done anew: the encoder reads counts, and the kernel guides it from behind a head; with NASGEM's predictor."""
+
+HEADLESS = Row(f"{GUIDED.name}, no head", {**GUIDED.encoder, "head": False})
+"""The same with the vectors' own cosines to follow the kernel, as in the paper: what the head does."""
+
+UNGUIDED = Row("autoencoder of counts", {**GUIDED.encoder, "similarity_weight": 0.0})
+"""The same without the kernel: what its guidance does."""
+
 LANDMARKS = Row("WL landmarks", {"type": "landmarks"})
 """The kernel itself as vectors: inner products with the kernels of 500 cells."""
 
@@ -59,21 +69,23 @@ GEMNET = Row("GEMNet: counts and graphs", {"type": "statistics", "cells": True},
 COUNTS_AND_CELLS = Row("GEMNet: counts and cells", GEMNET.encoder)
 """Beside NASGEM's encoder, which keeps to the paper: what that predictor can do with the counts and the flattened cell."""
 
-EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, LANDMARKS, SVGE, COUNTS_AND_CELLS)
+EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, LANDMARKS, SVGE, COUNTS_AND_CELLS, UNGUIDED, HEADLESS, GUIDED)
 """Tables 3 and 4: one predictor on different embeddings."""
 
 SURFACE = (ADJACENCY, NASGEM, COUNTS)
 """Fig. 4: without and with the embedding."""
 
-BIAS = (*SURFACE, GEMNET)
-"""Fig. 5: the same, and graph networks."""
+BIAS = (ADJACENCY, NASGEM, GUIDED, COUNTS)
+"""Fig. 5: the same, and guided counts."""
 
-GEMNET_201 = replace(GEMNET, encoder={**GEMNET.encoder, "dropped": ["none"], "identities": ["skip_connect"]})
-"""The same, told what NAS-Bench-201's operators `none` and `skip_connect` are: a missing edge, and a bare one."""
+OPERATORS_201 = {"dropped": ["none"], "identities": ["skip_connect"]}
+"""What NAS-Bench-201's operators `none` and `skip_connect` are: a missing edge, and a bare one."""
+
+GUIDED_201, GEMNET_201 = (replace(row, encoder={**row.encoder, **OPERATORS_201}) for row in (GUIDED, GEMNET))
 
 PREDICTORS = {
-    "nasbench101": (ADJACENCY, AUTOENCODER, NASGEM, GEMNET),
-    "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, GEMNET_201),
+    "nasbench101": (ADJACENCY, AUTOENCODER, NASGEM, GUIDED, GEMNET),
+    "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, GUIDED_201, GEMNET_201),
 }
 """By benchmark."""
 

@@ -20,10 +20,12 @@ from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import Conv3x3Space, fitted, predicted, rank_correlation, trained_encoder
 from search.reproduce.plots import by_setting
-from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, COUNTS_AND_CELLS, EMBEDDINGS, NASGEM
+from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, EMBEDDINGS, GUIDED, HEADLESS, NASGEM, UNGUIDED
 from search.reproduce.summary import grid, seeds_text
 
 DRAWN, TRAINING = 1000, 600
+PLAIN = (ADJACENCY, AUTOENCODER)
+"""The paper's baselines."""
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
@@ -63,8 +65,8 @@ def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, f
 
     comparisons = tuple(
         Comparison(row.name, against.name, figure)
-        for row in (NASGEM, COUNTS_AND_CELLS, COUNTS)
-        for against in (ADJACENCY, AUTOENCODER)
+        for row, baselines in ((NASGEM, PLAIN), (GUIDED, (*PLAIN, UNGUIDED, HEADLESS)), (COUNTS, PLAIN))
+        for against in baselines
     )
     return Part(
         name, f"{title} against the share of training cells, by embedding", 20, units, measure, table, draw, comparisons

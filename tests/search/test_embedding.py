@@ -186,6 +186,8 @@ def damaged(path, how):
         ({"settings": {"dim": 10**12}}, r"encoder\.json: encoder: dim: expected whole numbers from 1 to 65536"),
         ({"settings": {"hidden": [65536] * 4}}, r"encoder\.safetensors: not the weights of this encoder"),
         ({"settings": {"dims": 16}}, r"encoder\.json: encoder 'kernel_guided': .*dims"),
+        ({"settings": {"space": 1}}, r"encoder\.json: .*space"),
+        ({"settings": {"name": 1}}, r"encoder\.json: .*name"),
         ({"type": "gnn"}, r"encoder\.json: unknown encoder 'gnn'; expected one of adjacency, autoencoder, kernel_guided"),
         ({"space": {"num_nodes": 9, "operators": []}}, "trained for the space"),
     ],
@@ -207,11 +209,12 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(trained, tmp_path, how, me
         {"order": "random"},
         {"h": -1},
         {"similarity_weight": 0},
+        {"similarity_weight": float("inf")},
         {"device": "abacus"},
         {"device": "cuda:99"},
         {"width": 3},
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(settings):
-    with pytest.raises(SearchError, match=next(iter(settings))):
+    with pytest.raises(SearchError, match=rf"encoder: {next(iter(settings))}: |unexpected keyword argument 'width'"):
         build_encoder("kernel_guided", SPACE, **settings)
