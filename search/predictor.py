@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from search.base import Encoder, Predictor, SearchError
 from search.checks import check_whole
 from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
 from search.graph_predictor import GraphEnsemblePredictor
+from search.layers import mlp
 from search.named import build_named
 from search.threads import torch_threads
 
@@ -78,7 +78,7 @@ class MLPPredictor:
         with torch_threads(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.net is None or self.mode == "retrain":
-                self.net = self._build(vectors.shape[1])
+                self.net = mlp((vectors.shape[1], *self.hidden, 1))
                 # A dimension that is constant in the sample tells nothing: it is left out.
                 spread = vectors.std(0)
                 constant = spread <= 1e-3 * max(spread.max(), 1e-12)
@@ -106,13 +106,6 @@ class MLPPredictor:
             weight = layer.weight.detach().double().numpy()
             norm *= float(np.linalg.norm(weight / self._scale if i == 0 else weight, 2))
         return LipschitzBound(norm * self._std, float(np.asarray(vectors, np.float64).var(0).sum()), float(predicted.var()))
-
-    def _build(self, dim: int) -> nn.Sequential:
-        widths = (dim, *self.hidden)
-        layers: list[nn.Module] = []
-        for a, b in pairwise(widths):
-            layers += [nn.Linear(a, b), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def _inputs(self, vectors: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(((np.asarray(vectors, np.float64) - self._shift) / self._scale).astype(np.float32))

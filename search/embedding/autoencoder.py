@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,34 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.base import CellArrays, Progress, SearchError, Space
-from search.embedding.common import (
-    CHUNK,
-    HELD_OUT_PAIRS,
-    check_device,
-    check_training,
-    cosines,
-    kernel_figures,
-    minimise,
-    mlp,
-)
+from search.base import CellArrays, SearchError, Space
+from search.embedding.common import HELD_OUT_PAIRS, cosines, kernel_figures
 from search.embedding.features import features, num_edges, num_features
+from search.embedding.fully_connected import FullyConnectedEncoder
 from search.embedding.order import ORDERS, canonical_order, random_order
-from search.embedding.storage import save_encoder
+from search.layers import mlp
 from search.space import prune
-from search.threads import torch_threads
 from search.wl_kernel import wl_kernel
 
 BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
 
 
-class AutoencoderEncoder:
+class AutoencoderEncoder(FullyConnectedEncoder):
     """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of each cell.
 
-    dim: d, length of the embedding. hidden: widths between features and embedding, mirrored in the decoder.
-    iterations, batch: Adam steps, and fresh random cells a step. lr: the peak of a one-cycle schedule. order: of the nodes that
-    the matrices have, see `search.embedding.order`; "given" is the paper's, in "canonical" isomorphic cells embed alike.
-    device: where to train and embed.
+    hidden: mirrored in the decoder. batch: of fresh random cells. order: of the nodes that the matrices have, see
+    `search.embedding.order`; "given" is the paper's, in "canonical" isomorphic cells embed alike. Other settings as in
+    FullyConnectedEncoder.
     """
 
     name = "autoencoder"
@@ -54,59 +43,14 @@ class AutoencoderEncoder:
         order: str = "given",
         device: str = "cpu",
     ) -> None:
-        check_training(dim, hidden, iterations, batch, lr)
         if order not in ORDERS:
             raise SearchError(f"encoder: order: expected one of {', '.join(ORDERS)}, found {order!r}")
-        check_device(device)
-        self.space, self.dim, self.device = space, dim, device
-        self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
+        super().__init__(space, dim, hidden, iterations, batch, lr, device)
         self.order = order
-        self.metrics: dict[str, float] = {}
-        self.net: nn.ModuleDict | None = None
 
     @property
     def settings(self) -> dict[str, object]:
-        """What `build_encoder` needs to make this encoder again."""
-        return {
-            "dim": self.dim,
-            "hidden": list(self.hidden),
-            "iterations": self.iterations,
-            "batch": self.batch,
-            "lr": self.lr,
-            "order": self.order,
-        }
-
-    def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
-        """Train from new weights on pairs drawn by `seed`; returns figures on held-out pairs by name. Deterministic by seed."""
-        with torch_threads(1), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.net = self._new_net().to(self.device)
-            batches = self._batches(np.random.default_rng((seed, 0)))
-            losses = (self._loss(cells, self._tensor(cells)) for cells in batches)
-            minimise(self.net, losses, self.iterations, self.lr, progress)
-        self.metrics = self._held_out(np.random.default_rng((seed, 1)))
-        return self.metrics
-
-    @torch.inference_mode()
-    def embed(self, arrays: CellArrays) -> np.ndarray:
-        """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
-        if self.net is None:
-            raise RuntimeError("the encoder is not trained yet: call fit first")
-        parts = [np.empty((0, self.dim), np.float32)]
-        for start in range(0, len(arrays), CHUNK):
-            parts.append(self.net["encoder"](self._tensor(arrays[start : start + CHUNK])).cpu().numpy())
-        return np.concatenate(parts)
-
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `encoder.safetensors` and `encoder.json`."""
-        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self.net.state_dict())
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take trained weights. Raises RuntimeError where they are those of another network."""
-        with torch.device("meta"):  # no memory is taken before all shapes are known to fit
-            net = self._new_net()
-        net.load_state_dict(weights, assign=True)
-        self.net = net.to(self.device)
+        return {**super().settings, "order": self.order}
 
     def _new_net(self) -> nn.ModuleDict:
         widths = (num_features(self.space), *self.hidden, self.dim)
@@ -115,6 +59,9 @@ class AutoencoderEncoder:
     def _tensor(self, arrays: CellArrays) -> Tensor:
         ordered = canonical_order(arrays) if self.order == "canonical" else arrays
         return torch.from_numpy(features(self.space, ordered)).to(self.device).float()
+
+    def _losses(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        return (self._loss(cells, self._tensor(cells)) for cells in self._batches(rng))
 
     def _batches(self, rng: np.random.Generator) -> Iterator[CellArrays]:
         """Fresh cells for each iteration."""

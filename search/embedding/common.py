@@ -1,37 +1,21 @@
-"""What the encoders that learn share: checks, layers, steps of training, and how well vectors follow the kernel."""
+"""What the encoders that learn share: the check of a device, and how well vectors follow the Weisfeiler-Lehman kernel."""
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import Tensor
 
-from search.base import CellArrays, Encoder, Progress, SearchError
+from search.base import CellArrays, Encoder, SearchError
 from search.wl_kernel import wl_gram
 
-CHUNK = 8192
-"""Cells embedded at a time."""
 HELD_OUT_PAIRS = 2000
 MAX_WIDTH = 65_536
 """Of a layer: no saved description may ask for more."""
-
-
-def check_training(dim: int, hidden: Sequence[int], iterations: int, batch: int, lr: float) -> None:
-    """Raises SearchError for settings of which no network can be made, or with which none can be trained."""
-    counts = {"dim": [dim], "hidden": list(hidden), "iterations": [iterations], "batch": [batch]}
-    for label, values in counts.items():
-        most = MAX_WIDTH if label in ("dim", "hidden") else sys.maxsize
-        if any(type(value) is not int or not 1 <= value <= most for value in values):
-            raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
-    if not 0 < lr < math.inf:
-        raise SearchError(f"encoder: lr: expected a finite number above 0, found {lr!r}")
 
 
 def check_device(device: str) -> None:
@@ -40,30 +24,6 @@ def check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SearchError(f"encoder: device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-
-
-def mlp(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers between these widths, with ReLU between each other."""
-    layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(pairwise(widths)):
-        layers += [nn.ReLU()] * (i > 0) + [nn.Linear(a, b)]
-    return nn.Sequential(*layers)
-
-
-def minimise(net: nn.Module, losses: Iterable[Tensor], iterations: int, lr: float, progress: Progress | None) -> None:
-    """A step of Adam for each of `iterations` losses, with a one-cycle schedule whose peak is lr.
-
-    losses: each is asked for after the step before.
-    """
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, iterations, pct_start=0.1)
-    for done, loss in enumerate(losses, 1):
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if progress and (done % 20 == 0 or done == iterations):
-            progress(done, iterations, f"loss {loss.item():.4f}")
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

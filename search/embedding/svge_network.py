@@ -7,11 +7,12 @@ public code. All of it is batched over graphs of different sizes; loops run over
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from search.layers import mlp
 
 
 class MessageLayer(nn.Module):
@@ -160,9 +161,9 @@ class GraphDecoder(nn.Module):
         self.messages = TwoSidedMessages(state, layers)
         self.graph_state = GatedSum(state, dim)
         self.graph_state_for_node = GatedSum(state, dim)
-        self.first_node = _mlp(state + dim, state + dim, state)
-        self.new_node = _mlp(state + 2 * dim, state + dim, state)
-        self.new_type = _mlp(2 * dim, dim, num_types)
+        self.first_node = mlp((state + dim, state + dim, state))
+        self.new_node = mlp((state + 2 * dim, state + dim, state))
+        self.new_type = mlp((2 * dim, dim, num_types))
         self.edge_hidden = nn.Linear(2 * state + 2 * dim, state + dim)
         self.edge = nn.Linear(state + dim, 1)
 
@@ -340,10 +341,6 @@ def reverse(types: Tensor, adjacency: Tensor, sizes: Tensor | None = None) -> tu
     return turned, edges * (inside.unsqueeze(2) & inside.unsqueeze(1))
 
 
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-
 class AccuracyHead(nn.Module):
     """Latent vector -> accuracy: fully connected with ReLU, the width halved twice more after the first (56-28-14-7-1).
 
@@ -353,8 +350,7 @@ class AccuracyHead(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         widths = [max(1, dim // 2**i) for i in range(4)] + [1]
-        layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
-        self.layers = nn.Sequential(*(module for layer in layers for module in (layer, nn.ReLU())))[:-1]
+        self.layers = mlp(widths)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
 

@@ -23,7 +23,7 @@ from search.embedding.landmarks import HIGHEST, highest_r_squared
 from search.embedding.order import random_order
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
-from search.reproduce.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM, QUICK_ENCODERS
+from search.reproduce.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
 from search.space import DagSpace, prune
 from search.wl_kernel import wl_kernel
@@ -46,7 +46,7 @@ FIGURES = {
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     recipes = [
-        (row, {**row.encoder, **(QUICK_ENCODERS[row.encoder["type"]] if quick else {"iterations": ITERATIONS})})
+        (row, {**row.recipe(quick)["encoder"], **({} if quick else {"iterations": ITERATIONS})})
         for row in (NASGEM, CANONICAL, GUIDED)
     ]
     recipes.append((LANDMARKS, LANDMARKS.encoder))

@@ -20,7 +20,7 @@ from search.embedding.landmarks import HIGHEST, highest_r_squared
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
 from search.reproduce.plots import COLOURS
-from search.reproduce.rows import GUIDED, LANDMARKS, NASGEM, QUICK_ENCODERS
+from search.reproduce.rows import GUIDED, LANDMARKS, NASGEM
 from search.reproduce.summary import grid, rows_of, seeds_text, settings_of, summarized
 from search.space import DagSpace
 
@@ -33,8 +33,10 @@ FIGURES = {"R^2": "held-out R^2", "Spearman": "held-out Spearman's correlation",
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-    encoder = {**NASGEM.encoder, "iterations": ITERATIONS, **(QUICK_ENCODERS["kernel_guided"] if quick else {})}
-    guided = {**encoder, **GUIDED.encoder, **(QUICK_ENCODERS["guided_counts"] if quick else {"sample": SAMPLE})}
+    encoder, guided = (row.recipe(quick)["encoder"] for row in (NASGEM, GUIDED))
+    if not quick:
+        encoder |= {"iterations": ITERATIONS}
+        guided |= {"iterations": ITERATIONS, "sample": SAMPLE}
     rows = [
         ("", encoder, DIMENSIONS[::2] if quick else DIMENSIONS),
         (f"{GUIDED.name}, ", guided, DIMENSIONS[-1:]),

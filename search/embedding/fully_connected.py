@@ -1,0 +1,121 @@
+"""What the encoders share that are networks of fully connected layers: settings, training, embedding, weights."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search.base import CellArrays, Progress, SearchError, Space
+from search.embedding.common import MAX_WIDTH, check_device
+from search.embedding.storage import save_encoder
+from search.threads import torch_threads
+
+CHUNK = 8192
+"""Cells embedded at a time."""
+
+
+class FullyConnectedEncoder:
+    """A network of which the part "encoder" makes the vectors; a class of its own says what it reads and learns.
+
+    dim: d, length of the embedding. hidden: widths between what is read and the embedding. iterations, batch: Adam steps, and
+    cells a step. lr: the peak of a one-cycle schedule. device: where to train and embed.
+    """
+
+    name: str
+
+    def __init__(
+        self, space: Space, dim: int, hidden: Sequence[int], iterations: int, batch: int, lr: float, device: str
+    ) -> None:
+        counts = {"dim": [dim], "hidden": list(hidden), "iterations": [iterations], "batch": [batch]}
+        for label, values in counts.items():
+            most = MAX_WIDTH if label in ("dim", "hidden") else sys.maxsize
+            if any(type(value) is not int or not 1 <= value <= most for value in values):
+                raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
+        if not 0 < lr < math.inf:
+            raise SearchError(f"encoder: lr: expected a finite number above 0, found {lr!r}")
+        check_device(device)
+        self.space, self.dim, self.device = space, dim, device
+        self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
+        self.metrics: dict[str, float] = {}
+        self.net: nn.ModuleDict | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What `build_encoder` needs to make this encoder again."""
+        return {
+            "dim": self.dim,
+            "hidden": list(self.hidden),
+            "iterations": self.iterations,
+            "batch": self.batch,
+            "lr": self.lr,
+        }
+
+    def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
+        """Train from new weights on cells drawn by `seed`; returns figures on held-out pairs by name. Deterministic by seed."""
+        with torch_threads(1), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = self._new_net().to(self.device)
+            self._minimise(self._losses(np.random.default_rng((seed, 0))), progress)
+        self.metrics = self._held_out(np.random.default_rng((seed, 1)))
+        return self.metrics
+
+    def _minimise(self, losses: Iterable[Tensor], progress: Progress | None) -> None:
+        """A step for each of `iterations` losses; each is asked for after the step before."""
+        optimizer = torch.optim.Adam(self._trained().parameters(), lr=self.lr)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, self.iterations, pct_start=0.1)
+        for done, loss in enumerate(losses, 1):
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if progress and (done % 20 == 0 or done == self.iterations):
+                progress(done, self.iterations, f"loss {loss.item():.4f}")
+
+    @torch.inference_mode()
+    def embed(self, arrays: CellArrays) -> np.ndarray:
+        """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
+        encoder, parts = self._trained()["encoder"], [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(arrays), CHUNK):
+            parts.append(encoder(self._tensor(arrays[start : start + CHUNK])).cpu().numpy())
+        return np.concatenate(parts)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
+        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self._weights())
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take trained weights. Raises RuntimeError where they are those of another network."""
+        with torch.device("meta"):  # no memory is taken before all shapes are known to fit
+            net = self._new_net()
+        net.load_state_dict(weights, assign=True)
+        self.net = net.to(self.device)
+
+    def _trained(self) -> nn.ModuleDict:
+        if self.net is None:
+            raise RuntimeError("the encoder is not trained yet: call fit first")
+        return self.net
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What `load_weights` takes."""
+        return self._trained().state_dict()
+
+    def _new_net(self) -> nn.ModuleDict:
+        raise NotImplementedError
+
+    def _tensor(self, arrays: CellArrays) -> Tensor:
+        """Pruned cells as the network reads them."""
+        raise NotImplementedError
+
+    def _losses(self, rng: np.random.Generator) -> Iterable[Tensor]:
+        """Of `iterations` batches."""
+        raise NotImplementedError
+
+    def _held_out(self, rng: np.random.Generator) -> dict[str, float]:
+        """Figures on pairs drawn by `rng`."""
+        raise NotImplementedError
