@@ -23,7 +23,7 @@ setup(
         "onnxscript>=0.3",
         "onedl-mmengine>=0.10",
         "onedl-mmcv>=2.3",
-        "onedl-mmdetection>=3.4",
+        "onedl-mmdetection>=3.5",
         "onedl-mmpretrain>=1.3",
         "matplotlib>=3.8",
         "networkx>=3.0",
