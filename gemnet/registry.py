@@ -20,7 +20,9 @@ DATASETS = registry.Registry(
     locations=["gemnet.images", *(["gemnet.detection.data"] if DETECTION else [])],
 )  # fmt: skip
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.images"])
-HOOKS = registry.Registry("hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks"])
+HOOKS = registry.Registry(
+    "hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks", "gemnet.schedule"]
+)
 MODEL_WRAPPERS = registry.Registry(
     "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]
 )
