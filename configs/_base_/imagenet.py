@@ -3,7 +3,7 @@
 #   SGD, Nesterov momentum .9, learning rate .8 at batch 1,024, weight decay 5e-5, none on biases and normalisation:
 #     Radosavovic et al., Designing Network Design Spaces, CVPR 2020 (mobile regime: .1 per 128 images)
 #   label smoothing .1: Tan et al., MnasNet, CVPR 2019; Howard et al., MobileNetV3, ICCV 2019
-#   EMA with decay .9999: MobileNetV3
+#   EMA with decay .9999: MobileNetV3 (less in runs of under 200,000 iterations: gemnet.averaging)
 #   RandAugment 2 x magnitude 9 with deviation .5: timm's MobileNetV3 and EfficientNet-B0
 #   no Mixup: networks of this size underfit; neither MnasNet nor MobileNetV3 uses it
 # The four numbers change a run, in a config that inherits or by --cfg-options epochs=20; gemnet.recipe carries them to all that
@@ -84,7 +84,7 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", by_epoch=True, begin=5, T_max=epochs - 5, eta_min=0.0, convert_to_iter_based=True),
 ]
 randomness = dict(seed=0)
-custom_hooks = [dict(type="gemnet.EpochSeedHook"), dict(type="EMAHook", momentum=1e-4, priority="ABOVE_NORMAL")]
+custom_hooks = [dict(type="gemnet.EpochSeedHook"), dict(type="gemnet.EMAHook", momentum=1e-4, priority="ABOVE_NORMAL")]
 default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="auto"))
 model_wrapper_cfg = dict(type="gemnet.DistributedDataParallel", broadcast_buffers=False)
 auto_scale_lr = dict(enable=False, base_batch_size=1024)  # 8 processes x 128 images; --auto-scale-lr enables it
