@@ -88,6 +88,18 @@ class EMAHook(_EMAHook):
             )
 
 
+def tell_reach(runner: Runner) -> None:
+    """Warn in the log of an EMAHook of mmengine's whose average reaches back over most of the run, to its random start."""
+    for hook in runner.hooks:
+        if isinstance(hook, _EMAHook) and not isinstance(hook, EMAHook):
+            reach = 1 / hook.ema_cfg.get("momentum", 2e-4)
+            if hook.ema_cfg["type"] == "ExponentialMovingAverage" and reach > runner.max_iters / 2:
+                runner.logger.warning(
+                    f"EMAHook averages over {reach:.0f} iterations, and the run has {runner.max_iters}: what is validated and "
+                    "kept stays near the random start. type='gemnet.EMAHook' in custom_hooks suits the run's length"
+                )
+
+
 def _trains(runner: Runner) -> bool:
     """Whether the runner has begun to train, rather than to test."""
     return runner._train_loop is not None and not isinstance(runner._train_loop, Mapping)

@@ -23,7 +23,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
-from gemnet import recipe, schedule
+from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
 from gemnet.distributed import init_processes, leave_processes
 from gemnet.errors import UserError
@@ -253,6 +253,7 @@ def train(
     check_classes(bare_model(runner), runner.train_loop.dataloader.dataset.metainfo["classes"])
     schedule.fit(runner, recipe.sets_schedule(options or {}))
     schedule.tell_batch(runner)
+    averaging.tell_reach(runner)
     runner.register_hook(schedule.SameScheduleHook())
     runner.train()
 

@@ -93,6 +93,7 @@ def fit(runner: Runner, by_hand: bool = False) -> None:
     if total != loop.max_epochs * length:  # a run by iterations, which its config states
         return
     found = schedulers if by_hand else _bounded(schedulers, length, total)
+    found = [{k: v for k, v in one.items() if k != "T_max" or v is None or v > 0} for one in found]  # mmengine: up to the end
     found = [_in_iterations(one, length) if _fractions(one) else deepcopy(one) for one in found]
     found = [one for one in found if not _warms_up(one) or _steps(one, length) > 1]  # of one step it would never end
     runner.param_schedulers = found

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from gemnet import engine
-from gemnet.averaging import EMAHook, WarmedUpEMA
+from gemnet.averaging import EMAHook, WarmedUpEMA, tell_reach
 from gemnet.errors import UserError
 from gemnet.weights import load_weights, read_checkpoint, read_state_dict
 
@@ -208,6 +208,17 @@ def test_the_hook_is_mmengines_and_is_found_by_its_name():
     for name, value in (("momentum", 0), ("momentum", float("nan")), ("share", 2), ("share", True), ("share", "a")):
         with pytest.raises(UserError, match=f"EMAHook: {name}=.*expected a number above 0"):
             EMAHook(**{name: value})
+
+
+def test_mmengines_own_hook_is_warned_of_where_it_averages_over_most_of_the_run():
+    said = []
+    plain, ours = PlainEMAHook(momentum=1e-4), EMAHook(momentum=1e-4)
+    for hooks, iterations in (([plain], 200), ([plain], 100_000), ([ours], 200)):
+        said.append([])
+        logger = SimpleNamespace(warning=said[-1].append)
+        tell_reach(SimpleNamespace(hooks=hooks, max_iters=iterations, logger=logger))
+    assert [len(lines) for lines in said] == [1, 0, 0]
+    assert "averages over 10000 iterations, and the run has 200" in said[0][0]
 
 
 def test_the_averaged_weights_are_the_ones_that_timm_gets(trained):

@@ -227,6 +227,19 @@ def test_the_shorter_schedule_of_pretrained_weights_follows_the_number_and_is_ne
     assert (settings.epochs, settings.param_scheduler[1].milestones, settings.param_scheduler[1].end) == (6, [4, 5.5], 6)
 
 
+def test_the_number_may_be_changed_in_a_copy_of_a_config_too(tmp_path):
+    for epochs in (3, 5, 30):
+        text = (ROOT / FOLDER).read_text().replace("epochs = 100", f"epochs = {epochs}")
+        path = tmp_path / f"copy_{epochs}.py"
+        path.write_text(
+            text.replace("./gemnet_a_imagenet.py", os.path.relpath(ROOT / "configs/gemnet_a_imagenet.py", tmp_path))
+        )
+        found = rates(load_config(str(path)), 20)
+        assert len(found) == 20 * epochs
+        assert max(found) == pytest.approx(1)
+        assert found[-1] < 0.01
+
+
 def test_a_detectors_warm_up_is_at_most_a_tenth_of_its_run():
     found = rates(config(RETINANET, epochs=10), 20)
     assert found[18] < 1 == pytest.approx(found[19])
