@@ -109,10 +109,12 @@ def fit(runner: Runner, by_hand: bool = False) -> None:
 
 
 def tell_batch(runner: Runner) -> None:
-    """Tell in the log where the learning rate was chosen for another batch than the run has, and is not scaled."""
-    scaling = runner.auto_scale_lr or {}
+    """Tell in the log where the learning rate was chosen for another batch than the run has, and where that is all the data."""
+    scaling, images = runner.auto_scale_lr or {}, len(runner.train_loop.dataloader.dataset)
     batch = get_world_size() * runner.cfg.train_dataloader.get("batch_size", 0)
     base = scaling.get("base_batch_size")
+    if batch > images:
+        runner.logger.warning(f"a batch of {batch} is more than the {images} images to train on: a step has all of them")
     if batch and base and batch != base and not scaling.get("enable", False):
         runner.logger.warning(
             f"the learning rate is for batches of {base} images, and stays with this run's {batch}; --auto-scale-lr would "

@@ -4,6 +4,7 @@ import copy
 import os
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -225,6 +226,30 @@ def test_the_shorter_schedule_of_pretrained_weights_follows_the_number_and_is_ne
     assert (settings.epochs, settings.param_scheduler[1].milestones) == (12, [8, 11])
     settings = pretrained(own(tmp_path, RETINANET, "epochs = 6"))
     assert (settings.epochs, settings.param_scheduler[1].milestones, settings.param_scheduler[1].end) == (6, [4, 5.5], 6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "images", "enable", "told"),
+    [
+        (64, 1000, False, []),
+        (
+            16,
+            1000,
+            False,
+            ["for batches of 64 images, and stays with this run's 16; --auto-scale-lr would multiply it by 0.25"],
+        ),
+        (16, 1000, True, []),
+        (128, 100, True, ["a batch of 128 is more than the 100 images to train on"]),
+    ],
+)
+def test_the_log_tells_a_learning_rate_for_another_batch_and_a_batch_beyond_the_data(batch, images, enable, told):
+    settings, said = config(FOLDER, batch_size=batch), []
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=range(images)))
+    scaling = {**settings.auto_scale_lr, "enable": enable}
+    logger = SimpleNamespace(warning=said.append)
+    schedule.tell_batch(SimpleNamespace(auto_scale_lr=scaling, cfg=settings, train_loop=loop, logger=logger))
+    assert len(said) == len(told)
+    assert all(expected in line for expected, line in zip(told, said))
 
 
 def test_the_number_may_be_changed_in_a_copy_of_a_config_too(tmp_path):
