@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from gemnet.errors import UserError
-from gemnet.recipe import LENGTH, NUMBERS
+from gemnet.recipe import LENGTH, NUMBERS, VALIDATION
 from gemnet.settings import Setting, shown
 
 ALIKE = 0.85
@@ -25,36 +25,42 @@ READ = {*inspect.signature(Runner.__init__).parameters, *NUMBERS, "channels_last
 }
 """What is read from the top level of a config, here and by mmengine's runner."""
 
-COUNT = Setting("", int, at_least=1, at_most=2**31 - 1)
-SOME = Setting("", int, at_least=0, at_most=2**31 - 1)
+HIGHEST = 2**31 - 1
 LOADER = {
     "batch_size": NUMBERS["batch_size"],
     "num_workers": Setting("Processes that load images; 0: the training process.", int, at_least=0, at_most=4096),
 }
+CLASSES = Setting("Classes of the data; None: as many as it has.", int, at_least=1, at_most=HIGHEST, optional=True)
+
+
+def _every(what: str, at_least: int = 1) -> Setting:
+    return Setting(what, int, at_least=at_least, at_most=HIGHEST)
+
+
 SETTINGS: dict[str, Setting] = {
     **{f"{loader}_dataloader.{name}": setting for loader in ("train", "val", "test") for name, setting in LOADER.items()},
     LENGTH: NUMBERS["epochs"],
-    "train_cfg.max_iters": COUNT,
-    "train_cfg.val_interval": COUNT,
-    "train_cfg.val_begin": COUNT,
-    "optim_wrapper.optimizer.lr": Setting("", float, above=0, at_most=1e4),
-    "optim_wrapper.optimizer.weight_decay": Setting("", float, at_least=0),
-    "optim_wrapper.optimizer.momentum": Setting("", float, at_least=0, below=1),
-    "optim_wrapper.accumulative_counts": COUNT,
-    "optim_wrapper.clip_grad.max_norm": Setting("", float, above=0, optional=True),
-    "auto_scale_lr.base_batch_size": COUNT,
-    "auto_scale_lr.enable": Setting("", bool),
-    "default_hooks.logger.interval": COUNT,
-    "default_hooks.checkpoint.interval": Setting("", int, at_least=-1),
-    "default_hooks.checkpoint.max_keep_ckpts": Setting("", int, at_least=-1),
-    "model.head.num_classes": Setting("", int, at_least=1, optional=True),
-    "model.bbox_head.num_classes": COUNT,
-    "model.roi_head.bbox_head.num_classes": COUNT,
-    "randomness.seed": Setting("", int, at_least=0, at_most=2**32 - 1, optional=True),
-    "randomness.deterministic": Setting("", bool),
-    "channels_last": Setting("", bool),
-    "load_from": Setting("", str, optional=True),
-    "work_dir": Setting("", str),
+    "train_cfg.max_iters": _every("Length of a run that is measured in iterations."),
+    VALIDATION: _every("Epochs, or iterations, from one validation to the next."),
+    "train_cfg.val_begin": _every("The first epoch, or iteration, that is validated."),
+    "optim_wrapper.optimizer.lr": Setting("The highest learning rate.", float, above=0, at_most=1e4),
+    "optim_wrapper.optimizer.weight_decay": Setting("Weight decay.", float, at_least=0),
+    "optim_wrapper.optimizer.momentum": Setting("Momentum of SGD.", float, at_least=0, below=1),
+    "optim_wrapper.accumulative_counts": _every("Batches whose gradients make a step."),
+    "optim_wrapper.clip_grad.max_norm": Setting("The largest norm of a gradient.", float, above=0, optional=True),
+    "auto_scale_lr.base_batch_size": _every("Images in a step of all processes that the learning rate is for."),
+    "auto_scale_lr.enable": Setting("Whether the learning rate follows the batch.", bool),
+    "default_hooks.logger.interval": _every("Iterations from one line of the log to the next."),
+    "default_hooks.checkpoint.interval": _every("Epochs, or iterations, from one checkpoint to the next; -1: none.", -1),
+    "default_hooks.checkpoint.max_keep_ckpts": _every("Checkpoints that are kept; -1: all.", -1),
+    "model.head.num_classes": CLASSES,
+    "model.bbox_head.num_classes": CLASSES,
+    "model.roi_head.bbox_head.num_classes": CLASSES,
+    "randomness.seed": Setting("All random numbers follow from it.", int, at_least=0, at_most=2**32 - 1, optional=True),
+    "randomness.deterministic": Setting("Whether to use deterministic algorithms alone.", bool),
+    "channels_last": Setting("Whether weights and maps are laid out with channels last.", bool),
+    "load_from": Setting("A checkpoint whose weights a run starts from.", str, optional=True),
+    "work_dir": Setting("The folder of log and checkpoints.", str),
 }
 """Settings of training that are checked in every config, by their dotted names."""
 
