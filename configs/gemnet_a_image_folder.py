@@ -1,10 +1,8 @@
 # Your own images, data_root/train/<class>/*.jpg and data_root/val/<class>/*.jpg, on one GPU or a CPU; a class for each folder.
-#   tools/train.py configs/gemnet_a_image_folder.py --cfg-options data_root=photos epochs=30 batch_size=32 image_size=160
-# --pretrained CHECKPOINT starts from trained weights.
+# --cfg-options data_root=photos epochs=30 batch_size=32 image_size=160; --pretrained CHECKPOINT starts from trained weights.
 _base_ = "./gemnet_a_imagenet.py"
 epochs = 100
-batch_size = 64
-data_root = "data/images"
+batch_size, data_root = 64, "data/images"
 recipe = dict(epochs=epochs, batch_size=batch_size, data_root=data_root)  # the values here go with these
 model = dict(head=dict(num_classes=None, topk=(1,)))
 data_preprocessor = dict(num_classes=None)
