@@ -68,7 +68,7 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, str]], ...] = (
     (rb"FUJIFILMCCD-RAW|FOVb|II(RO|RS|U\x00)|MMOR", _RAW),
     (rb"%PDF|%!PS|AT&TFORM", _PAGE),
     (rb"PK\x03\x04|\x1f\x8b|BZh|7z\xbc\xaf|Rar!|\xfd7zXZ|.{257}ustar", _ARCHIVE),
-    (rb"(\xef\xbb\xbf)?\s*(<\?xml.*)?(<!--.*-->\s*)?(<!DOCTYPE svg.*)?<svg[\s>]", ("an SVG drawing", "draw it to PNG")),
+    (rb"(\xef\xbb\xbf)?\s*(<\?xml.*)?(<!--.*-->\s*)?(<!DOCTYPE svg.*)?<svg[\s/>]", ("an SVG drawing", "draw it to PNG")),
     (rb"(?i)(\xef\xbb\xbf)?\s*(<!doctype html|<html)", ("a web page, perhaps of a failed download", "fetch it again")),
     (rb"version https://git-lfs", ("a pointer of Git LFS to a file that is not here", "run `git lfs pull`")),
     (rb".{128}DICM", ("a DICOM image", CONVERT)),

@@ -27,7 +27,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -77,9 +79,9 @@ def read_image(
     Raises ImageError, a DataError, which names the file, what is wrong and the remedy.
     """
     with _opened(source, name) as (image, path):
-        if at_least is not None:
+        if at_least is not None and image.format in ("JPEG", "MPO"):
             image.draft("RGB", at_least if _orientation(image) in _SIDEWAYS else at_least[::-1])
-        scale = _grey_scale(image)
+        scale = _grey_scale(image)  # known before loading alone
         image.load()
         array = _rgb(image, scale)
         _say_once_if_animated(image, path)
@@ -95,7 +97,24 @@ def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) 
         width, height = image.size
         if image.format == "TIFF":  # whose size Pillow gives upright, or as stored, by its version
             width, height = (int(image.tag_v2.get(tag, size)) for tag, size in ((_WIDTH, width), (_HEIGHT, height)))
+        if image.format == "PNG" and not _has_text_behind_pixels(image.fp):
+            image.getexif = partial(Image.Image.getexif, image)  # PNG's own would decode the image to look for more
         return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+
+
+def _has_text_behind_pixels(file: BinaryIO) -> bool:
+    """Whether a PNG has a chunk behind its pixels that may hold its orientation."""
+    place, pixels = file.tell(), False
+    file.seek(8)
+    try:
+        while len(head := file.read(8)) == 8:
+            if pixels and head[4:] in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            pixels = pixels or head[4:] == b"IDAT"
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(place)
 
 
 @contextmanager
