@@ -112,6 +112,9 @@ def class_images(root: Path, classes: Iterable[str], needed: bool = True) -> lis
     """
     found = [find_images(root / name) for name in classes]
     together = FoundImages(root, [])
+    loose = [path for path in root.iterdir() if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")]
+    if loose := sorted(path for path in loose if not path.is_dir()):
+        together.passed_over["an image in no class's folder", "move it into one"] = loose
     for part in found:
         if needed or part.passed_over:
             part.check_any()
