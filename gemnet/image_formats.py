@@ -87,6 +87,8 @@ SIGNATURE_BYTES = 1024
 
 def unread_kind(start: bytes) -> tuple[str, str] | None:
     """What a file that begins with `start` (SIGNATURE_BYTES) is, and the remedy; None for what is not known."""
+    if is_readable(start):  # but broken
+        return None
     return next((told for pattern, told in _SIGNATURES if re.match(pattern, start, re.DOTALL)), None)
 
 

@@ -75,7 +75,14 @@ class LoadImage(LoadImageFromFile):
     data sets here), for its result would not be of the whole set. to_float32, backend_args (of files elsewhere): as mmcv's.
     """
 
-    def __init__(self, on_error: str = "raise", to_float32: bool = False, backend_args: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, on_error: str = "raise", to_float32: bool = False, backend_args: dict[str, Any] | None = None, **unknown: Any
+    ) -> None:
+        if unknown:
+            raise DataError(
+                f"LoadImage: {', '.join(unknown)}: no such setting, for gemnet.pixels decides how images are decoded; expected"
+                " on_error, to_float32, backend_args"
+            )
         super().__init__(to_float32=to_float32, backend_args=backend_args, imdecode_backend="pillow")
         if on_error not in ("raise", "skip"):
             raise DataError(f"LoadImage: on_error={on_error!r}: expected raise or skip")
@@ -84,7 +91,7 @@ class LoadImage(LoadImageFromFile):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add `img` [H, W, 3] in BGR and its shape to `results`; None where the image is to be skipped."""
-        path = results["img_path"]
+        path = str(results["img_path"])
         try:
             image = self._read(path)
             annotated = (results.get("height", image.shape[0]), results.get("width", image.shape[1]))

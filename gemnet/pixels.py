@@ -8,9 +8,9 @@ The file alone decides what its pixels become:
   on white, as on paper.
 - Palettes, YCbCr, CMYK (JPEG: inverted, as Adobe's) and CIE L*a*b* (D50, to sRGB) become RGB. Embedded ICC profiles are not
   applied.
-- Grey of more than 8 bits is scaled from the range 0 to 2^b - 1. b is the number of bits that a TIFF file declares, where it
+- What has more than 8 bits is scaled from the range 0 to 2^b - 1. b is the number of bits that a TIFF file declares, where it
   is 9 to 15, otherwise the least of 8, 10, 12, 14 and 16 that holds the image's largest value: 12 bits in 16 are not black.
-  Whole numbers keep their 8 highest bits. Colour of 16 bits keeps the 8 highest.
+  Whole numbers keep their 8 highest bits. The three channels of colour are scaled as one.
 - Grey of floating point is scaled from 0 to 1, or from the least of the ranges above that holds it; a tenth more, as resampling
   leaves it, is clipped. NaN is black; infinite values are as the largest and the least finite ones.
 - Grey beyond 65,535 or below 0 has no such range: the least value becomes 0, the largest 255.
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -78,12 +78,15 @@ def read_image(
 
     Raises ImageError, a DataError, which names the file, what is wrong and the remedy.
     """
-    with _opened(source, name) as (image, path):
+    with _opened(source, name) as (image, path, file):
         if at_least is not None and image.format in ("JPEG", "MPO"):
             image.draft("RGB", at_least if _orientation(image) in _SIDEWAYS else at_least[::-1])
-        scale = _grey_scale(image)  # known before loading alone
+        scale, swapped = _grey_scale(image), _swapped_bytes(image)  # known before loading alone
         image.load()
-        array = _rgb(image, scale)
+        if swapped and np.asarray(image)[..., :3].max() < 1 << 6:
+            array = _deep_colours(image, file, swapped)
+        else:
+            array = _rgb(image, scale)
         _say_once_if_animated(image, path)
         array = _TRANSFORMS.get(_orientation(image), np.asarray)(
             array
@@ -93,10 +96,8 @@ def read_image(
 
 def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
     """(height, width) in pixels of what `read_image` gives, without decoding it. Raises ImageError."""
-    with _opened(source, name) as (image, _):
-        width, height = image.size
-        if image.format == "TIFF":  # whose size Pillow gives upright, or as stored, by its version
-            width, height = (int(image.tag_v2.get(tag, size)) for tag, size in ((_WIDTH, width), (_HEIGHT, height)))
+    with _opened(source, name) as (image, _, _):
+        width, height = _stored_size(image)
         if image.format == "PNG" and not _has_text_behind_pixels(image.fp):
             image.getexif = partial(Image.Image.getexif, image)  # PNG's own would decode the image to look for more
         return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
@@ -118,8 +119,8 @@ def _has_text_behind_pixels(file: BinaryIO) -> bool:
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterator[tuple[Image.Image, str]]:
-    """The opened image and its name; whatever is raised in the body becomes an ImageError."""
+def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterator[tuple[Image.Image, str, BinaryIO]]:
+    """The opened image, its name and its file; whatever is raised in the body becomes an ImageError."""
     path = name or ("image" if isinstance(source, bytes) else os.fsdecode(source))
     start = b""
 
@@ -137,9 +138,11 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterato
             with Image.open(file, formats=tuple(FORMATS)) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise error(f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read", "make it smaller")
+                if image.format == "TIFF" and image.tile and max(tile[1][3] for tile in image.tile) < _stored_size(image)[1]:
+                    raise error("cut off (some of its rows are not there)")  # Pillow makes them black
                 if _is_raw(image, path, start):
                     raise error("a raw photo of a camera, which is not read", "develop it to JPEG, PNG or TIFF")
-                yield image, path
+                yield image, path, file
     except ImageError:
         raise
     except Image.DecompressionBombError as cause:
@@ -147,6 +150,9 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterato
     except UnidentifiedImageError as cause:
         kind = unread_kind(start) or UNREAD.get(Path(path).suffix.lower())
         if kind is None:
+            if start[:2] in (b"II", b"MM"):
+                problem = "not an image that can be decoded: broken, or a kind of TIFF that is not read"
+                raise error(problem, "save it as JPEG, PNG, or TIFF of 8 or 16 bits") from cause
             raise error("not an image that can be decoded") from cause
         raise error(f"not an image that can be decoded: it is {kind[0]}", kind[1]) from cause
     except MemoryError as cause:
@@ -156,6 +162,14 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterato
             raise error(getattr(cause, "strerror", None) or _first_line(cause)) from cause
         cut = "cut off" if "truncated" in str(cause).lower() else "not an image that can be decoded"
         raise error(f"{cut} ({_first_line(cause)})") from cause
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) before the image is turned upright; of TIFF, Pillow gives either, by its version."""
+    width, height = image.size
+    if image.format == "TIFF":
+        width, height = (int(image.tag_v2.get(tag, size)) for tag, size in ((_WIDTH, width), (_HEIGHT, height)))
+    return width, height
 
 
 def _first_line(error: Exception) -> str:
@@ -200,7 +214,8 @@ def _grey_scale(image: Image.Image) -> int:
 
 def _rgb(image: Image.Image, grey_scale: int) -> np.ndarray:
     """uint8 [H, W, 3], as the file is stored."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    signed = image.mode == "L" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) == (2,)
+    if signed or image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.repeat(_grey(image)[..., None], 3, axis=2)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
@@ -212,13 +227,53 @@ def _rgb(image: Image.Image, grey_scale: int) -> np.ndarray:
         image.info["transparency"] = tuple(level >> 8 for level in transparent)
     if image.has_transparency_data:
         image = image.convert("LA") if image.mode == "La" else image
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        return _on_white(image)
     return np.array(image.convert("RGB"))
 
 
+def _swapped_bytes(image: Image.Image) -> list[Any] | None:
+    """The tiles of colour of 16 bits with the bytes of each number swapped, None for other images.
+
+    Pillow keeps the high bytes of such colours alone; so it can be made to give the low ones.
+    """
+    tiles = []
+    for tile in getattr(image, "tile", None) or []:
+        layout, *rest = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        match = re.fullmatch(r"(RGB|RGBA|RGBX);16([BLN])", str(layout))
+        if match is None:
+            return None
+        order = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[match[2]]
+        layout = f"{match[1]};16{order}"
+        tiles.append((*tile[:3], (layout, *rest) if isinstance(tile[3], tuple) else layout))
+    return tiles or None
+
+
+def _deep_colours(image: Image.Image, file: BinaryIO, swapped: list[Any]) -> np.ndarray:
+    """uint8 [H, W, 3] of colour in numbers of 16 bits that uses 14 of them or fewer; as the file is stored."""
+    file.seek(0)
+    with Image.open(file, formats=(image.format,)) as low:
+        low.tile = [type(tile)(*other) if hasattr(tile, "_fields") else other for tile, other in zip(low.tile, swapped)]
+        low.load()
+        values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+    colours = _scaled_whole(values[..., :3], None)
+    if isinstance(transparent := image.info.get("transparency"), tuple):
+        colours[(values == np.array(transparent)).all(axis=2)] = 255
+    if values.shape[2] == 4:
+        return _on_white(Image.fromarray(np.dstack([colours, _scaled_whole(values[..., 3], None)])))
+    return colours
+
+
+def _on_white(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] of an image with alpha."""
+    white = Image.new("RGBA", image.size, "white")
+    return np.array(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
+
+
 def _grey(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W] of a grey image with more than 8 bits a pixel."""
+    """uint8 [H, W] of a grey image with more than 8 bits a pixel, or of signed bytes."""
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if values.dtype == np.uint8:
+        values = values.view(np.int8)
     if values.dtype == np.int32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and tags.get(_BITS, (0,))[0] == 32:
         values = values.view(np.uint32)  # Pillow knows signed numbers alone
     bits = tags.get(_BITS, (16,))[0]

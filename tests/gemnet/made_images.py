@@ -101,6 +101,10 @@ def made() -> dict[str, tuple[bytes, np.ndarray]]:
     holes[2, :3] = np.nan, np.inf, -np.inf
     filled = unit.copy()
     filled[2, :3] = 0, 1, 0
+    deep = RNG.integers(0, 4096, (*SIZE, 3), dtype=np.uint16)
+    deep[0, 0] = 4095
+    bytes_below_0 = RNG.integers(-100, 101, SIZE, dtype=np.int8)
+    bytes_below_0[0, :2] = -100, 100
     beyond = unit * np.float32(1.08)
     signed = RNG.integers(-1000, 3001, SIZE, dtype=np.int32)
     signed[0, :2] = -1000, 3000
@@ -158,6 +162,14 @@ def made() -> dict[str, tuple[bytes, np.ndarray]]:
         "grey12_in_16.png": (png(twelve, 0, 16), grey(twelve >> 4)),
         "grey8_in_16.png": (png(levels.astype(np.uint16), 0, 16), grey(levels)),
         "rgb16.png": (png(np.dstack([high] * 3), 2, 16), grey(high >> 8)),
+        "rgb12_in_16.png": (png(deep, 2, 16), (deep >> 4).astype(np.uint8)),
+        "rgb12_in_16_little.tif": (tiff(deep, 2), (deep >> 4).astype(np.uint8)),
+        "rgb12_in_16_big.tif": (tiff(deep, 2, ">"), (deep >> 4).astype(np.uint8)),
+        "rgba12_in_16.png": (png(np.dstack([deep, twelve]), 6, 16), on_white(deep >> 4, twelve >> 4)),
+        "rgb12_in_16_transparent_colour.png": (
+            png(deep, 2, 16, {b"tRNS": struct.pack(">HHH", *deep[3, 3].tolist())}),
+            np.where((deep == deep[3, 3]).all(2)[..., None], 255, deep >> 4).astype(np.uint8),
+        ),
         "grey_alpha16.png": (png(np.dstack([high, np.full(SIZE, 65535)]), 4, 16), grey(high >> 8)),
         "grey16_little.tif": (tiff(high), grey(high >> 8)),
         "grey16_big.tif": (tiff(high, order=">"), grey(high >> 8)),
@@ -168,6 +180,8 @@ def made() -> dict[str, tuple[bytes, np.ndarray]]:
         "unsigned32.tif": (tiff(high.astype(np.uint32) * 65537), grey(np.rint(high / 257.0))),
         "signed32.tif": (tiff(signed), grey(stretched)),
         "signed16.tif": (tiff(signed.astype(np.int16)), grey(stretched)),
+        "signed8.tif": (tiff((levels >> 1).astype(np.int8)), grey(levels >> 1)),
+        "signed8_negative.tif": (tiff(bytes_below_0), grey(np.rint((bytes_below_0 + 100.0) * (255 / 200)))),
         "float_1.tif": (tiff(unit), grey(np.rint(unit.astype(float) * 255))),
         "float_1_big.tif": (tiff(unit, order=">"), grey(np.rint(unit.astype(float) * 255))),
         "float_255.tif": (tiff(levels.astype(np.float32)), grey(levels)),

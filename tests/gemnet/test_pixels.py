@@ -135,6 +135,12 @@ def test_broken_exif_turns_nothing_and_makes_no_noise(block, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("setting", ["color_type", "imdecode_backend", "backend"])
+def test_how_images_are_decoded_is_no_setting_of_a_pipeline(setting):
+    with pytest.raises(DataError, match=f"LoadImage: {setting}: no such setting"):
+        TRANSFORMS.build({"type": "gemnet.LoadImage", setting: "cv2"})
+
+
 def test_photos_are_decoded_as_pillow_does_grey_cmyk_and_progressive_too(tmp_path):
     colours = rgb(40, 56)
     for mode in ("RGB", "L", "CMYK"):
@@ -227,6 +233,8 @@ BROKEN = {
     "cut.jpg": (saved(Image.fromarray(rgb(64, 64)), "JPEG")[:900], "cut off"),
     "cut.webp": (MADE["rgb.webp"][0][:200], "not an image that can be decoded"),
     "cut.tif": (MADE["rgb.tif"][0][:100], "not an image that can be decoded|cut off"),
+    "few_rows.tif": (tiff(rgb(), 2, tags={257: 20}), "cut off"),
+    "cut.avif": (b"\0\0\0\x1cftypavif", "not an image that can be decoded"),
     "photo.jpg": (HEIC, "not an image that can be decoded: it is HEIC; convert it to JPEG or PNG"),
     "photo.HEIC": (HEIC, "it is HEIC; convert it to JPEG or PNG"),
     "film.mp4": (VIDEO, "it is a video; save its frames as JPEG or PNG"),
@@ -243,7 +251,8 @@ BROKEN = {
     "scan.jpg": (bytes(128) + b"DICM" + bytes(99), "it is a DICOM image; convert it"),
     "new.jpg": (b"\xff\x0a\0\0", "it is JPEG XL; convert it"),
     "array.png": (b"\x93NUMPY\1\0", "it is an array of NumPy; save it as PNG or TIFF"),
-    "float_colour.tif": (tiff(rgb().astype(np.float32), 2), "not an image that can be decoded"),
+    "float_colour.tif": (tiff(rgb().astype(np.float32), 2), "a kind of TIFF that is not read; save it as JPEG, PNG"),
+    "float64.tif": (tiff(np.zeros((4, 4))), "a kind of TIFF that is not read"),
 }  # fmt: skip
 
 
