@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemnet.canonical import certificate
 from gemnet.errors import UserError
-from gemnet.files import save_text
+from gemnet.files import TextError, decode_text, open_regular, save_text
 from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Cell:
     def load(cls, path: str | os.PathLike[str]) -> Cell:
         """Read a cell file. Raises CellError, also for a file that cannot be read."""
         try:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except (OSError, ValueError) as error:
             raise CellError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
@@ -209,15 +209,15 @@ def _parsed(text: str | bytes) -> Any:
     gc.disable()  # JSON makes no cycles; looking for them would take several times as long as reading half a million edges
     try:
         if isinstance(text, bytes):
-            text = text.decode("utf-8")
+            text = decode_text(text)
         for sign, most in MAX_FILE_SIGNS.items():
             if text.count(sign) > most:
                 raise CellError(f"more than {most:,} times {sign!r}; expected a cell of at most {MAX_NODES} nodes")
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError:
         raise CellError("not a cell file: nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise CellError(f"not UTF-8 text at byte {error.start}") from None
+    except TextError as error:
+        raise CellError(str(error)) from None
     except json.JSONDecodeError as error:
         raise CellError(f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except CellError:

@@ -1,12 +1,17 @@
-"""Files that are written whole or not at all."""
+"""Files: written whole or not at all, and read as what anyone may have put there."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+
+from gemnet.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,3 +41,59 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raises OSError with a plain `strerror` where `path` is no regular file: reading a FIFO or a device may not end."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"is {_KINDS.get(stat.S_IFMT(mode), 'of another kind')}, not a file", os.fsdecode(path))
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """The regular file at `path`, for reading. Raises OSError, also where it is another kind; never waits for a FIFO."""
+    check_regular(path)
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+class TextError(UserError):
+    """A file that is no UTF-8 text, or cannot be read. The message says what it is instead, and the remedy."""
+
+
+def decode_text(content: bytes) -> str:
+    """UTF-8, without its byte-order mark. Raises TextError; its message names no file."""
+    if re.match(rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff|(\0[\t-~]){2}|([\t-~]\0){2}", content):
+        kind = "UTF-32" if content[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff") else "UTF-16"
+        raise TextError(f"{kind} text, not UTF-8; save it again as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(f"not UTF-8 text at byte {error.start}") from None
+
+
+def read_text(path: str | os.PathLike[str], most: int = 1 << 28) -> str:
+    """The text of a regular file of at most `most` bytes, in UTF-8 with a byte-order mark or without.
+
+    Raises TextError, which names the file, for another encoding, a larger file, and what cannot be read or is no regular file.
+    """
+    name = os.fsdecode(path)
+    try:
+        with open_regular(path) as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise TextError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > most:
+        raise TextError(f"{name}: larger than {most >> 20} MiB")
+    try:
+        return decode_text(content)
+    except TextError as error:
+        raise TextError(f"{name}: {error}") from None

@@ -25,6 +25,7 @@ from torch import nn
 from gemnet.benchmark import Timing, measure_together
 from gemnet.export import ExportError, export
 from gemnet.files import replacing
+from gemnet.image_folders import class_images
 from gemnet.images import DataError, LoadImage, folder_classes, image_files
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], np.ndarray, int]:
     classes = folder_classes(Path(folder))
     if len(classes) < 2:
         raise DataError(f"{folder}: {len(classes)} classes; expected a folder for each of two or more classes")
-    found = [(file, label) for label, name in enumerate(classes) for file in image_files(Path(folder) / name)]
+    found = [(file, label) for label, files in enumerate(class_images(Path(folder), classes)) for file in files]
     return [file for file, _ in found], np.array([label for _, label in found]), len(classes)
 
 

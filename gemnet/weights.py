@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet.errors import UserError
-from gemnet.files import replacing
+from gemnet.files import check_regular, replacing
 
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 """Where checkpoints keep the weights. The averaged ones first, as timm takes them: they are what it chose its best epoch by."""
@@ -65,6 +65,7 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     text = str(path)
     try:
         file = _download(text) if re.match(r"https?://", text) else Path(text).expanduser()
+        check_regular(file)
         return safetensors.torch.load_file(file) if file.suffix == ".safetensors" else _load_inert(file, map_location)
     except FileNotFoundError:
         raise WeightsError(f"{text}: no such checkpoint") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.cell import Cell, CellError
-from gemnet.files import save_text
+from gemnet.files import TextError, read_text, save_text
 from search.base import SearchError
 from search.limits import DEAR, TIMED
 from search.ranking import pareto_front
@@ -77,13 +77,9 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > LONGEST:
-            raise SearchError(f"{path}: more than {LONGEST >> 20} MiB: no exported record of a search")
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError:
-        raise SearchError(f"{path}: no text, so no exported record of a search") from None
-    except OSError as error:
-        raise SearchError(f"{path}: {error.strerror}") from None
+        lines = read_text(path, LONGEST).removesuffix("\n").split("\n")
+    except TextError as error:
+        raise SearchError(f"{error}: no exported record of a search") from None
     head = _parsed(path, 1, lines[0] if lines else "")
     if head.get("format") != FORMAT:
         raise SearchError(f"{path}: no exported record of a search: its first line lacks format={FORMAT!r}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gemnet.files import open_regular
 from search.base import SearchError
 
 Row = TypeVar("Row")
@@ -19,7 +20,13 @@ def read_rows(path: Path, parsed: Callable[[Any], Row], wrong: str) -> list[Row]
     parsed: a JSON value -> row; raises ValueError, TypeError or KeyError for what is none. wrong: what SearchError then says
     after the path, with {number} for the line's.
     """
-    content = path.read_bytes() if path.exists() else b""
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise SearchError(f"{path}: cannot be read: {error.strerror}") from None
     whole = content[: content.rfind(b"\n") + 1]
     rows = []
     for number, line in enumerate(whole.splitlines(), 1):

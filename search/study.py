@@ -267,7 +267,7 @@ class Snapshot:
 def read_study(directory: str | os.PathLike[str]) -> Snapshot:
     """Read the record of a search, running or not, without writing. Raises SearchError where there is none that can be read."""
     path = Path(directory) / RECORD
-    if not path.exists():
+    if not path.is_file():
         raise SearchError(f"{directory} holds no search: {RECORD} is missing")
     with _explained(path):
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60, isolation_level=None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gemnet.files import check_regular
 from search.base import SearchError
 
 ENVIRONMENT = "GEMNET_DATA"
@@ -47,6 +48,7 @@ def read_arrays(path: Path, kinds: Mapping[str, tuple[str, int]], optional: Sequ
     """
     expected = ", ".join(kinds)
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise SearchError(f"{path}: its arrays are larger than {MAX_BYTES >> 20} MiB; expected {expected}")

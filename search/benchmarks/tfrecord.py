@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numba import njit
 
+from gemnet.files import open_regular
 from search.base import SearchError
 
 MAX_RECORD_BYTES = 16 * 2**20
@@ -54,7 +55,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
 
     Raises SearchError, naming the file and the place, where a record is cut off or its checksum is wrong.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         place = 0
         while head := file.read(12):
             if len(head) == 12 and masked_crc32c(head[:8]) != struct.unpack("<I", head[8:])[0]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 
+from gemnet.files import TextError, read_text
 from search.base import SearchError
 from search.embedding.graph_spaces import enas_space
 from search.embedding.graphs import Graphs
@@ -54,6 +54,6 @@ def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000
 
 def _text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SearchError(f"{path}: cannot be read: {error}") from None
+        return read_text(path)
+    except TextError as error:
+        raise SearchError(f"{error}; expected a text file of graphs") from None

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from gemnet.files import replacing
+from gemnet.files import check_regular, read_text, replacing
 from search.base import SearchError, Space
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
@@ -49,8 +49,8 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
     """The description and the weights. Raises SearchError, naming the file, for whatever is not a saved encoder of `space`."""
     path = Path(directory) / DESCRIPTION
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        description = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise SearchError(f"{path}: cannot be read as an encoder's description: {error}") from None
     kinds = {"format": str, "version": int, "type": str, "settings": dict, "space": dict, "metrics": dict}
     if not isinstance(description, dict) or any(not isinstance(description.get(k), kind) for k, kind in kinds.items()):
@@ -62,6 +62,7 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
     path = Path(directory) / WEIGHTS
     try:
         # Copied to where torch aligns its memory: as the file has them, matrix products may differ in the last digit.
+        check_regular(path)
         weights = {key: value.clone() for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise SearchError(f"{path}: cannot be read as safetensors: {error}") from None

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gemnet.files import replacing
+from gemnet.files import check_regular, replacing
 from search.base import Progress, SearchError
 from search.embedding.muon import Muon, with_muon
 
@@ -172,6 +172,7 @@ def _write(path, told, epoch, net, optimizers, schedules, generator, figures, ep
 
 def _state(path: Path) -> dict[str, Any]:
     try:
+        check_regular(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         state["identity"] = json.loads(state["identity"])
         if (

@@ -174,7 +174,7 @@ def test_a_file_that_is_missing_or_no_text_is_told(tmp_path, capsys):
     assert "none.jsonl: No such file" in capsys.readouterr().err
     (tmp_path / "binary.jsonl").write_bytes(bytes(range(256)))
     assert records_command("top", str(tmp_path / "binary.jsonl")) == 1
-    assert "binary.jsonl: no text" in capsys.readouterr().err
+    assert "binary.jsonl: not UTF-8 text at byte 128: no exported record" in capsys.readouterr().err
 
 
 def test_damaged_records_end_in_a_message_whatever_was_damaged(work_dir, tmp_path):
