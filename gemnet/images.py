@@ -14,15 +14,11 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
-from gemnet.errors import UserError
+from gemnet.errors import DataError
 from gemnet.registry import DATASETS, TRANSFORMS
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 TOLD = 3
-
-
-class DataError(UserError):
-    """Data that is missing, broken or does not fit; the message names the file and the remedy."""
 
 
 class EveryImageTested(BaseDataset):
