@@ -1,23 +1,22 @@
-"""Images and folders of images, read as untrusted: what is missing or broken is named, with the remedy."""
+"""Images and folders of images in MMEngine's pipelines: what is missing or broken is named, with the remedy."""
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
 
 from gemnet.errors import DataError
+from gemnet.image_folders import class_images, folder_classes, image_files
+from gemnet.pixels import ImageError, read_image
 from gemnet.registry import DATASETS, TRANSFORMS
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+__all__ = ["TOLD", "DataError", "EveryImageTested", "ImageFolder", "LoadImage", "folder_classes", "image_files"]
 TOLD = 3
 
 
@@ -38,8 +37,8 @@ class ImageFolder(EveryImageTested):
     """Images in one folder a class: `data_root/split/class/*.jpg`. Classes are numbered by their sorted names.
 
     ImageNet is such a folder. Raises DataError where a folder is missing, has fewer than two classes, has a class without
-    images, or other classes than `data_root/classes_of`. Files beside the folders, files that are no images and hidden ones
-    are left out.
+    images, or other classes than `data_root/classes_of`. Files beside the folders and hidden ones are left out; files that
+    are no images, or of formats that are not read, are told.
     """
 
     def __init__(self, data_root: str, split: str, classes_of: str = "train", **kwargs: Any) -> None:
@@ -63,51 +62,21 @@ class ImageFolder(EveryImageTested):
                 told = f"{root / self.split} has other classes than {root / self.classes_of}"
                 raise DataError(f"{told}: it {'; '.join(problems)}")
         self._metainfo["classes"] = tuple(classes)
-        data = []
-        for label, name in enumerate(classes):
-            data += [{"img_path": str(file), "gt_label": label} for file in image_files(root / self.split / name)]
-        return data
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The sorted images in `folder` and the folders in it, without hidden ones and folders behind links.
-
-    Raises DataError where there are none, or where a folder cannot be read.
-    """
-
-    def unreadable(error: OSError) -> None:
-        raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
-
-    files = []
-    for parent, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".") and name.lower().endswith(SUFFIXES)]
-    files.sort()
-    if not files:
-        raise DataError(f"{folder}: no images in this folder; expected files {' '.join(SUFFIXES)}")
-    return files
-
-
-def folder_classes(folder: Path) -> list[str]:
-    """The sorted names of the classes' folders in `folder`. Raises DataError where it is missing."""
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder (from {Path.cwd()}); expected images as <data_root>/train/<class>/*.jpg and "
-            "<data_root>/val/<class>/*.jpg; set *_dataloader.dataset.data_root"
-        )
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        images = class_images(root / self.split, classes)
+        return [{"img_path": str(file), "gt_label": label} for label, files in enumerate(images) for file in files]
 
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """mmcv's LoadImageFromFile, which names an image that cannot be read, is cut off, or is not as large as annotated.
+    """Loads an image through `gemnet.pixels.read_image`, as search and prediction do: not as mmcv's LoadImageFromFile would.
 
-    on_error: 'raise' (DataError), or 'skip': the image is told, once an epoch by each loading process, and in training another
-    one is taken; testing raises all the same (the data sets here), for its result would not be of the whole set.
+    on_error: what becomes of an image that cannot be read, or is not as large as annotated. 'raise' (DataError), or 'skip': the
+    image is told, once an epoch by each loading process, and in training another one is taken; testing raises all the same (the
+    data sets here), for its result would not be of the whole set. to_float32, backend_args (of files elsewhere): as mmcv's.
     """
 
-    def __init__(self, on_error: str = "raise", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, on_error: str = "raise", to_float32: bool = False, backend_args: dict[str, Any] | None = None) -> None:
+        super().__init__(to_float32=to_float32, backend_args=backend_args, imdecode_backend="pillow")
         if on_error not in ("raise", "skip"):
             raise DataError(f"LoadImage: on_error={on_error!r}: expected raise or skip")
         self.on_error = on_error
@@ -117,36 +86,33 @@ class LoadImage(LoadImageFromFile):
         """Add `img` [H, W, 3] in BGR and its shape to `results`; None where the image is to be skipped."""
         path = results["img_path"]
         try:
-            image = self._decode(get(path, backend_args=self.backend_args))
+            image = self._read(path)
             annotated = (results.get("height", image.shape[0]), results.get("width", image.shape[1]))
             if annotated != image.shape[:2]:
                 found, expected = ("x".join(map(str, shape)) for shape in (image.shape[:2], annotated))
-                raise DataError(f"is {found} pixels high and wide, but annotated as {expected}")
-        except DataError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = error.strerror or type(error).__name__
-        else:
-            results["img"] = image
-            results["img_shape"] = results["ori_shape"] = image.shape[:2]
-            return results
-        if self.on_error == "raise":
-            raise DataError(f"{path}: {problem}; mend or remove it, or set on_error='skip' in the pipeline")
-        if path not in self.told:
-            print(f"{path}: {problem}; skipped", file=sys.stderr, flush=True)
-        self.told.add(path)
-        return None
+                problem = f"is {found} pixels high and wide, but annotated as {expected}"
+                raise ImageError(f"{path}: {problem}; mend or remove it", problem)
+        except ImageError as error:
+            if self.on_error == "raise":
+                raise DataError(f"{error}, or set on_error='skip' in the pipeline") from error
+            if path not in self.told:
+                print(f"{path}: {error.problem}; skipped", file=sys.stderr, flush=True)
+            self.told.add(path)
+            return None
+        results["img"] = image
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
 
-    def _decode(self, content: bytes) -> Any:
-        try:
-            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
-        except Exception as error:  # OpenCV's own, and whatever a backend raises on rubbish
-            raise DataError(f"not an image that can be decoded ({type(error).__name__})") from error
-        if image is None:
-            raise DataError("not an image that can be decoded")
-        if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-1024:]:  # a JPEG without its end: OpenCV fills with grey
+    def _read(self, path: str) -> np.ndarray:
+        """[H, W, 3] in BGR, uint8 or float32."""
+        if self.backend_args is None and "://" not in path:
+            image = read_image(path)
+        else:
             try:
-                Image.open(io.BytesIO(content)).load()
-            except (OSError, UnidentifiedImageError) as error:
-                raise DataError(f"cut off ({error})") from error
-        return image.astype("float32") if self.to_float32 else image
+                content = get(path, backend_args=self.backend_args)
+            except OSError as error:
+                problem = error.strerror or type(error).__name__
+                raise ImageError(f"{path}: {problem}; mend or remove it", problem) from error
+            image = read_image(content, name=path)
+        image = np.ascontiguousarray(image[..., ::-1])
+        return image.astype(np.float32) if self.to_float32 else image

@@ -16,12 +16,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from gemnet.errors import DataError
+from gemnet.image_folders import class_images
+from gemnet.image_formats import SUFFIXES
+from gemnet.pixels import ImageError, read_image
 from search.base import SearchError
 from search.checks import check_whole
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-MAX_PIXELS = 64 * 2**20
-"""An image of more pixels is not decoded: a file of a few kilobytes can claim gigabytes."""
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 
 
@@ -123,7 +124,8 @@ def image_folder(
 
     train_per_class: at most so many training images a class, None for all; only the images that are drawn are decoded.
     skip_unreadable: leave out, and count, an image that cannot be read; otherwise SearchError names it.
-    Hidden files, files of other kinds and images that lie in no class folder are ignored.
+    Images are read by `gemnet.pixels.read_image`. Hidden files and images that lie in no class folder are ignored; files of
+    other kinds are told.
     """
     folder = ImageFolder(root, size, skip_unreadable)
     train, val = _draw(f"image_folder: {root}", folder.labels, folder.classes, train_per_class, val_per_class, seed)
@@ -221,22 +223,21 @@ def _list_images(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     try:
         entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
         folders = [path for path in entries if path.is_dir()]
-        files = [[path for path in sorted(folder.rglob("*")) if _is_image(path)] for folder in folders]
     except OSError as error:
         reason = f"{str(root)!r} cannot be read: {error.strerror}"
         raise SearchError(f"image_folder: {reason}; expected root/<class>/<image>") from error
     if not folders:
-        loose = sum(map(_is_image, entries))
+        loose = sum(path.name.lower().endswith(SUFFIXES) for path in entries)
         found = f"{loose} images but no class folder" if loose else "nothing to train on"
         raise SearchError(f"image_folder: {str(root)!r} holds {found}; expected root/<class>/<image>, a folder for each class")
     if len(folders) == 1:
         raise SearchError(f"image_folder: {str(root)!r} has one class only, {folders[0].name!r}; expected at least two")
+    try:
+        files = class_images(root, [folder.name for folder in folders], needed=False)
+    except DataError as error:
+        raise SearchError(f"image_folder: {error}") from error
     labels = np.repeat(np.arange(len(folders)), [len(found) for found in files])
     return [path for found in files for path in found], labels, tuple(folder.name for folder in folders)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _decode(files: Sequence[Path], size: int, skip_unreadable: bool) -> tuple[Tensor, Tensor]:
@@ -247,10 +248,9 @@ def _decode(files: Sequence[Path], size: int, skip_unreadable: bool) -> tuple[Te
     def decode(i: int) -> None:
         try:
             images[i] = torch.from_numpy(_read_image(files[i], size)).permute(2, 0, 1)
-        except Exception as error:  # a broken file can raise almost anything inside PIL
+        except ImageError as error:
             if not skip_unreadable:
-                remedy = "repair or remove it, or set skip_unreadable=True"
-                raise SearchError(f"image_folder: {str(files[i])!r} cannot be read ({_reason(error)}); {remedy}") from error
+                raise SearchError(f"image_folder: {error}, or set skip_unreadable=True") from error
             readable[i] = False
 
     with ThreadPoolExecutor() as pool:  # PIL decodes outside Python's lock
@@ -260,16 +260,9 @@ def _decode(files: Sequence[Path], size: int, skip_unreadable: bool) -> tuple[Te
 
 
 def _read_image(path: Path, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]. Raises whatever PIL raises, and ValueError for an image that is too large."""
-    with Image.open(path) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
-        image.draft("RGB", (size, size))  # a large JPEG is decoded at a fraction of its size
-        if image.mode.startswith("I"):  # 16 bits a pixel; PIL would clip them to the lowest 8
-            image = image.point(lambda level: level * (1 / 256)).convert("L")
-        if "transparency" in image.info:
-            image = image.convert("RGBA")  # PIL warns where a palette's transparency is dropped at once
-        return np.array(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
+    """uint8 [size, size, 3]: the largest centred square of an image, resized. Raises ImageError."""
+    image = Image.fromarray(read_image(path, at_least=(size, size)))  # a large JPEG is decoded at a fraction of its size
+    return np.array(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
 
 
 def _reason(error: Exception) -> str:
