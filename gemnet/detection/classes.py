@@ -146,3 +146,12 @@ def _parts(part: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(part, (list, tuple)):
         for index, inner in enumerate(part):
             yield from _parts(inner, f"{path}[{index}]")
+
+
+def configured_classes(config: Config) -> tuple[str, ...] | None:
+    """The classes that a config names for its data sets, those for testing first; None where it names none."""
+    for split in ("test", "val", "train"):
+        for path, leaf in _leaves((config.get(f"{split}_dataloader") or {}).get("dataset"), f"{split}_dataloader.dataset"):
+            if (classes := named_classes(leaf.get("metainfo"), f"{path}.metainfo")) is not None:
+                return classes
+    return None

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from gemnet.detection.findings import TOLD, Findings, whole_number
-from gemnet.detection.image_paths import Size, found_name, leaves, near_names, shown_sizes
+from gemnet.detection.image_paths import found_name, image_sizes, is_turned, leaves, near_names
 from gemnet.errors import DataError
 
 Entries = dict[int, tuple[str, dict[str, Any]]]
@@ -27,7 +27,7 @@ class ImageEntries:
     def checked(self, entries: Entries, file: Any) -> dict[int, dict[str, Any]]:
         """Entries with the names and sizes to use. Raises DataError where the folder lacks images of `file`."""
         names = self._names(entries, file)
-        sizes = {} if self.folder is None else dict(zip(names, shown_sizes(map(self._path, names.values()))))
+        sizes = {} if self.folder is None else dict(zip(names, image_sizes(map(self._path, names.values()))))
         found = {}
         for number, name in names.items():
             place, entry = entries[number]
@@ -72,7 +72,7 @@ class ImageEntries:
             told.append(f"{given if given.isprintable() else ascii(given)} ({place}{hint})")
         return told
 
-    def _size(self, number: int, place: str, entry: dict[str, Any], found: tuple[Size, bool] | None) -> Size:
+    def _size(self, number: int, place: str, entry: dict[str, Any], found: tuple[int, int] | None) -> tuple[int, int]:
         """Width and height in pixels: the file's where it can be read, else the annotated ones."""
         given = (entry.get("width"), entry.get("height"))
         width, height = (whole_number(value) or 0 for value in given)
@@ -81,22 +81,21 @@ class ImageEntries:
             if not valid:
                 self.refused.add("images without a size that cannot be read from the file either", place, given)
             return width, height
-        size, sideways = found
+        size, path = found[::-1], self._path(entry["file_name"])
         if size == (width, height):
             if given != size:
                 self.notes.add("sizes of images written as text or fractions, read as whole numbers", place, given)
         elif not valid:
             self.notes.add("images without a size above 0, taken from the file", place, given)
-        elif size == (height, width) and not sideways:
+        elif size == (height, width) and not is_turned(path):
             self.notes.add("images whose width and height were swapped, taken from the file", place, given)
             self.swapped.add(number)
         elif self.keep_wrong_sizes:
             return width, height
         else:
-            turned = ", turned by its EXIF orientation" if sideways and size == (height, width) else ""
+            turned = ", turned by its EXIF orientation" if size == (height, width) else ""
             self.refused.add(
                 "images of another size than annotated (expected boxes in pixels of the image as it is shown)",
-                f"{place}, {self._path(entry['file_name'])}: is {size[1]}x{size[0]} pixels high and wide{turned}, but "
-                f"annotated as {height}x{width}",
+                f"{place}, {path}: is {size[1]}x{size[0]} pixels high and wide{turned}, but annotated as {height}x{width}",
             )
         return size

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
+
+from gemnet.pixels import ImageError, image_size
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """EXIF's tag, and its values that swap height and width."""
@@ -66,25 +67,23 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(name.strip())).casefold()
 
 
-Size = tuple[int, int]
+def is_turned(path: str) -> bool:
+    """Whether the EXIF orientation of an image swaps height and width."""
+    with Image.open(path) as image:
+        return image.getexif().get(ORIENTATION) in SIDEWAYS
 
 
-def shown_size(path: str) -> tuple[Size, bool] | None:
-    """(width, height) in pixels of an image as it is shown, and whether its EXIF orientation lays it sideways.
+def image_sizes(paths: Iterable[str]) -> list[tuple[int, int] | None]:
+    """(height, width) in pixels of many images, as they are shown; None for one that cannot be read.
 
-    Only the head of the file is read. None where it is no image that can be read.
+    Only the heads of the files are read, in threads: they wait for the disk, or the network.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged EXIF, or of many pixels
-            with Image.open(path) as image:
-                (width, height), sideways = image.size, image.getexif().get(ORIENTATION) in SIDEWAYS
-    except Exception:  # PIL raises anything on rubbish
-        return None
-    return ((height, width) if sideways else (width, height)), sideways
 
+    def size(path: str) -> tuple[int, int] | None:
+        try:
+            return image_size(path)
+        except ImageError:
+            return None
 
-def shown_sizes(paths: Iterable[str]) -> list[tuple[Size, bool] | None]:
-    """`shown_size` of many files, in threads: they wait for the disk, or the network."""
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(shown_size, paths))
+        return list(pool.map(size, paths))

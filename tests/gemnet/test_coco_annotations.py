@@ -50,7 +50,9 @@ def write(root, changed):
 
 def dataset(root, **settings):
     init_default_scope("mmdet")
-    return CocoDataset(data_root=str(root), ann_file="a.json", data_prefix={"img": "images/"}, pipeline=[], **settings)
+    return CocoDataset(
+        data_root=str(root), ann_file="a.json", data_prefix={"img": "images/"}, pipeline=[], serialize_data=False, **settings
+    )
 
 
 def boxes_of(data):
