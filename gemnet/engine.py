@@ -25,6 +25,7 @@ from torch import nn
 from gemnet.backbone import Backbone
 from gemnet.class_names import checkpoint_classes, difference
 from gemnet.detection.classes import settle_classes
+from gemnet.detection.findings import plain_name
 from gemnet.distributed import init_processes, leave_processes
 from gemnet.errors import UserError
 from gemnet.images import folder_classes
@@ -147,7 +148,7 @@ def check_classes(
             continue
         if found != len(classes):
             raise ConfigError(f"model.{path}.num_classes={found}, but {owner} has {len(classes)} classes; expected that")
-    if trained is not None and tuple(trained) != tuple(classes):
+    if trained is not None and [*map(plain_name, trained)] != [*map(plain_name, classes)]:
         raise ConfigError(f"{owner} {difference(classes, trained)}: the model was trained on others")
 
 

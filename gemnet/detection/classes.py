@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from gemnet.class_names import difference
 from gemnet.detection.coco import file_classes
+from gemnet.detection.findings import plain_name
 from gemnet.errors import DataError, UserError
 
 COCO_CLASSES = 80
@@ -27,7 +28,7 @@ def named_classes(metainfo: Mapping[str, Any] | None, where: str) -> tuple[str, 
     valid = isinstance(found, (list, tuple)) and found and all(isinstance(name, str) and name for name in found)
     if not valid or len(set(found)) < len(found):
         raise UserError(f"{where}.classes={found!r}: expected a list of different names, as ('cat', 'dog')")
-    return tuple(found)
+    return tuple(map(plain_name, found))
 
 
 def settle_classes(config: Config, names: Sequence[str] | None = None, checkpoint: str = "") -> None:
@@ -53,9 +54,10 @@ def settle_classes(config: Config, names: Sequence[str] | None = None, checkpoin
         _settle_evaluator(config, split, [leaf for where, leaf in leaves if where.startswith(split)])
     classes, source = _named(leaves)
     if names is not None:
-        if classes is not None and tuple(names) != classes:
+        names = tuple(map(plain_name, names))
+        if classes is not None and names != classes:
             raise UserError(f"{source} {difference(classes, names)} than {checkpoint}")
-        classes, source = tuple(names), checkpoint
+        classes, source = names, checkpoint
     if classes is None:
         classes, source = _of_files(leaves)
     if classes is None:
@@ -131,7 +133,9 @@ def _settle_heads(model: Any, count: int, source: str) -> None:
     """`num_classes` of the heads and of their losses, where it is open or mmdet's 80, becomes `count`."""
     for name in ("bbox_head", "mask_head", "roi_head"):
         for path, part in _parts(model.get(name), f"model.{name}"):
-            found = part.get("num_classes", count)
+            if "num_classes" not in part:
+                continue
+            found = part["num_classes"]
             if found in (None, COCO_CLASSES):
                 part["num_classes"] = count
             elif found != count and path.rpartition(".")[2].rstrip("0123456789[]") in ("bbox_head", "mask_head"):

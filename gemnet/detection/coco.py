@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemnet.detection.boxes import Box, box_of, clipped
-from gemnet.detection.findings import Finding, Findings, number, shown, whole_number
+from gemnet.detection.findings import Finding, Findings, number, plain_name, shown, whole_number
 from gemnet.detection.image_entries import Entries, ImageEntries
 from gemnet.detection.json_file import BROKEN, EXPECTED, read_json
 from gemnet.errors import DataError
@@ -55,7 +55,10 @@ def read_coco(
     order, without a class that only sums up others and has no box. keep_wrong_sizes: do not refuse an image whose size is not
     the annotated one, for its loader will. Raises DataError that names the file, the entries and their values.
     """
-    return _Reader(file).read(None if images is None else os.fspath(images), classes, keep_wrong_sizes)
+    try:
+        return _Reader(file).read(None if images is None else os.fspath(images), classes, keep_wrong_sizes)
+    except RecursionError as error:  # where entries are compared
+        raise DataError(f"{file}: {BROKEN} (nested too deeply); {EXPECTED}") from error
 
 
 def file_classes(file: str | os.PathLike[str]) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -157,7 +160,7 @@ class _Reader:
             if not isinstance(name, str) or not name.strip():
                 self.refused.add("categories without a name (expected a text)", place, given)
                 continue
-            name = " ".join(name.split())
+            name = plain_name(name)
             if name != given:
                 self.notes.add("names of categories with needless spaces, or numbers, taken as texts without", place, given)
             if name in places:
@@ -190,6 +193,7 @@ class _Reader:
 
     def _asked(self, asked: list[str]) -> dict[int, str]:
         """The categories of the names that are asked for, by id, in their order."""
+        asked = [plain_name(name) for name in asked]
         key_of = {name: key for key, name in self.names.items()}
         absent = [name for name in asked if name not in key_of]
         if absent:
@@ -301,4 +305,4 @@ def _reaches_out(box: Box, image: dict[str, Any]) -> bool:
 
 
 def _folded(name: str) -> str:
-    return " ".join(name.split()).casefold()
+    return plain_name(name).casefold()

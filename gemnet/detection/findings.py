@@ -62,6 +62,11 @@ def shown(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
+def plain_name(name: str) -> str:
+    """A name without spaces around it and with single ones in it, as names of classes are compared."""
+    return " ".join(name.split())
+
+
 def number(value: Any) -> float | int | None:
     """A finite number, also one written as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value, re.ASCII):

@@ -292,6 +292,15 @@ def test_classes_are_the_files_in_its_order(root):
     assert found.metainfo["classes"] == ("blue", "Red", "7")
 
 
+def test_needless_spaces_in_names_make_no_difference(root):
+    data = content()
+    data["categories"][1]["name"] = "  dark   blue"
+    write(root, data)
+    for names in (None, ("red", "dark blue"), ("red ", "dark  blue ")):
+        found = dataset(root, metainfo=None if names is None else {"classes": names})
+        assert found.metainfo["classes"] == ("red", "dark blue")
+
+
 def test_names_that_differ_in_case_alone_are_two_classes_said_aloud(root):
     data = content()
     data["categories"][1]["name"] = "Red"

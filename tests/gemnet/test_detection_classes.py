@@ -76,6 +76,14 @@ def test_heads_of_two_stages_and_cascades_and_their_losses_follow(root):
     assert settings.model.roi_head.bbox_head[1].loss_cls.num_classes == 2
 
 
+def test_a_set_of_80_classes_changes_no_part_of_the_model(tmp_path):
+    write_set(tmp_path, "train", tuple(f"class {number}" for number in range(80)), images=80)
+    settings = config(tmp_path)
+    before = copy.deepcopy(settings.model)
+    engine.complete(settings)
+    assert settings.model == before
+
+
 def test_without_a_data_set_a_config_stays_as_it_is(tmp_path):
     settings = config(tmp_path)
     engine.complete(settings)

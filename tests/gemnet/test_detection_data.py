@@ -55,7 +55,9 @@ def test_a_missing_folder_of_images_is_told(root):
 def test_annotations_that_do_not_fit_the_images_name_some(root):
     for name in ("000000000002.jpg", "000000000005.jpg"):
         (root / "train2017" / name).unlink()
-    with pytest.raises(DataError, match=r"2 of its 8 images are not there, first 000000000002\.jpg \(images\[1\] \(id 2\)\), 000000000005"):
+    with pytest.raises(
+        DataError, match=r"2 of its 8 images are not there, first 000000000002\.jpg \(images\[1\] \(id 2\)\), 000000000005"
+    ):
         dataset(root)
 
 
