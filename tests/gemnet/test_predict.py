@@ -37,7 +37,8 @@ def write_checkpoint(path, config, options, classes=None, palette=None):
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(settings.model)
     if "head" in settings.model:
-        torch.nn.init.normal_(model.head.fc.bias)  # no two scores alike
+        torch.nn.init.normal_(model.head.fc.bias)
+        model.head.fc.weight.data.mul_(0.01)  # no two scores alike, none 0
     names = {} if classes is None else {"dataset_meta": {"classes": classes, "palette": palette}}
     torch.save({"meta": names, "state_dict": model.state_dict()}, path)
     return str(path)
