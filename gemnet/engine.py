@@ -25,6 +25,9 @@ from torch import nn
 
 from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
+from gemnet.class_names import checkpoint_classes, difference
+from gemnet.detection.classes import settle_classes
+from gemnet.detection.findings import plain_name
 from gemnet.distributed import init_processes, leave_processes
 from gemnet.errors import UserError
 from gemnet.images import folder_classes
@@ -132,7 +135,8 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
 
 def complete(config: Config) -> None:
     """Fill in what a config leaves open as None: the head's or neck's in_channels, from the backbone, and the head's
-    num_classes, from the folders of the training images."""
+    num_classes, from the folders of the training images, or from the annotations (`settle_classes`)."""
+    settle_classes(config)
     model = config.model
     open_parts = [
         model[part] for part in ("neck", "head") if isinstance(model.get(part), dict) and "in_channels" in model[part]
@@ -162,15 +166,19 @@ def check_parts(model: nn.Module) -> None:
         raise ConfigError(f"head.in_channels={head} does not fit the backbone; expected in_channels={expected[-1]}")
 
 
-def check_classes(model: nn.Module, classes: Sequence[str]) -> None:
-    """Raise ConfigError where a head was made for another number of classes than the data set has."""
-    for path in ("head", "bbox_head", "roi_head.bbox_head"):
-        part = model
-        for name in path.split("."):
-            part = getattr(part, name, None)
+def check_classes(
+    model: nn.Module, classes: Sequence[str], owner: str = "the data set", trained: Sequence[str] | None = None
+) -> None:
+    """Raise ConfigError where a head was made for another number of classes than their `owner` has, and where the classes that
+    the model was `trained` on, if known, have other names or another order."""
+    for path, part in model.named_modules():
         found = getattr(part, "num_classes", None)
-        if isinstance(found, int) and found != len(classes):
-            raise ConfigError(f"model.{path}.num_classes={found}, but the data set has {len(classes)} classes; expected that")
+        if not re.search(r"^(roi_)?(bbox_|mask_)?head(\.(bbox_|mask_)head)?(\.\d+)?$", path) or not isinstance(found, int):
+            continue
+        if found != len(classes):
+            raise ConfigError(f"model.{path}.num_classes={found}, but {owner} has {len(classes)} classes; expected that")
+    if trained is not None and [*map(plain_name, trained)] != [*map(plain_name, classes)]:
+        raise ConfigError(f"{owner} {difference(classes, trained)}: the model was trained on others")
 
 
 def build_runner(config: Config, launcher: str = "none") -> Runner:
@@ -274,6 +282,8 @@ def evaluate(
     """
     settings = load_config(config, options, work_dir)
     settings.load_from, settings.resume = None, False
+    names = checkpoint_classes(checkpoint).classes
+    settle_classes(settings, names, checkpoint)
     if out is not None:
         if not isinstance(settings.test_evaluator, dict):
             raise ConfigError(f"--out: {config} has several test evaluators; set outfile_prefix of one of them in the config")
@@ -283,7 +293,7 @@ def evaluate(
     init_processes(launcher)
     runner = build_runner(settings, launcher)
     load_weights(bare_model(runner), checkpoint)
-    check_classes(bare_model(runner), runner.test_loop.dataloader.dataset.metainfo["classes"])
+    check_classes(bare_model(runner), runner.test_loop.dataloader.dataset.metainfo["classes"], trained=names)
     return runner.test()
 
 

@@ -30,6 +30,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(type="gemnet.CocoDataset", pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_evaluator = dict(type="gemnet.CocoMetric", ann_file=None)  # the data set's own
+test_evaluator = val_evaluator
 
 randomness = dict(seed=0)
 custom_hooks = [dict(type="gemnet.EpochSeedHook")]

@@ -1,1 +1,1 @@
-"""Object detection with MMDetection: data, heads, cost, training tools. Importing a module here needs mmdet."""
+"""Object detection with MMDetection: data, heads, cost, training tools. What reads annotations works without it."""

@@ -1,16 +1,21 @@
-"""COCO, read as untrusted: what is missing or broken is named, with the remedy."""
+"""COCO data sets whose annotations `read_coco` has checked: what is missing or broken is named, with the remedy."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import contextlib
+import io
+import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmdet.datasets.api_wrappers import COCO
+from mmengine.logging import MMLogger, print_log
 
-from gemnet.images import TOLD, DataError, EveryImageTested
+from gemnet.detection.classes import named_classes
+from gemnet.detection.coco import read_coco
+from gemnet.images import DataError, EveryImageTested
 from gemnet.registry import DATASETS
 
 COCO_TREE = """\
@@ -20,83 +25,78 @@ data/coco/
   train2017/*.jpg
   val2017/*.jpg"""
 
+_told: set[tuple[str, str]] = set()
 
-class _CheckedCOCO(COCO):
-    """COCO's annotations, checked between reading and indexing."""
 
-    def __init__(self, file: str, check: Callable[[dict[str, Any]], None]) -> None:
-        self.check = check
-        super().__init__(file)
+def tell(lines: Iterable[str]) -> None:
+    """Put lines into the log of the run, each once."""
+    run = MMLogger.get_current_instance().instance_name
+    for line in lines:
+        if (run, line) not in _told:
+            _told.add((run, line))
+            print_log(line, logger="current", level=logging.WARNING)
 
-    def createIndex(self) -> None:
-        self.check(self.dataset)
-        super().createIndex()
+
+def indexed(content: dict[str, Any]) -> COCO:
+    """pycocotools' index of annotations that were read already."""
+    api = COCO()
+    api.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):
+        api.createIndex()
+    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs  # mmdet's names for them
+    return api
 
 
 @DATASETS.register_module()
 class CocoDataset(EveryImageTested, _CocoDataset):
-    """mmdet's CocoDataset on local files, which are checked before they are used.
+    """mmdet's CocoDataset on local files, with the boxes and classes that `gemnet.detection.coco.read_coco` takes from them.
 
-    Raises DataError where the annotation file or the folder of images is missing, the file is no COCO annotation, has no
-    images or other classes than the data set, or names images that the folder lacks, and where filtering leaves no image.
+    `metainfo.classes` names the classes in the order of the labels; without it they are the file's own. What was repaired is
+    logged, a line a kind. In test mode `metainfo` tells gemnet.CocoMetric the annotation file and the folder of images. Raises
+    DataError where one of them is missing, `read_coco` refuses the file, there is no box to train on, or filtering leaves no
+    image.
     """
 
+    METAINFO: ClassVar[dict[str, Any]] = {}
+
     def load_data_list(self) -> list[dict[str, Any]]:
-        annotations, images = Path(self.ann_file), Path(self.data_prefix["img"])
+        annotations, images = Path(self.ann_file), Path(self.data_prefix.get("img", self.data_root))
         if not annotations.is_file():
             raise DataError(f"{annotations}: no such file{_where()}")
         if not images.is_dir():
             raise DataError(f"{images}: no such folder of images{_where()}")
-        self.COCOAPI = lambda file: _CheckedCOCO(file, self._check)
+        self.data_prefix["img"] = str(images)
+        skipping = any(getattr(step, "on_error", None) == "skip" for step in self.pipeline.transforms)
+        classes = named_classes(self._metainfo, "*_dataloader.dataset.metainfo")
+        found = read_coco(annotations, images, classes, keep_wrong_sizes=skipping and not self.test_mode)
+        tell(f"{annotations}: {note}" for note in found.notes)
+        crowds = len(found.content["annotations"]) - found.boxes
+        if not found.boxes and not self.test_mode:
+            told = f"all {crowds} annotations are crowds" if crowds else "expected annotations with a bbox of a known class"
+            raise DataError("\n".join([f"{annotations}: not one box to train on; {told}", *map(str, found.notes)]))
+        self._metainfo["classes"] = found.classes
+        if found.classes == _CocoDataset.METAINFO["classes"]:
+            self._metainfo.setdefault("palette", _CocoDataset.METAINFO["palette"])
+        if self.test_mode:
+            self._metainfo["annotations"] = {"file": str(annotations), "images": str(images), "data_root": self.data_root}
+        self.COCOAPI = lambda file: indexed(found.content)
         try:
-            data = super().load_data_list()
-        except DataError:
-            raise
-        except (KeyError, TypeError, IndexError, ValueError, AssertionError, AttributeError, RecursionError) as error:
-            raise DataError(
-                f"{annotations}: not a COCO annotation file for detection ({type(error).__name__}: {error}); expected lists "
-                "'images' (id, file_name, width, height), 'annotations' (id, image_id, category_id, bbox, area), 'categories'"
-            ) from error
+            return super().load_data_list()
         finally:
             del self.COCOAPI
-        if not self.test_mode and not any(info["instances"] for info in data):
-            raise DataError(f"{annotations}: not one box to train on; expected annotations with a bbox of a known class")
-        return data
 
     def filter_data(self) -> list[dict[str, Any]]:
         data = super().filter_data()
         if not data:
             raise DataError(f"{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of {len(self.data_list)} images")
+        if len(data) < len(self.data_list):
+            fewer = f"{len(self.data_list) - len(data)} of {len(self.data_list)} images left out"
+            tell([f"{self.ann_file}: {fewer}, without a box or too small (filter_cfg={self.filter_cfg})"])
         return data
-
-    def _check(self, content: dict[str, Any]) -> None:
-        annotations, images = self.ann_file, self.data_prefix["img"]
-        entries = content.get("images")
-        if not isinstance(entries, list) or not entries:
-            raise DataError(f"{annotations}: has no images; expected an object with a list 'images'")
-        names = [entry.get("file_name") if isinstance(entry, dict) else None for entry in entries]
-        if not all(isinstance(name, str) for name in names):
-            raise DataError(f"{annotations}: an image without 'file_name'")
-        classes, known = list(self.metainfo["classes"]), content.get("categories")
-        known = [c.get("name") for c in known if isinstance(c, dict)] if isinstance(known, list) else []
-        if [name for name in known if name in classes] != classes:  # labels follow the order of the file
-            absent = [name for name in classes if name not in known]
-            problem = f"lacks {len(absent)} of the {len(classes)} classes, first {absent[0]}" if absent else "has another order"
-            raise DataError(
-                f"{annotations}: {problem}; it has {', '.join(map(str, known[:TOLD])) or 'none'}, ...: set "
-                "*_dataloader.dataset.metainfo.classes to its own, in its order, and num_classes of the heads"
-            )
-        present = {os.path.join(folder, name) for folder, _, files in os.walk(images) for name in files}
-        absent = [name for name in names if os.path.join(images, name) not in present]
-        if absent:
-            raise DataError(
-                f"{annotations} does not fit {images}: {len(absent)} of its {len(names)} images are not there, first "
-                f"{', '.join(absent[:TOLD])}; check data_prefix, or fetch the images again"
-            )
 
 
 def _where() -> str:
     return (
         f" (from {Path.cwd()}). COCO 2017 (https://cocodataset.org/#download) is expected as\n{COCO_TREE}\n"
-        "For a data set elsewhere, link it to data/coco or set *_dataloader.dataset.data_root and *_evaluator.ann_file"
+        "For a data set elsewhere, link it to data/coco or set *_dataloader.dataset.data_root"
     )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from gemnet import engine
 from gemnet.detection import zoo
+from gemnet.detection.coco import read_coco
 from gemnet.detection.predict import predict
 from gemnet.images import DataError
 from gemnet.tables import marks, publish
@@ -25,14 +26,13 @@ MARKS = marks("overfitting", "tools/overfit.py --record")
 def write_subset(data_root: Path, count: int, target: Path) -> None:
     """Write to `target` the COCO annotations of the first `count` training images that have boxes.
 
-    Raises DataError where the data set is missing or has fewer such images.
+    They are those of `read_coco`, repaired. Raises DataError where the data set is missing, refused or has fewer such images.
     """
     source = data_root / "annotations/instances_train2017.json"
-    try:
-        content = json.loads(source.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source}: {error}; --data takes a folder in COCO's layout") from error
-    boxed = {annotation["image_id"] for annotation in content["annotations"] if not annotation.get("iscrowd")}
+    if not source.is_file():
+        raise DataError(f"{source}: no such file; --data takes a folder in COCO's layout")
+    content = read_coco(source, data_root / "train2017").content
+    boxed = {annotation["image_id"] for annotation in content["annotations"] if not annotation["iscrowd"]}
     images = [image for image in sorted(content["images"], key=lambda image: image["id"]) if image["id"] in boxed][:count]
     if len(images) < count:
         raise DataError(f"{source}: {len(images)} images with boxes; expected {count}")
@@ -54,7 +54,7 @@ def overfit_options(
 
     dataset = {"data_root": str(data_root), "ann_file": str(annotations.resolve()), "data_prefix": {"img": "train2017/"}}
     test = {"dataset": {**dataset, "pipeline": changed(config.test_dataloader)}, "num_workers": 0, "persistent_workers": False}
-    evaluator = {"ann_file": str(annotations)}
+    evaluator = {"ann_file": None}  # the data set's
     return {
         "train_dataloader": {
             "batch_size": images,

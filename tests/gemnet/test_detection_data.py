@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmdet.datasets import CocoDataset as MmdetCocoDataset
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -54,7 +55,9 @@ def test_a_missing_folder_of_images_is_told(root):
 def test_annotations_that_do_not_fit_the_images_name_some(root):
     for name in ("000000000002.jpg", "000000000005.jpg"):
         (root / "train2017" / name).unlink()
-    with pytest.raises(DataError, match=r"2 of its 8 images are not there, first 000000000002\.jpg, 000000000005\.jpg"):
+    with pytest.raises(
+        DataError, match=r"2 of its 8 images are not there, first 000000000002\.jpg \(images\[1\] \(id 2\)\), 000000000005"
+    ):
         dataset(root)
 
 
@@ -62,12 +65,15 @@ def test_annotations_that_do_not_fit_the_images_name_some(root):
     ("content", "message"),
     [
         (b"{", "not a COCO annotation file.*JSONDecodeError"),
-        (b"\xff\xfe", "not a COCO annotation file.*UnicodeDecodeError"),
+        (b'{"images": "\xe9"}', "not a COCO annotation file.*UnicodeDecodeError.*at byte 12; save it as UTF-8"),
         (b"[" * 100000, "not a COCO annotation file.*RecursionError"),
         (b"[]", "not a COCO annotation file.*list"),
-        (b'{"images": []}', "has no images"),
-        (b'{"images": [{"id": 1}]}', "without 'file_name'"),
-        (b'{"images": [7]}', "without 'file_name'"),
+        (b'{"categories": [{"id": 1, "name": "a"}], "images": []}', "has no images"),
+        (
+            b'{"categories": [{"id": 1, "name": "a"}], "images": [{"id": 1}]}',
+            r"without 'file_name': 1, first images\[0\] \(id 1\)",
+        ),
+        (b'{"categories": [{"id": 1, "name": "a"}], "images": [7]}', r"images that are no objects: 1, first images\[0\]: 7"),
     ],
 )
 def test_a_file_that_is_no_annotation_is_told(content, message, root):
@@ -81,24 +87,42 @@ def test_a_file_that_is_no_annotation_is_told(content, message, root):
     ("fields", "message"),
     [
         ({"annotations": []}, "not one box"),
-        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1}]}, "KeyError: 'bbox'"),
+        (
+            {"annotations": [{"id": 1, "image_id": 1, "category_id": 1}]},
+            r"annotations that have no bbox, and no segmentation to take it from: 1, first annotations\[0\] \(id 1\)",
+        ),
         (
             {"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2], "area": 4}]},
-            "not a COCO annotation file",
+            r"not four numbers \[x, y, width, height\]: 1, first annotations\[0\] \(id 1\): \[1, 2\]",
         ),
         ({"annotations": 3}, "not a COCO annotation file"),
-        ({"categories": [{"id": 1, "name": "person"}]}, "lacks 79 of the 80 classes, first bicycle"),
-        ({"categories": []}, "lacks 80 of the 80 classes"),
         (
-            {"categories": [{"id": i, "name": n} for i, n in enumerate(reversed(CocoDataset.METAINFO["classes"]))]},
-            "another order",
+            {"categories": [{"id": 1, "name": "person"}]},
+            r"category_id is of no category: \d+, .*\n.*expected as category_id one of 1",
         ),
+        ({"categories": []}, "has no categories"),
     ],
 )
 def test_annotations_that_cannot_be_trained_on_are_told(fields, message, root):
     change(root, **fields)
     with pytest.raises(DataError, match=message):
         dataset(root)
+
+
+def test_classes_that_are_asked_for_must_be_in_the_file(root):
+    change(root, categories=[{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 17, "name": "Cat"}], annotations=[])
+    with pytest.raises(DataError, match=r"lacks 1 of the 2 classes, first cat \(it has Cat\); its own are person, car, Cat"):
+        dataset(root, metainfo={"classes": ("person", "cat")})
+
+
+def test_labels_follow_the_classes_that_are_asked_for_not_the_order_of_the_file(root):
+    plain = dataset(root)
+    classes = MmdetCocoDataset.METAINFO["classes"]
+    assert plain.metainfo["classes"] == classes
+    turned = dataset(root, metainfo={"classes": classes[::-1]})
+    for index in range(8):
+        names = [[data.metainfo["classes"][i["bbox_label"]] for i in data[index]["instances"]] for data in (plain, turned)]
+        assert names[0] == names[1] != []
 
 
 def test_a_filter_that_leaves_nothing_is_told(root):
@@ -143,9 +167,17 @@ def test_a_broken_image_is_named_or_skipped(name, broken):
 
 def test_an_image_of_another_size_than_annotated_is_told(root):
     Image.new("RGB", (256, 192)).save(root / "train2017/000000000003.jpg")
-    found = dataset(root, pipeline=[{"type": "gemnet.LoadImage"}])
     with pytest.raises(DataError, match=r"000000000003\.jpg: is 192x256 pixels high and wide, but annotated as 96x128"):
-        found[2]
+        dataset(root)
+
+
+def test_an_image_of_another_size_than_annotated_is_skipped_in_training_alone(root, capfd):
+    Image.new("RGB", (256, 192)).save(root / "train2017/000000000003.jpg")
+    pipeline = [{"type": "gemnet.LoadImage", "on_error": "skip"}]
+    assert dataset(root, pipeline=pipeline)[2]["img"].shape == (96, 128, 3)
+    assert "000000000003.jpg: is 192x256 pixels high and wide, but annotated as 96x128; skipped" in capfd.readouterr().err
+    with pytest.raises(DataError, match="images of another size than annotated"):
+        dataset(root, pipeline=pipeline, test_mode=True)
 
 
 def test_a_broken_image_stops_testing_even_when_skipped(root):

@@ -1,0 +1,104 @@
+"""A trained detector or classifier with its test pipeline: path of an image -> what is on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, DefaultScope
+
+from gemnet import engine
+from gemnet.class_names import Colour, checkpoint_classes
+from gemnet.detection.classes import configured_classes, settle_classes
+from gemnet.errors import DataError, UserError
+from gemnet.weights import load_weights
+
+TOP = 5
+"""Classes that are told of an image by a classifier."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is on one image of `size` (height, width): labels [N] and their scores [N].
+
+    A detector's boxes [N, 4] are corners x1, y1, x2, y2 in pixels; a classifier's are None.
+    """
+
+    labels: list[int]
+    scores: list[float]
+    boxes: list[list[float]] | None
+    size: tuple[int, int]
+
+
+class Predictor:
+    """A model of MMDetection or MMPretrain, with its weights and the names of its classes.
+
+    `classes` are the checkpoint's, else those that the config names; None where neither does. Raises UserError for a device
+    that cannot be used, and where checkpoint, config and head have other classes; WeightsError for the checkpoint.
+    """
+
+    def __init__(self, config: Config, checkpoint: str, device: str | None = None) -> None:
+        device = usable_device(device)
+        names, self.palette = checkpoint_classes(checkpoint)
+        settle_classes(config, names, checkpoint)
+        engine.complete(config)
+        if "data_preprocessor" in config:
+            config.model.setdefault("data_preprocessor", config.data_preprocessor)
+        scope = config.get("default_scope", "mmdet")
+        if not DefaultScope.check_instance_created(f"predict_{scope}"):
+            DefaultScope.get_instance(f"predict_{scope}", scope_name=scope)
+        with DefaultScope.overwrite_default_scope(scope):
+            self.model = MODELS.build(config.model)
+            pipeline = config.test_dataloader.dataset.pipeline
+            self.pipeline = Compose([step for step in pipeline if step["type"] != "LoadAnnotations"])
+        engine.check_parts(self.model)
+        load_weights(self.model, checkpoint)
+        self.classes = configured_classes(config) if names is None else names
+        if self.classes is not None:
+            engine.check_classes(self.model, self.classes, checkpoint if names else str(config.filename))
+        self.model.to(device).eval()
+
+    def __call__(self, path: Path) -> Prediction:
+        """Raises DataError for an image that cannot be read, and where the model gives no numbers for it."""
+        data = self.pipeline({"img_path": str(path), "img_id": 0})
+        if data is None:
+            raise DataError(f"{path}: cannot be read")
+        with torch.no_grad():
+            sample = self.model.test_step({"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]})[0]
+        if "pred_instances" in sample:
+            found = sample.pred_instances
+            boxes, scores, labels = found.bboxes.cpu(), found.scores.cpu(), found.labels.cpu()
+        else:
+            scores, labels = sample.pred_score.cpu().topk(min(TOP, len(sample.pred_score)))
+            boxes = None
+        if not scores.isfinite().all() or (boxes is not None and not boxes.isfinite().all()):
+            raise DataError(f"{path}: the model gives no numbers for it (NaN or infinity)")
+        size = tuple(map(int, sample.ori_shape[:2]))
+        return Prediction(labels.tolist(), scores.tolist(), None if boxes is None else boxes.tolist(), size)
+
+    def name(self, label: int) -> str:
+        """The class of a label, or its number where the classes are not named."""
+        return str(label) if self.classes is None else self.classes[label]
+
+    def colour(self, label: int) -> Colour:
+        palette = self.palette or PALETTE
+        return palette[label % len(palette)]
+
+
+PALETTE = ((220, 20, 60), (0, 82, 204), (0, 130, 70), (204, 102, 0), (128, 0, 160), (0, 120, 140), (150, 100, 40), (90, 90, 90))
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of that name, or the GPU if there is one. Raises UserError where nothing can be computed on it."""
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--device {name}: cannot be used ({reason}); expected cpu, or cuda:0, ... where there are GPUs"
+        ) from error
+    return torch.device(device)
