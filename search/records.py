@@ -12,7 +12,6 @@ from search.display import Display
 from search.exported import is_export, read_record, write_export
 from search.overhead import spent
 from search.ranking import best_first, best_table
-from search.report import write_report
 from search.schedule import Schedule
 from search.study import DONE, FAILED, PENDING, holder, read_study
 
@@ -73,6 +72,8 @@ def records_command(action: str, directory: str, out: str | None = None, count: 
             path = out or str(Path(directory) / "record.jsonl")
             display.line(f"{path}: {export(directory, path)} evaluations")
         else:
+            from search.report import write_report  # its plots take long to import
+
             display.line(f"Report: {write_report(directory, out)}")
 
     return reported(f"search {action}", task, directory)
