@@ -25,11 +25,13 @@ def main() -> int:
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or mmdet; default: random weights")
     parser.add_argument("--cell", help="a cell file, for the model gemnet")
     parser.add_argument("--target-macs", type=float, help="its budget at 224x224 with 1,000 classes")
-    parser.add_argument("--target-params", type=float)
+    parser.add_argument("--target-params", type=float, help="params at most, with 1,000 classes")
     parser.add_argument("--residual", action="store_true", help="the model gemnet was built with residual=True")
-    parser.add_argument("--num-classes", type=int, default=1000, help="default: 1000")
-    parser.add_argument("--in-chans", type=int, default=3, help="default: 3")
-    parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--num-classes", type=int, default=1000, help="of the classifier; default: 1000")
+    parser.add_argument("--in-chans", type=int, default=3, help="channels of an image; default: 3")
+    parser.add_argument(
+        "--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"), help="default: 224 224"
+    )
     parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
     parser.add_argument("--tolerance", type=float, help="largest relative difference; default: 0.0001")

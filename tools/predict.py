@@ -24,11 +24,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config")
-    parser.add_argument("checkpoint")
+    parser.add_argument("config", help="that of the training")
+    parser.add_argument("checkpoint", help="a file that training wrote")
     parser.add_argument("inputs", nargs="+", help="images, or folders of images")
     parser.add_argument(
-        "--out-dir", default="work_dirs/predictions", help="no folder of inputs; default: work_dirs/predictions"
+        "--out-dir",
+        default="work_dirs/predictions",
+        help="where pictures and predictions go, no folder of inputs; default: work_dirs/predictions",
     )
     parser.add_argument("--score", type=float, default=0.3, help="leave out boxes below this score, 0 to 1; default: 0.3")
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")

@@ -27,33 +27,61 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find this file
 
-ACTIONS = ("status", "top", "export", "report", "retrain")
+ACTIONS = {
+    "status": """Tell whether a search runs, how far it is, what training took, and its best cell.
+
+examples:
+  python tools/search.py status work_dirs/digits
+  python tools/search.py status gemnet/cells/nasgem_cifar10.jsonl     an exported record""",
+    "top": """Tell the best cells of a search.
+
+examples:
+  python tools/search.py top work_dirs/digits
+  python tools/search.py top work_dirs/digits --count 20""",
+    "export": """Write the record of a search as JSON lines: settings and rounds first, then a line an evaluation.
+
+examples:
+  python tools/search.py export work_dirs/digits                      to work_dirs/digits/record.jsonl
+  python tools/search.py export work_dirs/digits --out digits.jsonl""",
+    "report": """Write the report of a search, one HTML file that holds everything.
+
+examples:
+  python tools/search.py report work_dirs/digits                      also while it runs
+  python tools/search.py report work_dirs/digits --out shown          the same there, with two figures as PNG""",
+    "retrain": """Train the best cells of a search again with other seeds: which were lucky? What was stopped goes on.
+
+examples:
+  python tools/search.py retrain work_dirs/digits --count 8 --seeds 3
+  python tools/search.py retrain work_dirs/digits --cfg-options proxy.epochs=12     also data.root and executor.*""",
+}
 
 
 def work_with_record() -> int:
-    parser = argparse.ArgumentParser(
-        description="Work with the record of a search, running or ended.",
-        epilog="retrain goes on where it was stopped; --cfg-options: data.root, proxy.epochs and executor.*",
-    )
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("work_dir", help="where the search's record is, or an exported record, a .jsonl file")
-    parser.add_argument(
-        "--out",
-        metavar="PATH",
-        help="export: the file; default: WORK_DIR/record.jsonl. report: a directory, which gets PNGs as well. retrain: a"
-        " directory; default: WORK_DIR/retrained",
-    )
-    parser.add_argument("--count", type=int, help="top, retrain: how many cells; default: 10, 8")
-    parser.add_argument("--seeds", type=int, default=3, help="retrain: trainings of each cell; default: %(default)s")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="retrain: instead of the search's settings")
+    parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    parsers = {
+        name: actions.add_parser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        for name, about in ACTIONS.items()
+    }
+    for name, action in parsers.items():
+        record = "" if name == "export" else ", or an exported record, a .jsonl file"
+        action.add_argument("work_dir", help=f"where the search's record is{record}")
+    parsers["top"].add_argument("--count", type=int, default=10, help="how many cells; default: %(default)s")
+    parsers["export"].add_argument("--out", metavar="FILE", help="default: WORK_DIR/record.jsonl")
+    parsers["report"].add_argument("--out", metavar="DIR", help="a folder, which gets PNGs as well; default: WORK_DIR")
+    retrain = parsers["retrain"]
+    retrain.add_argument("--out", metavar="DIR", help="where the trainings are kept; default: WORK_DIR/retrained")
+    retrain.add_argument("--count", type=int, default=8, help="how many cells; default: %(default)s")
+    retrain.add_argument("--seeds", type=int, default=3, help="trainings of each cell; default: %(default)s")
+    retrain.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="instead of the search's settings")
     args = parser.parse_args()
     if args.action == "retrain":
         from search.retraining import retrain_command
 
-        return retrain_command(args.work_dir, args.out, 8 if args.count is None else args.count, args.seeds, args.cfg_options)
+        return retrain_command(args.work_dir, args.out, args.count, args.seeds, args.cfg_options)
     from search.records import records_command
 
-    return records_command(args.action, args.work_dir, args.out, 10 if args.count is None else args.count)
+    return records_command(args.action, args.work_dir, getattr(args, "out", None), getattr(args, "count", 10))
 
 
 def main() -> int:
