@@ -36,6 +36,8 @@ from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
 RESUME = "gemnet-run:"
 """Prefix by which mmengine is told to read a checkpoint with `load_from_run`."""
+START = "gemnet-start:"
+"""Prefix by which mmengine is told to read a checkpoint with `load_start`."""
 
 
 class ConfigError(UserError):
@@ -215,6 +217,24 @@ def load_from_run(filename: str, map_location: Any = None) -> Any:
     return checkpoint
 
 
+@CheckpointLoader.register_scheme(prefixes=START)
+def load_start(filename: str, map_location: Any = None) -> Any:
+    """A checkpoint whose weights a run starts from, read without running what is in it."""
+    return read_checkpoint(filename.removeprefix(START), map_location or "cpu")
+
+
+def use_start(config: Config) -> None:
+    """Have `load_from` of the config read by `load_start`; raises ConfigError where it is a file that is not there.
+
+    Addresses of a library's own weights, as torchvision://resnet50, are left to mmengine.
+    """
+    start = config.get("load_from")
+    if start and not re.match(r"\w[\w.-]*://", start):
+        if not Path(start).is_file():
+            raise ConfigError(f"load_from={start}: no such checkpoint")
+        config.load_from = f"{START}{start}"
+
+
 def use_checkpoint(config: Config, resume: str) -> None:
     """Go on from `resume`, a file, or with 'auto' from the last checkpoint in the work directory; where there is none, start.
 
@@ -255,8 +275,12 @@ def train(
             raise ConfigError(f"{config}: --auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")
         settings.auto_scale_lr.enable = True
     init_processes(launcher)
+    if resume is None and settings.get("resume"):
+        resume = settings.get("load_from") or "auto"
     if resume is not None:
         use_checkpoint(settings, resume)
+    else:
+        use_start(settings)
     runner = build_runner(settings, launcher)
     check_classes(bare_model(runner), runner.train_loop.dataloader.dataset.metainfo["classes"])
     schedule.fit(runner, recipe.sets_schedule(options or {}))

@@ -14,9 +14,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
 
 from gemnet.backbone import GEMNet
+from gemnet.engine import ConfigError, use_start
 from gemnet.features import FeatureBackbone
 from gemnet.models import architecture
 from gemnet.weights import WeightsError, load_classifier, load_weights, read_checkpoint, read_state_dict
@@ -143,6 +146,21 @@ def test_nothing_in_a_checkpoint_is_executed(function, zipped, network, tmp_path
         state = read_state_dict(tmp_path / "evil.pth")
         assert torch.equal(state["stem.conv.weight"], network.stem.conv.weight)
     assert not target.exists()
+
+
+def test_the_weights_that_a_run_starts_from_are_read_without_running_what_is_in_them(network, tmp_path):
+    target, path = tmp_path / "executed", tmp_path / "evil.pth"
+    torch.save({"state_dict": network.state_dict(), "meta": Evil(os.mkdir, str(target))}, path)
+    config = Config({"load_from": str(path)})
+    use_start(config)
+    with pytest.raises(WeightsError, match=r"evil\.pth: not a checkpoint that can be read safely"):
+        CheckpointLoader.load_checkpoint(config.load_from)
+    assert not target.exists()
+    torch.save({"state_dict": network.state_dict(), "meta": {"epoch": 3}}, path)
+    state = CheckpointLoader.load_checkpoint(config.load_from)["state_dict"]
+    assert torch.equal(state["stem.conv.weight"], network.stem.conv.weight)
+    with pytest.raises(ConfigError, match=r"load_from=none.pth: no such checkpoint"):
+        use_start(Config({"load_from": "none.pth"}))
 
 
 def test_nothing_in_the_arguments_of_a_training_is_executed(network, tmp_path):
