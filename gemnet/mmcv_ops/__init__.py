@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from gemnet.mmcv_ops import deform, focal_loss, nms, reassembly, roi, sync_bn
+from gemnet.mmcv_ops.missing import PACKAGE, refusal, refuse_modules, replace_fallbacks
 
 EXTENSION = "mmcv._ext"
 
@@ -31,17 +32,7 @@ class OperatorMissing:
         self.name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(refusal(f"mmcv's operator {self.name!r} is not offered"))
-
-
-def refusal(what: str) -> str:
-    """`what`, why, and the remedy."""
-    return (
-        f"{what}: mmcv was installed without its compiled operators, and gemnet.mmcv_ops stands in for those of mmdet's detectors "
-        "only. To compile mmcv, unpack its source, set -std=c++20 in its setup.py where torch wants that, and there: "
-        "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall . (all commands: README.md, 'No compiler "
-        "is needed')"
-    )
+        raise refusal(f"mmcv's operator {self.name!r} is not offered")
 
 
 def get_compiler_version() -> str:
@@ -61,12 +52,19 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 
 class Extension(ModuleType):
-    """The stand-in for `mmcv._ext`."""
+    """The stand-in for `mmcv._ext`. missing: the operators that were asked for and are not offered."""
+
+    def __init__(self, name: str, doc: str | None = None) -> None:
+        super().__init__(name, doc)
+        self.missing: set[str] = set()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):  # what the import system and pickle ask every module for
             raise AttributeError(name)
-        return OPERATORS.get(name) or OperatorMissing(name)
+        if name in OPERATORS:
+            return OPERATORS[name]
+        self.missing.add(name)
+        return OperatorMissing(name)
 
 
 class Finder(MetaPathFinder, Loader):
@@ -82,7 +80,33 @@ class Finder(MetaPathFinder, Loader):
         pass
 
 
+class Follower(MetaPathFinder):
+    """Has `mmcv.ops` looked through after it was imported: on the stand-in, some of its modules cannot be used."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if fullname != PACKAGE:
+            return None
+        others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in others if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                extension = sys.modules.get(EXTENSION)
+                if module.__name__ == PACKAGE and isinstance(extension, Extension):
+                    refuse_modules(extension.missing)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
 def install() -> None:
-    """Offer the stand-in from now on; a second call changes nothing."""
+    """Offer the stand-in from now on; a second call changes nothing.
+
+    What of mmdet was imported before, without operators, is given them.
+    """
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Follower())
         sys.meta_path.append(Finder())
+        replace_fallbacks()
