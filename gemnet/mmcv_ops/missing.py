@@ -100,13 +100,20 @@ def replace_fallbacks() -> None:
 
     Such a module has put a function or class in its place that fails when it is used.
     """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("mmdet."):
-            for attribute, value in list(vars(module).items()):
-                if getattr(value, "__module__", None) == name and _is_fallback(value):
-                    import mmcv.ops
+    fallbacks = [
+        (module, attribute)
+        for name, module in list(sys.modules.items())
+        if name.startswith("mmdet.")
+        for attribute, value in list(vars(module).items())
+        if getattr(value, "__module__", None) == name and _is_fallback(value)
+    ]
+    if fallbacks:
+        import mmcv.ops
+        import mmcv.ops.merge_cells
 
-                    setattr(module, attribute, getattr(mmcv.ops, attribute))
+        offered = {**vars(mmcv.ops.merge_cells), **vars(mmcv.ops)}
+        for module, attribute in fallbacks:
+            setattr(module, attribute, offered.get(attribute.lstrip("_"), getattr(module, attribute)))
 
 
 def _is_fallback(value: Any) -> bool:
