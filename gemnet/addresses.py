@@ -1,4 +1,4 @@
-"""Checkpoints by the addresses that OpenMMLab knows: `torchvision://resnet50`, `open-mmlab://resnext101_32x4d`, `mmcls://...`."""
+"""Checkpoints by OpenMMLab's addresses: `torchvision://resnet50`, `open-mmlab://resnext101_32x4d`, `mmcls://...`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
-from mmengine.runner import checkpoint as mmengine_checkpoint
-
 from gemnet.weights import WeightsError
 
 
 def _torchvision() -> Mapping[str, str]:
-    names = mmengine_checkpoint.get_torchvision_models()
-    return {**{name.removesuffix(".default"): url for name, url in names.items()}, **names}
+    from mmengine.runner.checkpoint import get_torchvision_models
+
+    names = get_torchvision_models()
+    return {**{name.removesuffix(".default"): address for name, address in names.items()}, **names}
 
 
 def _openmmlab() -> Mapping[str, str]:
-    current, deprecated = mmengine_checkpoint.get_external_models(), mmengine_checkpoint.get_deprecated_model_names()
-    return {**current, **{old: current[new] for old, new in deprecated.items() if new in current}}
+    from mmengine.runner.checkpoint import get_deprecated_model_names, get_external_models
+
+    current = get_external_models()
+    return {**current, **{old: current[new] for old, new in get_deprecated_model_names().items() if new in current}}
+
+
+def _mmcls() -> Mapping[str, str]:
+    from mmengine.runner.checkpoint import get_mmcls_models
+
+    return get_mmcls_models()
 
 
 SCHEMES: dict[str, Callable[[], Mapping[str, str]]] = {
@@ -27,7 +35,7 @@ SCHEMES: dict[str, Callable[[], Mapping[str, str]]] = {
     "modelzoo": _torchvision,
     "open-mmlab": _openmmlab,
     "openmmlab": _openmmlab,
-    "mmcls": mmengine_checkpoint.get_mmcls_models,
+    "mmcls": _mmcls,
 }
 """Schemes, with mmengine's lists of names and where their files are."""
 
@@ -35,7 +43,7 @@ SCHEMES: dict[str, Callable[[], Mapping[str, str]]] = {
 def resolve(checkpoint: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """The file or http(s) address that a checkpoint's name stands for; a file and an http(s) address stand for themselves.
 
-    Raises WeightsError where the scheme or the name is not known, with the nearest name.
+    Raises WeightsError where the scheme or the name is not known, with the nearest names.
     """
     match = re.match(r"([\w.+-]+)://(.*)", str(checkpoint), re.DOTALL)
     if match is None or match[1] in ("http", "https"):
@@ -52,7 +60,8 @@ def resolve(checkpoint: str | os.PathLike[str]) -> str | os.PathLike[str]:
         near = difflib.get_close_matches(name, names, 3)
         told = f"near are {', '.join(near)}" if near else f"there are {', '.join(sorted(names)[:8])}, ..."
         raise WeightsError(f"{checkpoint}: no such name; {told}")
-    target = names[name]
-    if re.match(r"https?://", target):
-        return target
-    return os.path.join(mmengine_checkpoint._get_mmengine_home(), target)  # as mmengine's own loader does
+    if re.match(r"https?://", names[name]):
+        return names[name]
+    from mmengine.runner.checkpoint import _get_mmengine_home  # where mmengine's own loader looks
+
+    return os.path.join(_get_mmengine_home(), names[name])

@@ -178,8 +178,8 @@ class GEMNet(Backbone):
     """Stem, stages of cells and the head convolution, as a pyramid of features. Weights are named as in timm's model.
 
     arch: 'a' or 'b'; or cell: a cell file with target_macs, target_params, residual (see `resolve_architecture`).
-    out_indices: stages 0 to 4 (strides 2 to 32) and 5, the head's 1x1 convolution (stride 32), or from the end, -1 for the last;
-    one number or several rising ones; what none needs is not built.
+    out_indices: stages 0 to 4 (strides 2 to 32) and 5, the head's 1x1 convolution (stride 32), or from the end, -1 for the
+    last; one number or several rising ones; what none needs is not built.
     frozen_stages: -1 none, 0 the stem, n the stem and the first n stages. norm_eval: normalisation in evaluation mode.
     with_cp: recompute stages in the backward pass to save memory; normalisation then takes in its statistics twice a step, as
     in mmdet's ResNet. norm_cfg: mmcv's, as dict(type='SyncBN').

@@ -24,9 +24,9 @@ class FeatureBackbone(Backbone):
     """The outputs of named nodes of a model, cut out with torch.fx; weights keep their names.
 
     model: `timm/mobilenetv2_140`, `torchvision/mnasnet1_3`. nodes: names of modules, fine to coarse
-    (`torchvision.models.feature_extraction.get_graph_node_names` lists them), or one. pretrained: the library's own weights, fetched
-    by it; another checkpoint of the same model comes by `init_cfg`. sync_bn: where several processes train, normalise with
-    the statistics of all. bn_momentum: of all normalisation, where it is not the model's own: see
+    (`torchvision.models.feature_extraction.get_graph_node_names` lists them), or one. pretrained: the library's own weights,
+    fetched by it; another checkpoint of the same model comes by `init_cfg`. sync_bn: where several processes train, normalise
+    with the statistics of all. bn_momentum: of all normalisation, where it is not the model's own: see
     `gemnet.library.set_bn_momentum`. kwargs go to the model.
     """
 

@@ -102,7 +102,7 @@ def folder_classes(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name=["LoadImageFromFile", "LoadImage"])  # the first: what OpenMMLab's tools look for
 class LoadImage(LoadImageFromFile):
     """mmcv's LoadImageFromFile, which names an image that cannot be read, is cut off, or is not as large as annotated.
 
@@ -119,6 +119,9 @@ class LoadImage(LoadImageFromFile):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add `img` [H, W, 3] in BGR and its shape to `results`; None where the image is to be skipped."""
+        if "img" in results and "img_path" not in results:  # an array, as inferencers take them: loaded already
+            results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
+            return results
         path = results["img_path"]
         try:
             image = self._decode(get(path, backend_args=self.backend_args))

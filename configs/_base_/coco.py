@@ -2,7 +2,7 @@
 _base_ = ["mmdet::_base_/datasets/coco_detection.py", "mmdet::_base_/default_runtime.py"]
 custom_imports = dict(imports=["gemnet.registry"], allow_failed_imports=False)
 
-load_image = dict(type="gemnet.LoadImage", on_error="raise")
+load_image = dict(type="LoadImageFromFile", _scope_="gemnet")  # by this name OpenMMLab's tools find it
 train_pipeline = [
     load_image,
     dict(type="LoadAnnotations", with_bbox=True),

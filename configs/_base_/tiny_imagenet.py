@@ -4,7 +4,7 @@
 _base_ = "./imagenet.py"
 model = dict(head=dict(num_classes=None))
 data_preprocessor = dict(num_classes=None)
-load_image = dict(type="gemnet.LoadImage", on_error="raise")
+load_image = dict(type="LoadImageFromFile", _scope_="gemnet")  # by this name OpenMMLab's tools find it
 train_pipeline = [
     load_image,
     dict(type="RandomCrop", crop_size=64, padding=6, pad_val=114),

@@ -6,8 +6,8 @@ the stand-in never is. Nothing of mmcv is imported here.
 
 The stand-in has what the detectors of mmdet use in training and testing, in mmcv's calling convention (outputs are written into
 tensors that the caller made). On CPU and GPU, in any floating dtype; what torchvision lacks in half precision is computed in
-float32. Of every other operator it is told when a module is made that needs it (`gemnet.mmcv_ops.missing`), or at the latest when
-it is called.
+float32. A module that needs any other operator says so when it is made (`gemnet.mmcv_ops.missing`), a function when it is
+called.
 """
 
 from __future__ import annotations

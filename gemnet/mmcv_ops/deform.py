@@ -1,13 +1,14 @@
 """Deformable convolution, plain and modulated, and multi-scale deformable attention.
 
-torchvision's operators compute what mmcv's do, with the same layout of offsets: (y, x) of each place of the kernel, one group of
-channels after the other. Between pixels they are bilinear; what lies beside the image is 0.
+torchvision's operators compute what mmcv's do, with the same layout of offsets: (y, x) of each place of the kernel, one group
+of channels after the other. Between pixels they are bilinear; what lies beside the image is 0.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gemnet.mmcv_ops.precision import full
 
@@ -23,9 +24,7 @@ def _arguments(x: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, b
     return x, weight.to(x.dtype), offset.to(x.dtype), mask.to(x.dtype), bias.to(x.dtype)
 
 
-def _forward(
-    x: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: Geometry
-) -> Tensor:
+def _forward(x: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: Geometry) -> Tensor:
     arguments = _arguments(x, weight, offset, mask, bias)
     return torch.ops.torchvision.deform_conv2d(*arguments, *geometry, mask is not None)
 
@@ -49,7 +48,9 @@ def deform_conv_forward(
     offset: [B, 2 * deformable_group * kH * kW, H', W'], in pixels. im2col_step, columns and ones are the compiled operator's
     memory, which is not needed here.
     """
-    output.copy_(_forward(input, weight, offset, None, None, (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)))
+    output.copy_(
+        _forward(input, weight, offset, None, None, (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group))
+    )
 
 
 def deform_conv_backward_input(
@@ -80,8 +81,12 @@ def modulated_deform_conv_forward(
     kernel_h: int, kernel_w: int, stride_h: int, stride_w: int, pad_h: int, pad_w: int, dilation_h: int, dilation_w: int,
     group: int, deformable_group: int, with_bias: bool,
 ) -> None:  # fmt: skip
-    """Modulated deformable convolution (Zhu et al., CVPR 2019): each sample is weighed by its `mask` [B, groups * kH * kW, H', W']."""
+    """Modulated deformable convolution (Zhu et al., CVPR 2019): each sample is weighed by its `mask`.
+
+    mask: [B, deformable_group * kernel_h * kernel_w, H', W']. The rest as of `deform_conv_forward`.
+    """
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+    offset, mask = (_as_output(parts, output.shape[2:]) for parts in (offset, mask))
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -93,11 +98,23 @@ def modulated_deform_conv_backward(
 ) -> None:  # fmt: skip
     """The gradients of `modulated_deform_conv_forward`, into the tensors named so; `grad_bias` where there is a bias."""
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+    offset, mask = (_as_output(parts, grad_output.shape[2:]) for parts in (offset, mask))
     grads = _backward(grad_output, input, weight, offset, mask, bias if with_bias else None, geometry)
-    for target, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True):
-        target.copy_(grad)
+    grad_input.copy_(grads[0])
+    grad_weight.copy_(grads[1])
+    for target, grad in ((grad_offset, grads[2]), (grad_mask, grads[3])):
+        grad = grad.flatten(1)
+        target.copy_(F.pad(grad, (0, target[0].numel() - grad.shape[1])).view(target.shape))
     if with_bias:
         grad_bias.copy_(grads[4])
+
+
+def _as_output(parts: Tensor, size: torch.Size) -> Tensor:
+    """Offsets or masks [B, n, h, w] of at least the output's `size`, as the compiled operator reads them: the first of an
+    image's numbers as if they were [n, *size]. mmdet's DyHead, and the weights that it was published with, rely on that."""
+    return (
+        parts if parts.shape[2:] == size else parts.flatten(1)[:, : parts.shape[1] * size.numel()].view(*parts.shape[:2], *size)
+    )
 
 
 def _attention(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
@@ -124,9 +141,7 @@ def ms_deform_attn_backward(
     grad_output: Tensor, grad_value: Tensor, grad_sampling_loc: Tensor, grad_attn_weight: Tensor, im2col_step: int,
 ) -> None:  # fmt: skip
     """The gradients of `ms_deform_attn_forward`, into the tensors named so."""
-    value, locations, weights = (
-        full(x).detach().requires_grad_() for x in (value, sampling_locations, attention_weights)
-    )
+    value, locations, weights = (full(x).detach().requires_grad_() for x in (value, sampling_locations, attention_weights))
     with torch.enable_grad():
         output = _attention(value, spatial_shapes, locations, weights)
     grads = torch.autograd.grad(output, (value, locations, weights), grad_output.to(output.dtype))

@@ -22,8 +22,8 @@ class OperatorError(UserError, NotImplementedError):
 def refusal(what: str) -> OperatorError:
     """The error that says `what` is the matter, why, and the remedy."""
     return OperatorError(
-        f"{what}: mmcv was installed without its compiled operators, and gemnet.mmcv_ops stands in for those of mmdet's detectors "
-        "only. To compile mmcv, unpack its source, set -std=c++20 in its setup.py where torch wants that, and there: "
+        f"{what}: mmcv was installed without its compiled operators, and gemnet.mmcv_ops stands in for those of mmdet's "
+        "detectors only. To compile mmcv, unpack its source, set -std=c++20 in its setup.py where torch wants that, and there: "
         "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall . (all commands: README.md, 'No compiler "
         "is needed')"
     )
@@ -45,7 +45,9 @@ def operators_of(thing: Any, names: Collection[str]) -> list[str]:
             if "ext_module" in used:
                 found |= dict.fromkeys(sorted(used & set(names)))
             others = [function.__globals__[name] for name in used if name in function.__globals__]
-            others += [vars(other)[name] for other in others if isinstance(other, ModuleType) for name in used & set(vars(other))]
+            others += [
+                vars(other)[name] for other in others if isinstance(other, ModuleType) for name in used & set(vars(other))
+            ]
             todo += [other for other in others if _module(other).startswith(PACKAGE)]
     return list(found)
 

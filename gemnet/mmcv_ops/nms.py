@@ -87,6 +87,8 @@ def bbox_overlaps(
     areas = [(boxes[:, 2:] - boxes[:, :2] + offset).prod(1) for boxes in (one, two)]
     if not aligned:
         one, areas[0] = one[:, None], areas[0][:, None]
-    common = (torch.minimum(one[..., 2:], two[..., 2:]) - torch.maximum(one[..., :2], two[..., :2]) + offset).clamp(min=0).prod(-1)
+    common = (
+        (torch.minimum(one[..., 2:], two[..., 2:]) - torch.maximum(one[..., :2], two[..., :2]) + offset).clamp(min=0).prod(-1)
+    )
     whole = areas[0] + areas[1] - common if mode == 0 else areas[0].expand_as(common)
     ious.copy_((common / whole.clamp(min=offset)).nan_to_num(0))

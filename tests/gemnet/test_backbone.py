@@ -187,7 +187,15 @@ def test_wrong_arguments_are_told(arguments, message):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [(3, (3,)), (-1, (5,)), ([1, -1], (1, 5)), (np.int64(3), (3,)), (np.array([2, 3]), (2, 3)), (np.array(3), (3,)), (range(1, 4), (1, 2, 3))],
+    [
+        (3, (3,)),
+        (-1, (5,)),
+        ([1, -1], (1, 5)),
+        (np.int64(3), (3,)),
+        (np.array([2, 3]), (2, 3)),
+        (np.array(3), (3,)),
+        (range(1, 4), (1, 2, 3)),
+    ],
 )
 def test_out_indices_are_whole_numbers_of_any_kind_one_or_several(given, expected):
     backbone = GEMNet(arch="a", out_indices=given)
@@ -209,7 +217,9 @@ def saved(tmp_path):
     return tmp_path / "detector.pth", state
 
 
-@pytest.mark.parametrize("form", ["a dict", "a list of one", "after others", "before others", "the class", "a prefix", "file://"])
+@pytest.mark.parametrize(
+    "form", ["a dict", "a list of one", "after others", "before others", "the class", "a prefix", "file://"]
+)
 def test_init_cfg_may_be_one_or_several_and_pretrained_weights_come_last(saved, form):
     file, state = saved
     pretrained = {"type": "Pretrained", "checkpoint": str(file)}
@@ -230,7 +240,13 @@ def test_init_cfg_may_be_one_or_several_and_pretrained_weights_come_last(saved, 
 
 
 def test_other_initialisers_are_mmengines():
-    backbone = GEMNet(arch="a", init_cfg=[{"type": "Constant", "layer": "Conv2d", "val": 0.5}, {"type": "Constant", "layer": "BatchNorm2d", "val": 2.0}])
+    backbone = GEMNet(
+        arch="a",
+        init_cfg=[
+            {"type": "Constant", "layer": "Conv2d", "val": 0.5},
+            {"type": "Constant", "layer": "BatchNorm2d", "val": 2.0},
+        ],
+    )
     backbone.init_weights()
     assert all((m.weight == 0.5).all() for m in backbone.modules() if isinstance(m, nn.Conv2d))
     assert all((m.weight == 2).all() for m in norms(backbone))

@@ -95,13 +95,27 @@ def test_its_gradients_are_those_of_finite_differences(use, name, form):
     if form == "plain":
         assert gradcheck(lambda *parts: mmcv.ops.deform_conv2d(*parts, *geometry), (x, offset, weight))
     elif form == "modulated":
-        assert gradcheck(
-            lambda *parts: mmcv.ops.modulated_deform_conv2d(*parts, *geometry), (x, offset, mask, weight, bias)
-        )
+        assert gradcheck(lambda *parts: mmcv.ops.modulated_deform_conv2d(*parts, *geometry), (x, offset, mask, weight, bias))
     else:
-        assert gradcheck(
-            lambda *parts: mmcv.ops.modulated_deform_conv2d(*parts, None, *geometry), (x, offset, mask, weight)
-        )
+        assert gradcheck(lambda *parts: mmcv.ops.modulated_deform_conv2d(*parts, None, *geometry), (x, offset, mask, weight))
+
+
+def test_offsets_and_masks_that_are_larger_than_the_output_are_read_as_the_compiled_operator_reads_them(use):
+    import mmcv.ops
+
+    x, offset, mask, weight, bias = draw(GEOMETRIES["plain"])
+    larger = [torch.randn(3, count, 9, 8, dtype=torch.float64).requires_grad_() for count in (18, 9)]
+    with torch.no_grad():
+        for whole, part in zip(larger, (offset, mask)):
+            whole.flatten(1)[:, : part[0].numel()] = part.flatten(1)
+    parts = [part.requires_grad_() for part in (offset, mask)]
+    outputs = [mmcv.ops.modulated_deform_conv2d(x, *given, weight, bias, 1, 1) for given in (larger, parts)]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    for whole, part in zip(larger, parts):
+        assert torch.equal(whole.grad.flatten(1)[:, : part[0].numel()], part.grad.flatten(1))
+        assert not whole.grad.flatten(1)[:, part[0].numel() :].any()
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 32])
@@ -132,7 +146,9 @@ def test_layers_without_offsets_are_convolutions(use, kind):
 
     layer = MODELS.get(kind)(4, 6, 3, stride=2, padding=1)  # offsets start at 0, and masks at 1 / 2
     x = torch.randn(2, 4, 9, 9)
-    expected = torch.nn.functional.conv2d(x, layer.weight * (0.5 if kind == "DCNv2" else 1), layer.bias if kind == "DCNv2" else None, 2, 1)
+    expected = torch.nn.functional.conv2d(
+        x, layer.weight * (0.5 if kind == "DCNv2" else 1), layer.bias if kind == "DCNv2" else None, 2, 1
+    )
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 

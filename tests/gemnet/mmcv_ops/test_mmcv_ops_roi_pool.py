@@ -42,11 +42,18 @@ def samples_of(maps, roi, ratio, aligned, moved=None, gamma=0.0):
         y0, x0 = top, left
         if moved is not None:
             x0, y0 = x0 + gamma * width * float(moved[0, i, j]), y0 + gamma * height * float(moved[1, i, j])
-        yield (c, i, j), [
-            sample(maps[int(image), c], y0 + (i + (a + 0.5) / rows) * height / SIZE[0], x0 + (j + (b + 0.5) / columns) * width / SIZE[1])
-            for a in range(rows)
-            for b in range(columns)
-        ]
+        yield (
+            (c, i, j),
+            [
+                sample(
+                    maps[int(image), c],
+                    y0 + (i + (a + 0.5) / rows) * height / SIZE[0],
+                    x0 + (j + (b + 0.5) / columns) * width / SIZE[1],
+                )
+                for a in range(rows)
+                for b in range(columns)
+            ],
+        )
 
 
 @pytest.mark.parametrize("kind", ROI_KINDS)
@@ -67,9 +74,7 @@ def test_its_gradient_is_that_of_finite_differences(use, ratio):
     import mmcv.ops
 
     rois = draw_rois("across the edge", 4, 0).double()
-    assert gradcheck(
-        lambda maps: mmcv.ops.roi_align(maps, rois, SIZE, SCALE, ratio, "max"), features().requires_grad_()
-    )
+    assert gradcheck(lambda maps: mmcv.ops.roi_align(maps, rois, SIZE, SCALE, ratio, "max"), features().requires_grad_())
 
 
 @pytest.mark.parametrize("kind", ROI_KINDS)
@@ -154,4 +159,6 @@ def test_pooling_on_a_gpu_is_that_of_the_cpu(use, gpu, dtype):
         return [*outputs, *torch.autograd.grad(sum(output.float().sum() for output in outputs), (x, moved))]
 
     for one, other in zip(run(gpu), run("cpu"), strict=True):
-        torch.testing.assert_close(one.cpu(), other, rtol=1e-2 if dtype == torch.float16 else 1e-5, atol=2e-2 if dtype == torch.float16 else 1e-5)
+        torch.testing.assert_close(
+            one.cpu(), other, rtol=1e-2 if dtype == torch.float16 else 1e-5, atol=2e-2 if dtype == torch.float16 else 1e-5
+        )
