@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from gemnet.backbone import Backbone
+from gemnet.backbone import Backbone, flag, positive
 from gemnet.distributed import synchronised
 from gemnet.errors import UserError
 from gemnet.library import create_library_model, set_bn_momentum
@@ -24,9 +24,9 @@ class FeatureBackbone(Backbone):
     """The outputs of named nodes of a model, cut out with torch.fx; weights keep their names.
 
     model: `timm/mobilenetv2_140`, `torchvision/mnasnet1_3`. nodes: names of modules, fine to coarse
-    (`torchvision.models.feature_extraction.get_graph_node_names` lists them). pretrained: the library's own weights, fetched
-    by it; another checkpoint of the same model comes by `init_cfg`. sync_bn: where several processes train, normalise with
-    the statistics of all. bn_momentum: of all normalisation, where it is not the model's own: see
+    (`torchvision.models.feature_extraction.get_graph_node_names` lists them), or one. pretrained: the library's own weights,
+    fetched by it; another checkpoint of the same model comes by `init_cfg`. sync_bn: where several processes train, normalise
+    with the statistics of all. bn_momentum: of all normalisation, where it is not the model's own: see
     `gemnet.library.set_bn_momentum`. kwargs go to the model.
     """
 
@@ -38,27 +38,34 @@ class FeatureBackbone(Backbone):
         sync_bn: bool = False,
         bn_momentum: float | None = None,
         norm_eval: bool = False,
-        init_cfg: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(norm_eval, init_cfg)
-        full = create_library_model(model, pretrained, **kwargs)
+        nodes = [nodes] if isinstance(nodes, str) else list(nodes)
+        if not all(isinstance(node, str) for node in nodes):
+            raise UserError(f"{model}: nodes={nodes}: expected names of modules")
+        try:
+            full = create_library_model(model, flag("pretrained", pretrained), **kwargs)
+        except TypeError as error:  # an argument that the model does not have
+            raise UserError(f"{model}: {error}") from error
         if bn_momentum is not None:
-            set_bn_momentum(full, bn_momentum)
-        if sync_bn:
+            set_bn_momentum(full, positive("bn_momentum", bn_momentum))
+        if flag("sync_bn", sync_bn):
             full = synchronised(full)
         # Normalisation stays a module, so that it can be put into evaluation mode and keeps all its statistics.
         tracer = {"leaf_modules": list({type(module) for module in full.modules() if isinstance(module, _BatchNorm)})}
         names = get_graph_node_names(full, tracer)[0]
         unknown = [node for node in nodes if not any(name == node or name.startswith(f"{node}.") for name in names)]
         if unknown or not nodes:
-            raise UserError(f"{model}: nodes={list(nodes)}: {unknown} are not in it; expected some of {', '.join(names)}")
+            raise UserError(f"{model}: nodes={nodes}: {unknown} are not in it; expected some of {', '.join(names)}")
         self.nodes = tuple(nodes)
-        self.body = create_feature_extractor(full, return_nodes=list(nodes), tracer_kwargs=tracer)
+        self.body = create_feature_extractor(full, return_nodes=nodes, tracer_kwargs=tracer)
         kept = self.body.state_dict()
         self.unused_weights = tuple(f"{re.escape(key)}$" for key in full.state_dict() if key not in kept)
         with torch.no_grad():
-            outputs = copy.deepcopy(self.body).eval().to("meta")(torch.empty(1, 3, 64, 64, device="meta"))
+            image = torch.empty(1, kwargs.get("in_chans", 3), 64, 64, device="meta")
+            outputs = copy.deepcopy(self.body).eval().to("meta")(image)
         self.out_channels = tuple(outputs[node].shape[1] for node in nodes)
 
     def network(self) -> nn.Module:

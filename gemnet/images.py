@@ -66,7 +66,7 @@ class ImageFolder(EveryImageTested):
         return [{"img_path": str(file), "gt_label": label} for label, files in enumerate(images) for file in files]
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name=["LoadImageFromFile", "LoadImage"])  # the first: what OpenMMLab's tools look for
 class LoadImage(LoadImageFromFile):
     """Loads an image through `gemnet.pixels.read_image`, as search and prediction do: not as mmcv's LoadImageFromFile would.
 
@@ -91,6 +91,9 @@ class LoadImage(LoadImageFromFile):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add `img` [H, W, 3] in BGR and its shape to `results`; None where the image is to be skipped."""
+        if "img" in results and "img_path" not in results:  # an array, as inferencers take them: loaded already
+            results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
+            return results
         path = str(results["img_path"])
         try:
             image = self._read(path)

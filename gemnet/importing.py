@@ -33,6 +33,12 @@ def _operators_before() -> Iterator[None]:
 
 
 @contextmanager
+def _missing_told_after() -> Iterator[None]:
+    yield
+    import_module("gemnet.mmcv_ops").refuse_missing()
+
+
+@contextmanager
 def _without_unasked_note() -> Iterator[None]:
     told = io.StringIO()
     try:
@@ -45,6 +51,7 @@ def _without_unasked_note() -> Iterator[None]:
 AROUND: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "timm": _models_after,
     "mmcv": _operators_before,
+    "mmcv.ops": _missing_told_after,
     "mmdet.datasets": _without_unasked_note,
     "mmpretrain.datasets": _without_unasked_note,
 }

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import safetensors.torch
@@ -69,6 +70,9 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
         return safetensors.torch.load_file(file) if file.suffix == ".safetensors" else _load_inert(file, map_location)
     except FileNotFoundError:
         raise WeightsError(f"{text}: no such checkpoint") from None
+    except URLError as error:
+        reason = f"{getattr(error, 'code', '')} {error.reason}".strip()
+        raise WeightsError(f"{text}: cannot be fetched ({reason}); without a network, give a file") from error
     except Exception as error:  # a damaged pickle raises anything
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{text}: not a checkpoint that can be read safely ({first})") from error

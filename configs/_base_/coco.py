@@ -8,7 +8,7 @@ batch_size = 2  # a process
 image_size = (1333, 800)  # the longer side at most the one, the shorter at most the other
 data_root = "data/coco/"
 
-load_image = dict(type="gemnet.LoadImage", on_error="raise")
+load_image = dict(type="LoadImageFromFile", _scope_="gemnet")  # by this name OpenMMLab's tools find it
 train_pipeline = [
     load_image,
     dict(type="LoadAnnotations", with_bbox=True),

@@ -30,7 +30,7 @@ model = dict(
     ),
 )
 data_preprocessor = dict(num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-load_image = dict(type="gemnet.LoadImage", on_error="raise")
+load_image = dict(type="LoadImageFromFile", _scope_="gemnet")  # by this name OpenMMLab's tools find it
 train_pipeline = [
     load_image,
     dict(type="RandomResizedCrop", scale=image_size, backend="pillow", interpolation="bicubic"),

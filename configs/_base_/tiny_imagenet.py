@@ -9,7 +9,7 @@ data_root = "data/tiny_imagenet"
 recipe = dict(epochs=epochs, batch_size=batch_size, image_size=image_size, data_root=data_root)
 model = dict(head=dict(num_classes=None))
 data_preprocessor = dict(num_classes=None)
-load_image = dict(type="gemnet.LoadImage", on_error="raise")
+load_image = dict(type="LoadImageFromFile", _scope_="gemnet")  # by this name OpenMMLab's tools find it
 resize = dict(type="Resize", scale=image_size, backend="pillow", interpolation="bicubic")  # the images have 64x64 pixels
 train_pipeline = [
     load_image,

@@ -3,17 +3,23 @@
 import importlib
 import subprocess
 import sys
+from urllib.error import URLError
 
+import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import gemnet
+from gemnet.addresses import resolve
 from gemnet.backbone import GEMNet, out_channels
 from gemnet.complexity import fit
+from gemnet.errors import UserError
 from gemnet.features import FeatureBackbone
 from gemnet.models import architecture
 
@@ -142,16 +148,169 @@ def test_what_no_output_needs_is_not_built():
         ({"arch": "a", "cell": "gemnet_a"}, "expected one of the two"),
         ({"arch": "c"}, "expected 'a' or 'b'"),
         ({"arch": "a", "out_indices": (1, 6)}, "from 0 to 5"),
+        ({"arch": "a", "out_indices": (1, -7)}, "out_indices=-7.*from 0 to 5"),
+        ({"arch": "a", "out_indices": (5, -1)}, "rising"),
+        ({"arch": "a", "out_indices": 6}, "out_indices=6"),
+        ({"arch": "a", "out_indices": "3"}, "out_indices='3'"),
+        ({"arch": "a", "out_indices": (1, "3")}, "out_indices='3'"),
+        ({"arch": "a", "out_indices": 3.0}, "out_indices=3.0"),
+        ({"arch": "a", "out_indices": (True,)}, "out_indices=True"),
+        ({"arch": "a", "out_indices": None}, "out_indices=None"),
+        ({"arch": "a", "frozen_stages": True}, "frozen_stages=True"),
+        ({"arch": "a", "frozen_stages": 1.0}, "frozen_stages=1.0"),
+        ({"arch": "a", "frozen_stages": "1"}, "frozen_stages='1'"),
+        ({"arch": "a", "frozen_stages": -2}, "frozen_stages=-2"),
+        ({"arch": "a", "norm_eval": "False"}, "norm_eval='False'"),
+        ({"arch": "a", "with_cp": 1}, "with_cp=1"),
+        ({"arch": "a", "in_channels": 0}, "in_channels=0"),
+        ({"arch": "a", "norm_cfg": "BN"}, "norm_cfg='BN'"),
+        ({"cell": "gemnet_a", "residual": "yes"}, "residual='yes'"),
+        ({"cell": "gemnet_a", "target_macs": "463e6"}, "target_macs='463e6'"),
+        ({"cell": "gemnet_a", "target_macs": float("nan")}, "target_macs=nan"),
+        ({"cell": "gemnet_a", "target_params": 0}, "target_params=0"),
+        ({"arch": "a", "init_cfg": "weights.pth"}, "init_cfg='weights.pth'.*Pretrained"),
+        ({"arch": "a", "init_cfg": {"checkpoint": "weights.pth"}}, "type=None is not known"),
+        ({"arch": "a", "init_cfg": {"type": "Pretrained"}}, "checkpoint=FILE"),
+        ({"arch": "a", "init_cfg": [{"type": "Pretrained", "checkpoint": None}]}, "checkpoint=FILE"),
+        ({"arch": "a", "init_cfg": {"type": "Pretrained", "checkpoint": "a.pth", "prefx": "x."}}, "prefx is not known"),
         ({"arch": "a", "out_indices": (3, 1)}, "rising"),
         ({"arch": "a", "out_indices": ()}, "rising"),
         ({"arch": "a", "frozen_stages": 6}, "up to 5 stages"),
-        ({"arch": "a", "init_cfg": {"type": "Kaiming"}}, "Pretrained"),
+        ({"arch": "a", "init_cfg": {"type": "Kaimin"}}, "'Kaimin' is not known; expected one of .*Kaiming"),
         ({"cell": "nowhere.json"}, "nowhere.json"),
     ],
 )
 def test_wrong_arguments_are_told(arguments, message):
     with pytest.raises(ValueError, match=message):
         GEMNet(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (3, (3,)),
+        (-1, (5,)),
+        ([1, -1], (1, 5)),
+        (np.int64(3), (3,)),
+        (np.array([2, 3]), (2, 3)),
+        (np.array(3), (3,)),
+        (range(1, 4), (1, 2, 3)),
+    ],
+)
+def test_out_indices_are_whole_numbers_of_any_kind_one_or_several(given, expected):
+    backbone = GEMNet(arch="a", out_indices=given)
+    assert backbone.out_indices == expected
+    assert list(backbone.out_channels) == out_channels("a", given) == [o.shape[1] for o in backbone(image())]
+
+
+def test_numpys_numbers_are_as_good_as_pythons():
+    backbone = GEMNet(arch="a", frozen_stages=np.int64(2), norm_eval=np.bool_(True), in_channels=np.int32(3))
+    assert backbone.frozen_stages == 2
+    assert not any(p.requires_grad for p in backbone.stages[1].parameters())
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint of a detector with GEMNet-A."""
+    state = {f"backbone.{key}": value for key, value in timm.create_model("gemnet_a", num_classes=0).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "detector.pth")
+    return tmp_path / "detector.pth", state
+
+
+@pytest.mark.parametrize(
+    "form", ["a dict", "a list of one", "after others", "before others", "the class", "a prefix", "file://"]
+)
+def test_init_cfg_may_be_one_or_several_and_pretrained_weights_come_last(saved, form):
+    file, state = saved
+    pretrained = {"type": "Pretrained", "checkpoint": str(file)}
+    other = {"type": "Constant", "val": 7.0, "layer": ["Conv2d", "BatchNorm2d"]}
+    init_cfg = {
+        "a dict": pretrained,
+        "a list of one": [pretrained],
+        "after others": [other, pretrained],
+        "before others": [pretrained, other],
+        "the class": {**pretrained, "type": PretrainedInit},
+        "a prefix": {**pretrained, "prefix": "backbone."},
+        "file://": {**pretrained, "checkpoint": f"file://{file}"},
+    }[form]
+    backbone = MODELS.build({"type": "gemnet.GEMNet", "arch": "a", "init_cfg": init_cfg})
+    backbone.init_weights()
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, state[f"backbone.{key}"]), key
+
+
+def test_other_initialisers_are_mmengines():
+    backbone = GEMNet(
+        arch="a",
+        init_cfg=[
+            {"type": "Constant", "layer": "Conv2d", "val": 0.5},
+            {"type": "Constant", "layer": "BatchNorm2d", "val": 2.0},
+        ],
+    )
+    backbone.init_weights()
+    assert all((m.weight == 0.5).all() for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    assert all((m.weight == 2).all() for m in norms(backbone))
+
+
+@pytest.mark.parametrize("init_cfg", [None, {}, []])
+def test_without_an_init_cfg_the_initialisation_of_the_network_stays(init_cfg):
+    backbone = GEMNet(arch="a", init_cfg=init_cfg)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    backbone.init_weights()
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_an_initialiser_that_cannot_be_applied_is_told():
+    with pytest.raises(UserError, match=r"init_cfg=.*Kaiming.*unexpected"):
+        GEMNet(arch="a", init_cfg={"type": "Kaiming", "layer": "Conv2d", "mod": "fan_in"}).init_weights()
+
+
+def test_mmengines_addresses_of_checkpoints_are_resolved():
+    address = resolve("torchvision://mnasnet1_3")
+    assert address == "https://download.pytorch.org/models/mnasnet1_3-a4c69d6f.pth"
+    assert resolve("modelzoo://mnasnet1_3") == address
+    assert resolve("open-mmlab://resnext101_32x4d").startswith("https://")
+    assert resolve("openmmlab://resnet50_caffe") == resolve("open-mmlab://detectron/resnet50_caffe")
+    assert resolve("mmcls://mobilenet_v2").startswith("https://")
+    assert resolve(address) == address
+    assert resolve("weights.pth") == "weights.pth"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("torchvision://mnasnet1_33", "mnasnet1_33: no such name; near are mnasnet1_3"),
+        ("open-mmlab://nothing", "no such name"),
+        ("timm://mobilenetv2_140", "timm:// is not read here.*torchvision://.*pretrained=True"),
+        ("s3://bucket/weights.pth", "s3:// is not read here"),
+    ],
+)
+def test_an_address_that_is_not_known_is_told(address, message):
+    backbone = GEMNet(arch="a", init_cfg={"type": "Pretrained", "checkpoint": address})
+    with pytest.raises(UserError, match=message):
+        backbone.init_weights()
+
+
+@pytest.mark.parametrize("address", ["torchvision://mnasnet1_3", "https://nowhere.invalid/weights.pth"])
+def test_without_a_network_the_remedy_is_told(address, monkeypatch, tmp_path):
+    def no_network(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    backbone = FeatureBackbone("torchvision/mnasnet1_3", ["layers.16"], init_cfg={"type": "Pretrained", "checkpoint": address})
+    with pytest.raises(UserError, match=r"cannot be fetched \(Name or service not known\); without a network, give a file"):
+        backbone.init_weights()
+
+
+def test_torchvisions_own_weights_come_by_their_address(monkeypatch, tmp_path):
+    source = torchvision.models.mnasnet1_3().state_dict()
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda address, file: torch.save(source, file))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    init_cfg = [{"type": "Pretrained", "checkpoint": "torchvision://mnasnet1_3"}]
+    backbone = FeatureBackbone("torchvision/mnasnet1_3", "layers.16", init_cfg=init_cfg)
+    backbone.init_weights()
+    assert all(torch.equal(value, source[key]) for key, value in backbone.body.state_dict().items())
 
 
 @pytest.mark.parametrize("model", ["timm/mobilenetv2_140", "torchvision/mnasnet1_3"])
@@ -202,3 +361,18 @@ def test_the_wrapper_names_what_it_does_not_know():
         FeatureBackbone("mobilenetv2_140", ["bn2"])
     with pytest.raises(ValueError, match="nonesuch"):
         FeatureBackbone("torchvision/nonesuch", ["bn2"])
+    with pytest.raises(ValueError, match="expected names of modules"):
+        FeatureBackbone("timm/mobilenetv2_140", [3])
+    with pytest.raises(ValueError, match="pretrained='torchvision://mnasnet1_3'"):
+        FeatureBackbone("torchvision/mnasnet1_3", ["layers.16"], pretrained="torchvision://mnasnet1_3")
+    with pytest.raises(ValueError, match="sync_bn='no'"):
+        FeatureBackbone("torchvision/mnasnet1_3", ["layers.16"], sync_bn="no")
+    with pytest.raises(ValueError, match="bn_momentum=-1"):
+        FeatureBackbone("torchvision/mnasnet1_3", ["layers.16"], bn_momentum=-1)
+    with pytest.raises(ValueError, match="dropuot"):
+        FeatureBackbone("torchvision/mnasnet1_3", ["layers.16"], dropuot=0.1)
+
+
+def test_the_wrapper_reads_as_many_channels_as_its_model():
+    backbone = FeatureBackbone("timm/mobilenetv2_100", ["blocks.1"], in_chans=1)
+    assert backbone(image(32, 32)[:, :1])[0].shape[1] == backbone.out_channels[0]

@@ -27,8 +27,9 @@ def use(monkeypatch):
     pytest.importorskip("mmcv.ops")
 
     def swap(extension):
-        for name in ("nms", "roi_align", "focal_loss", "carafe"):
-            monkeypatch.setattr(sys.modules[f"mmcv.ops.{name}"], "ext_module", extension)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("mmcv.ops.") and hasattr(module, "ext_module"):
+                monkeypatch.setattr(module, "ext_module", extension)
 
     swap(Extension(EXTENSION))
     return swap

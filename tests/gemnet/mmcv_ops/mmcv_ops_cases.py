@@ -80,3 +80,8 @@ def roi_align(forward, backward, features, rois, size, scale, sampling_ratio, al
     grad_features = torch.zeros_like(features)
     backward(grad, rois, none, none, grad_features, **options)
     return output, grad, grad_features
+
+
+def gradcheck(function, inputs):
+    """Finite differences along random directions: of each input and of the output."""
+    return torch.autograd.gradcheck(function, inputs, fast_mode=True)

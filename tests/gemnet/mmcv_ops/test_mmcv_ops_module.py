@@ -8,20 +8,19 @@ from unittest import mock
 
 import pytest
 import torch
-from mmcv_ops_cases import (
-    draw_rois,
-)
 
 import gemnet
+from gemnet.errors import UserError
 from gemnet.mmcv_ops import EXTENSION, OPERATORS, Extension, Finder
+from gemnet.mmcv_ops.missing import replace_fallbacks
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_an_operator_that_is_not_offered_names_itself_and_how_to_compile():
     extension = Extension(EXTENSION)
-    with pytest.raises(NotImplementedError, match=r"'carafe_forward' is not offered(.|\n)*MMCV_WITH_OPS=1 pip install"):
-        extension.carafe_forward(torch.zeros(1), up_kernel=5)
+    with pytest.raises(NotImplementedError, match=r"'nms_rotated' is not offered(.|\n)*MMCV_WITH_OPS=1 pip install"):
+        extension.nms_rotated(torch.zeros(1), multi_label=False)
     with pytest.raises(AttributeError):
         _ = extension.__wrapped__
 
@@ -34,21 +33,53 @@ def test_every_operator_is_offered_under_its_name():
     assert isinstance(extension.get_compiler_version() + extension.get_compiling_cuda_version(), str)
 
 
-def test_max_pooling_in_roi_align_is_not_offered(use):
+@pytest.mark.parametrize(
+    ("kind", "arguments", "operator"),
+    [
+        ("RoIAlignRotated", {"output_size": 7, "spatial_scale": 0.25}, "roi_align_rotated_forward"),
+        ("BorderAlign", {"pool_size": 10}, "border_align_forward"),
+        ("PrRoIPool", {"output_size": 7}, "prroi_pool_forward"),
+        ("Correlation", {}, "correlation_forward"),
+        ("SubMConv3d", {"in_channels": 4, "out_channels": 4, "kernel_size": 3}, "indice_conv_forward"),
+    ],
+)
+def test_a_module_that_needs_a_missing_operator_says_so_when_it_is_made(use, kind, arguments, operator):
     import mmcv.ops
 
-    features, rois = torch.randn(1, 2, 8, 8), draw_rois("inside", 2, 0, images=1)
-    with pytest.raises(NotImplementedError, match=r"roi_align_forward with pool_mode='max'(.|\n)*MMCV_WITH_OPS=1 pip install"):
-        mmcv.ops.roi_align(features, rois, 7, 0.25, 2, "max")
-    with pytest.raises(NotImplementedError, match=r"roi_align_backward with pool_mode='max'"):
-        OPERATORS["roi_align_backward"](features, rois, features, features, features, 7, 7, 0.25, 2, 0, True)
+    with pytest.raises(UserError, match=rf"{kind} needs .*'{operator}'.*not offered(.|\n)*MMCV_WITH_OPS=1"):
+        getattr(mmcv.ops, kind)(**arguments)
 
 
-def test_carafe_in_mmcv_ops_says_that_it_is_not_offered(use):
+def test_it_says_so_through_mmdets_registry_too(use):
+    from mmdet.registry import MODELS
+
+    layer = {"type": "RoIAlignRotated", "output_size": 7, "sampling_ratio": 2}
+    extractor = {"type": "SingleRoIExtractor", "roi_layer": layer, "out_channels": 8, "featmap_strides": [4]}
+    with pytest.raises(NotImplementedError, match=r"RoIAlignRotated needs .*'roi_align_rotated_forward'"):
+        MODELS.build(extractor)
+
+
+def test_modules_whose_operators_are_there_or_not_needed_on_the_cpu_are_made(use):
     import mmcv.ops
 
-    with pytest.raises(NotImplementedError, match="carafe_forward"):
-        mmcv.ops.carafe(torch.zeros(1, 1, 2, 2), torch.zeros(1, 9, 4, 4), 3, 1, 2)
+    assert mmcv.ops.FusedBiasLeakyReLU(4).bias.shape == (4,)
+    assert mmcv.ops.CornerPool("top")(torch.rand(1, 2, 3, 3)).shape == (1, 2, 3, 3)
+    assert mmcv.ops.SAConv2d(4, 4, 3, padding=1)(torch.rand(1, 4, 5, 5)).shape == (1, 4, 5, 5)
+
+
+def test_what_mmdet_put_in_place_of_operators_is_replaced_by_them(use, monkeypatch):
+    import mmcv.ops
+    from mmdet.structures.mask import structures
+
+    def roi_align(*args, **kwargs):
+        raise RuntimeError("roi_align requires mmcv to be compiled with ops. Please reinstall onedl-mmcv with CUDA support.")
+
+    roi_align.__module__ = structures.__name__
+    monkeypatch.setattr(structures, "roi_align", roi_align)
+    own = structures.BitmapMasks
+    replace_fallbacks()
+    assert structures.roi_align is mmcv.ops.roi_align
+    assert structures.BitmapMasks is own
 
 
 def test_importing_gemnet_imports_nothing_of_openmmlab_and_mmdet_imports_after_it():
@@ -77,7 +108,7 @@ def test_the_stand_in_is_used_only_where_there_is_no_compiled_extension(tmp_path
 
 
 def test_a_second_install_adds_no_second_finder(monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, Finder)])
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, Finder)])
     before = list(sys.meta_path)
     gemnet.mmcv_ops.install()
     gemnet.mmcv_ops.install()
