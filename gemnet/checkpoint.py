@@ -32,6 +32,7 @@ LEVELS = 4
 """How deep containers are looked into."""
 LONGEST_KEY = 500
 KINDS = ("averaged", "raw")
+OPTIMISER = re.compile(r"optim(?:i[sz]er)?s?(?:_|$)")
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged|avg)(?:[._]|$)")
 
 
@@ -180,7 +181,7 @@ def containers(checkpoint: Any) -> list[Held]:
             found.append(Held(path, "", tensors, swapped.get(path[0], averaged) if path else averaged))
         if len(path) < LEVELS:
             for key, value in mapping.items():
-                if isinstance(key, str) and isinstance(value, Mapping) and "optim" not in key.lower():
+                if isinstance(key, str) and isinstance(value, Mapping) and not OPTIMISER.match(key):
                     walk(value, (*path, key))
 
     if isinstance(checkpoint, Mapping):

@@ -246,7 +246,8 @@ class TestCellsAsValues:
         settings = {"num_classes": 4, "act_layer": "silu", "residual": True, "in_chans": 1, "target_macs": 50e6}
         model = create(cell=cell, **settings).eval()
         own.unlink()
-        save_for_hf(model, str(tmp_path / "saved"), safe_serialization="both")
+        given = None if model._model_args else {"cell": json.loads(model.architecture.cell.to_json()), **TINY, **settings}
+        save_for_hf(model, str(tmp_path / "saved"), model_args=given, safe_serialization="both")  # an older timm keeps none
         again = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
         assert again.architecture == model.architecture
         x = torch.randn(1, 1, 40, 40)
