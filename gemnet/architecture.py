@@ -46,6 +46,11 @@ class Architecture:
         return tuple(len(self.cell.leaves) * width for width in self.widths)
 
     @property
+    def stride(self) -> int:
+        """Pixels of the image that one position of the last map stands for, in each direction."""
+        return self.stem_stride * 2 ** (len(self.widths) - 1)
+
+    @property
     def num_features(self) -> int:
         """Channels before the classifier."""
         return self.head_width or self.stage_channels[-1]

@@ -144,10 +144,15 @@ class Cell:
         return cls.from_json(files[name].read_bytes(), f"{name}.json")
 
     @classmethod
-    def resolve(cls, cell: Cell | str | os.PathLike[str]) -> Cell:
-        """A Cell as it is, a path to a cell file, or the name of a shipped cell. Raises CellError."""
+    def resolve(cls, cell: Cell | Mapping[str, Any] | str | os.PathLike[str]) -> Cell:
+        """A Cell as it is, what a cell file holds, a path to one, or the name of a shipped cell. Raises CellError."""
         if isinstance(cell, Cell):
             return cell
+        if isinstance(cell, Mapping):
+            try:
+                return cls.from_json(json.dumps(dict(cell)))
+            except (TypeError, ValueError, RecursionError) as error:
+                raise error if isinstance(error, CellError) else CellError(f"cell: expected JSON values: {error}") from None
         if not isinstance(cell, (str, bytes, os.PathLike)):
             raise CellError(f"cell: expected a Cell, a cell file or the name of a shipped cell, found {_short(cell)}")
         text = os.fsdecode(cell)

@@ -1,15 +1,17 @@
 """A trained network in a form for deployment: ONNX, TorchScript or torch.export, normalisation folded, outputs checked.
 
-What is written is read again and compared with eager on random images; where it differs by more than the tolerance, the file
-is removed and ExportError tells by how much.
+What is written is read again and compared with eager on random images, of several sizes where height and width are free; where
+it differs by more than the tolerance, the file is removed and ExportError tells by how much.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +21,60 @@ from torch import Tensor, nn
 
 from gemnet.errors import UserError
 from gemnet.fusion import fused
-from gemnet.weights import load_classifier
+from gemnet.network import GEMNet
+from gemnet.weights import load_classifier, load_features
 
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to the largest output (at least 1)."""
 BATCHES = (2, 1, 5)
 """Batch sizes that are compared; the first is the one that is traced."""
+SIZES = ((1, 1), (7, 20), (33, 47), (64, 131), (97, 64))
+"""Heights and widths that are compared beside the given one where they are free: tiny, odd, high and wide."""
 
 
 class ExportError(UserError):
     """A target that is not offered, or an export that does not compute what the model does."""
 
 
-def create(name: str, checkpoint: str | None = None, num_classes: int = 1000, in_chans: int = 3, **settings: Any) -> nn.Module:
+def create(
+    name: str,
+    checkpoint: str | None = None,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    features: bool = False,
+    prefix: str | None = None,
+    weights: str | None = None,
+    **settings: Any,
+) -> nn.Module:
     """timm's model `name`, one of ours, with the weights of a checkpoint of any library; settings that are None are left out.
 
-    Raises ExportError for a model that is not ours, WeightsError for a checkpoint that does not fit.
+    Without a checkpoint, the weights are random, which is told, as is what was taken from a checkpoint. features: only the
+    maps are wanted, so that a detector's checkpoint will do. prefix, weights: as `gemnet.weights.load_weights`. Raises
+    ExportError for a model that is not ours, WeightsError for a checkpoint that does not fit.
     """
     if name not in timm.list_models(module="models") or not name.startswith("gemnet"):
         raise ExportError(f"model {name!r} is not offered; expected gemnet_a, gemnet_b or gemnet")
     given = {key: value for key, value in settings.items() if value is not None}
-    if given and name != "gemnet":
-        raise ExportError(f"{', '.join(given)}: only for the model gemnet, which takes a cell")
-    model = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **given)
-    if checkpoint is not None:
-        load_classifier(model, checkpoint)
+    budget = [key for key in given if key in ("cell", "target_macs", "target_params", "residual")]
+    if budget and name != "gemnet":
+        raise ExportError(f"{', '.join(budget)}: only for the model gemnet, which takes a cell")
+    if checkpoint is None and (prefix, weights) != (None, None):
+        raise ExportError("a prefix or a kind of weights: only with a checkpoint")
+    model = timm.create_model(name, num_classes=0 if features else num_classes, in_chans=in_chans, **given)
+    if checkpoint is None:
+        print(f"{name}: no checkpoint is given: its weights are random", file=sys.stderr)
+    elif features:
+        taken, left_out = load_features(model, checkpoint, prefix, weights)
+        print(taken)
+        if left_out:
+            print(f"{checkpoint}: no weights of {', '.join(left_out)} are in it: their maps are left out")
+    else:
+        print(load_classifier(model, checkpoint, prefix, weights))
     return model
 
 
 class Features(nn.Module):
-    """The network's stages as a tuple of maps, and last the head convolution's: what a detector's neck takes."""
+    """The network's stages as a tuple of maps, and last the head convolution's, if any: what a detector's neck takes."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -61,22 +87,23 @@ class Features(nn.Module):
         for stage in self.stages:
             x = stage(x)
             outputs.append(x)
-        outputs.append(self.head_conv(x))
+        if not isinstance(self.head_conv, nn.Identity):
+            outputs.append(self.head_conv(x))
         return tuple(outputs)
 
 
 Run = Callable[[Tensor], Sequence[Tensor]]
+Dimensions = dict[int, torch.export.Dim]
+"""The free dimensions of the images by their place: batch, and height and width where they are free."""
 
 
-def _onnx(model: nn.Module, example: Tensor, path: Path) -> Run:
+def _onnx(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
     import onnxruntime
 
     names = [f"output{index}" for index in range(len(_tuple(model(example))))]
-    batch = torch.export.Dim("batch", min=1, max=65536)
     program = torch.onnx.export(
-        model, (example,), None, input_names=["images"], output_names=names, dynamic_shapes=({0: batch},), dynamo=True,
-        verbose=False,
-    )  # fmt: skip
+        model, (example,), None, input_names=["images"], output_names=names, dynamic_shapes=(free,), dynamo=True, verbose=False
+    )
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces with the paths of this machine
     program.save(str(path), external_data=False)
@@ -84,25 +111,32 @@ def _onnx(model: nn.Module, example: Tensor, path: Path) -> Run:
     return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
 
 
-def _torchscript(model: nn.Module, example: Tensor, path: Path) -> Run:
-    torch.jit.trace(model, example, check_trace=False).save(str(path))
+def _torchscript(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
+    torch.jit.trace(model, example, check_trace=False).save(str(path))  # every dimension is free
     loaded = torch.jit.load(str(path))
     return lambda images: _tuple(loaded(images))
 
 
-def _torch_export(model: nn.Module, example: Tensor, path: Path) -> Run:
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=({0: batch},)), str(path))
+def _torch_export(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
+    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False), str(path))
     loaded = torch.export.load(str(path)).module()
     return lambda images: _tuple(loaded(images))
 
 
-FORMATS: dict[str, tuple[str, Callable[[nn.Module, Tensor, Path], Run]]] = {
+FORMATS: dict[str, tuple[str, Callable[[nn.Module, Tensor, Path, Dimensions], Run]]] = {
     "onnx": (".onnx", _onnx),
     "torchscript": (".pt", _torchscript),
     "torch.export": (".pt2", _torch_export),
 }
 """Name of a format -> ending of its files, and how to write one."""
+
+
+def smallest_side(model: GEMNet, form: str) -> int:
+    """The smallest height and width, in pixels, of an export in which they are free.
+
+    torch.export takes a side of 1 for a constant, so there the last map must be more than one position high and wide.
+    """
+    return model.architecture.stride + 1 if form == "torch.export" else 1
 
 
 def export(
@@ -113,12 +147,14 @@ def export(
     features: bool = False,
     fold: bool = True,
     tolerance: float = TOLERANCE,
+    dynamic_size: bool = False,
 ) -> float:
     """Write `model`, a GEMNet of timm's kind, to `path`; returns the largest relative difference from eager.
 
-    form: one of FORMATS. The batch is dynamic, height and width are `input_size`'s. features: the stages' maps, not the logits.
-    fold: take `fused`'s form. Raises ExportError for another format or ending, and where the outputs differ by more than
-    `tolerance`; then no file is left.
+    form: one of FORMATS. The batch is free, as the dimension `batch`; height and width are `input_size`'s, or, with
+    `dynamic_size`, free from `smallest_side` on, as `height` and `width`. features: the stages' maps, not the logits. fold:
+    take `fused`'s form. Raises ExportError for another format or ending, a size that is too small, and where the outputs differ
+    by more than `tolerance`; then no file is left.
     """
     path = Path(path)
     if form not in FORMATS:
@@ -126,6 +162,18 @@ def export(
     suffix, write = FORMATS[form]
     if path.suffix != suffix:
         raise ExportError(f"{path}: a file of format {form} ends with {suffix}")
+    channels, height, width = input_size
+    if min(input_size) < 1:
+        raise ExportError(f"input size {input_size}: expected channels, height and width of at least 1")
+    free, traced, sizes = {0: torch.export.Dim("batch", min=1, max=65536)}, (height, width), [(height, width)]
+    if dynamic_size:
+        least = smallest_side(model, form)
+        if min(height, width) < least:
+            raise ExportError(f"input size {height} x {width}: {form} with a free size takes at least {least} pixels a side")
+        symbolic = smallest_side(model, "torch.export")  # which ONNX is made through
+        free |= {place: torch.export.Dim(name, min=symbolic) for place, name in ((2, "height"), (3, "width"))}
+        traced = (max(height, symbolic), max(width, symbolic))
+        sizes += [size for size in (*SIZES, (2 * symbolic + 1, 3 * symbolic)) if min(size) >= least]
     plain = (Features(model) if features else model).eval().cpu()
     exported = fused(plain) if fold else plain
     random = torch.Generator().manual_seed(0)
@@ -133,9 +181,9 @@ def export(
     worst = 0.0
     try:
         with torch.no_grad(), _quiet():
-            run = write(exported, torch.randn(BATCHES[0], *input_size, generator=random), path)
-            for count in BATCHES:
-                images = torch.randn(count, *input_size, generator=random)
+            run = write(exported, torch.randn(BATCHES[0], channels, *traced, generator=random), path, free)
+            for count, size in product(BATCHES, sizes):
+                images = torch.randn(count, channels, *size, generator=random)
                 for found, expected in zip(run(images), _tuple(plain(images)), strict=True):
                     scale = expected.abs().max().clamp(min=1)
                     worst = max(worst, ((found - expected).abs().max() / scale).item())

@@ -4,20 +4,25 @@ The order of computation is fixed when the module is built; `forward` holds no g
 exports and compiles. TorchScript and torch.fx want annotations as types, not as text: hence no `from __future__` here.
 """
 
+import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, List, Tuple, Union
 
 import torch
-from timm.layers import create_classifier
+import torch.nn.functional as F
+from timm.layers import DropPath, calculate_drop_path_rates, create_classifier
 from timm.models import checkpoint_seq
-from timm.models._features import feature_take_indices  # private to timm: imported here alone
 from torch import Tensor, nn
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
+from gemnet.errors import UserError
+from gemnet.layer_names import POOLS, activation, normalisation
 from gemnet.layers import ConvNormAct
 from gemnet.operators import OPERATORS
+
+is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none
 
 
 class CellNode(nn.Module):
@@ -38,7 +43,9 @@ class CellNode(nn.Module):
 class CellModule(nn.Module):
     """A cell as a module: nodes in topological order; the output is the concatenation of all leaves."""
 
-    def __init__(self, cell: Cell, in_channels: int, width: int, residual: bool = False, **layers: Any) -> None:
+    def __init__(
+        self, cell: Cell, in_channels: int, width: int, residual: bool = False, drop_path: float = 0.0, **layers: Any
+    ) -> None:
         super().__init__()
         cell = cell.pruned()
         nodes = []
@@ -48,6 +55,7 @@ class CellModule(nn.Module):
         self.nodes = nn.ModuleList(nodes)
         self.leaves = list(cell.leaves)
         self.residual = residual and in_channels == width * len(self.leaves)
+        self.drop_path = DropPath(drop_path) if self.residual and drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] -> [B, leaves x width, H, W]."""
@@ -55,22 +63,46 @@ class CellModule(nn.Module):
         for node in self.nodes:
             states.append(node(states))
         out = states[self.leaves[0]] if len(self.leaves) == 1 else torch.cat([states[i] for i in self.leaves], dim=1)
-        return out + x if self.residual else out
+        return self.drop_path(out) + x if self.residual else out
+
+
+class CeilMaxPool2d(nn.MaxPool2d):
+    """2x2 max-pool in ceil mode: odd maps round up, as a stride-2 convolution does, and no map vanishes."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+        if not torch.jit.is_scripting() and (_free(x.shape[2]) or _free(x.shape[3])):
+            # torch.export cannot prove what ceil mode takes for granted; padded, the same is plain.
+            return F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-math.inf), 2)
+        return F.max_pool2d(x, 2, 2, ceil_mode=True)
+
+
+@torch.jit.unused
+def _free(side: int) -> bool:
+    """Whether a height or width has no number while torch.export traces; in its strict mode, nothing tells which have none."""
+    return isinstance(side, torch.SymInt) or (torch.compiler.is_dynamo_compiling() and is_exporting())
 
 
 class Stage(nn.Module):
-    """An optional 2x2 max-pool, then equal cells in a row."""
+    """An optional 2x2 max-pool, then equal cells in a row. `drop_paths`: the rate of stochastic depth, a cell each."""
 
-    def __init__(self, architecture: Architecture, index: int, in_channels: int, **layers: Any) -> None:
+    def __init__(
+        self, architecture: Architecture, index: int, in_channels: int, drop_paths: list[float], **layers: Any
+    ) -> None:
         super().__init__()
         self.grad_checkpointing = False
-        # ceil_mode: odd maps round up, as a stride-2 convolution does, and no map vanishes.
-        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if index else nn.Identity()
+        self.pool = CeilMaxPool2d() if index else nn.Identity()
         out_channels = architecture.stage_channels[index]
         channels = [in_channels] + [out_channels] * (architecture.depths[index] - 1)
         width = architecture.widths[index]
         self.cells = nn.Sequential(
-            *(CellModule(architecture.cell, c, width, architecture.residual, **layers) for c in channels)
+            *(
+                CellModule(architecture.cell, c, width, architecture.residual, rate, **layers)
+                for c, rate in zip(channels, drop_paths, strict=True)
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,13 +113,41 @@ class Stage(nn.Module):
         return self.cells(x)
 
 
+def take_indices(count: int, indices: Union[int, List[int], None]) -> Tuple[List[int], int]:  # noqa: UP007 - TorchScript
+    """Which of `count` maps `indices` names, and the last of them: the last n for a number n, all for None; negative ones count
+    from the end. Raises ValueError that names the range. For TorchScript as well."""
+    if indices is None:
+        indices = count
+    take: List[int] = []
+    if isinstance(indices, int):
+        if not 0 < indices <= count:
+            raise ValueError(
+                f"indices={indices}: expected the last 1 to {count}, or a list of numbers from {-count} to {count - 1}"
+            )
+        for index in range(count - indices, count):
+            take.append(index)
+    else:
+        for index in indices:
+            if not -count <= index < count:
+                raise ValueError(f"index {index} is out of range; expected numbers from {-count} to {count - 1}")
+            take.append(index + count if index < 0 else index)
+        if len(take) == 0:
+            raise ValueError(f"no index is given; expected numbers from {-count} to {count - 1}")
+    return take, max(take)
+
+
 class GEMNet(nn.Module):
     """Stem, stages of cells, 1x1 head convolution, pool, classifier.
 
-    architecture: what to build. num_classes: 0 for no classifier. global_pool: '' for none, then num_classes must be 0.
-    drop_rate: dropout before the classifier. output_stride: only the network's own is offered; another raises ValueError.
-    norm_layer, act_layer: called with channels, and with inplace=True.
+    architecture: what to build. num_classes: 0 for no classifier. global_pool: one of POOLS; '' for none, then num_classes must
+    be 0 and the output is a map. drop_rate: dropout before the classifier. drop_path_rate: stochastic depth of the last cell,
+    falling linearly to 0 at the first; it acts on cells with a residual connection, and is refused where there is none.
+    output_stride: only the network's own is offered.
+    norm_layer, act_layer: timm's names, or callables, see `gemnet.layer_names`.
+    Raises UserError, a ValueError, for what is not offered.
     """
+
+    __jit_unused_properties__ = ("_model_args",)
 
     def __init__(
         self,
@@ -96,18 +156,21 @@ class GEMNet(nn.Module):
         in_chans: int = 3,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         output_stride: int | None = None,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
-        act_layer: Callable[..., nn.Module] = nn.ReLU,
+        norm_layer: str | Callable[..., nn.Module] = nn.BatchNorm2d,
+        act_layer: str | Callable[..., nn.Module] = nn.ReLU,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        layers = {"norm_layer": norm_layer, "act_layer": act_layer, "device": device, "dtype": dtype}
-        stages, reduction = len(architecture.widths), architecture.stem_stride
-        stride = reduction * 2 ** (stages - 1)
+        placed = {"device": device, "dtype": dtype}
+        layers = {"norm_layer": normalisation(norm_layer), "act_layer": activation(act_layer, **placed), **placed}
+        stride, reduction = architecture.stride, architecture.stem_stride
         if output_stride not in (None, stride):
-            raise ValueError(f"output_stride={output_stride} is not offered: GEMNet cannot dilate; expected {stride}")
+            raise UserError(f"output_stride={output_stride} is not offered: GEMNet cannot dilate; expected {stride}")
+        if not 0 <= drop_path_rate < 1:
+            raise UserError(f"drop_path_rate={drop_path_rate}: expected a share of at least 0 and below 1")
         self.architecture = architecture
         self.num_classes = num_classes
         self.in_chans = in_chans
@@ -117,18 +180,20 @@ class GEMNet(nn.Module):
         self.stem = ConvNormAct(in_chans, architecture.stem_width, 3, stride=architecture.stem_stride, **layers)
         self.feature_info = []
         blocks, channels = [], architecture.stem_width
-        for index in range(stages):
-            blocks.append(Stage(architecture, index, channels, **layers))
+        drop_paths = calculate_drop_path_rates(drop_path_rate, sum(architecture.depths))
+        for index, depth in enumerate(architecture.depths):
+            before = sum(architecture.depths[:index])
+            blocks.append(Stage(architecture, index, channels, drop_paths[before : before + depth], **layers))
             channels = architecture.stage_channels[index]
             self.feature_info.append({"num_chs": channels, "reduction": reduction * 2**index, "module": f"stages.{index}"})
         self.stages = nn.Sequential(*blocks)
+        if drop_path_rate and not any(cell.residual for stage in self.stages for cell in stage.cells):
+            told = f"drop_path_rate={drop_path_rate}: it drops what a residual connection passes by, and this network has none"
+            raise UserError(f"{told}; build it with residual=True, or leave drop_path_rate out")
         self.head_conv: nn.Module = nn.Identity()
         if architecture.head_width:
             self.head_conv = ConvNormAct(channels, architecture.head_width, 1, **layers)
-        self.global_pool, self.classifier = create_classifier(
-            self.num_features, num_classes, pool_type=global_pool, device=device, dtype=dtype
-        )
-        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self._set_classifier(num_classes, global_pool, **placed)
         self.head_drop = nn.Dropout(drop_rate)
         self.init_weights()
 
@@ -168,17 +233,38 @@ class GEMNet(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new classifier for `num_classes` (0: none) on the device, in the dtype and in the mode of the network.
 
-        global_pool: None keeps the pooling, '' removes it (then `num_classes` must be 0).
+        global_pool: None keeps the pooling, or for a new classifier takes `avg` where there was none; '' removes it (then
+        `num_classes` must be 0). Raises UserError, and changes nothing, for a pooling that is not offered.
         """
         weight = self.stem.conv.weight
-        pool = self.global_pool.pool_type if global_pool is None else global_pool
+        pool = global_pool
+        if pool is None:
+            pool = self.global_pool.pool_type or ("avg" if num_classes else "")
+        self._set_classifier(num_classes, pool, device=weight.device, dtype=weight.dtype)
         self.num_classes = num_classes
-        self.global_pool, self.classifier = create_classifier(
-            self.num_features, num_classes, pool_type=pool, device=weight.device, dtype=weight.dtype
-        )
-        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         self.global_pool.train(self.training)
         self.classifier.train(self.training)
+
+    @torch.jit.ignore
+    def _set_classifier(self, num_classes: int, pool: str, **placed: Any) -> None:
+        if pool not in POOLS:
+            raise UserError(f"global_pool={pool!r} is not offered; expected {', '.join(map(repr, POOLS))}")
+        if num_classes and not pool:
+            told = f"global_pool='': a classifier of {num_classes} classes reads pooled features"
+            raise UserError(f"{told}; set num_classes=0 for the map, or a pooling as global_pool='avg'")
+        self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=pool, **placed)
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+
+    @property
+    def _model_args(self) -> dict[str, Any]:
+        """What timm rebuilds the model from: `create_model` keeps its arguments here, and `save_for_hf` writes them."""
+        return self.__dict__.get("_given", {})
+
+    @_model_args.setter
+    def _model_args(self, given: dict[str, Any]) -> None:
+        if "cell" in given:  # itself, whatever named it: a file, or a Cell, is nowhere else
+            given = {**given, "cell": json.loads(self.architecture.cell.to_json())}
+        self.__dict__["_given"] = given
 
     def forward_intermediates(
         self,
@@ -197,7 +283,7 @@ class GEMNet(nn.Module):
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt {output_fmt} is not offered; expected NCHW")
-        take, last = feature_take_indices(len(self.stages), indices)
+        take, last = take_indices(len(self.stages), indices)
         intermediates: list[Tensor] = []
         x = self.stem(x)
         if torch.jit.is_scripting() or not stop_early:  # TorchScript cannot slice modules
@@ -224,7 +310,7 @@ class GEMNet(nn.Module):
         The head is sized for the last stage: it goes with `prune_head`, and wherever a stage or (`prune_norm`) its
         convolution goes.
         """
-        take, last = feature_take_indices(len(self.stages), indices)
+        take, last = take_indices(len(self.stages), indices)
         prune_end = prune_norm or prune_head or last + 1 < len(self.stages)
         self.stages = self.stages[: last + 1]
         if prune_end:

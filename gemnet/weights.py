@@ -1,152 +1,81 @@
-"""Read a checkpoint from anywhere without running what is in it, and put its weights into a module.
-
-Files are safetensors, or PyTorch's read with `weights_only=True`. Training checkpoints of mmengine also pickle their log;
-what is not a tensor or a plain container in them is replaced by an inert object, never built.
-"""
+"""Put a checkpoint's weights into a module, and convert them between the forms of timm, mmpretrain and mmdet."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gemnet.errors import UserError
-from gemnet.files import check_regular, replacing
+from gemnet.checkpoint import (
+    TOLD,
+    Taken,
+    WeightsError,
+    containers,
+    find,
+    plain_tensors,
+    read_checkpoint,
+    read_state_dict,
+    trained_backbone,
+)  # fmt: skip
+from gemnet.files import replacing
 
-NESTED = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
-"""Where checkpoints keep the weights. The averaged ones first, as timm takes them: they are what it chose its best epoch by."""
-PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "timm_model.", "body.")
-TOLD = 8
+if TYPE_CHECKING:
+    from gemnet.network import GEMNet
 
+__all__ = [
+    "FORMS", "WeightsError", "convert", "fitting_weights", "load_classifier", "load_features", "load_weights",
+    "read_checkpoint", "read_state_dict",
+]  # fmt: skip
 
-class WeightsError(UserError):
-    """A checkpoint that cannot be read or does not fit; the message names the file and the keys."""
-
-
-class _Inert:
-    """Takes the place of any object in a pickle that is not a weight."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The weights in a checkpoint: a file, or an http(s) address. Of averaged and plain weights, the averaged ones.
-
-    Raises WeightsError for a file that is missing, damaged, holds no weights, or wants code to be run.
-    """
-    text, state = str(path), read_checkpoint(path)
-    for _ in NESTED:  # bounded: a hostile file may hold itself
-        if isinstance(state, Mapping):
-            state = next((state[key] for key in NESTED if isinstance(state.get(key), Mapping) and state[key]), state)
-    if not isinstance(state, Mapping) or not _is_state(state):
-        raise WeightsError(f"{text}: holds no weights; expected a state dict, or one under {', '.join(NESTED)}")
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    odd = [key for key, value in tensors.items() if not _is_plain(value)]
-    if odd:
-        raise WeightsError(f"{text}: {', '.join(odd[:TOLD])}: no weights to load; expected plain tensors of real numbers")
-    return tensors
-
-
-def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> Any:
-    """All of a checkpoint's tensors and plain containers; raises WeightsError as `read_state_dict` does."""
-    text = str(path)
-    try:
-        file = _download(text) if re.match(r"https?://", text) else Path(text).expanduser()
-        check_regular(file)
-        return safetensors.torch.load_file(file) if file.suffix == ".safetensors" else _load_inert(file, map_location)
-    except FileNotFoundError:
-        raise WeightsError(f"{text}: no such checkpoint") from None
-    except URLError as error:
-        reason = f"{getattr(error, 'code', '')} {error.reason}".strip()
-        raise WeightsError(f"{text}: cannot be fetched ({reason}); without a network, give a file") from error
-    except Exception as error:  # a damaged pickle raises anything
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{text}: not a checkpoint that can be read safely ({first})") from error
-
-
-def _download(address: str) -> Path:
-    """Fetch once into torch.hub's cache, under a name that belongs to the whole address."""
-    name = hashlib.sha256(address.encode()).hexdigest()[:16] + "-" + address.rsplit("/", 1)[-1]
-    file = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(address, str(file))
-    return file
-
-
-def _is_state(mapping: Mapping[str, Any]) -> bool:
-    return any(isinstance(value, Tensor) for value in mapping.values())
-
-
-def _is_plain(value: Tensor) -> bool:
-    special = value.is_nested or value.is_quantized or value.is_meta or value.is_complex()
-    return not special and value.layout == torch.strided
-
-
-def _load_inert(path: Path, map_location: Any) -> Any:
-    """`torch.load(weights_only=True)`; of other classes that the pickle names, numpy's data are built, the rest is inert."""
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        try:
-            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        except ValueError:  # an old file that is no zip archive
-            raise error from None
-    try:
-        kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]
-        with torch.serialization.safe_globals([*kinds, *((_numpy_data(name) or _Inert, name) for name in names)]):
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise pickle.UnpicklingError(f"it asks for {', '.join(sorted(names)[:TOLD]) or 'what no weights need'}") from error
-
-
-def _numpy_data(name: str) -> Any:
-    """What numpy's arrays, scalars and data types are pickled with; None for anything else."""
-    attribute = name.rpartition(".")[2]
-    if name in ("numpy.ndarray", "numpy.dtype"):
-        return getattr(np, attribute)
-    if re.fullmatch(r"numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)", name):
-        return getattr(np._core.multiarray if hasattr(np, "_core") else np.core.multiarray, attribute)
-    return None
+CLASSIFIER, BODY = "classifier.", re.compile(r"(?:stem|stages|head_conv)\.")
+ANCHOR = "stem.conv.weight"
+"""What every GEMNet has."""
+FORMS = {"timm": ("", "classifier."), "mmpretrain": ("backbone.", "head.fc."), "mmdet": ("backbone.", None)}
+"""Where each library keeps the network's weights and its classifier's; None: it has none."""
 
 
 def load_weights(
-    module: nn.Module, path: str | os.PathLike[str], prefix: str | None = None, ignore: Iterable[str] = ()
-) -> None:
-    """Load a checkpoint of the same network into `module`, whatever library it was trained with.
+    module: nn.Module,
+    path: str | os.PathLike[str],
+    prefix: str | None = None,
+    ignore: Iterable[str] = (),
+    weights: str | None = None,
+) -> Taken:
+    """Load a checkpoint of the same network into `module`, whatever library it was trained with; returns what was taken.
 
     prefix: where in the checkpoint the module's weights are, as `backbone.`; None finds out. ignore: regular expressions of
-    keys, without that prefix, that the module may lack, as those of a classifier. Raises WeightsError that names the missing,
-    unexpected and differently shaped keys; then the module was not changed.
+    keys, without that prefix, that the module may lack, as those of a classifier. weights: `averaged` or `raw`, where there
+    are both; None takes the averaged ones. Raises WeightsError that names the missing, unexpected and differently shaped keys,
+    or the candidates where several weights fit; then the module was not changed.
     """
-    state = _strip(read_state_dict(path), module.state_dict(), prefix)
-    _load(module, state, path, ignore)
+    taken = find(path, read_checkpoint(path), module.state_dict().keys(), prefix, weights)
+    _load(module, plain_tensors(path, taken.held.tensors), path, ignore)
+    return taken
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], path: str | os.PathLike[str], ignore: Iterable[str] = ()) -> None:
     own = module.state_dict()
+    allowed = re.compile("|".join(f"(?:{pattern})" for pattern in ignore) or r"(?!)")
+    _check(own, {key: value for key, value in state.items() if key in own or not allowed.match(key)}, path)
+    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _check(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Raises WeightsError where the names and shapes of `state` are not those of the module's `own`."""
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
     shapes = [
         f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    allowed = re.compile("|".join(f"(?:{pattern})" for pattern in ignore) or r"(?!)")
-    unexpected = [key for key in state if key not in own and not allowed.match(key)]
     problems = [
         f"{len(keys)} {what}: {', '.join(keys[:TOLD])}{', ...' if len(keys) > TOLD else ''}"
         for what, keys in (("missing", missing), ("of another shape", shapes), ("unexpected", unexpected))
@@ -154,49 +83,109 @@ def _load(module: nn.Module, state: dict[str, Tensor], path: str | os.PathLike[s
     ]
     for key in ("classifier.weight", "head.fc.weight"):
         if key in own and key in state and state[key].ndim == own[key].ndim and len(state[key]) != len(own[key]):
-            problems.append(f"it is for {len(state[key])} classes and the model for {len(own[key])}: set num_classes")
+            there, here = len(state[key]), len(own[key])
+            problems.append(f"it is for {there} classes and the model for {here}: set num_classes ({there})")
+    for key in (ANCHOR, f"backbone.{ANCHOR}"):
+        if key in own and key in state and state[key].ndim == 4 and state[key].shape[1] != own[key].shape[1]:
+            there, here = state[key].shape[1], own[key].shape[1]
+            problems.append(f"it is for images of {there} channels and the model for {here}: set in_chans ({there})")
+    if any(".bn." in key for key in missing) and any(key.endswith("conv.bias") for key in unexpected):
+        problems.append(FUSED)
     if problems:
         raise WeightsError(f"{path}: a checkpoint of another network; of {len(own)} weights, {'; '.join(problems)}")
-    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def _strip(state: dict[str, Tensor], own: Mapping[str, Tensor], prefix: str | None) -> dict[str, Tensor]:
-    """The part of `state` below `prefix`, or below the prefix that gives the most of the module's keys."""
-
-    def below(start: str) -> dict[str, Tensor]:
-        return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-
-    if prefix is not None:
-        return below(prefix if prefix.endswith(".") or not prefix else prefix + ".")
-    candidates = [""]
-    for start in candidates:  # grows while it is read: prefixes of prefixes
-        for more in PREFIXES:
-            if more not in start and any(key.startswith(start + more) for key in state):
-                candidates.append(start + more)
-    return max((below(start) for start in candidates), key=lambda part: sum(key in own for key in part))
+FUSED = (
+    "it was saved from a fused model (`gemnet.fused`), whose normalisation is folded into the convolutions, which cannot be "
+    "undone: take the checkpoint that it was fused from"
+)
 
 
-FORMS = {"timm": ("", "classifier."), "mmpretrain": ("backbone.", "head.fc."), "mmdet": ("backbone.", None)}
-"""Where each library keeps the network's weights and its classifier's; None: it has none."""
+@dataclass(frozen=True)
+class Network:
+    """The weights of a GEMNet in a checkpoint, under timm's names."""
+
+    taken: Taken
+    weights: dict[str, Tensor]
+
+    @property
+    def has_classifier(self) -> bool:
+        return any(key.startswith(CLASSIFIER) for key in self.weights)
 
 
-def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], form: str) -> int:
-    """Write the weights of a classification or detection checkpoint in the form of another library; returns how many.
+def _network(source: str | os.PathLike[str], checkpoint: Any, prefix: str | None = None, kind: str | None = None) -> Network:
+    """Find a GEMNet of any library in a checkpoint. Raises WeightsError where there is none, or a fused one, and as `find`."""
+    taken = find(source, checkpoint, _body_names(checkpoint), prefix, kind)
+    held = taken.held
+    plain = {key: value for key, value in held.tensors.items() if BODY.match(key)}
+    if ANCHOR not in plain:
+        raise WeightsError(f"{source}: no weights of a GEMNet; expected stem.*, stages.*, ...")
+    if not any(".bn." in key for key in plain) and any(key.endswith("conv.bias") for key in plain):
+        raise WeightsError(f"{source}: {FUSED}")
+    for start in (held.prefix + CLASSIFIER, held.prefix.removesuffix("backbone.") + "head.fc.", held.prefix + "head.fc."):
+        head = {CLASSIFIER + key.removeprefix(start): held.container[key] for key in held.container if key.startswith(start)}
+        if head:
+            plain |= head
+            break
+    return Network(taken, plain_tensors(source, plain))
+
+
+def _body_names(checkpoint: Any) -> set[str]:
+    """The names of the weights that lie beside a GEMNet's first one, wherever it is."""
+    names: set[str] = set()
+    for held in containers(checkpoint):
+        for prefix in [
+            key.removesuffix(ANCHOR) for key in held.container if re.search(rf"(?:^|[._]){re.escape(ANCHOR)}$", key)
+        ]:
+            names |= {key.removeprefix(prefix) for key in held.container if BODY.match(key.removeprefix(prefix))}
+    return names
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `convert` wrote: how many weights, in which form, taken from where. Printed, it is a few lines for people."""
+
+    target: Path
+    form: str
+    count: int
+    taken: Taken
+    has_classifier: bool
+    has_head_conv: bool
+
+    def __str__(self) -> str:
+        lines = [str(self.taken), f"{self.target}: {self.count} weights in the form of {self.form}"]
+        if not self.has_head_conv:
+            lines.append(f"{self.target}: no head convolution, for {self.taken.source} has none")
+        if not self.has_classifier and FORMS[self.form][1] is not None:
+            how = "num_classes=0" if self.form == "timm" else "a head of its own to train"
+            lines.append(f"{self.target}: no classifier, for {self.taken.source} has none: it fits a model with {how}")
+        return "\n".join(lines)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    form: str,
+    prefix: str | None = None,
+    weights: str | None = None,
+) -> Converted:
+    """Write the weights of a classification or detection checkpoint in the form of another library.
 
     form: one of FORMS. target: `.safetensors` or `.pth`; written whole or not at all. A checkpoint of a detector gives its
-    backbone. Raises WeightsError where the source has no weights of a GEMNet, or the target's ending is another.
+    backbone, without a classifier. prefix, weights: as `load_weights`. Raises WeightsError where the source has no weights of a
+    GEMNet, or the target's ending is another.
     """
     if form not in FORMS:
         raise WeightsError(f"form {form!r}: expected {', '.join(FORMS)}")
     target = Path(target)
     if target.suffix not in (".safetensors", ".pth"):
         raise WeightsError(f"{target}: expected a file .safetensors or .pth")
-    plain = _plain(source)
+    network = _network(source, read_checkpoint(source), prefix, weights)
     body, head = FORMS[form]
-    state = {
-        (head if key.startswith("classifier.") else body) + key.removeprefix("classifier."): value
-        for key, value in plain.items()
-        if head is not None or not key.startswith("classifier.")
+    state = {  # copies: safetensors takes no memory that is shared, and a .pth would keep all of what a part is cut from
+        (head if key.startswith(CLASSIFIER) else body) + key.removeprefix(CLASSIFIER): _copied(value)
+        for key, value in network.weights.items()
+        if head is not None or not key.startswith(CLASSIFIER)
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
@@ -204,29 +193,81 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], form
             safetensors.torch.save_file(state, temporary)
         else:
             torch.save(state if form == "timm" else {"state_dict": state}, temporary)
-    return len(state)
+    has_head_conv = any(key.startswith("head_conv.") for key in network.weights)
+    return Converted(target, form, len(state), network.taken, network.has_classifier, has_head_conv)
 
 
-def load_classifier(model: nn.Module, source: str | os.PathLike[str]) -> None:
-    """Load a checkpoint of timm, mmpretrain or mmdet into timm's model; without a classifier in it, the model's own stays.
+def _copied(value: Tensor) -> Tensor:
+    return value.detach().clone(memory_format=torch.contiguous_format)
 
-    Raises WeightsError that names the keys where it is of another network or number of classes.
+
+def load_classifier(
+    model: GEMNet, source: str | os.PathLike[str], prefix: str | None = None, weights: str | None = None
+) -> Taken:
+    """Load a checkpoint of timm, mmpretrain or mmdet into timm's model, the classifier too; returns what was taken.
+
+    prefix, weights: as `load_weights`. Raises WeightsError that names the keys where it is of another network or number of
+    classes, or has no classifier, as a detector's.
     """
-    plain, own = _plain(source), model.state_dict()
-    if not any(key.startswith("classifier.") for key in plain):
-        plain |= {key: value for key, value in own.items() if key.startswith("classifier.")}
-    _load(model, plain, source)
+    checkpoint = read_checkpoint(source)
+    network = _network(source, checkpoint, prefix, weights)
+    own = model.state_dict()
+    lacking = [key for key in own if key.startswith(CLASSIFIER) and key not in network.weights]
+    if lacking and not network.has_classifier:
+        _check({key: value for key, value in own.items() if key not in lacking}, network.weights, source)
+        told = f"no classifier is in it ({', '.join(lacking)} are missing), as in a detector's or backbone's checkpoint"
+        raise WeightsError(f"{source}: {told}; take the checkpoint of a classifier, or the network's maps alone (--features)")
+    _check_residual(model, checkpoint, source)
+    _load(model, network.weights, source)
+    return network.taken
 
 
-def _plain(source: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The weights of a GEMNet in a checkpoint of any library, under timm's names."""
-    plain: dict[str, Tensor] = {}
-    for key, value in read_state_dict(source).items():
-        while start := next((prefix for prefix in PREFIXES if key.startswith(prefix)), None):
-            key = key.removeprefix(start)
-        key = re.sub(r"^head\.fc\.", "classifier.", key)
-        if key.startswith(("stem.", "stages.", "head_conv.", "classifier.")):
-            plain[key] = value.contiguous()
-    if "stem.conv.weight" not in plain:
-        raise WeightsError(f"{source}: no weights of a GEMNet; expected stem.*, stages.*, ...")
-    return plain
+def load_features(
+    model: GEMNet, source: str | os.PathLike[str], prefix: str | None = None, weights: str | None = None
+) -> tuple[Taken, list[str]]:
+    """As `load_classifier`, without the classifier of either: for the maps alone. A detector's checkpoint will do.
+
+    The last stages and the head convolution, which a detector may do without, are taken off the model where the checkpoint has
+    none of their weights; their names come second.
+    """
+    checkpoint = read_checkpoint(source)
+    network = _network(source, checkpoint, prefix, weights)
+    body = {key: value for key, value in network.weights.items() if not key.startswith(CLASSIFIER)}
+    left_out, stages = [], len(model.stages)
+    while stages > 1 and not any(key.startswith(f"stages.{stages - 1}.") for key in body):
+        stages -= 1
+        left_out.insert(0, f"stages.{stages}")
+    if not any(key.startswith("head_conv.") for key in body) and not isinstance(model.head_conv, nn.Identity):
+        left_out.append("head_conv")
+    own = {key: value for key, value in model.state_dict().items() if not key.startswith((CLASSIFIER, *left_out))}
+    _check(own, body, source)
+    _check_residual(model, checkpoint, source)
+    if left_out:
+        model.prune_intermediate_layers([stages - 1], prune_norm=True)
+    model.load_state_dict(body, strict=False)
+    return network.taken, left_out
+
+
+def _check_residual(model: GEMNet, checkpoint: Any, source: str | os.PathLike[str]) -> None:
+    """Raises WeightsError where mmengine's checkpoint tells otherwise of residual connections, which no weight shows."""
+    trained = trained_backbone(checkpoint)
+    residual = trained.get("residual", False)
+    if "cell" in trained and isinstance(residual, bool) and residual != model.architecture.residual:
+        told = f"trained with residual={residual}, but the model has residual={model.architecture.residual}"
+        raise WeightsError(f"{source}: {told}; build it as it was trained ({'with' if residual else 'without'} --residual)")
+
+
+def fitting_weights(state: Mapping[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a GEMNet in a state dict of any library, under timm's names, for timm to load into `model`.
+
+    Classes and image channels may be other ones, which timm adapts. Raises WeightsError where anything else does not fit: timm
+    would pass over it wherever the number of classes differs.
+    """
+    found = _network("the checkpoint", state).weights
+    own = {key: value for key, value in model.state_dict().items() if not key.startswith(CLASSIFIER)}
+    body = {key: value for key, value in found.items() if not key.startswith(CLASSIFIER)}
+    first = body[ANCHOR]
+    if first.ndim == 4 and first.shape[0] == own[ANCHOR].shape[0] and first.shape[2:] == own[ANCHOR].shape[2:]:
+        body[ANCHOR] = own[ANCHOR]
+    _check(own, body, "the checkpoint")
+    return {key: _copied(value) for key, value in found.items()}

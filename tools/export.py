@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Write a model for deployment, normalisation folded, and check the file against the model. The batch is dynamic.
+"""Write a model for deployment, normalisation folded, and check the file against the model. The batch is free.
 
 examples:
   python tools/export.py gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors
-  python tools/export.py gemnet_b features.pt --format torchscript --features --input-size 320 320
+  python tools/export.py gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors --dynamic-size      any height and width
+  python tools/export.py gemnet_b features.pt --format torchscript --features --input-size 320 320 --checkpoint detector.pth
   python tools/export.py gemnet mine.pt2 --format torch.export --cell best_cell.json --target-macs 300e6 --num-classes 10
   python tools/export.py gemnet_a int8.onnx --format int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train
   python tools/export.py gemnet_a int8.onnx --format int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train \\
@@ -12,6 +13,7 @@ examples:
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -22,7 +24,9 @@ def main() -> int:
     parser.add_argument("model", help="gemnet_a, gemnet_b, or gemnet with --cell")
     parser.add_argument("out", help="the file; its ending is the format's: .onnx, .pt, .pt2")
     parser.add_argument("--format", default="onnx", help="onnx, torchscript, torch.export, or int8 (as ONNX); default: onnx")
-    parser.add_argument("--checkpoint", help="of timm, mmpretrain or mmdet; default: random weights")
+    parser.add_argument("--checkpoint", help="of timm, mmpretrain or, with --features, mmdet; default: random weights")
+    parser.add_argument("--prefix", help="where the weights are in it, as student.; default: where the network's names are")
+    parser.add_argument("--weights", choices=["averaged", "raw"], help="which, where it has both; default: averaged")
     parser.add_argument("--cell", help="a cell file, for the model gemnet")
     parser.add_argument("--target-macs", type=float, help="its budget at 224x224 with 1,000 classes")
     parser.add_argument("--target-params", type=float, help="params at most, with 1,000 classes")
@@ -32,6 +36,12 @@ def main() -> int:
     parser.add_argument(
         "--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"), help="default: 224 224"
     )
+    parser.add_argument(
+        "--dynamic-size", action="store_true", help="leave height and width free, as the dimensions height and width"
+    )
+    parser.add_argument("--act-layer", help="the activation that the model was built with, as silu; default: relu")
+    parser.add_argument("--norm-layer", help="its normalisation, as batchnorm2d, the default")
+    parser.add_argument("--global-pool", help="its pooling; default: avg")
     parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
     parser.add_argument("--tolerance", type=float, help="largest relative difference; default: 0.0001")
@@ -46,15 +56,17 @@ def main() -> int:
     given = (args.calibration, args.calibration_images, args.data, args.image_size)
     if args.format != "int8" and given != (None,) * 4:
         parser.error("--calibration, --calibration-images, --data and --image-size are for --format int8")
+    if args.format == "int8" and args.dynamic_size:
+        parser.error("--dynamic-size is not for --format int8, whose ranges are found at one size")
 
     from gemnet import engine
-    from gemnet.export import create, export
+    from gemnet.export import create, export, smallest_side
     from gemnet.quantization import export_int8
 
     def task() -> None:
-        budget = {"cell": args.cell, "target_macs": args.target_macs, "target_params": args.target_params}
-        budget["residual"] = args.residual or None
-        model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **budget)
+        names = ("prefix", "weights", "cell", "target_macs", "target_params", "act_layer", "norm_layer", "global_pool")
+        given = {name: getattr(args, name) for name in names} | {"residual": args.residual or None, "features": args.features}
+        model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **given)
         size = (args.in_chans, *args.input_size)
         how = {"input_size": size, "features": args.features, "fold": not args.no_fold}
         how |= {} if args.tolerance is None else {"tolerance": args.tolerance}
@@ -62,10 +74,15 @@ def main() -> int:
             how |= {} if args.calibration_images is None else {"count": args.calibration_images}
             print(export_int8(model, args.out, args.calibration, data=args.data, edge=args.image_size, **how))
             return
-        worst = export(model, args.out, args.format, **how)
-        print(f"{args.out}: outputs equal the model's to {worst:.1e}")
+        worst = export(model, args.out, args.format, dynamic_size=args.dynamic_size, **how)
+        least = smallest_side(model, args.format)
+        sizes = f" at every size that was tried; height and width are free from {least} on" if args.dynamic_size else ""
+        random = "; its weights are random, for want of --checkpoint" if args.checkpoint is None else ""
+        print(f"{args.out}: outputs equal the model's to {worst:.1e}{sizes}{random}")
 
-    return engine.command("export", task)
+    with warnings.catch_warnings():  # of what cannot be folded
+        warnings.showwarning = lambda message, *_: print(f"export: {message}", file=sys.stderr)
+        return engine.command("export", task)
 
 
 if __name__ == "__main__":

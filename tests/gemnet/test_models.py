@@ -1,12 +1,19 @@
+import json
+from functools import partial
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.models import group_parameters
+from timm.models import group_parameters, save_for_hf
 from timm.optim import param_groups_layer_decay
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 import gemnet
 from gemnet.complexity import network_cost
+from gemnet.errors import UserError
 
 TINY = {"target_macs": 40e6, "target_params": 1.2e6}
 
@@ -203,3 +210,124 @@ def test_the_data_settings_are_imagenets():
     assert config["input_size"] == (3, 224, 224)
     assert config["mean"] == timm.data.IMAGENET_DEFAULT_MEAN
     assert config["std"] == timm.data.IMAGENET_DEFAULT_STD
+
+
+class TestCellsAsValues:
+    def test_a_cell_comes_as_what_its_file_holds(self, create, cell_file):
+        document = json.loads(Path(cell_file).read_text())
+        assert create(cell=document).architecture == create(cell=cell_file).architecture
+        tuples = {**document, "nodes": tuple(document["nodes"]), "edges": tuple(map(tuple, document["edges"]))}
+        assert create(cell=tuples).architecture.cell == gemnet.Cell.load(cell_file)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"version": 2}, "version: expected 1, found 2"),
+            ({"edges": [[1, 0]]}, "does not go forward"),
+            ({"colour": 1}, "unknown key 'colour'"),
+            ({"provenance": {"a": object()}}, "expected JSON values"),
+            ({"provenance": {"a": float("nan")}}, "NaN is no JSON number"),
+        ],
+    )
+    def test_a_document_that_is_no_cell_is_told(self, change, message, create, cell_file):
+        with pytest.raises(gemnet.CellError, match=message):
+            create(cell=json.loads(Path(cell_file).read_text()) | change)
+
+    @pytest.mark.parametrize("form", ["file", "cell", "document", "shipped"])
+    def test_a_model_that_timm_saves_comes_back_from_its_folder_alone(self, form, create, cell_file, tmp_path):
+        own = tmp_path / "own.json"
+        own.write_text(Path(cell_file).read_text())
+        cell = {
+            "file": str(own),
+            "cell": gemnet.Cell.load(own),
+            "document": json.loads(own.read_text()),
+            "shipped": "gemnet_b",
+        }[form]
+        settings = {"num_classes": 4, "act_layer": "silu", "residual": True, "in_chans": 1, "target_macs": 50e6}
+        model = create(cell=cell, **settings).eval()
+        own.unlink()
+        given = None if model._model_args else {"cell": json.loads(model.architecture.cell.to_json()), **TINY, **settings}
+        save_for_hf(model, str(tmp_path / "saved"), model_args=given, safe_serialization="both")  # an older timm keeps none
+        again = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
+        assert again.architecture == model.architecture
+        x = torch.randn(1, 1, 40, 40)
+        assert torch.equal(again(x), model(x))
+        adapted = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True, num_classes=7, features_only=True)
+        assert torch.equal(
+            adapted.stages_0.cells[0].nodes[0].operator.conv.weight, model.stages[0].cells[0].nodes[0].operator.conv.weight
+        )
+
+
+@pytest.mark.parametrize("feature_cls", ["list", "dict", "hook", "fx", "getter"])
+@pytest.mark.parametrize("out_indices", [(3, 1), [4, 0, -2], (1, 1), 2])
+def test_maps_come_in_timms_order_and_feature_info_has_the_same(feature_cls, out_indices, create):
+    model, x = create(features_only=True, out_indices=out_indices, feature_cls=feature_cls), torch.randn(1, 3, 64, 64)
+    taken = range(5)[-out_indices:] if isinstance(out_indices, int) else sorted({range(5)[i] for i in out_indices})
+    maps = model(x)
+    maps = list(maps.values()) if isinstance(maps, dict) else maps
+    assert [64 // m.shape[2] for m in maps] == model.feature_info.reduction() == [2 ** (i + 1) for i in taken]
+    assert [m.shape[1] for m in maps] == model.feature_info.channels()
+    theirs = timm.create_model("starnet_s050", features_only=True, out_indices=[-1, 1], feature_cls=feature_cls)(x)
+    theirs = list(theirs.values()) if isinstance(theirs, dict) else theirs
+    assert theirs[0].shape[2] > theirs[1].shape[2]  # fine to coarse, however they were asked for
+
+
+@pytest.mark.parametrize("out_indices", [9, 0, -1, (7,), (-6,), (), (1.5,), "12"])
+def test_maps_that_are_not_there_are_told_with_their_range(out_indices, create):
+    for feature_cls in ("list", "getter"):
+        with pytest.raises(
+            UserError, match=r"out_indices=.*expected the last 1 to 5 maps as a number, or numbers from -5 to 4"
+        ):
+            create(features_only=True, out_indices=out_indices, feature_cls=feature_cls)
+
+
+def test_settings_that_are_not_known_are_told_with_those_that_are(create):
+    with pytest.raises(
+        TypeError, match=r"takes no drop_pathrate; did you mean drop_path_rate\?; expected cell, .*act_layer, .*features_only"
+    ):
+        create(drop_pathrate=0.1)
+    with pytest.raises(TypeError, match=r"gemnet_a takes no cell.*only of the model gemnet"):
+        timm.create_model("gemnet_a", cell="mine.json")
+    with pytest.raises(UserError):
+        timm.create_model("gemnet_b", colour=1)
+
+
+def test_an_activation_and_a_normalisation_come_by_name_or_class(create):
+    torch.manual_seed(0)
+    for act, kind in (
+        ("silu", nn.SiLU),
+        ("hard_swish", nn.Hardswish),
+        (nn.SiLU, nn.SiLU),
+        (partial(nn.LeakyReLU, 0.2), nn.LeakyReLU),
+    ):
+        model = create(act_layer=act)
+        assert {type(m.act) for m in model.modules() if hasattr(m, "act")} == {kind}
+    for norm, kind in (
+        ("batchnorm2d", nn.BatchNorm2d),
+        ("groupnorm1", timm.layers.GroupNorm1),
+        ("frozenbatchnorm2d", FrozenBatchNorm2d),
+    ):
+        model = create(norm_layer=norm, num_classes=3)
+        assert {type(m.bn) for m in model.modules() if hasattr(m, "bn")} == {kind}
+        assert model(torch.randn(2, 3, 40, 40)).shape == (2, 3)
+    model = create(act_layer="prelu", norm_layer="frozenbatchnorm2d", device="meta", dtype=torch.float16)
+    assert {(t.device.type, t.dtype) for t in (*model.parameters(), *model.buffers())} == {("meta", torch.float16)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"act_layer": "siluu"}, "act_layer='siluu': did you mean 'silu'"),
+        ({"act_layer": nn.ReLU()}, "expected a name as 'relu', or a class"),
+        ({"norm_layer": "layernorm"}, "did you mean 'layernorm2d'"),
+        ({"norm_layer": "groupnorm"}, r"norm_layer='groupnorm': not for \d+ channels"),
+        ({"norm_layer": 3}, "expected a name as 'batchnorm2d', or a class"),
+        ({"global_pool": "mean"}, "global_pool='mean' is not offered; expected 'avg', 'max'"),
+        ({"global_pool": ""}, "a classifier of 1000 classes reads pooled features; set num_classes=0"),
+        ({"drop_path_rate": 0.1}, "this network has none; build it with residual=True"),
+        ({"drop_path_rate": 1.0, "residual": True}, "expected a share of at least 0 and below 1"),
+    ],
+)
+def test_layers_that_are_not_offered_are_told_with_those_that_are(settings, message, create):
+    with pytest.raises(UserError, match=message):
+        create(**settings)

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models._features import FeatureGetterNet, FeatureListNet
+from timm.layers import calculate_drop_path_rates
+from timm.models._features import FeatureGetterNet, FeatureListNet, feature_take_indices
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.network import CellModule, GEMNet
+from gemnet.fusion import fused
+from gemnet.layers import POOLS
+from gemnet.network import CellModule, GEMNet, take_indices
 
 CELL = Cell(
     ("input", "conv1x1", "sepconv3x3", "conv3x3", "sepconv5x5", "conv1x1", "conv3x3"),
@@ -296,3 +299,98 @@ def test_weights_start_with_a_variance_of_2_over_fan_out():
     for weight, fan_out in ((conv.conv.weight, 9 * 200), (separable.depthwise.weight, 9), (separable.conv.weight, 200)):
         assert weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
     assert network.classifier.weight.std().item() == pytest.approx(0.01, rel=0.1)
+
+
+class TestStochasticDepth:
+    def test_rates_grow_linearly_over_the_cells_as_timms_do(self):
+        network = GEMNet(Architecture(CELL, (4, 4), (3, 2), residual=True), 7, drop_path_rate=0.4)
+        found = [getattr(cell.drop_path, "drop_prob", 0.0) for stage in network.stages for cell in stage.cells]
+        expected = calculate_drop_path_rates(0.4, 5)
+        assert found == [0.0, *expected[1:]]
+        network = GEMNet(Architecture(CELL, (4, 6), (2, 2), residual=True), 7, drop_path_rate=0.3)
+        found = [getattr(cell.drop_path, "drop_prob", 0.0) for stage in network.stages for cell in stage.cells]
+        assert found == [0.0, pytest.approx(0.1), 0.0, pytest.approx(0.3)]  # where a stage begins, nothing passes by
+
+    def test_a_dropped_branch_leaves_the_input_and_a_kept_one_is_scaled(self):
+        torch.manual_seed(0)
+        cell = CellModule(Cell(("input", "conv1x1"), ((0, 1),)), 4, 4, residual=True, drop_path=0.25)
+        x = torch.randn(400, 4, 3, 3)
+        branch = cell.nodes[0].operator(x)
+        out = cell.train()(x) - x
+        dropped = (out == 0).flatten(1).all(1)
+        assert 0.15 < dropped.float().mean() < 0.35
+        assert torch.allclose(out[~dropped], branch[~dropped] / 0.75, atol=1e-5)
+
+    def test_in_evaluation_it_changes_nothing_however_the_network_is_run(self, images):
+        architecture = Architecture(CELL, (4, 4), (3, 1), residual=True)
+        network = with_statistics(GEMNet(architecture, 7, drop_path_rate=0.5))
+        plain = with_statistics(GEMNet(architecture, 7))
+        plain.load_state_dict(network.state_dict())
+        with torch.no_grad():
+            expected = plain(images)
+            exported = torch.export.export(network, (images,)).module()
+            for model in (network, fused(network), torch.jit.script(network), torch.fx.symbolic_trace(network), exported):
+                assert agree(expected, model(images))
+
+    def test_the_same_seed_drops_the_same_also_when_scripted_and_with_checkpointing(self, images):
+        network = GEMNet(Architecture(CELL, (4, 4), (3, 1), residual=True), 7, drop_path_rate=0.5).train()
+        outputs = []
+        for model in (network, network, torch.jit.script(network)):
+            torch.manual_seed(3)
+            outputs.append(model(images))
+        network.set_grad_checkpointing()
+        torch.manual_seed(3)
+        outputs.append(network(images))
+        assert all(agree(outputs[0], other) for other in outputs[1:])
+        assert not torch.equal(network(images), outputs[0])
+
+
+@pytest.mark.parametrize(("pool", "channels"), [*((name, 12 * (1 + ("cat" in name))) for name in POOLS if name)])
+def test_every_pooling_is_built_reset_and_computed_as_its_name_says(pool, channels, network, images):
+    features = network.forward_features(images)
+    model = GEMNet(ARCHITECTURE, 0, global_pool=pool).eval()
+    avg, most = features.mean((2, 3)), features.amax((2, 3))
+    kind = pool.removeprefix("fast") or "avg"
+    expected = {"avg": avg, "max": most, "avgmax": (avg + most) / 2, "catavgmax": torch.cat([avg, most], 1)}[kind]
+    assert agree(model.forward_head(features), expected)
+    assert model.head_hidden_size == channels
+    model.reset_classifier(5)
+    assert model(images).shape == (3, 5)
+
+
+def test_without_pooling_the_output_is_a_map_and_a_classifier_brings_pooling_back(images):
+    network = GEMNet(ARCHITECTURE, 0, global_pool="").eval()
+    assert network(images).shape == network.forward_features(images).shape
+    with pytest.raises(ValueError, match=r"global_pool='': a classifier of 5 classes .* set num_classes=0"):
+        network.reset_classifier(5, "")
+    assert network.num_classes == 0
+    network.reset_classifier(5)
+    assert network.global_pool.pool_type == "avg"
+    assert network(images).shape == (3, 5)
+    with pytest.raises(ValueError, match="global_pool='mean' is not offered"):
+        network.reset_classifier(5, "mean")
+
+
+@pytest.mark.parametrize("indices", [4, 0, [3], [-4], []])
+def test_maps_that_are_not_there_are_told_with_the_range(indices, network, images):
+    with pytest.raises(ValueError, match=r"expected .*from -3 to 2"):
+        network.forward_intermediates(images, indices=indices)
+    with pytest.raises(ValueError, match=r"expected .*from -3 to 2"):
+        copy.deepcopy(network).prune_intermediate_layers(indices)
+
+
+def test_take_indices_are_timms(network):
+    for indices in (None, 1, 3, [0], [2, 0], [-1, -3], (1, 1)):
+        assert take_indices(3, indices) == feature_take_indices(3, indices)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_torch_export_with_named_height_and_width_agrees_with_eager(strict, network, images):
+    batch, height, width = (torch.export.Dim(name, min=least) for name, least in (("batch", 1), ("height", 9), ("width", 9)))
+    exported = torch.export.export(
+        network, (images,), dynamic_shapes=({0: batch, 2: height, 3: width},), strict=strict
+    ).module()
+    with torch.no_grad():
+        for size in ((1, 9, 9), (2, 64, 31), (5, 33, 90), (3, 10, 17)):
+            x = torch.randn(size[0], 3, *size[1:])
+            assert agree(network(x), exported(x))

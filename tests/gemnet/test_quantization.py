@@ -40,11 +40,11 @@ def digits(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def model(digits):
+def train(digits, **layers):
     """A small GEMNet, trained for a few epochs."""
     torch.manual_seed(0)
-    network = GEMNet(Architecture(CELL, (16, 64, 128), (1, 1, 1), stem_width=16, stem_stride=1, head_width=512), num_classes=10)
+    architecture = Architecture(CELL, (16, 64, 128), (1, 1, 1), stem_width=16, stem_stride=1, head_width=512)
+    network = GEMNet(architecture, num_classes=10, **layers)
     files = sorted((digits / "train").rglob("*.png"))
     images = torch.from_numpy(np.concatenate(list(read_batches(files, 16, 16))))
     labels = torch.tensor([int(file.parent.name) for file in files])
@@ -55,6 +55,11 @@ def model(digits):
             torch.nn.functional.cross_entropy(network(images[batch]), labels[batch]).backward()
             optimiser.step()
     return network.eval()
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    return train(digits)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,13 @@ def files(model, digits, tmp_path_factory):
 def answers(path, images):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: images})[0].argmax(1)
+
+
+def test_a_network_with_another_activation_answers_alike_in_int8(digits, tmp_path):
+    network = train(digits, act_layer="hard_swish")
+    found = export_int8(network, tmp_path / "int8.onnx", digits / "train", data=digits / "val", input_size=SIZE)
+    assert found.top1.agreement > 0.95
+    assert not any(node.op_type == "BatchNormalization" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
 
 
 def test_an_int8_file_is_valid_small_and_takes_any_batch(files):
