@@ -14,7 +14,7 @@ from timm.models._features import FeatureGetterNet, FeatureListNet, feature_take
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.fusion import fused
-from gemnet.layers import POOLS
+from gemnet.layer_names import POOLS
 from gemnet.network import CellModule, GEMNet, take_indices
 
 CELL = Cell(
