@@ -29,6 +29,7 @@ from search.rows import (
     check_counts,
     check_ids,
     check_note,
+    check_retries,
     check_rounds,
     check_together,
     record_of,
@@ -173,6 +174,7 @@ def _check_rows(snapshot: Snapshot, expected: int | None) -> None:
     """expected: how many there are, None in older exports. Raises RowError, or ValueError that is about the first line."""
     check_together(snapshot.records, snapshot.rounds)
     _check_space(snapshot)
+    check_retries(snapshot.retries, snapshot.records, snapshot.rounds)
     for index, note in snapshot.rounds.items():
         check_ids(index, note, snapshot.records)
     if expected not in (None, len(snapshot.records)):

@@ -92,7 +92,7 @@ class Search:
         return self.study.records()
 
     def _trained_encoder(self) -> Encoder:
-        directory, known = self.study.directory / ENCODER_DIRECTORY, self.study.encoder()
+        directory, known = self.study.directory / ENCODER_DIRECTORY, self.study.snapshot().encoder
         encoder = self._saved_encoder(directory, known)
         if encoder is None:
             encoder = self._new_encoder()

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from search.rows import (
     cell_of,
     check_ids,
     check_note,
+    check_retries,
     check_rounds,
     check_together,
     number,
@@ -131,7 +132,8 @@ def snapshot_of(db: sqlite3.Connection, path: Path) -> Snapshot | None:
         _created(meta, path),
         meta.get("machine", ""),
         _sessions(meta, path),
-        _retries(meta, path),
+        _retries(meta, path, records, rounds),
+        _encoder(meta, path),
     )
 
 
@@ -296,8 +298,24 @@ def _sessions(meta: Mapping[str, str], path: Path) -> tuple[float, ...]:
     return _of_meta(meta, path, "sessions", read) if "sessions" in meta else ()
 
 
-def _retries(meta: Mapping[str, str], path: Path) -> tuple[Retry, ...]:
-    return _of_meta(meta, path, "retries", retries_of) if "retries" in meta else ()
+def _retries(meta: Mapping[str, str], path: Path, records: Sequence[Record], rounds: Mapping[int, Any]) -> tuple[Retry, ...]:
+    def read(value: Any) -> tuple[Retry, ...]:
+        found = retries_of(value)
+        check_retries(found, records, rounds)
+        return found
+
+    return _of_meta(meta, path, "retries", read) if "retries" in meta else ()
+
+
+def _encoder(meta: Mapping[str, str], path: Path) -> str:
+    """Empty in older records, which do not tell."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"expected a text, found {shown(value)}")
+        return value
+
+    return _of_meta(meta, path, "encoder", read) if "encoder" in meta else ""
 
 
 def retries_of(values: Any) -> tuple[Retry, ...]:

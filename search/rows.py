@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -74,7 +74,8 @@ class Snapshot:
     created: float = 0.0  # seconds since 1970
     machine: str = ""
     sessions: tuple[float, ...] = ()  # when the search was started, and started again, seconds since 1970
-    retries: tuple[Retry, ...] = field(default=())
+    retries: tuple[Retry, ...] = ()
+    encoder: str = ""  # the digest of the encoder's files; empty where it is not known
 
 
 class RowError(ValueError):
@@ -181,6 +182,14 @@ def check_ids(index: int, note: Mapping[str, Any], records: Sequence[Record]) ->
             raise ValueError(f"{JUDGED}: expected ids of evaluated rows, found {shown(name)}")
     if "best" in note and evaluated.get(str(note["best"]), index) >= index:
         raise ValueError(f"best: expected the id of a row evaluated in an earlier round, found {note['best']}")
+
+
+def check_retries(retries: Sequence[Retry], records: Sequence[Record], rounds: Iterable[int]) -> None:
+    """Raises ValueError where they name a row or a round that is not there."""
+    known, last = {r.id for r in records}, max(rounds, default=-1)
+    for retry in retries:
+        if retry.id not in known or retry.round > last:
+            raise ValueError(f"expected ids and rounds that are there, found id {retry.id}, round {retry.round}")
 
 
 def check_counts(snapshot: Snapshot) -> None:

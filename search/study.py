@@ -175,12 +175,6 @@ class Study:
             db.execute("UPDATE rounds SET note = ? WHERE round = ?", (self._note(last, note), last))
         return failed
 
-    def encoder(self) -> str:
-        """The fingerprint of the encoder's files, as `note_encoder` was told; empty where it was not."""
-        with explained(self.path):
-            row = self._db.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
-        return json.loads(row[0]) if row else ""
-
     def note_encoder(self, fingerprint: str) -> None:
         """Record which encoder embeds the cells of this search."""
         self._set_meta(encoder=fingerprint)

@@ -158,6 +158,13 @@ DAMAGES = [
     ("UPDATE meta SET value = 'x' WHERE key = 'created'", "table meta, row 'created', column value: expected JSON"),
     ("UPDATE meta SET value = '[\"x\"]' WHERE key = 'sessions'", "table meta, row 'sessions', column value: a start: expected"),
     ("INSERT INTO meta VALUES ('retries', '[{}]')", "table meta, row 'retries', column value: 'error' is missing"),
+    (
+        """INSERT INTO meta VALUES ('retries', '[{"id": 99, "error": "", "seconds": 1, "round": 0}]')""",
+        "row 'retries', column value: expected ids and rounds that are there, found id 99, round 0",
+    ),
+    ("UPDATE meta SET value = '3' WHERE key = 'encoder'", "row 'encoder', column value: expected a text, found '3'"),
+    ("UPDATE meta SET value = '{' WHERE key = 'encoder'", "row 'encoder', column value: expected JSON"),
+    ("UPDATE meta SET value = 'x' WHERE key = 'proposed'", "row 'proposed', column value: expected JSON"),
     ("UPDATE meta SET value = '99' WHERE key = 'format'", "record of format 99; this gemnet reads format 2"),
     ("UPDATE meta SET value = x'ff' WHERE key = 'machine'", "table meta, row 'machine': value: expected a text"),
     # tables
