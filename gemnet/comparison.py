@@ -11,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ def compare(
     costs = {config: cost(config, options) for config in configs}
     planned = runs(configs, seeds, work_dir)
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    with ThreadPoolExecutor(jobs) as pool:
-        for run in pool.map(lambda run: _train(run, threads, amp, options), planned):
+    with ThreadPoolExecutor(jobs) as pool, Children() as children:
+        for run in pool.map(lambda run: _train(run, threads, amp, options, children), planned):
             print(f"{run.folder.name}: top-1 {run.result['top1']:.2f} %, {run.result['seconds'] / 60:.0f} minutes", flush=True)
     return [_row(config, costs[config], [run for run in planned if run.config == config]) for config in configs]
 
@@ -90,7 +91,39 @@ def image_size(settings: Any) -> int:
     raise UserError(f"{settings.filename}: no step of the training pipeline tells the images' size as one number")
 
 
-def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None) -> Run:
+class Children:
+    """Processes started by several threads, none of which outlives a body that is stopped, as by Ctrl-C: they end as well, and
+    no further one starts. After an error they are waited for."""
+
+    def __init__(self) -> None:
+        self._lock, self._running, self._ended = threading.Lock(), set[subprocess.Popen[bytes]](), False
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            return
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
+
+    def run(self, command: Sequence[str], **options: Any) -> int:
+        """The exit code of a command, once it has ended. Raises UserError where no more are started."""
+        with self._lock:
+            if self._ended:
+                raise UserError("stopped")
+            process = subprocess.Popen(command, **options)
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+
+def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None, children: Children) -> Run:
     """Train to the end, unless that was done."""
     if run.result is not None:
         return run
@@ -101,7 +134,7 @@ def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None)
     command += ["--cfg-options", *(f"{key}={value}" for key, value in given.items())]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (run.folder / "output.txt").open("a", encoding="utf-8") as output:
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+        code = children.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     if code:
         last = (run.folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         raise UserError(f"{run.folder}: training failed with exit code {code}: {' '.join(last)}")

@@ -32,6 +32,7 @@ from gemnet.distributed import init_processes, leave_processes
 from gemnet.errors import UserError
 from gemnet.images import folder_classes
 from gemnet.overrides import check_options, check_values
+from gemnet.signals import terminating
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
 RESUME = "gemnet-run:"
@@ -327,7 +328,8 @@ def command(name: str, task: Callable[[], Any]) -> int:
     A process that is done leaves its group; one that fails does not, for others may wait for it there until they are ended.
     """
     try:
-        task()
+        with terminating():
+            task()
     except UserError as error:  # from a loader's worker it comes with a traceback before the message
         message = re.split(r"\n[\w.]+Error: ", str(error))[-1].strip()
     except (OSError, RuntimeError) as error:

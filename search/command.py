@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import shlex
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,36 +13,72 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.errors import UserError
+from gemnet.signals import terminating
 from search.base import SearchError
 from search.display import Display
-from search.study import RECORD
+from search.printed import shell_line
+from search.study import FAILED, RECORD
+
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "name a directory that can be written with {elsewhere}",
+    errno.EACCES: "name a directory that can be written with {elsewhere}",
+}
+"""What helps against errors of the system."""
 
 
-def reported(name: str, task: Callable[[], None], place: str, stopped: str = "stopped") -> int:
+def reported(
+    name: str, task: Callable[[], None], place: str, stopped: str = "stopped", again: str = "", elsewhere: str = "--work-dir"
+) -> int:
     """Run `task` for a command line: the exit code, after one message on standard error for what the user can mend.
 
-    place: what a system's error is about where it names no file. stopped: the message after Ctrl-C.
+    The code is 0; 1 after an error, and after Ctrl-C, SIGTERM and SIGHUP, which all end `task` alike; 141, as of programs that
+    SIGPIPE ends, without a word, where nobody reads the output any more. place: what a system's error is about where it names
+    no file. stopped: the message after Ctrl-C. again: the command that goes on after an error of the system. elsewhere: the
+    option that names another directory.
     """
     try:
-        task()
+        with terminating():
+            task()
+            sys.stdout.flush()
         return 0
     except UserError as error:
         message = str(error)
+    except BrokenPipeError:
+        _drop_output()
+        return 128 + signal.SIGPIPE
     except OSError as error:
         message = f"{error.filename or place}: {error.strerror or error}"
+        if error.errno in REMEDIES:
+            message += f"; {REMEDIES[error.errno].format(elsewhere=elsewhere)}"
+        if again:
+            message += f"{'' if error.errno in REMEDIES else '; mend that'}, then go on with: {again}"
+        if error.errno == errno.ENOSPC:
+            _drop_output()
     except KeyboardInterrupt:
         message = stopped
-    print(f"{name}: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"{name}: {message}", file=sys.stderr, flush=True)
     return 1
 
 
+def _drop_output() -> None:
+    """What is still to be written to standard output cannot be: Python is not to try it again when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def search_command(
-    config: str, work_dir: str | None = None, resume: bool = False, options: Mapping[str, Any] | Sequence[str] | None = None
+    config: str,
+    work_dir: str | None = None,
+    resume: bool = False,
+    options: Mapping[str, Any] | Sequence[str] | None = None,
+    retry_failed: bool = False,
 ) -> int:
-    """Run or go on with a search; prints what it finds. Returns the exit code: 0, or 1 after a message on standard error.
+    """Run or go on with a search; prints what it finds. Returns the exit code: see `reported`.
 
     work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there. options: see
-    `load_settings`.
+    `load_settings`. retry_failed: try candidates that failed again, which insists on such a search as well.
     """
     from search.pipeline import run_search
     from search.report import write_report
@@ -51,25 +89,24 @@ def search_command(
     name = Path(config).stem
     directory = Path(work_dir or Path("work_dirs") / name)
     pairs = [f"{key}={value}" for key, value in options.items()] if isinstance(options, Mapping) else list(options or ())
-    again = shlex.join(
-        ["python", "tools/search.py", config, "--work-dir", str(directory), *(["--cfg-options", *pairs] if pairs else [])]
-    )
-    try:
+    given = ["--cfg-options", *pairs] if pairs else []
+    again = shell_line(config, "--work-dir", directory, *given)
+
+    def task() -> None:
         settings = load_settings(config, options)
-        if resume and not (directory / RECORD).exists():
-            raise SearchError(f"--resume: {directory} holds no search ({RECORD} is missing); leave out --resume to start one")
-        records = run_search(settings, directory, display)
+        for asked, option in ((resume, "--resume"), (retry_failed, "--retry-failed")):
+            if asked and not os.path.lexists(directory / RECORD):
+                raise SearchError(
+                    f"{option}: {directory} holds no search ({RECORD} is missing); leave out {option} to start one"
+                )
+        records = run_search(settings, directory, display, retry_failed)
         result = write_result(records, settings, directory, name)
         show_result(result, settings, display)
         report = write_report(directory)
         display.line(f"Report: {report}  ({time.monotonic() - start:.0f} s)")
-        return 0
-    except UserError as error:
-        message = str(error)
-    except OSError as error:
-        remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
-        message = f"{error.filename or directory}: {error.strerror or error}; {remedy}, then go on with: {again}"
-    except KeyboardInterrupt:
-        message = f"stopped; what was recorded is safe. Go on with: {again}"
-    print(f"search: {message}", file=sys.stderr)
-    return 1
+        failed = [r for r in records if r.state == FAILED]
+        if failed:
+            retry = shell_line(config, "--work-dir", directory, "--retry-failed", *given)
+            display.line(f"{len(failed)} candidates failed; the first: {failed[0].error}. Try them again with: {retry}")
+
+    return reported("search", task, str(directory), f"stopped; what was recorded is safe. Go on with: {again}", again)

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from gemnet.signals import ENDING
+from search import memory
 from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
 from search.checks import check_whole
 from search.processes import end_with
@@ -28,7 +30,7 @@ ATTEMPTS = 2
 """How often a job is given to a worker before the worker's death counts as the job's fault."""
 STARTS = 3
 """How many workers in a row may die before they are ready for their first job."""
-TERMINATE_SECONDS = 2.0
+END_SECONDS = 2.0
 READY = "ready"
 
 
@@ -57,6 +59,7 @@ class _Worker:
     ready: bool = False
     job: Job | None = None
     started: float = 0.0  # of the job, on the clock time.monotonic
+    killed: bool = False  # by SIGKILL, and not by this process
 
 
 class WorkerExecutor:
@@ -131,7 +134,7 @@ class WorkerExecutor:
                 waiting.appendleft(job)
             elif job is not None:
                 seconds = time.monotonic() - worker.started
-                return Outcome(job.key, error=f"its worker died {ATTEMPTS} times, the last time {how}", seconds=seconds)
+                return Outcome(job.key, error=died(how, worker.killed), seconds=seconds)
             return None
         worker.ready, worker.job, self._failed_starts = True, None, 0
         self._give_next(worker, waiting, attempts)  # before the caller is busy with the outcome
@@ -153,6 +156,7 @@ class WorkerExecutor:
         worker.process.join()
         code = worker.process.exitcode
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        worker.killed = code == -signal.SIGKILL
         self._end([worker])
         if not worker.ready:
             self._failed_starts += 1
@@ -165,29 +169,29 @@ class WorkerExecutor:
         self._workers = [worker for worker in self._workers if worker not in workers]
         for worker in workers:
             worker.connection.close()
-            worker.process.terminate()
-        deadline = time.monotonic() + TERMINATE_SECONDS
+            worker.process.kill()  # nothing that it holds outlives it
+        deadline = time.monotonic() + END_SECONDS
         for worker in workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.process.close()
+            with contextlib.suppress(ValueError):  # it hangs in the system, as on a lost disk: it is not waited for
+                worker.process.close()
 
 
 @contextlib.contextmanager
 def _environment_of_worker(threads: int) -> Iterator[None]:
-    """What a worker inherits at its start: the number of threads, and deafness to Ctrl-C, which is for the driver to hear."""
+    """What a worker inherits at its start: the number of threads, and deafness to signals that are for the driver to hear, and
+    reach the whole group of processes."""
     # These libraries read their number of threads when they are loaded, before the worker's first line of Python.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, str(threads)))
-    resource_tracker.ensure_running()  # else it starts with the worker, and unblocks the signal
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
+        resource_tracker.ensure_running()  # it unblocks some of them
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before_mask)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -203,7 +207,16 @@ def evaluate_job(evaluator: Evaluator, job: Job, device: str) -> Outcome:
     except Exception as error:  # a candidate must not take the search with it, whatever it does
         last = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno}: {last.line})"
+        if memory.is_short(error):
+            message = f"memory was too small; {memory.REMEDY}: {message}"
     return Outcome(job.key, error=message, seconds=time.perf_counter() - started)
+
+
+def died(how: str, killed: bool) -> str:
+    """What is recorded of a job whose workers died. killed: by SIGKILL, as the system does with a process where memory is
+    short."""
+    cause = f"; memory was probably too small: {memory.REMEDY}" if killed else ""
+    return f"its worker died {ATTEMPTS} times, the last time {how}{cause}"
 
 
 def _work(connection: Connection, evaluator: Evaluator, device: str, threads: int, parent: int) -> None:

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import calendar
 import json
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gemnet.cell import Cell, CellError
+from gemnet.errors import UserError
 from gemnet.files import TextError, read_text, save_text
-from search.base import SearchError
-from search.limits import DEAR, TIMED
+from search.base import SearchError, Space
+from search.benchmarks import SPACES as BENCHMARKS
 from search.ranking import pareto_front
+from search.record_file import damaged, retries_of
+from search.rows import (
+    DEAR,
+    JUDGED,
+    TIMED,
+    Record,
+    RowError,
+    Snapshot,
+    check_cells,
+    check_counts,
+    check_ids,
+    check_note,
+    check_retries,
+    check_rounds,
+    check_together,
+    record_of,
+    shown,
+    whole,
+)
 from search.schedule import Schedule
 from search.settings import check_settings
-from search.study import DONE, FAILED, JUDGED, PENDING, TIME, Record, Snapshot, read_study
+from search.space import build_space
+from search.study import RECORD, TIME, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
 SUFFIX = ".jsonl"
@@ -36,9 +57,34 @@ def is_export(place: str | os.PathLike[str]) -> bool:
 def read_record(place: str | os.PathLike[str]) -> Snapshot:
     """The record of a search: that in the work directory `place`, or an exported one, a file whose name ends in .jsonl.
 
-    Raises SearchError where there is none that can be read.
+    Raises SearchError where there is none that can be read, with the place of what does not fit.
     """
-    return read_export(place) if is_export(place) else read_study(place)
+    if is_export(place):
+        return read_export(place)
+    snapshot = read_study(place)
+    check_fits(snapshot, Path(place) / RECORD)
+    return snapshot
+
+
+def check_fits(snapshot: Snapshot, path: Path, space: Space | None = None) -> None:
+    """Raises SearchError where the settings of a record in a work directory are none, or its rows do not fit to them, naming
+    file, table and row. space: that of the settings, if it is there already."""
+    _settings(snapshot.settings, f"{path}: table meta, row 'settings'")
+    try:
+        check_counts(snapshot)
+    except RowError as error:
+        raise damaged(path, f"table rounds, round {error.place}, column note", error) from None
+    try:
+        check_cells(snapshot.records, space) if space else _check_space(snapshot)
+    except RowError as error:
+        raise damaged(path, f"table evaluations, row id {snapshot.records[error.place].id}, column cell", error) from None
+
+
+def _check_space(snapshot: Snapshot) -> None:
+    """Those of a benchmark are looked up when the search goes on: reading its table takes long."""
+    settings = snapshot.settings["space"]
+    if settings.get("type", "dag") not in BENCHMARKS:
+        check_cells(snapshot.records, build_space(**settings))
 
 
 def write_export(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
@@ -53,6 +99,9 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     ]
     created = time.strftime(TIME, time.gmtime(snapshot.created))
     head = {"format": FORMAT, "version": VERSION, "created": created, "machine": snapshot.machine}
+    head |= {"evaluations": len(snapshot.records)}
+    if snapshot.retries:
+        head |= {"retries": [asdict(retry) for retry in snapshot.retries]}
     yield _compact({**head, "settings": snapshot.settings, "rounds": rounds})
     front = {r.id for r in pareto_front(snapshot.records)}
     for r in snapshot.records:
@@ -91,18 +140,44 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
     records: list[Record] = []
     place = 1
     try:
-        rounds = {_whole(note, "round"): _note(note) for note in head["rounds"]}
-        settings, created = _settings(head["settings"], path), calendar.timegm(time.strptime(head["created"], TIME))
+        indices = [whole(note, "round") for note in head["rounds"]]
+        rounds = {index: _note(note) for index, note in zip(indices, head["rounds"], strict=True)}
+        check_rounds(indices)
+        settings, created = (
+            _settings(head["settings"], f"{path}, line 1"),
+            calendar.timegm(time.strptime(head["created"], TIME)),
+        )
+        retries = retries_of(head.get("retries", []))
         for place, line in enumerate(lines[1:], 2):
-            records.append(_record(_parsed(path, place, line)))
+            records.append(_record(_parsed(path, place, line), settings["penalty"]))
+        place = 1
+        snapshot = Snapshot(settings, rounds, records, float(created), str(head.get("machine", "")), (), retries)
+        _check_rows(snapshot, head.get("evaluations"))
+    except RowError as error:
+        raise SearchError(f"{path}, line {error.place + 2}: no row of an exported record: {error}") from None
     except CellError as error:
         raise SearchError(f"{path}, line {place}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, SearchError):
+            raise
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise SearchError(f"{path}, line {place}: no row of an exported record: {what}") from None
-    if len({r.digest for r in records}) < len(records) or len({r.id for r in records}) < len(records):
-        raise SearchError(f"{path}: damaged: two of its rows have one id, or one cell")
-    return Snapshot(settings, rounds, records, float(created), str(head.get("machine", "")))
+    return snapshot
+
+
+def _check_rows(snapshot: Snapshot, expected: int | None) -> None:
+    """expected: how many there are, None in older exports. Raises RowError, or ValueError that is about the first line."""
+    check_together(snapshot.records, snapshot.rounds)
+    _check_space(snapshot)
+    check_retries(snapshot.retries, snapshot.records, snapshot.rounds)
+    for index, note in snapshot.rounds.items():
+        check_ids(index, note, snapshot.records)
+    if expected not in (None, len(snapshot.records)):
+        raise ValueError(f"evaluations: {expected!r} rows, found {len(snapshot.records)}: the file was cut off, or edited")
+    try:
+        check_counts(snapshot)
+    except RowError as error:
+        raise ValueError(f"round {error.place}: {error}") from None
 
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -115,11 +190,14 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
-def _settings(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Those of a search but for where it ran, which is not in its record."""
-    checked = check_settings({**settings, "executor": {}}, f"{path}, line 1")
-    del checked["executor"]
-    Schedule.of(checked)
+def _settings(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Those of a search but for where it ran, which is not in its record. Raises SearchError that begins with `source`."""
+    try:
+        checked = check_settings({**settings, "executor": {}}, source)
+        del checked["executor"]
+        Schedule.of(checked)
+    except UserError as error:
+        raise SearchError(str(error) if str(error).startswith(source) else f"{source}: {error}") from None
     return checked
 
 
@@ -128,52 +206,11 @@ def _note(note: Mapping[str, Any]) -> dict[str, float]:
     found = {name: value for name, value in note.items() if name not in ("round", *COUNTED)}
     for name, value in found.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{name} of round {note['round']}: expected a number, found {str(value)[:40]!r}")
+            raise ValueError(f"{name} of round {note['round']}: expected a number, found {shown(value)}")
+    check_note(found)
     return found
 
 
-def _record(row: Mapping[str, Any]) -> Record:
+def _record(row: Mapping[str, Any], penalty: float) -> Record:
     cell = Cell(tuple(row["nodes"]), tuple((u, v) for u, v in row["edges"]))
-    if cell.digest() != row["digest"]:
-        raise ValueError("the digest is that of another cell")
-    state = row["state"]
-    if state not in (PENDING, DONE, FAILED):
-        raise ValueError(f"state: expected {PENDING}, {DONE} or {FAILED}, found {state!r}")
-    cost, done = _number(row, "cost", True), state == DONE
-    if cost <= 0:
-        raise ValueError(f"cost: expected a number above 0, found {row['cost']!r}")
-    return Record(
-        id=_whole(row, "id"),
-        round=_whole(row, "round"),
-        digest=row["digest"],
-        cell=cell,
-        seed=_whole(row, "seed"),
-        state=state,
-        predicted=_number(row, "predicted"),
-        accuracy=_number(row, "accuracy", done),
-        macs=_whole(row, "macs"),
-        params=_whole(row, "params"),
-        cost=cost,
-        score=_number(row, "score", done),
-        stopped=bool(row["stopped"]),
-        curve=tuple(_number({"curve": value}, "curve", True) for value in row["curve"]),
-        seconds=_number(row, "seconds", done),
-        error=str(row["error"]),
-        judged=_number(row, "judged") if "judged" in row else None,
-    )
-
-
-def _whole(row: Mapping[str, Any], name: str) -> int:
-    value = row[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise ValueError(f"{name}: expected a whole number from 0 to 2^63 - 1, found {str(value)[:40]!r}")
-    return value
-
-
-def _number(row: Mapping[str, Any], name: str, needed: bool = False) -> float | None:
-    value = row[name]
-    if value is None and not needed:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a number, found {str(value)[:40]!r}")
-    return float(value)
+    return record_of(row, cell, penalty)

@@ -18,7 +18,7 @@ def read_rows(path: Path, parsed: Callable[[Any], Row], wrong: str) -> list[Row]
     """Every row of a file, none where there is no file; a last line that was cut off is removed from it.
 
     parsed: a JSON value -> row; raises ValueError, TypeError or KeyError for what is none. wrong: what SearchError then says
-    after the path, with {number} for the line's.
+    after the path, with {number} for the line's and {reason} for what is wrong with it.
     """
     try:
         with open_regular(path) as file:
@@ -32,8 +32,9 @@ def read_rows(path: Path, parsed: Callable[[Any], Row], wrong: str) -> list[Row]
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             rows.append(parsed(json.loads(line)))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise SearchError(f"{path}{wrong.format(number=number)}") from None
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise SearchError(f"{path}{wrong.format(number=number, reason=reason)}") from None
     if len(whole) < len(content):
         os.truncate(path, len(whole))
     return rows

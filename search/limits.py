@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,10 @@ from gemnet.complexity import BudgetError
 from search.acquisition import AffordableFirst, Optimistic
 from search.base import Predictor, Scored
 from search.display import Display
+from search.rows import DEAR, TIMED
 
 if TYPE_CHECKING:
     from search.cost import CellCost
-
-DEAR, TIMED = "dear", "latency"
-"""In the note of a round: [cell, cost] of the cells that cost too much, and [cell, milliseconds] of all that were timed."""
 
 Costs = list[tuple[Cell, float]]
 
@@ -32,12 +31,15 @@ class Met:
     timed: Costs = field(default_factory=list)
 
     @classmethod
-    def of(cls, notes: Iterable[Mapping[str, Any]]) -> Met:
-        """All that rounds' notes tell of."""
-        notes = list(notes)
+    def of(cls, rounds: Mapping[int, Mapping[str, Any]], source: str | os.PathLike[str]) -> Met:
+        """All that the notes of rounds, by their number, tell of. source: of the record, for errors. Raises CellError."""
 
         def read(name: str) -> Costs:
-            return [(Cell.from_json(cell, "the record"), cost) for note in notes for cell, cost in note.get(name, ())]
+            return [
+                (Cell.from_json(cell, f"{source}: round {index}, {name}, cell {place}"), cost)
+                for index, note in rounds.items()
+                for place, (cell, cost) in enumerate(note.get(name, ()))
+            ]
 
         return cls(read(DEAR), read(TIMED))
 

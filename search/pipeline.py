@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,16 @@ from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost, build_latency
 from search.display import Display
 from search.efficiency import efficiency_score
-from search.embedding import DESCRIPTION, build_encoder, load_encoder
+from search.embedding import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
 from search.embedding.cache import EncoderCache
 from search.evaluators import evaluator_of
 from search.executor import build_executor
-from search.exported import read_record
+from search.exported import check_fits, read_record
 from search.limits import Limits, Met
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
 from search.ranking import best_table, expected_scores, judged
+from search.record_file import RECORD, read_snapshot
+from search.rows import checked
 from search.schedule import Schedule
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
@@ -89,9 +92,36 @@ class Search:
         return self.study.records()
 
     def _trained_encoder(self) -> Encoder:
-        directory = self.study.directory / ENCODER_DIRECTORY
-        if (directory / DESCRIPTION).exists():
-            return load_encoder(directory, self.space)
+        directory, known = self.study.directory / ENCODER_DIRECTORY, self.study.snapshot().encoder
+        encoder = self._saved_encoder(directory, known)
+        if encoder is None:
+            encoder = self._new_encoder()
+            encoder.save(directory)
+            if known and files_digest(directory) != known:
+                self.display.line(
+                    "The encoder is another one than that of the rounds so far, as on another machine or with another torch:"
+                    " rounds from here on are not those of a search that was left alone."
+                )
+        self.study.note_encoder(files_digest(directory))
+        return encoder
+
+    def _saved_encoder(self, directory: Path, known: str) -> Encoder | None:
+        """That of this search; None where there is none, or it has to be trained anew. known: the digest of its files, empty in
+        older records."""
+        if not known and not os.path.lexists(directory / DESCRIPTION):
+            return None
+        try:
+            encoder = load_encoder(directory, self.space)
+            check_settings_of(directory, self.settings["encoder"])
+            if known and files_digest(directory) != known:
+                raise SearchError(f"{directory}: its files are others than this search has written")
+        except SearchError as error:
+            self.display.line(f"The encoder is damaged and is trained anew: {error}")
+            return None
+        return encoder
+
+    def _new_encoder(self) -> Encoder:
+        """Trained now, or taken from the cache."""
         cache = None
         if self.schedule.encoder_cache:
             key = {name: self.settings[name] for name in ("space", "encoder", "seed")}
@@ -106,7 +136,6 @@ class Search:
                 self.display.line(f"Encoder, held-out pairs: {told}")
             if cache:
                 cache.save(encoder)
-        encoder.save(directory)
         return encoder
 
     def _cached(self, cache: EncoderCache) -> Encoder | None:
@@ -146,7 +175,7 @@ class Search:
                     f"search: warm_start: {directory} was evaluated with other settings ({name}: {there} there, {here} here);"
                     " its results do not compare. Have its best cells evaluated again: search.cells=[...]"
                 )
-            met.dear += Met.of(snapshot.rounds.values()).dear
+            met.dear += Met.of(snapshot.rounds, directory).dear
             for r in snapshot.records:
                 if r.state == DONE and not r.stopped and r.macs <= (self.schedule.max_macs or np.inf):
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
@@ -228,7 +257,7 @@ class Search:
         done = [r for r in self.study.records() if r.round < index and r.state == DONE]
         if len(done) < 3:
             errors = [r.error for r in self.study.records() if r.state == FAILED]
-            reason = f"; the first error: {errors[0]}" if errors else ""
+            reason = f"; the first error: {errors[0]}; with that mended, --retry-failed tries them again" if errors else ""
             raise SearchError(f"only {len(done)} of {self.schedule.start} candidates could be evaluated{reason}")
         vectors, scores = self._vectors(done), expected_scores(done)
         predictor.fit(vectors, scores, self._stream(index))
@@ -241,7 +270,8 @@ class Search:
         if isinstance(predictor, MLPPredictor):
             note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
         with self.display.progress(f"Round {index}: bootstrap") as progress:
-            met = Met.of(note for round_, note in self.study.rounds().items() if round_ < index)
+            earlier = {round_: note for round_, note in self.study.rounds().items() if round_ < index}
+            met = Met.of(earlier, self.study.path)
             # what was measured above a limit once would be again
             known, wanted = {r.digest for r in records} | self.limits.reasons(met).keys(), OVERDRAW * self.schedule.batch
             hopeful = Optimistic(predictor, self.schedule.optimism) if self.schedule.optimism else predictor
@@ -309,7 +339,7 @@ class Search:
 
     def _evaluate(self, index: int) -> None:
         """Train what is pending in round `index`, and record each result as it comes."""
-        records = self.study.records()
+        records, last = self.study.records(), max(self.study.rounds())
         pending = {r.id: r for r in records if r.state == PENDING and r.round == index}
         if not pending:
             return
@@ -319,7 +349,7 @@ class Search:
         with self.display.progress(f"Round {index}: evaluations") as progress:
             total = self.schedule.evaluations(records)
             progress(finished, total)
-            for number, outcome in enumerate(self.executor.run(jobs)):
+            for number, outcome in enumerate(map(checked, self.executor.run(jobs))):
                 score = None
                 if outcome.evaluation is not None:
                     accuracy, cost = outcome.evaluation.accuracy, pending[outcome.key].cost
@@ -332,7 +362,7 @@ class Search:
                 progress(finished, total, f"best score {best:.4f}")
                 if number == 0:
                     self._judge(index)  # while other workers train; this one has its next candidate
-                elif number + 1 < len(jobs) and index < self.schedule.rounds:
+                elif number + 1 < len(jobs) and index == last < self.schedule.rounds:
                     self._draws_of(index + 1).ahead(-(-self.schedule.draws // max(1, len(jobs) - 2)))
         self.display.table(f"Best after round {index}", *best_table(self.study.records(), 5))
 
@@ -380,8 +410,13 @@ def candidate_seed(seed: int, digest: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{digest}".encode()).digest()[:6], "big")
 
 
-def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], display: Display) -> list[Record]:
+def run_search(
+    settings: Mapping[str, Any], directory: str | os.PathLike[str], display: Display, retry_failed: bool = False
+) -> list[Record]:
     """Run the search that `settings` describe in `directory`, or go on with the one there; returns the record.
+
+    retry_failed: candidates that failed are tried again first. Rounds that are not proposed yet learn from them, those that are
+    stay as they are: what is found is what a search without failures would have found only where the last round has failed.
 
     Raises SearchError for settings, data or a directory that do not do, before anything is written where possible.
     """
@@ -401,12 +436,36 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
     latency = None
     if schedule.max_latency_ms is not None:
         latency = build_latency(space, settings["model"], schedule.max_latency_ms, **schedule.latency)
+    _check_record(directory, settings, space)
     with (
         closing(build_executor(evaluator, **settings["executor"])) as executor,  # its workers start with the first job
         Study(directory, decisive(settings), evaluation_part(settings)) as study,
     ):
         if study.resumed:
+            if retry_failed:
+                _retry(study, display)
             done = sum(r.state != PENDING for r in study.records())
             total = schedule.evaluations(study.records())
             display.line(f"Going on with the search in {directory}: {done} of {total} evaluations are recorded.")
         return Search(settings, space, schedule, evaluator, study, executor, display, cost, latency).run()
+
+
+def _check_record(directory: str | os.PathLike[str], settings: Mapping[str, Any], space: Space) -> None:
+    """Raises SearchError where the record in `directory`, if there is one, does not fit to its own settings: before it is
+    opened, which writes to it."""
+    path = Path(directory) / RECORD
+    there = read_snapshot(path) if os.path.lexists(path) else None
+    if there is not None:
+        check_fits(there, path, space if there.settings.get("space") == settings["space"] else None)
+
+
+def _retry(study: Study, display: Display) -> None:
+    """Put what failed among the pending evaluations again, and tell."""
+    failed, last = study.retry_failed(), max(study.rounds(), default=0)
+    early = sorted({r.round for r in failed if r.round < last})
+    display.line(f"{len(failed)} failed candidates are tried again.")
+    if early:
+        display.line(
+            f"Those of round {early[0]} come too late for the rounds up to {last}, which were proposed without them and stay as"
+            " they are: what follows is not what a search without failures would have found."
+        )

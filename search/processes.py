@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
+from gemnet.signals import ENDING
 from search.base import Progress, SearchError
 
 TELL_SECONDS = 1.0
@@ -52,7 +53,7 @@ def in_processes(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():  # none has work left but after an error or Ctrl-C
-            process.terminate()
+            process.kill()
 
 
 class RemoteBars:
@@ -74,9 +75,10 @@ class RemoteBars:
 
 
 def _begin(news: SimpleQueue | None, parent: int) -> None:
-    """Ctrl-C reaches the whole group of processes; the first one decides. Where it is killed, this one ends too."""
+    """Ctrl-C and its like reach the whole group of processes; the first one decides. Where it is killed, this one ends too."""
     global _news
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     end_with(parent)
     _news = news
 

@@ -21,6 +21,7 @@ from gemnet.network import GEMNet
 from gemnet.operators import Cost
 from search.base import Evaluation, EvaluationError, Job, SearchError
 from search.data import ProxyData
+from search.memory import gpu_is_full
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class ProxyEvaluator:
                     curve, stopped = self._train(job, place, settings)
                 return Evaluation(curve[-1], tuple(curve), stopped, time.perf_counter() - started)
             except RuntimeError as error:
-                if not _short_of_memory(error):
+                if not gpu_is_full(error):
                     raise
                 reason = str(error).splitlines()[0]
             torch.cuda.empty_cache()  # the exception, which held the tensors, is gone
@@ -336,12 +337,6 @@ def _learning_rates(s: ProxySettings, steps: int) -> list[float]:
         rise, fall = at / max(warmup, 1e-9), (at - warmup) / (steps - warmup)
         rates.append(s.learning_rate * (rise if at < warmup else 0.5 + 0.5 * math.cos(math.pi * fall)))
     return rates
-
-
-def _short_of_memory(error: RuntimeError) -> bool:
-    """Whether a GPU's memory was too small: torch says it in an error of its own, CUDA, cuBLAS and cuDNN in their words."""
-    words = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import Any
 
 import gemnet
 import search
+from gemnet.signals import ENDING
 from search.base import Evaluator, Job, Outcome, SearchError
-from search.executor import ATTEMPTS, evaluate_job
+from search.executor import ATTEMPTS, died, evaluate_job
 from search.threads import torch_threads
 
 ANSWER_SECONDS = 25.0
@@ -102,7 +105,7 @@ class RayExecutor:
                 ) from error
             if not last:
                 return None
-            return Outcome(job.key, error=f"its worker died {ATTEMPTS} times, the last time {how}", seconds=seconds)
+            return Outcome(job.key, error=died(how, isinstance(error, errors.OutOfMemoryError)), seconds=seconds)
 
     def close(self) -> None:
         """Leave the cluster; Ray that was started here ends."""
@@ -125,6 +128,7 @@ def _connected(address: str | None, threads: int) -> Any:
     if address is not None:
         _check_answers(address)
     packages = [str(Path(package.__file__).parent) for package in (gemnet, search)]
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         ray.init(
             address=address or "local",  # else an environment variable of Ray's could name a cluster
@@ -137,6 +141,10 @@ def _connected(address: str | None, threads: int) -> Any:
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SearchError(f"executor: Ray at {address or 'this machine'} cannot be used: {reason}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray's own would end this process without a word
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return ray
 
 

@@ -13,7 +13,7 @@ from search.exported import is_export, read_record, write_export
 from search.overhead import spent
 from search.ranking import STOPPED, best_first, best_table
 from search.schedule import Schedule
-from search.study import DONE, FAILED, PENDING, holder, read_study
+from search.study import DONE, FAILED, PENDING, holder
 
 
 def status(directory: str | os.PathLike[str], display: Display) -> None:
@@ -28,6 +28,9 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
         f" ({sum(r.stopped for r in snapshot.records)} stopped early), {states[FAILED]} failed, {states[PENDING]} proposed"
     )
     display.line(f"  {sum(r.seconds or 0 for r in snapshot.records) / 3600:.2f} hours of training")
+    failed = [r for r in snapshot.records if r.state == FAILED]
+    if failed:
+        display.line(f"  first failure, of candidate {failed[0].id}: {failed[0].error}; --retry-failed tries it again")
     if snapshot.sessions:  # older records do not tell when they were gone on with
         time_spent = spent(snapshot)
         display.line(
@@ -55,7 +58,7 @@ def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> i
     """
     if is_export(directory):
         raise SearchError(f"{directory} is an exported record; what is exported is a work directory")
-    snapshot = read_study(directory)
+    snapshot = read_record(directory)
     write_export(snapshot, path)
     return len(snapshot.records)
 
@@ -77,4 +80,4 @@ def records_command(action: str, directory: str, out: str | None = None, count: 
 
             display.line(f"Report: {write_report(directory, out)}")
 
-    return reported(f"search {action}", task, directory)
+    return reported(f"search {action}", task, directory, elsewhere="--out")

@@ -13,6 +13,7 @@ from string import Template
 from gemnet.files import save_text
 from search.base import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
+from search.embedding.storage import read_description
 from search.exported import is_export, read_record
 from search.figures import (
     accuracy_against_cost,
@@ -210,8 +211,8 @@ def _predictor_table(snapshot: Snapshot) -> str:
 
 def _encoder_table(directory: Path) -> str:
     try:
-        figures = json.loads((directory / ENCODER_DIRECTORY / "encoder.json").read_text(encoding="utf-8"))["metrics"]
-    except (OSError, ValueError, KeyError):
+        figures = read_description(directory / ENCODER_DIRECTORY)["metrics"]
+    except SearchError:  # none yet, or a damaged one: the surface tells why it is not there
         return ""
     return (
         _table("Encoder", ("encoder, on held-out pairs", "value"), [(name, _number(value)) for name, value in figures.items()])

@@ -104,7 +104,8 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
         display.line(f"  at 224x224        {error}")
     display.line(files)
     display.line("Build it:")
-    display.line(f"  import gemnet, timm; model = timm.create_model('gemnet', cell='{result.path}', {arguments})")
+    # at the margin, as Python wants it
+    display.line(f"import gemnet, timm; model = timm.create_model('gemnet', cell={str(result.path)!r}, {arguments})")
 
 
 def with_provenance(record: Record, settings: Mapping[str, Any], name: str, **more: Any) -> Cell:
@@ -131,4 +132,5 @@ def with_provenance(record: Record, settings: Mapping[str, Any], name: str, **mo
 
 
 def _short(number: float) -> str:
-    return f"{number:g}".replace("e+0", "e").replace("e+", "e")
+    short = f"{number:g}".replace("e+0", "e").replace("e+", "e")
+    return short if float(short) == number else repr(number)

@@ -184,4 +184,5 @@ def retrain_command(
         display.line(agreement(found))
         display.line(f"Files: {directory}/{TABLE}, {directory}/{BEST}.json (.png, .svg), {directory}/{TOP}/")
 
-    return reported("search retrain", task, str(directory), "stopped; what was trained is recorded, the same command goes on")
+    stopped = "stopped; what was trained is recorded, the same command goes on"
+    return reported("search retrain", task, str(directory), stopped, elsewhere="--out")

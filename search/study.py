@@ -16,77 +16,37 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.machine import processor
 from search.base import Evaluation, Outcome, SearchError
+from search.record_file import (
+    FORMAT_VERSION,
+    RECORD,
+    SCHEMA,
+    TABLES,
+    connected,
+    explained,
+    read_snapshot,
+    snapshot_of,
+    sqlite_record,
+)
+from search.rows import DONE, FAILED, JUDGED, PENDING, Record, Retry, Snapshot, check_note
 
-FORMAT_VERSION = 2
-RECORD, LOCK, ENCODER_DIRECTORY = "study.sqlite", "lock", "encoder"
-PENDING, DONE, FAILED = "pending", "done", "failed"
+__all__ = [
+    "DONE", "ENCODER_DIRECTORY", "FAILED", "GROWING", "JUDGED", "LOCK", "PENDING", "RECORD", "TIME", "Proposal", "Record",
+    "Snapshot", "Study", "differences", "fingerprint", "holder", "read_study", "take_lock",
+]  # fmt: skip
+
+LOCK, ENCODER_DIRECTORY = "lock", "encoder"
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 """How records that people read tell a moment."""
-JUDGED = "judged"
-"""In the note of the last round, once a search is over: {id of a record: what it is judged}."""
 
 GROWING = ("search.rounds", "search.top")
 """Settings that may grow: what was found so far is what a search with the larger ones would have found as well."""
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE rounds (round INTEGER PRIMARY KEY, note TEXT NOT NULL, created REAL NOT NULL);
-CREATE TABLE evaluations (
-    id INTEGER PRIMARY KEY,
-    round INTEGER NOT NULL,
-    digest TEXT NOT NULL UNIQUE,
-    cell TEXT NOT NULL,
-    settings TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'done', 'failed')),
-    predicted REAL,
-    accuracy REAL,
-    macs INTEGER NOT NULL,
-    params INTEGER NOT NULL,
-    cost REAL NOT NULL,
-    score REAL,
-    stopped INTEGER,
-    curve TEXT,
-    seconds REAL,
-    error TEXT NOT NULL DEFAULT '',
-    created REAL NOT NULL,
-    finished REAL
-);
-"""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A row of the record. predicted and score are efficiency scores; macs and params are those of the proxy network; cost is
-    what the score counts; created and finished are seconds since 1970; judged: the score that it is probably worth, once the
-    search is over (`search.trust`)."""
-
-    id: int
-    round: int
-    digest: str
-    cell: Cell
-    seed: int
-    state: str
-    predicted: float | None
-    accuracy: float | None
-    macs: int
-    params: int
-    cost: float
-    score: float | None
-    stopped: bool
-    curve: tuple[float, ...]
-    seconds: float | None
-    error: str
-    created: float = 0.0
-    finished: float | None = None
-    judged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +83,7 @@ class Study:
         """
         self.directory = Path(directory)
         self.path = self.directory / RECORD
-        self._settings = fingerprint(evaluation_settings)
+        self._settings, self._penalty = fingerprint(evaluation_settings), settings.get("penalty")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -131,14 +91,17 @@ class Study:
         self._lock = take_lock(self.directory / LOCK)
         self._db: sqlite3.Connection | None = None
         try:
-            self.resumed = self.path.exists()
-            with _explained(self.path):
-                self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-                self._db.row_factory = sqlite3.Row
+            self.resumed = os.path.lexists(self.path)
+            there = read_snapshot(self.path) if self.resumed else None  # what is damaged is told before anything is written
+            with explained(self.path):
+                self._db = connected(self.path, mode="rwc")
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
-            self._check_or_create(settings)
-            self._note_start()
+            if there is None:
+                self._create(settings)
+            else:
+                self._check_settings(there.settings, settings)
+            self._set_meta(sessions=[*(there.sessions if there else ()), time.time()])
         except BaseException:
             if self._db:
                 self._db.close()
@@ -152,21 +115,27 @@ class Study:
         self._db.close()
         os.close(self._lock)
 
+    def snapshot(self) -> Snapshot:
+        """What the record holds now. Raises SearchError, as all that reads here does, where another program has damaged it."""
+        with explained(self.path):
+            return snapshot_of(self._db, self.path)
+
     def records(self) -> list[Record]:
         """All rows, in the order in which they were proposed."""
-        with _explained(self.path):
-            return _records(self._db)
+        return self.snapshot().records
 
     def rounds(self) -> dict[int, dict[str, Any]]:
         """The note of each round that was proposed."""
-        with _explained(self.path):
-            return _rounds(self._db)
+        return self.snapshot().rounds
 
     def propose(self, index: int, proposals: Sequence[Proposal], note: Mapping[str, Any]) -> None:
-        """Add a round whole or not at all: its proposals as pending rows, and a note (JSON values)."""
+        """Add a round whole or not at all: its proposals as pending rows, and a note (JSON values).
+
+        Raises SearchError for what could not be read again, as a cost that is no number.
+        """
         now = time.time()
         with self._transaction() as db:
-            db.execute("INSERT INTO rounds VALUES (?, ?, ?)", (index, _canonical(note), now))
+            db.execute("INSERT INTO rounds (round, note, created) VALUES (?, ?, ?)", (index, self._note(index, note), now))
             for p in proposals:
                 key = db.execute(
                     "INSERT INTO evaluations"
@@ -174,22 +143,48 @@ class Study:
                     " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
                     (index, p.digest, p.cell.to_json(), self._settings, p.seed, p.predicted, p.macs, p.params, p.cost, now),
                 ).lastrowid
+                self._check(db, key)
                 if p.evaluation is not None:
                     self._finish(db, Outcome(key, p.evaluation), p.score)
+            self._put_meta(db, proposed=db.execute("SELECT count(*) FROM evaluations").fetchone()[0])
 
     def add_to_note(self, index: int, more: Mapping[str, Any]) -> None:
         """Add JSON values to the note of a round that was proposed."""
         with self._transaction() as db:
-            note = _rounds(db)[index] | dict(more)
-            db.execute("UPDATE rounds SET note = ? WHERE round = ?", (_canonical(note), index))
+            note = snapshot_of(db, self.path).rounds[index] | dict(more)
+            db.execute("UPDATE rounds SET note = ? WHERE round = ?", (self._note(index, note), index))
+
+    def retry_failed(self) -> list[Record]:
+        """Put every failed candidate among the pending ones again; returns them as they were.
+
+        Why they had failed stays in the record, with the round up to which proposals know nothing of them. How cells were
+        judged at the end is forgotten: it is told anew, of all that are evaluated then.
+        """
+        with self._transaction() as db:
+            there = snapshot_of(db, self.path)
+            failed = [r for r in there.records if r.state == FAILED]
+            if not failed:
+                return []
+            last = max(there.rounds)
+            retries = [*there.retries, *(Retry(r.id, r.error, r.seconds, last) for r in failed)]
+            self._put_meta(db, retries=[asdict(retry) for retry in retries])
+            db.execute(
+                "UPDATE evaluations SET state = 'pending', seconds = NULL, error = '', finished = NULL WHERE state = 'failed'"
+            )
+            note = {name: value for name, value in there.rounds[last].items() if name != JUDGED}
+            db.execute("UPDATE rounds SET note = ? WHERE round = ?", (self._note(last, note), last))
+        return failed
+
+    def note_encoder(self, fingerprint: str) -> None:
+        """Record which encoder embeds the cells of this search."""
+        self._set_meta(encoder=fingerprint)
 
     def finish(self, outcome: Outcome, score: float | None) -> None:
         """Record the end of the evaluation with id `outcome.key`."""
         with self._transaction() as db:
             self._finish(db, outcome, score)
 
-    @staticmethod
-    def _finish(db: sqlite3.Connection, outcome: Outcome, score: float | None) -> None:
+    def _finish(self, db: sqlite3.Connection, outcome: Outcome, score: float | None) -> None:
         e, now = outcome.evaluation, time.time()
         if e is None:
             values = (FAILED, None, None, None, None, outcome.seconds, outcome.error, now, outcome.key)
@@ -202,10 +197,29 @@ class Study:
         ).rowcount
         if changed != 1:
             raise RuntimeError(f"evaluation {outcome.key} is not pending")
+        self._check(db, outcome.key)
+
+    def _check(self, db: sqlite3.Connection, key: int) -> None:
+        """Raises SearchError for a row that could not be read again: what is wrong never gets into the record."""
+        columns = TABLES["evaluations"]
+        row = db.execute(f"SELECT {', '.join(columns)} FROM evaluations WHERE id = ?", (key,)).fetchone()
+        try:
+            sqlite_record(dict(zip(columns, row, strict=True)), self._penalty)
+        except ValueError as error:
+            raise SearchError(f"evaluation {key} cannot be recorded: {error}") from None
+
+    @staticmethod
+    def _note(index: int, note: Mapping[str, Any]) -> str:
+        try:
+            text = _canonical(note)
+            check_note(json.loads(text))
+        except ValueError as error:
+            raise SearchError(f"round {index}: its note cannot be recorded: {error}") from None
+        return text
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _explained(self.path):
+        with explained(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -215,33 +229,34 @@ class Study:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _note_start(self) -> None:
-        sessions = json.loads(_meta(self._db, self.path).get("sessions", "[]"))
+    def _set_meta(self, **values: Any) -> None:
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('sessions', ?)", (json.dumps([*sessions, time.time()]),))
+            self._put_meta(db, **values)
 
-    def _check_or_create(self, settings: Mapping[str, Any]) -> None:
-        with _explained(self.path):
-            has_tables = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]
-        if not has_tables:
-            with self._transaction() as db:
-                for statement in _SCHEMA.split(";\n")[:-1]:
-                    db.execute(statement)
-                db.executemany(
-                    "INSERT INTO meta VALUES (?, ?)",
-                    [
-                        ("format", str(FORMAT_VERSION)),
-                        ("settings", _canonical(settings)),
-                        ("created", str(time.time())),
-                        ("machine", f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"),
-                    ],
-                )
-            return
-        meta = _meta(self._db, self.path)
-        there, here = json.loads(meta["settings"]), json.loads(_canonical(settings))
-        differing = differences(there, here)
-        grown = all(name in GROWING and "null" not in (old, new) and float(new) >= float(old) for name, old, new in differing)
-        if differing and grown:
+    @staticmethod
+    def _put_meta(db: sqlite3.Connection, **values: Any) -> None:
+        """Write JSON values by name."""
+        rows = [(name, json.dumps(value)) for name, value in values.items()]
+        db.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", rows)
+
+    def _create(self, settings: Mapping[str, Any]) -> None:
+        with self._transaction() as db:
+            for statement in SCHEMA.split(";\n")[:-1]:
+                db.execute(statement)
+            db.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [
+                    ("format", str(FORMAT_VERSION)),
+                    ("settings", _canonical(settings)),
+                    ("created", str(time.time())),
+                    ("machine", f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"),
+                ],
+            )
+
+    def _check_settings(self, there: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Raises SearchError unless `settings` are those that are there, or GROWING ones of them have grown."""
+        differing = differences(there, json.loads(_canonical(settings)))
+        if differing and all(name in GROWING and _grows(old, new) for name, old, new in differing):
             with self._transaction() as db:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
         elif differing:
@@ -252,40 +267,24 @@ class Study:
             )
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """What a record holds at one moment."""
-
-    settings: dict[str, Any]
-    rounds: dict[int, dict[str, Any]]
-    records: list[Record]
-    created: float = 0.0  # seconds since 1970
-    machine: str = ""
-    sessions: tuple[float, ...] = ()  # when the search was started, and started again, seconds since 1970
-
-
 def read_study(directory: str | os.PathLike[str]) -> Snapshot:
     """Read the record of a search, running or not, without writing. Raises SearchError where there is none that can be read."""
     path = Path(directory) / RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise SearchError(f"{directory} holds no search: {RECORD} is missing")
-    with _explained(path):
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60, isolation_level=None)
-        db.row_factory = sqlite3.Row
-        try:
-            db.execute("BEGIN")  # all that is read is of one moment
-            meta = _meta(db, path)
-            settings, created = json.loads(meta["settings"]), float(meta.get("created", 0))
-            sessions = tuple(json.loads(meta.get("sessions", "[]")))
-            return Snapshot(settings, _rounds(db), _records(db), created, meta.get("machine", ""), sessions)
-        finally:
-            db.close()
+    snapshot = read_snapshot(path)
+    if snapshot is None:
+        raise SearchError(
+            f"{path}: no such table: meta; a search that has just begun there has written nothing yet: try again; else it is no"
+            " record of a search"
+        )
+    return snapshot
 
 
 def holder(directory: str | os.PathLike[str]) -> str:
     """Which process runs a search in `directory`, as "process 12 on host"; empty where none does."""
     try:
-        descriptor = os.open(Path(directory) / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(Path(directory) / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # else a pipe is waited for
     except OSError:
         return ""
     try:
@@ -297,52 +296,16 @@ def holder(directory: str | os.PathLike[str]) -> str:
         os.close(descriptor)
 
 
-def _canonical(value: Mapping[str, Any]) -> str:
+def _grows(old: str, new: str) -> bool:
+    """Whether these are JSON numbers, and the new one no smaller."""
+    try:
+        return float(new) >= float(old)
+    except ValueError:
+        return False
+
+
+def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False)
-
-
-def _meta(db: sqlite3.Connection, path: Path) -> dict[str, str]:
-    with _explained(path):
-        meta = {row["key"]: row["value"] for row in db.execute("SELECT key, value FROM meta")}
-    if meta.get("format") != str(FORMAT_VERSION):
-        raise SearchError(
-            f"{path} is a record of format {meta.get('format')}; this gemnet reads format {FORMAT_VERSION}."
-            " Use the release that wrote it."
-        )
-    return meta
-
-
-def _rounds(db: sqlite3.Connection) -> dict[int, dict[str, Any]]:
-    return {row["round"]: json.loads(row["note"]) for row in db.execute("SELECT round, note FROM rounds ORDER BY round")}
-
-
-def _records(db: sqlite3.Connection) -> list[Record]:
-    last = db.execute("SELECT note FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
-    judged = json.loads(last["note"]).get(JUDGED, {}) if last else {}
-    return [
-        Record(
-            row["id"],
-            row["round"],
-            row["digest"],
-            Cell.from_json(row["cell"], f"evaluation {row['id']}"),
-            row["seed"],
-            row["state"],
-            row["predicted"],
-            row["accuracy"],
-            row["macs"],
-            row["params"],
-            row["cost"],
-            row["score"],
-            bool(row["stopped"]),
-            tuple(json.loads(row["curve"] or "[]")),
-            row["seconds"],
-            row["error"],
-            row["created"],
-            row["finished"],
-            judged.get(str(row["id"])),
-        )
-        for row in db.execute("SELECT * FROM evaluations ORDER BY id")
-    ]
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[tuple[str, str, str]]:
@@ -353,25 +316,6 @@ def differences(there: Any, here: Any, name: str = "") -> list[tuple[str, str, s
             found += differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
         return found
     return [] if there == here else [(name, json.dumps(there), json.dumps(here))]
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ones that name the file and the remedy."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if "full" in str(error) or "disk I/O" in str(error):
-            remedy = "free some space and start the same command again; what was recorded is safe"
-        elif "locked" in str(error):
-            remedy = "another program holds it for writing; close that and start the same command again"
-        elif "readonly" in str(error) or "unable to open" in str(error):
-            remedy = "make the directory writable, or name another with --work-dir"
-        elif "no such table" in str(error):
-            remedy = "a search that has just begun there has written nothing yet: try again; else it is no record of a search"
-        else:
-            remedy = "the file is damaged or no record of a search; restore it, or name another directory with --work-dir"
-        raise SearchError(f"{path}: {error}; {remedy}") from None
 
 
 def take_lock(path: Path) -> int:

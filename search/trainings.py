@@ -17,6 +17,7 @@ from search.base import Evaluation, Evaluator, SearchError
 from search.display import Display
 from search.executor import build_executor
 from search.json_lines import add_row, read_rows
+from search.rows import checked, number, share, shown
 from search.study import TIME, fingerprint, take_lock
 
 RECORD, LOCK = "trainings.jsonl", "lock"
@@ -32,7 +33,9 @@ class Trainings:
         self._lock = take_lock(self.path.parent / LOCK)
         try:
             rows = read_rows(
-                self.path, lambda row: (row["id"], row), ": no record of trainings; move it away, or name another directory"
+                self.path,
+                _checked_row,
+                ": no record of trainings: line {number}: {reason}; remove that line, or name another directory",
             )
         except SearchError:
             os.close(self._lock)
@@ -64,7 +67,7 @@ def run_missing(
     errors: list[str] = []
     with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
         progress(len(ids) - len(missing), len(ids))
-        for outcome in workers.run([job(name, place) for place, name in enumerate(missing)]):
+        for outcome in map(checked, workers.run([job(name, place) for place, name in enumerate(missing)])):
             name = missing[outcome.key]
             if outcome.evaluation is None:
                 errors.append(f"{_words(name)}: {outcome.error}")
@@ -76,6 +79,16 @@ def run_missing(
     if errors:
         raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
     return {name: {**record.rows[key], "name": _words(name)} for name, key in ids.items()}
+
+
+def _checked_row(row: Any) -> tuple[str, dict[str, Any]]:
+    """A row under its id. Raises ValueError, TypeError or KeyError for what is none."""
+    if not isinstance(row, dict) or not isinstance(row["id"], str):
+        raise ValueError(f"expected an object with an id, found {shown(row)}")
+    share(row, "accuracy")
+    if "seconds" in row:
+        number(row, "seconds")
+    return row["id"], row
 
 
 def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:

@@ -8,7 +8,8 @@ examples:
   python tools/search.py --executor ray --ray-address auto        candidates are trained on a Ray cluster
   python tools/search.py --work-dir runs/wide --cfg-options space.num_nodes=20 search.rounds=5
 
-A search that was stopped goes on where it was when the same command is given again. What it has found so far:
+A search that was stopped goes on where it was when the same command is given again. --retry-failed tries candidates again
+that failed, as for want of memory. What it has found so far:
 
   python tools/search.py status work_dirs/digits                  is it running, how far is it
   python tools/search.py top work_dirs/digits --count 20          its best cells
@@ -93,6 +94,7 @@ def main() -> int:
     )
     parser.add_argument("--work-dir", help="where record, cells and report go; default: work_dirs/<config>")
     parser.add_argument("--resume", action="store_true", help="insist on going on with a search that is there")
+    parser.add_argument("--retry-failed", action="store_true", help="go on, and try candidates that failed again first")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override settings of the config")
     parser.add_argument("--executor", choices=["local", "ray"], help="where candidates are trained (default: the config's)")
     parser.add_argument("--ray-address", metavar="ADDRESS", help="auto, or host:port; default: Ray on this machine")
@@ -103,7 +105,7 @@ def main() -> int:
 
     from search.command import search_command
 
-    return search_command(args.config, args.work_dir, args.resume, options)
+    return search_command(args.config, args.work_dir, args.resume, options, args.retry_failed)
 
 
 if __name__ == "__main__":

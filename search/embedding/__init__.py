@@ -12,7 +12,7 @@ from search.embedding.guided_counts import GuidedCountsEncoder
 from search.embedding.kernel_guided import KernelGuidedEncoder
 from search.embedding.landmarks import LandmarkEncoder
 from search.embedding.statistics import StatisticsEncoder
-from search.embedding.storage import DESCRIPTION, restored
+from search.embedding.storage import DESCRIPTION, check_settings_of, files_digest, restored
 from search.embedding.svge import SVGe
 from search.embedding.svge_encoder import SVGeEncoder
 from search.named import build_named
@@ -39,6 +39,8 @@ __all__ = [
     "SVGeEncoder",
     "StatisticsEncoder",
     "build_encoder",
+    "check_settings_of",
+    "files_digest",
     "load_encoder",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -45,9 +46,10 @@ def save_encoder(
             temporary.write_bytes(data)
 
 
-def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The description and the weights. Raises SearchError, naming the file, for whatever is not a saved encoder of `space`."""
+def read_description(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `encoder.json` tells. Raises SearchError, naming the file, where it is none."""
     path = Path(directory) / DESCRIPTION
+    check_files(directory)
     try:
         description = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -57,6 +59,15 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
         raise SearchError(f"{path}: expected an object with {', '.join(kinds)}")
     if (description["format"], description["version"]) != (FORMAT, VERSION):
         raise SearchError(f"{path}: expected format {FORMAT!r}, version {VERSION}")
+    for name, value in description["metrics"].items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SearchError(f"{path}: metrics: {name}: expected a number, found {str(value)[:40]!r}")
+    return description
+
+
+def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The description and the weights. Raises SearchError, naming the file, for whatever is not a saved encoder of `space`."""
+    description, path = read_description(directory), Path(directory) / DESCRIPTION
     if description["space"] != describe(space):
         raise SearchError(f"{path}: trained for the space {description['space']}, not {describe(space)}; train it anew")
     path = Path(directory) / WEIGHTS
@@ -70,6 +81,32 @@ def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[
         if value.dtype != torch.float32 or not torch.isfinite(value).all():
             raise SearchError(f"{path}: {key}: expected finite float32 values")
     return description, weights
+
+
+def check_files(directory: str | os.PathLike[str]) -> None:
+    """Raises SearchError where one of the two files is a directory or a pipe, which would be waited for."""
+    for name in (DESCRIPTION, WEIGHTS):
+        path = Path(directory) / name
+        if os.path.lexists(path) and not path.is_file():
+            raise SearchError(f"{path}: is no file")
+
+
+def files_digest(directory: str | os.PathLike[str]) -> str:
+    """64 hexadecimal digits of what both files of an encoder hold."""
+    found = hashlib.sha256()
+    for name in (DESCRIPTION, WEIGHTS):
+        found.update((Path(directory) / name).read_bytes())
+    return found.hexdigest()
+
+
+def check_settings_of(directory: str | os.PathLike[str], wanted: Mapping[str, Any]) -> None:
+    """Raises SearchError where an encoder that was read has other settings than `wanted`, as a config names them."""
+    path = Path(directory) / DESCRIPTION
+    description = read_description(directory)
+    there = {**description["settings"], "type": description["type"]}
+    for name, value in wanted.items():
+        if name in there and there[name] != value:
+            raise SearchError(f"{path}: of another search: {name}: expected {value!r}, found {there[name]!r}")
 
 
 def restored(directory: str | os.PathLike[str], space: Space, build: Callable[[str, dict[str, Any]], Restorable]) -> Restorable:

@@ -9,6 +9,7 @@ from gemnet.complexity import BudgetError, network_cost
 from search.base import Evaluation, Outcome
 from search.cost import build_cost
 from search.display import Display
+from search.efficiency import efficiency_score
 from search.pipeline import Search
 from search.schedule import Schedule
 from search.space import DagSpace
@@ -85,6 +86,11 @@ def run(directory, evaluator=None, settings=SETTINGS, schedule=SCHEDULE, space=N
         executor = MadeExecutor(evaluator, **executor)
         parts = settings, space or DagSpace(8), schedule, evaluator, study, executor, Display(quiet=True), cost, latency
         return Search(*parts).run()
+
+
+def score(accuracy, cost, penalty=SETTINGS["penalty"]):
+    """What the record of a search with this penalty has to have as the score."""
+    return float(f"{efficiency_score(accuracy, cost, penalty):.9g}")  # as an export has it
 
 
 def essence(records):

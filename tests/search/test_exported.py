@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from made import score
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome, SearchError
@@ -30,8 +31,8 @@ def work_dir(tmp_path):
         study.propose(
             0, [Proposal(cell(i), cell(i).digest(), i, 1_000_000, 10_000, 0.5) for i in range(3)], {"dear": [("{}", 2)]}
         )
-        study.finish(Outcome(1, Evaluation(0.5, (0.25, 0.5), False, 1800.0)), 0.48)
-        study.finish(Outcome(2, Evaluation(0.7, (0.3, 0.7), True, 1800.0)), 0.68)
+        study.finish(Outcome(1, Evaluation(0.5, (0.25, 0.5), False, 1800.0)), score(0.5, 0.5))
+        study.finish(Outcome(2, Evaluation(0.7, (0.3, 0.7), True, 1800.0)), score(0.7, 0.5))
         study.finish(Outcome(3, error="the loss is NaN"), None)
         study.propose(1, [Proposal(cell(3), cell(3).digest(), 3, 1, 1, 0.25, 0.9)], {"evaluated": 2})
         study.add_to_note(1, {JUDGED: {"1": 0.625}})
@@ -62,7 +63,7 @@ def test_what_an_error_says_and_the_smallest_costs_come_back_from_an_export(tmp_
     with Study(tmp_path / "search", SETTINGS, {}) as study:
         study.propose(0, [Proposal(cell(i), cell(i).digest(), i, 1, 1, 1.25e-7) for i in range(2)], {})
         study.finish(Outcome(1, error="two\u2028lines\x85of\u2029text\nand more"), None)
-        study.finish(Outcome(2, Evaluation(0.5, (0.5,), False, 1.0)), 0.5)
+        study.finish(Outcome(2, Evaluation(0.5, (0.5,), False, 1.0)), score(0.5, 1.25e-7))
     write_export(read_study(tmp_path / "search"), tmp_path / "a.jsonl")
     assert comparable(read_export(tmp_path / "a.jsonl")) == comparable(read_study(tmp_path / "search"))
 
@@ -72,8 +73,8 @@ def test_the_pareto_front_is_marked_in_an_export_and_listed_in_the_report(tmp_pa
     with Study(tmp_path / "search", {**SETTINGS, "search": {"start": 4, "rounds": 0}}, {}) as study:
         proposals = [Proposal(cell(i), cell(i).digest(), i, 1, 1, cost) for i, (_, cost) in enumerate(values)]
         study.propose(0, proposals, {})
-        for i, (accuracy, _) in enumerate(values, 1):
-            study.finish(Outcome(i, Evaluation(accuracy, (accuracy,), False, 1.0)), accuracy)
+        for i, (accuracy, cost) in enumerate(values, 1):
+            study.finish(Outcome(i, Evaluation(accuracy, (accuracy,), False, 1.0)), score(accuracy, cost))
     write_export(read_study(tmp_path / "search"), tmp_path / "a.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()[1:]]
     assert [row["pareto"] for row in rows] == [True, True, False, True]

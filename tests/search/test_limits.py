@@ -126,7 +126,7 @@ def test_cells_of_which_no_model_can_be_made_are_passed_over(tmp_path):
 
 
 def test_a_warm_start_knows_what_cost_too_much_and_does_without_where_nothing_is_too_dear(tmp_path):
-    cost, settings = MadeCost(max=5), {**WHOLE, "penalty": -5.0}
+    cost, settings = MadeCost(max=5), {**WHOLE, "penalty": 0.0}
     run(tmp_path / "first", schedule=Schedule(start=8, rounds=2, batch=4, draws=2000), settings=settings, cost=cost)
     theirs = [row for note in read_study(tmp_path / "first").rounds.values() for row in note.get("dear", ())]
     assert theirs

@@ -1,5 +1,6 @@
 """Ray: the results of one process, lost processes and machines cost only what ran there, and addresses that do not answer."""
 
+import signal
 import socket
 import sys
 import time
@@ -9,6 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 from test_executor import CELL, Scripted, jobs
 
+from gemnet.signals import ENDING
 from search.base import Job, SearchError
 from search.data import build_data
 from search.executor import SerialExecutor, build_executor
@@ -50,6 +52,15 @@ def test_ray_gives_what_one_process_gives_and_a_jobs_own_errors_stay_with_it(exe
         assert found[key].evaluation.curve == expected[key].evaluation.curve
     assert {key: found[key].error for key in (2, 3)} == {key: expected[key].error for key in (2, 3)}
     assert executor.slots == 1
+
+
+def test_signals_are_for_the_command_to_hear_though_ray_has_handlers_of_its_own(cluster, evaluator):
+    before = [signal.getsignal(number) for number in ENDING]
+    executor = build_executor(evaluator, type="ray", address=cluster.address)
+    try:
+        assert [signal.getsignal(number) for number in ENDING] == before
+    finally:
+        executor.close()
 
 
 @pytest.mark.slow  # Ray starts four processes anew

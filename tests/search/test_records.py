@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from made import WHOLE, score
 from PIL import Image
 
 from gemnet.cell import Cell
@@ -12,7 +13,7 @@ from search.ranking import expected_scores, pareto_front
 from search.records import records_command
 from search.study import Proposal, Record, Study
 
-SETTINGS = {"seed": 0, "search": {"start": 3, "rounds": 2, "batch": 2}}
+SETTINGS = {**WHOLE, "search": {"start": 3, "rounds": 2, "batch": 2}}
 NOTE = {"evaluated": 2, "kendall_tau": 0.5, "lipschitz": 2.0, "input_variance": 3.0, "variance": 1.0, "bound": 12.0}
 
 
@@ -25,8 +26,8 @@ def cell(i: int) -> Cell:
 def work_dir(tmp_path):
     with Study(tmp_path, SETTINGS, {}) as study:
         study.propose(0, [Proposal(cell(i), cell(i).pruned().digest(), i, 1_000_000, 10_000, 0.5) for i in range(3)], {})
-        study.finish(Outcome(1, Evaluation(0.5, (0.25, 0.5), False, 1800.0)), 0.48)
-        study.finish(Outcome(2, Evaluation(0.7, (0.3, 0.7), False, 1800.0)), 0.68)
+        study.finish(Outcome(1, Evaluation(0.5, (0.25, 0.5), False, 1800.0)), score(0.5, 0.5))
+        study.finish(Outcome(2, Evaluation(0.7, (0.3, 0.7), False, 1800.0)), score(0.7, 0.5))
         study.finish(Outcome(3, error="the loss is NaN"), None)
         study.propose(1, [Proposal(cell(3), cell(3).pruned().digest(), 3, 1, 1, 0.25, 0.9)], NOTE)
     return tmp_path
@@ -37,10 +38,11 @@ def test_status_tells_where_a_search_stands_and_whether_it_runs(work_dir, capsys
     text = capsys.readouterr().out
     assert "not running" in text
     assert "round 1 of 2: 2 of 6 evaluated (0 stopped early), 1 failed, 1 proposed" in text
+    assert "first failure, of candidate 3: the loss is NaN; --retry-failed tries it again" in text
     assert "1.00 hours of training" in text
     # as they claim to have taken longer than the record is old, the evaluations pass for another search's
     assert "0.00 hours to the last evaluation, 100.0% of them without any candidate in training" in text
-    assert f"best cell {cell(1).pruned().digest()[:8]}, round 0: score 0.6800, accuracy 0.7000, cost 0.5" in text
+    assert f"best cell {cell(1).pruned().digest()[:8]}, round 0: score 0.7301, accuracy 0.7000, cost 0.5" in text
     with Study(work_dir, SETTINGS, {}):
         records_command("status", str(work_dir))
         assert ": running, process " in capsys.readouterr().out
@@ -122,7 +124,7 @@ def test_a_report_goes_to_a_folder_of_the_users_with_two_pictures(work_dir, tmp_
 
 
 def test_a_record_with_unknown_settings_of_the_search_is_told(tmp_path, capsys):
-    with Study(tmp_path, {"seed": 0, "search": {"beam": 2}}, {}):
+    with Study(tmp_path, {**WHOLE, "search": {"beam": 2}}, {}):
         pass
     assert records_command("status", str(tmp_path)) == 1
     assert "beam" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import statistics
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -37,7 +38,8 @@ def cell(i: int) -> Cell:
 @pytest.fixture
 def work_dir(tmp_path):
     """A search of two rounds: 3 + 3 candidates, of which one failed, one was stopped early and one is pending."""
-    with Study(tmp_path, {"seed": 0, "note": "<script>alert(1)</script>"}, {}) as study:
+    settings = {**WHOLE, "penalty": 0.0, "data": {"root": "<script>alert(1)</script>"}}  # a score is an accuracy
+    with Study(tmp_path, settings, {}) as study:
         for index in range(2):
             note = {"evaluated": 3, "kendall_tau": 0.5, "lipschitz": 2.0, "input_variance": 3.0, "variance": 1.0, "bound": 12.0}
             proposals = [
@@ -51,27 +53,28 @@ def work_dir(tmp_path):
     return tmp_path
 
 
-def search(directory, space=SPACE, encoder=None, predictor=PLAIN, rounds=3, digest=lambda i: f"{i:08x}"):
+def search(directory, space=SPACE, encoder=None, predictor=PLAIN, rounds=3):
     """A search of rounds of 6 cells each, with scores and predictions at random; the last of a round was stopped early.
 
-    encoder: by name and settings, the adjacency if None; digest: of the i-th cell.
+    encoder: by name and settings, the adjacency if None.
     """
-    settings = {"seed": 5, "space": space, "predictor": predictor}
+    settings = {**WHOLE, "penalty": 0.0, "seed": 5, "space": space, "predictor": predictor}
     built = build_space(**space)
     cells = iter({c.pruned().digest(): c for c in built.to_cells(built.sample(np.random.default_rng(1), 400))}.values())
     trained = build_encoder(space=built, **(encoder or {"type": "adjacency"}))
     trained.fit(0)
     trained.save(directory / "encoder")
-    rng, number = np.random.default_rng(2), itertools.count()
+    rng = np.random.default_rng(2)
     with Study(directory, settings, {}) as study:
         for index in range(rounds):
             proposals = [
-                Proposal(next(cells), digest(next(number)), 0, 1000, 10, 1.5, float(rng.random()) if index else None)
-                for _ in range(6)
+                Proposal(cell, cell.pruned().digest(), 0, 1000, 10, 1.5, float(rng.random()) if index else None)
+                for cell in itertools.islice(cells, 6)
             ]
             study.propose(index, proposals, {"evaluated": 6 * index, "kendall_tau": 0.1 * index} if index else {})
         for r in study.records():
-            study.finish(Outcome(r.id, Evaluation(0.9, (0.9,), r.id % 6 == 0, 1.0)), float(rng.random()))
+            accuracy = float(rng.random())
+            study.finish(Outcome(r.id, Evaluation(accuracy, (accuracy,), r.id % 6 == 0, 1.0)), accuracy)
     return directory
 
 
@@ -141,7 +144,7 @@ def test_the_best_cell_is_one_that_was_not_stopped(work_dir):
 def test_a_search_without_results_is_told(tmp_path):
     with pytest.raises(SearchError, match="holds no search"):
         write_report(tmp_path)
-    Study(tmp_path, {}, {}).__exit__()
+    Study(tmp_path, WHOLE, {}).__exit__()
     with pytest.raises(SearchError, match="nothing to report"):
         write_report(tmp_path)
 
@@ -151,7 +154,7 @@ def test_the_dots_on_the_surface_are_the_cells_evaluated_to_the_end(learned, pag
     evaluated = [r for r in read_study(learned).records if not r.stopped]
     assert len(evaluated) == 15
     assert [dot["title"] for dot in surface.dots] == [
-        f"{r.digest}: round {r.round}, score {r.score:.4f}, accuracy 0.9000, cost 1.5" for r in evaluated
+        f"{r.digest[:8]}: round {r.round}, score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost 1.5" for r in evaluated
     ]
     assert [dot["data-cell"] for dot in surface.dots] == [str(i) for i in range(15)]
     assert all(dot["tabindex"] == "0" for dot in surface.dots)
@@ -280,15 +283,15 @@ def with_a_damaged_encoder(directory):
 
 def without_its_table(directory):
     search(directory)
-    settings = {"seed": 5, "space": {"type": "nasbench201", "data": str(directory / "gone.npz")}, "predictor": PLAIN}
-    change_settings(directory, settings)
+    change_settings(directory, space={"type": "nasbench201", "data": str(directory / "gone.npz")})
 
 
 def with_a_predictor_that_cannot_be_trained(directory):
     search(directory, predictor={"type": "mlp", "hidden": [10**14]})  # more than any memory holds
 
 
-def change_settings(directory, settings):
+def change_settings(directory, **changes):
+    settings = {**read_study(directory).settings, **changes}
     with sqlite3.connect(directory / "study.sqlite") as db:
         db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (json.dumps(settings),))
 
@@ -313,9 +316,9 @@ def test_what_is_missing_for_the_surface_is_told(tmp_path, made, reason):
 
 def test_where_there_is_no_surface_the_report_says_why_and_tells_the_rest(tmp_path):
     search(tmp_path)
-    change_settings(tmp_path, {"seed": 5, "space": {"type": "<script>alert(2)</script>"}, "predictor": PLAIN})
+    change_settings(tmp_path, space={"type": "nasbench201", "data": "<script>alert(2)</script>"})
     text = write_report(tmp_path).read_text()
-    reason = "unknown space &#x27;&lt;script&gt;alert(2)&lt;/script&gt;&#x27;; expected one of dag, nasbench101, nasbench201"
+    reason = "&lt;script&gt;alert(2)&lt;/script&gt; does not exist"
     for name in ("learning dynamics", "calibration of the predictor"):
         assert re.search(f"<p>No {name}: {re.escape(reason)}[^<]*[.]</p>", text)
     assert "<script>alert" not in text
@@ -328,8 +331,11 @@ def test_too_few_evaluations_for_a_predictor_are_told(work_dir):
         learning_dynamics(read_study(work_dir), work_dir)
 
 
-def test_a_hostile_record_cannot_break_out_of_dots_and_drawings(tmp_path):
-    text = write_report(search(tmp_path, digest=lambda i: "</script" + "<img>" * i)).read_text()
+def test_a_hostile_record_cannot_break_out_of_dots_and_drawings(tmp_path, monkeypatch):
+    snapshot = read_study(search(tmp_path))  # no record of a hostile digest can be read
+    hostile = [replace(r, digest="</script" + "<img>" * r.id) for r in snapshot.records]
+    monkeypatch.setattr("search.report.read_record", lambda place: replace(snapshot, records=hostile))
+    text = write_report(tmp_path).read_text()
     surface = Surface(text)
     assert len(surface.dots) == len(surface.drawings) == 15
     assert all(dot["title"].startswith("</script: round") for dot in surface.dots)
@@ -392,7 +398,7 @@ def test_in_a_real_browser_the_dot_that_is_pointed_at_shows_its_cell(learned, pa
     assert "CONSOLE" not in shown.stderr
     panel = re.search(r'<div id="cell".*?</div>', shown.stdout, re.S).group()
     r = [r for r in read_study(learned).records if r.state == DONE and not r.stopped][3]
-    assert f"<p>{r.digest}: round {r.round}, score {r.score:.4f}, accuracy 0.9000, cost 1.5</p>" in panel
+    assert f"<p>{r.digest[:8]}: round {r.round}, score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost 1.5</p>" in panel
     assert re.findall(r"<text [^>]*>(\d+)</text>", panel) == [str(v) for v in range(len(r.cell.pruned().nodes))]
 
 

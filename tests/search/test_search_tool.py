@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from watching import alive, children, eventually
 
 import gemnet
 from search.study import DONE, PENDING, read_study
@@ -126,6 +127,27 @@ def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
     assert "Traceback" not in err
 
 
+def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_the_user_stands(finished, tmp_path):
+    hard = 'it\'s a "test" $HOME `id` ünï'
+    process = subprocess.Popen(
+        command(hard), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert eventually(lambda: process.poll() is not None or done_in(tmp_path / hard) >= 1, 300)
+    pids = children(process.pid)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("search: stopped; what was recorded is safe. Go on with: ")
+    assert eventually(lambda: not any(map(alive, pids)))
+    line = err.partition("Go on with: ")[2]
+    again = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert essence(tmp_path / hard) == essence(finished[0])
+    (build,) = [line for line in again.stdout.splitlines() if line.startswith("import gemnet, timm")]
+    built = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert built.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -165,6 +187,7 @@ def test_a_loss_that_is_no_number_is_recorded_and_told(tmp_path):
     assert result.returncode == 1
     assert re.search("only 0 of 4 candidates could be evaluated; the first error: the loss became", result.stderr)
     assert {r.state for r in read_study(tmp_path / "w").records} == {"failed"}
+    assert "--retry-failed tries them again" in result.stderr
 
 
 def test_svge_is_an_encoder_by_its_name_on_the_command_line(tmp_path):
