@@ -15,7 +15,6 @@ from gemnet.cell import Cell, CellError
 from gemnet.errors import UserError
 from gemnet.files import TextError, read_text, save_text
 from search.base import SearchError, Space
-from search.benchmarks import SPACES as BENCHMARKS
 from search.ranking import pareto_front
 from search.record_file import damaged, retries_of
 from search.rows import (
@@ -38,7 +37,6 @@ from search.rows import (
 )
 from search.schedule import Schedule
 from search.settings import check_settings
-from search.space import build_space
 from search.study import RECORD, TIME, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
@@ -82,6 +80,9 @@ def check_fits(snapshot: Snapshot, path: Path, space: Space | None = None) -> No
 
 def _check_space(snapshot: Snapshot) -> None:
     """Those of a benchmark are looked up when the search goes on: reading its table takes long."""
+    from search.benchmarks import SPACES as BENCHMARKS
+    from search.space import build_space
+
     settings = snapshot.settings["space"]
     if settings.get("type", "dag") not in BENCHMARKS:
         check_cells(snapshot.records, build_space(**settings))

@@ -18,7 +18,6 @@ from gemnet.cell import Cell
 from gemnet.operators import Cost
 from search.base import CellArrays
 from search.benchmarks.files import check, find_file, read_arrays
-from search.benchmarks.nasbench101_network import network_cost
 from search.benchmarks.tabular import Table, TabularSpace
 
 FILE = "nasbench101.npz"
@@ -68,6 +67,8 @@ class NasBench101Space(TabularSpace):
         return cell
 
     def count(self, arrays: CellArrays) -> Cost:
+        from search.benchmarks.nasbench101_network import network_cost  # imports torch
+
         return network_cost(arrays)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.operators import INPUT, Cost
 from search.base import CellArrays, Evaluation, EvaluationError, Job, SearchError
-from search.isomorphism import Index
+
+if TYPE_CHECKING:
+    from search.isomorphism import Index
 
 POOLS = ("evaluated", "all")
 
@@ -65,11 +68,15 @@ class Table:
 
     @cached_property
     def _evaluated_index(self) -> Index:
+        from search.isomorphism import Index  # imports numba
+
         return Index(self.cells, self.evaluated)
 
     @cached_property
     def _other_index(self) -> Index:
         """Of the rows that are hardly ever asked for: apart, since hashing all cells takes a second."""
+        from search.isomorphism import Index
+
         return Index(self.cells, np.setdiff1d(np.arange(len(self)), self.evaluated))
 
     def row(self, arrays: CellArrays) -> int | None:
