@@ -13,7 +13,6 @@ from string import Template
 from gemnet.files import save_text
 from search.base import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
-from search.embedding.storage import read_description
 from search.exported import is_export, read_record
 from search.figures import (
     accuracy_against_cost,
@@ -210,9 +209,13 @@ def _predictor_table(snapshot: Snapshot) -> str:
 
 
 def _encoder_table(directory: Path) -> str:
+    if not (directory / ENCODER_DIRECTORY).is_dir():
+        return ""
+    from search.embedding.storage import read_description  # imports torch
+
     try:
         figures = read_description(directory / ENCODER_DIRECTORY)["metrics"]
-    except SearchError:  # none yet, or a damaged one: the surface tells why it is not there
+    except SearchError:  # a damaged one: the surface tells why it is not there
         return ""
     return (
         _table("Encoder", ("encoder, on held-out pairs", "value"), [(name, _number(value)) for name, value in figures.items()])

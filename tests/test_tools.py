@@ -17,8 +17,10 @@ from gemnet.options import named
 from gemnet.quantization import CALIBRATION_IMAGES
 from gemnet.weights import FORMS
 from search.base import Evaluation, Outcome
+from search.efficiency import efficiency_score
 from search.reproduce.parts import PARTS as REPRODUCED
 from search.reproduce_svge import MODELS, PARTS
+from search.settings import decisive, load_settings
 from search.study import Proposal, Study
 from search.svge.tasks import TASKS
 
@@ -104,9 +106,10 @@ def test_every_argument_of_every_tool_says_what_it_is(monkeypatch):
 def work_dir(tmp_path):
     """That of a search of one cell, evaluated."""
     cell = Cell(("input", "conv1x1"), ((0, 1),))
-    with Study(tmp_path, {"seed": 0, "search": {}}, {}) as study:
+    settings = decisive(load_settings(ROOT / "configs/search/digits.py"))
+    with Study(tmp_path, settings, {}) as study:
         study.propose(0, [Proposal(cell, cell.digest(), 1, 1000, 10, 0.5, None)], {})
-        study.finish(Outcome(1, Evaluation(0.5, (0.5,), False, 1.0)), 0.4)
+        study.finish(Outcome(1, Evaluation(0.5, (0.5,), False, 1.0)), efficiency_score(0.5, 0.5, settings["penalty"]))
     return tmp_path
 
 

@@ -269,7 +269,7 @@ def test_directories_and_pipes_in_the_place_of_files_are_told_and_not_waited_for
         make(directory / name)
         if name == RECORD:
             for opening in (read_record, lambda place: Study(place, SETTINGS, {})):
-                with pytest.raises(SearchError, match="(a directory|a FIFO), not a file; no record of a search"):
+                with pytest.raises(SearchError, match=r"(a directory|a FIFO), not a file; no record of a search"):
                     opening(directory)
         else:
             shutil.copyfile(whole / RECORD, directory / RECORD)
