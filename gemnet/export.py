@@ -6,6 +6,7 @@ it differs by more than the tolerance, the file is removed and ExportError tells
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
@@ -19,6 +20,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from gemnet.class_names import checkpoint_classes
 from gemnet.errors import UserError
 from gemnet.fusion import fused
 from gemnet.network import GEMNet
@@ -48,7 +50,8 @@ def create(
 ) -> nn.Module:
     """timm's model `name`, one of ours, with the weights of a checkpoint of any library; settings that are None are left out.
 
-    Without a checkpoint, the weights are random, which is told, as is what was taken from a checkpoint. features: only the
+    Without a checkpoint, the weights are random, which is told, as is what was taken from a checkpoint. The names of its
+    classes, if it has them, are the model's `class_names`, and go into the exported files. features: only the
     maps are wanted, so that a detector's checkpoint will do. prefix, weights: as `gemnet.weights.load_weights`. Raises
     ExportError for a model that is not ours, WeightsError for a checkpoint that does not fit.
     """
@@ -70,7 +73,14 @@ def create(
             print(f"{checkpoint}: no weights of {', '.join(left_out)} are in it: their maps are left out")
     else:
         print(load_classifier(model, checkpoint, prefix, weights))
+        model.class_names = checkpoint_classes(checkpoint).classes
     return model
+
+
+def _class_names(model: nn.Module) -> dict[str, str]:
+    """What a file is given of its classes, which `create` found in the checkpoint: a JSON list of names under "classes"."""
+    names = getattr(model, "class_names", None)
+    return {CLASSES: json.dumps(names, ensure_ascii=False)} if names else {}
 
 
 class Features(nn.Module):
@@ -93,6 +103,8 @@ class Features(nn.Module):
 
 
 Run = Callable[[Tensor], Sequence[Tensor]]
+CLASSES = "classes"
+"""Under which a file has the names of its classes: ONNX's metadata, the extra files of TorchScript and torch.export."""
 Dimensions = dict[int, torch.export.Dim]
 """The free dimensions of the images by their place: batch, and height and width where they are free."""
 
@@ -106,19 +118,22 @@ def _onnx(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Ru
     )
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces with the paths of this machine
+    program.model.metadata_props.update(_class_names(model))
     program.save(str(path), external_data=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
 
 
 def _torchscript(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
-    torch.jit.trace(model, example, check_trace=False).save(str(path))  # every dimension is free
+    traced = torch.jit.trace(model, example, check_trace=False)  # every dimension is free
+    torch.jit.save(traced, str(path), _extra_files=_class_names(model))
     loaded = torch.jit.load(str(path))
     return lambda images: _tuple(loaded(images))
 
 
 def _torch_export(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
-    torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False), str(path))
+    program = torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
+    torch.export.save(program, str(path), extra_files=_class_names(model))
     loaded = torch.export.load(str(path)).module()
     return lambda images: _tuple(loaded(images))
 

@@ -7,6 +7,7 @@ Jacob et al., Quantization and Training of Neural Networks for Efficient Integer
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from gemnet.benchmark import Timing, measure_together
-from gemnet.export import ExportError, export
+from gemnet.class_names import difference
+from gemnet.export import CLASSES, ExportError, export
 from gemnet.files import replacing
 from gemnet.image_folders import class_images
 from gemnet.images import DataError, LoadImage, folder_classes, image_files
@@ -95,8 +97,8 @@ def calibration_files(folder: str | Path, count: int = CALIBRATION_IMAGES) -> li
     return [files[index * len(files) // count] for index in range(count)]
 
 
-def labelled_files(folder: str | Path) -> tuple[list[Path], np.ndarray, int]:
-    """The images `folder`/class/*.jpg, their labels [images] (the class's place among the sorted names), and how many classes.
+def labelled_files(folder: str | Path) -> tuple[list[Path], np.ndarray, list[str]]:
+    """The images `folder`/class/*.jpg, their labels [images] (the class's place among the sorted names), and these names.
 
     Raises DataError where the folder is missing, has fewer than two classes, or a class has no images.
     """
@@ -106,7 +108,7 @@ def labelled_files(folder: str | Path) -> tuple[list[Path], np.ndarray, int]:
     if len(classes) < 2:
         raise DataError(f"{folder}: {len(classes)} classes; expected a folder for each of two or more classes")
     found = [(file, label) for label, files in enumerate(class_images(Path(folder), classes)) for file in files]
-    return [file for file, _ in found], np.array([label for _, label in found]), len(classes)
+    return [file for file, _ in found], np.array([label for _, label in found]), classes
 
 
 def read_batches(
@@ -175,8 +177,10 @@ def top1(
         raise QuantizationError("the model and its reference take images of different sizes; expected the same")
     for session in sessions:
         shape = session.get_outputs()[0].shape
-        if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != classes):
-            raise QuantizationError(f"the model's outputs are {shape}; expected logits [B, {classes}], as {folder} has classes")
+        count = len(classes)
+        if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != count):
+            raise QuantizationError(f"the model's outputs are {shape}; expected logits [B, {count}], as {folder} has classes")
+        _check_names(folder, classes, json.loads(session.get_modelmeta().custom_metadata_map.get(CLASSES, "null")))
     answers: list[list[np.ndarray]] = [[] for _ in sessions]  # of each, [images] a batch
     for images in read_batches(files, *inputs.pop(), edge, batch_size):
         for session, given in zip(sessions, answers):
@@ -185,6 +189,12 @@ def top1(
     shares = [float((answer == labels).mean()) for answer in found]
     agreement = None if reference is None else float((found[0] == found[1]).mean())
     return Top1(len(files), *shares, agreement=agreement)
+
+
+def _check_names(folder: str | Path, classes: Sequence[str], names: Sequence[str] | None) -> None:
+    """Raises DataError where the classes of a folder are not those that a model has the names of."""
+    if names and list(names) != list(classes):
+        raise DataError(f"{folder} {difference(classes, names)}: expected the model's, in its order")
 
 
 def export_int8(
@@ -212,8 +222,9 @@ def export_int8(
         if how.get("features"):
             raise ExportError("--data measures a classifier; leave it out with --features")
         classes = labelled_files(data)[2]
-        if classes != model.num_classes:
-            raise ExportError(f"{data}: {classes} classes, but the model has {model.num_classes}; expected as many")
+        if len(classes) != model.num_classes:
+            raise ExportError(f"{data}: {len(classes)} classes, but the model has {model.num_classes}; expected as many")
+        _check_names(data, classes, getattr(model, "class_names", None))
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float.onnx"
         difference = export(model, plain, "onnx", **how)

@@ -1,5 +1,6 @@
 """Exported models compute what the models compute."""
 
+import json
 import random
 import re
 import runpy
@@ -12,6 +13,7 @@ import pytest
 import timm
 import torch
 
+from gemnet.cell import Cell
 from gemnet.export import FORMATS, ExportError, Features, create, export
 from gemnet.models import architecture
 from gemnet.weights import WeightsError, convert
@@ -19,6 +21,7 @@ from gemnet.weights import WeightsError, convert
 HEAD = architecture("gemnet_a").head_width
 ROOT = Path(__file__).parents[2]
 SIZE = (3, 64, 48)
+LITTLE = Cell(("input", "sepconv3x3"), ((0, 1),))
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +221,18 @@ def test_a_size_that_torch_export_cannot_leave_free_is_told(model, tmp_path):
         export(model, tmp_path / "model.pt2", "torch.export", (3, 32, 64), dynamic_size=True)
     with pytest.raises(ExportError, match="expected channels, height and width of at least 1"):
         export(model, tmp_path / "model.pt2", "torch.export", (3, 0, 64))
+
+
+def test_every_format_holds_the_names_of_the_classes_that_the_checkpoint_has(tmp_path):
+    names = ("blau, hell", "größe")
+    checkpoint = tmp_path / "epoch_1.pth"
+    state = timm.create_model("gemnet", cell=LITTLE, target_macs=20e6, num_classes=2).state_dict()
+    torch.save({"state_dict": state, "meta": {"dataset_meta": {"classes": names}}}, checkpoint)
+    named = create("gemnet", str(checkpoint), 2, cell=LITTLE, target_macs=20e6)
+    for form, (suffix, _) in FORMATS.items():
+        export(named, tmp_path / f"model{suffix}", form, SIZE)
+    held = [onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).get_modelmeta().custom_metadata_map]
+    for load, suffix, how in ((torch.jit.load, ".pt", "_extra_files"), (torch.export.load, ".pt2", "extra_files")):
+        held.append({"classes": ""})
+        load(str(tmp_path / f"model{suffix}"), **{how: held[-1]})
+    assert [json.loads(one["classes"]) for one in held] == [list(names)] * 3

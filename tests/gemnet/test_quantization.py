@@ -1,7 +1,9 @@
 """A quantised network is small and still right, and what it costs is measured."""
 
+import copy
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,6 +83,22 @@ def test_a_network_with_another_activation_answers_alike_in_int8(digits, tmp_pat
     found = export_int8(network, tmp_path / "int8.onnx", digits / "train", data=digits / "val", input_size=SIZE)
     assert found.top1.agreement > 0.95
     assert not any(node.op_type == "BatchNormalization" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
+
+
+def test_int8_is_measured_on_a_folder_of_the_models_own_classes_alone(model, files, digits, tmp_path):
+    named = copy.deepcopy(model)
+    named.class_names = tuple("0123456789")
+    export(named, tmp_path / "float.onnx", "onnx", SIZE)
+    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", digits / "train", 16)
+    assert top1(tmp_path / "int8.onnx", digits / "val").accuracy > 0.5
+    other = tmp_path / "val"
+    shutil.copytree(digits / "val", other)
+    (other / "3").rename(other / "three")
+    with pytest.raises(DataError, match=r"val has other classes \(0, 1, 2, 4, .*; not 0, 1, 2, 3"):
+        top1(tmp_path / "int8.onnx", other)
+    with pytest.raises(DataError, match="val has other classes"):
+        export_int8(named, tmp_path / "again.onnx", digits / "train", data=other, input_size=SIZE)
+    assert not (tmp_path / "again.onnx").exists()
 
 
 def test_an_int8_file_is_valid_small_and_takes_any_batch(files):
