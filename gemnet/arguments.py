@@ -1,0 +1,36 @@
+"""Numbers on a command line, checked as settings are: for the `type` of an argparse argument."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import Any
+
+from gemnet.errors import UserError
+from gemnet.settings import Setting, shown
+
+
+def argument(setting: Setting) -> Callable[[str], Any]:
+    """What argparse calls with the text of an argument; the number, or a message that says what is expected."""
+
+    def read(text: str) -> Any:
+        if text in setting.also:
+            return text
+        try:
+            return setting.check("", setting.type(text))
+        except (UserError, ValueError):
+            raise ArgumentTypeError(f"expected {setting.expected()}, found {shown(text)}") from None
+
+    return read
+
+
+def whole(at_least: int, at_most: int | None = None) -> Callable[[str], int]:
+    """Whole numbers from `at_least` on."""
+    return argument(Setting("", int, at_least=at_least, at_most=at_most))
+
+
+def number(
+    at_least: float | None = None, above: float | None = None, at_most: float | None = None, below: float | None = None
+) -> Callable[[str], float]:
+    """Finite numbers of a range."""
+    return argument(Setting("", float, at_least=at_least, above=above, at_most=at_most, below=below))
