@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.errors import UserError
+from gemnet.files import save_text
 from search.base import SearchError
 from search.display import Display
 from search.pipeline import run_search
@@ -36,6 +37,20 @@ def reported(name: str, task: Callable[[], None], place: str, stopped: str = "st
         message = stopped
     print(f"{name}: {message}", file=sys.stderr)
     return 1
+
+
+def settings_command(name: str | None = None, out: str | None = None) -> int:
+    """Print the settings of a search, or write the page of them all to `out`; the exit code. name: see `described.tables`."""
+
+    def task() -> None:
+        from search.described import page, tables  # which needs all parts
+
+        if out is None:
+            print("\n".join(tables(name)).strip())
+        else:
+            save_text(out, page())
+
+    return reported("search settings", task, out or "")
 
 
 def search_command(

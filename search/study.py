@@ -32,8 +32,10 @@ TIME = "%Y-%m-%d %H:%M:%S UTC"
 JUDGED = "judged"
 """In the note of the last round, once a search is over: {id of a record: what it is judged}."""
 
-GROWING = ("search.rounds", "search.top")
+GROWING = ("search.rounds",)
 """Settings that may grow: what was found so far is what a search with the larger ones would have found as well."""
+SHOWN = ("search.top", "cost.name")
+"""Settings that only say what is shown: they may change."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -115,7 +117,8 @@ class Study:
     def __init__(
         self, directory: str | os.PathLike[str], settings: Mapping[str, Any], evaluation_settings: Mapping[str, Any]
     ) -> None:
-        """Create the record in `directory`, or open the one there if its `settings` are the same; GROWING ones may grow.
+        """Create the record in `directory`, or open the one there if its `settings` are the same; GROWING ones may grow, SHOWN
+        ones change.
 
         settings: everything that decides the result of the search, as JSON values. evaluation_settings: the part that decides
         the result of an evaluation. Raises SearchError where the directory belongs to a search with other settings, is in use,
@@ -240,8 +243,7 @@ class Study:
         meta = _meta(self._db, self.path)
         there, here = json.loads(meta["settings"]), json.loads(_canonical(settings))
         differing = differences(there, here)
-        grown = all(name in GROWING and "null" not in (old, new) and float(new) >= float(old) for name, old, new in differing)
-        if differing and grown:
+        if differing and all(name in SHOWN or _has_grown(name, old, new) for name, old, new in differing):
             with self._transaction() as db:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
         elif differing:
@@ -343,6 +345,10 @@ def _records(db: sqlite3.Connection) -> list[Record]:
         )
         for row in db.execute("SELECT * FROM evaluations ORDER BY id")
     ]
+
+
+def _has_grown(name: str, old: str, new: str) -> bool:
+    return name in GROWING and "null" not in (old, new) and float(new) >= float(old)
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[tuple[str, str, str]]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from gemnet.arguments import number  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -19,7 +21,9 @@ def main() -> int:
     parser.add_argument("checkpoint")
     parser.add_argument("inputs", nargs="+", help="images, or folders of images")
     parser.add_argument("--out-dir", default="work_dirs/predictions", help="default: work_dirs/predictions")
-    parser.add_argument("--score", type=float, default=0.3, help="leave out boxes below this score; default: 0.3")
+    parser.add_argument(
+        "--score", type=number(at_least=0, at_most=1), default=0.3, help="leave out boxes below this score; default: 0.3"
+    )
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()

@@ -17,6 +17,10 @@ A search that was stopped goes on where it was when the same command is given ag
   python tools/search.py report work_dirs/digits --out shown      the same there, with two figures as PNG
   python tools/search.py retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
 
+What a config and --cfg-options may set, with types, ranges, units and defaults (also docs/settings.md):
+
+  python tools/search.py settings                                 all; or of one part: encoder, encoder.svge
+
 Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
 """
 
@@ -26,6 +30,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find this file
+
+from gemnet.arguments import whole  # noqa: E402
 
 ACTIONS = ("status", "top", "export", "report", "retrain")
 
@@ -43,8 +49,8 @@ def work_with_record() -> int:
         help="export: the file; default: WORK_DIR/record.jsonl. report: a directory, which gets PNGs as well. retrain: a"
         " directory; default: WORK_DIR/retrained",
     )
-    parser.add_argument("--count", type=int, help="top, retrain: how many cells; default: 10, 8")
-    parser.add_argument("--seeds", type=int, default=3, help="retrain: trainings of each cell; default: %(default)s")
+    parser.add_argument("--count", type=whole(1), help="top, retrain: how many cells; default: 10, 8")
+    parser.add_argument("--seeds", type=whole(1), default=3, help="retrain: trainings of each cell; default: %(default)s")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="retrain: instead of the search's settings")
     args = parser.parse_args()
     if args.action == "retrain":
@@ -56,7 +62,21 @@ def work_with_record() -> int:
     return records_command(args.action, args.work_dir, args.out, 10 if args.count is None else args.count)
 
 
+def list_settings() -> int:
+    parser = argparse.ArgumentParser(description="List the settings of a search: type, range, unit, default and meaning.")
+    parser.add_argument("action", choices=["settings"])
+    parser.add_argument("name", nargs="?", help="a section, as encoder, or a type of it, as encoder.svge; default: all")
+    parser.add_argument("--out", metavar="PATH", help="write the page of all settings there, Markdown")
+    args = parser.parse_args()
+
+    from search.command import settings_command
+
+    return settings_command(args.name, args.out)
+
+
 def main() -> int:
+    if sys.argv[1:2] == ["settings"]:
+        return list_settings()
     if sys.argv[1:2] and sys.argv[1] in ACTIONS:
         return work_with_record()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -111,7 +111,7 @@ def test_an_image_folders_test_images_lie_beside_it_or_where_one_says(tmp_path):
     (tmp_path / "other/dog").rename(tmp_path / "other/cow")
     with pytest.raises(SearchError, match="differ in the classes cow, dog"):
         build_final_data(settings, test_root=str(tmp_path / "other"))
-    with pytest.raises(SearchError, match="train_per_class: expected a whole number from 1, or none for all; found 0"):
+    with pytest.raises(SearchError, match="train_per_class: expected a whole number from 1, or None, found 0"):
         build_final_data(settings, train_per_class=0)
 
 
