@@ -10,7 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.errors import UserError
 from gemnet.operators import OPERATORS, Cost, Operator
-from gemnet.settings import Setting
+from gemnet.settings import Setting, takes_settings
 
 PROFILES = ((0.5, 0.5, 1, 2, 4), (0.25, 0.5, 1, 2, 4), (0.125, 0.25, 1, 2, 4), (0.125, 0.25, 0.5, 2, 4))
 """Relative widths of the five stages of the ImageNet network: first the design of the AutoShrink and NASGEM authors, then with
@@ -185,27 +185,23 @@ BLOCK = 64
 MOST_SHORT = 0.05
 """A network whose MACs fall shorter of the budget than by this share is no answer to it."""
 
-FIT = {
-    "target_macs": Setting("multiply-accumulates", float, above=0),
-    "target_params": Setting("weights", float, above=0, optional=True),
-    "resolution": Setting("height and width", list, item=Setting("", int, at_least=1), length=(2, 2)),
-    "stem_width": Setting("channels", int, at_least=1),
-    "max_depth": Setting("cells in a stage", int, at_least=1, at_most=64),
-    "tolerance": Setting("share of a budget", float, at_least=0, below=1),
-    "residual": Setting("whether a cell's input is added to its output", bool),
-}
-"""What `fit` takes besides the cell."""
+
+TargetMacs = Annotated[float, Setting("multiply-accumulates of the model", above=0, unit="MACs")]
+TargetParams = Annotated[float | None, Setting("weights of the model; None leaves them free", above=0, unit="params")]
+Residual = Annotated[bool, Setting("whether a cell's input is added to its output")]
+SIDE = Setting("", int, at_least=1)
 
 
+@takes_settings()
 def fit(
     cell: Cell,
-    target_macs: float,
-    target_params: float | None = None,
-    resolution: tuple[int, int] = (224, 224),
-    stem_width: int = 32,
-    max_depth: int = MAX_DEPTH,
-    tolerance: float = 0.01,
-    residual: bool = False,
+    target_macs: TargetMacs,
+    target_params: TargetParams = None,
+    resolution: Annotated[tuple[int, int], Setting("height and width of an image", item=SIDE, length=(2, 2))] = (224, 224),
+    stem_width: Annotated[int, Setting("of the stem", at_least=1, unit="channels")] = 32,
+    max_depth: Annotated[int, Setting("cells in a stage at most", at_least=1, at_most=16)] = MAX_DEPTH,
+    tolerance: Annotated[float, Setting("share of a budget that may be left over", at_least=0, below=1)] = 0.01,
+    residual: Residual = False,
 ) -> Fit:
     """Choose widths, depths and head of the five-stage ImageNet network of `cell` for a budget that it does not exceed.
 
@@ -222,11 +218,6 @@ def fit(
     Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params, and
     UserError for an argument that is out of range.
     """
-    given = {"target_macs": target_macs, "target_params": target_params, "resolution": resolution, "stem_width": stem_width}
-    given |= {"max_depth": max_depth, "tolerance": tolerance, "residual": residual}
-    target_macs, target_params, resolution, stem_width, max_depth, tolerance, residual = (
-        setting.check(name, given[name]) for name, setting in FIT.items()
-    )
     grid = _Grid(cell, resolution, stem_width, max_depth)
     best = None
     for divisor in DIVISORS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import os
@@ -11,9 +12,10 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gemnet.errors import UserError
 
@@ -21,6 +23,7 @@ REQUIRED: Any = inspect.Parameter.empty
 """The default of a setting that has none: it must be given."""
 LARGEST = 2**63 - 1
 """No whole number may be larger: arrays, random generators and records hold 64 bits."""
+Part = TypeVar("Part", bound=Callable[..., Any])
 COLUMNS = ("setting", "type", "range", "unit", "default", "meaning")
 """Of the table that `markdown` makes."""
 WORDS = {
@@ -115,7 +118,7 @@ class Setting:
     def _words(self, number: int) -> str:
         """What the type and the range allow; number: 0 for one value, 1 for several."""
         if self.choices:
-            return self.range()
+            return f"values among {', '.join(map(str, self.choices))}" if number else self.range()
         words = [WORDS[self.type][number], self.range()]
         if self.item:
             least, most = self.length
@@ -152,6 +155,8 @@ class Setting:
             remedy = f"; write {int(value)}"
         elif self.type is list and self.item and self.item.type is str and isinstance(value, str):
             remedy = f"; write [{shown(value)}]"
+        elif self.type is str and (near := _nearest(value, self.choices)):
+            remedy = f"; did you mean {near}?"
         return UserError(f"{name}: expected {self.expected()}, found {shown(value)}{remedy}")
 
 
@@ -176,9 +181,15 @@ def check_settings(described: Mapping[str, Setting], given: Mapping[str, Any], w
 def expected_name(name: object, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, if one is near, and all of them."""
     known = list(known)
-    near = difflib.get_close_matches(str(name)[:100], known, 1)
+    near = _nearest(name, known)
     listed = f"expected one of {', '.join(known)}" if known else "there are none"
-    return f"did you mean {near[0]!r}? {listed.capitalize()}" if near else listed
+    return f"did you mean {near}? {listed[0].upper()}{listed[1:]}" if near else listed
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    """Of known names, quoted; empty where none is near."""
+    near = difflib.get_close_matches(name[:100], list(known), 1) if isinstance(name, str) else []
+    return repr(near[0]) if near else ""
 
 
 def shown(value: object) -> str:
@@ -212,6 +223,38 @@ def settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
             elif parameter.kind is parameter.VAR_KEYWORD and callable(told):
                 found |= {name: setting for name, setting in settings_of(told).items() if name not in found}
     return found
+
+
+def takes_settings(
+    section: str = "", errors: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Callable[[Part], Part]:
+    """Decorates a class or function: when it is called, arguments that `settings_of` it are checked.
+
+    section: whose settings they are, for messages; may be empty. errors: a context that may turn the errors into others. The
+    call raises UserError for a value that does not do.
+    """
+
+    def decorate(part: Part) -> Part:
+        function = part.__init__ if isinstance(part, type) else part
+        signature = inspect.signature(function)
+        described = functools.cache(lambda: settings_of(part))
+
+        @functools.wraps(function)
+        def checked(*args: Any, **given: Any) -> Any:
+            bound = signature.bind(*args, **given)
+            with errors():
+                for name, setting in described().items():
+                    if name in bound.arguments:
+                        place = f"{section}: {name}" if section else name
+                        bound.arguments[name] = setting.check(place, bound.arguments[name])
+            return function(*bound.args, **bound.kwargs)
+
+        if not isinstance(part, type):
+            return checked  # type: ignore[return-value]
+        part.__init__ = checked  # type: ignore[method-assign]
+        return part
+
+    return decorate
 
 
 def markdown(described: Mapping[str, Setting], prefix: str = "") -> list[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
+from gemnet import settings
 from gemnet.errors import UserError
-from gemnet.settings import Setting, check_settings, settings_of
+from gemnet.settings import Part, Setting, check_settings
 from search.base import SearchError
-
-Part = TypeVar("Part", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -33,34 +30,11 @@ def check(described: Mapping[str, Setting], given: Mapping[str, Any], where: str
 
 
 def takes_settings(section: str) -> Callable[[Part], Part]:
-    """Decorates a class or function: when it is called, arguments that are described as settings are checked.
-
-    section: whose settings they are, for messages; may be empty. The call raises SearchError for a value that does not do.
-    """
-
-    def decorate(part: Part) -> Part:
-        function = part.__init__ if isinstance(part, type) else part
-        signature = inspect.signature(function)
-        described = functools.cache(lambda: settings_of(part))
-
-        @functools.wraps(function)
-        def checked(*args: Any, **given: Any) -> Any:
-            bound = signature.bind(*args, **given)
-            with as_search_errors():
-                for name in bound.arguments.keys() & described().keys():
-                    place = f"{section}: {name}" if section else name
-                    bound.arguments[name] = described()[name].check(place, bound.arguments[name])
-            return function(*bound.args, **bound.kwargs)
-
-        if not isinstance(part, type):
-            return checked  # type: ignore[return-value]
-        part.__init__ = checked  # type: ignore[method-assign]
-        return part
-
-    return decorate
+    """`gemnet.settings.takes_settings`, whose errors are SearchErrors."""
+    return settings.takes_settings(section, as_search_errors)
 
 
-def check_whole(what: str, least: int, most: int | None = None, **settings: object) -> None:
+def check_whole(what: str, least: int, most: int | None = None, **arguments: object) -> None:
     """Raises SearchError, with the name and the value, for an argument that is no whole number from `least` on, to `most` if
     that is given.
 
@@ -68,5 +42,5 @@ def check_whole(what: str, least: int, most: int | None = None, **settings: obje
     """
     setting = Setting("", int, at_least=least, at_most=most)
     with as_search_errors():
-        for name, value in settings.items():
+        for name, value in arguments.items():
             setting.check(f"{what}: {name}" if what else name, value)

@@ -241,6 +241,8 @@ def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **setti
     Raises SearchError for values out of range, and for a space whose cells make no model unless a function is given.
     """
     settings = check_latency(settings)
+    with as_search_errors():
+        POSITIVE.check("search: max_latency_ms", max)
     if "function" in settings:
         return Given(settings["function"], max, "milliseconds", LATENCY)
     if isinstance(space, TabularSpace):
@@ -263,6 +265,4 @@ def check_latency(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "function" in settings and len(settings) > 1:
         others = ", ".join(sorted(settings.keys() - {"function"}))
         raise SearchError(f"{LATENCY}: a function takes no settings; found {others}")
-    if {"model", "max"} & settings.keys():
-        raise SearchError(f"{LATENCY}: unknown setting; the bound is search.max_latency_ms")
     return check(latency_settings("function" in settings), settings, LATENCY)

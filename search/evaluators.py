@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from gemnet.settings import Setting, settings_of
+from gemnet.complexity import Residual, TargetMacs, TargetParams
+from gemnet.settings import settings_of
 from search.base import Evaluator, SearchError, Space
 from search.benchmarks import TabularEvaluator, TabularSpace
 from search.checks import check
@@ -21,9 +22,9 @@ PROXIES: dict[str, Callable[..., Any]] = {"training": ProxySettings, "table": Ta
 class Model:
     """The budget of the models to come, at 224x224 with 1,000 classes, as `gemnet.fit` takes it: cells are fitted to it."""
 
-    target_macs: Annotated[float, Setting("of the model", above=0, unit="MACs")]
-    target_params: Annotated[float | None, Setting("of the model; None leaves them free", above=0, unit="params")] = None
-    residual: Annotated[bool, Setting("whether a cell's input is added to its output")] = False
+    target_macs: TargetMacs
+    target_params: TargetParams = None
+    residual: Residual = False
 
 
 def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:

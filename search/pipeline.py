@@ -185,7 +185,7 @@ class Search:
         chosen, found = self._chosen(measured, len(cells))
         reasons = self.limits.reasons(found)
         for digest in sorted(cells.keys() - {p.digest for p in chosen}):
-            reason = reasons.get(digest) or found.impossible[digest]
+            reason = reasons.get(digest) or f"no network can be made of it: {found.impossible[digest]}"
             raise SearchError(f"search: {cells[digest][0]}: {reason}")
         met.timed += found.timed
         limit = self.schedule.max_macs or np.inf

@@ -12,7 +12,7 @@ from gemnet.complexity import BudgetError, fit
 from gemnet.operators import INPUT
 from search.base import SearchError, Space
 
-DRAWN = 8
+DRAWN = 2
 """Cells of the space that are tried."""
 
 

@@ -70,10 +70,22 @@ def test_other_settings_are_refused_and_the_differing_ones_named(tmp_path):
     assert "seed: 0 there, 1 here" in str(caught.value)
     assert "num_nodes" not in str(caught.value)
     open_study(tmp_path).__exit__()  # and the refusal has let go of the lock
-    grown = {**SETTINGS, "search": {"top": 2}}
-    open_study(tmp_path / "top", grown).__exit__()
-    with pytest.raises(SearchError, match=r"search\.top: 2 there, null here"):
-        open_study(tmp_path / "top", {**SETTINGS, "search": {}})
+    grown = {**SETTINGS, "search": {"rounds": 2}}
+    open_study(tmp_path / "rounds", grown).__exit__()
+    with pytest.raises(SearchError, match=r"search\.rounds: 2 there, null here"):
+        open_study(tmp_path / "rounds", {**SETTINGS, "search": {}})
+
+
+def test_settings_that_only_show_more_or_less_may_change(tmp_path):
+    for given in (
+        {"search": {"top": 5}},
+        {"search": {"top": 2}},
+        {"search": {}},
+        {"cost": {"name": "watts"}, "search": {"top": 3}},
+    ):
+        open_study(tmp_path, {**SETTINGS, **given}).__exit__()
+        stored = read_study(tmp_path).settings
+        assert {name: stored[name] for name in given} == given
 
 
 def test_a_second_search_is_refused_while_the_first_runs_and_names_it(tmp_path):
