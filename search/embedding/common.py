@@ -61,9 +61,10 @@ def by_cosines(encoder: Encoder) -> bool:
 def kernel_figures(cosine: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
     """How cosines [B] of embedded pairs follow their kernels [B]: "R^2", "Spearman" and "similarity MSE"."""
     error = float(((cosine - kernel) ** 2).mean())
+    differ = len(cosine) > 1 and np.ptp(cosine) > 0 and np.ptp(kernel) > 0  # else there is no order to compare
     return {
         "R^2": 1 - error / max(float(kernel.var()), 1e-12),
-        "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)),
+        "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)) if differ else 0.0,
         "similarity MSE": error,
     }
 
