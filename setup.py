@@ -16,14 +16,14 @@ setup(
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
-        "timm>=1.0.20",
+        "timm>=1.0.21",
         # The kept forks of mmengine, mmcv, mmdet and mmpretrain, under these import names; never beside the upstream ones.
         "onnx>=1.17",
         "onnxruntime>=1.20",
         "onnxscript>=0.3",
         "onedl-mmengine>=0.10",
         "onedl-mmcv>=2.3",
-        "onedl-mmdetection>=3.4",
+        "onedl-mmdetection>=3.5",
         "onedl-mmpretrain>=1.3",
         "matplotlib>=3.8",
         "networkx>=3.0",
@@ -40,7 +40,13 @@ setup(
     ],
     extras_require={
         "ray": ["ray[client]>=2.40"],
-        "test": ["grakel>=0.1.10", "pytest>=8", "pytest-xdist>=3.5", "ray>=2.40", "ruff>=0.9"],
+        "test": [
+            "grakel>=0.1.10; python_version < '3.13'",  # no wheels beyond: a compiler would be needed
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ray>=2.40",
+            "ruff>=0.9",
+        ],
     },
     classifiers=[
         "Programming Language :: Python :: 3 :: Only",

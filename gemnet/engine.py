@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
+from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
 from gemnet.distributed import init_processes, leave_processes
 from gemnet.errors import UserError
 from gemnet.images import folder_classes
+from gemnet.overrides import check_options, check_values
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
 RESUME = "gemnet-run:"
@@ -39,7 +42,8 @@ class ConfigError(UserError):
 def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None) -> Config:
     """The config at `path` with `options` (dotted keys) over it; its work_dir is `work_dirs/<name>` unless given.
 
-    Raises ConfigError that names the file. A config is a Python program: read only those that you trust.
+    A number for the whole run, as `epochs`, changes all that follows from it (`gemnet.recipe`). Raises ConfigError that names
+    the file, and UserError for an option. A config is a Python program: read only those that you trust.
     """
     if not Path(path).is_file():
         folder = Path(path).parent
@@ -53,15 +57,24 @@ def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: s
         raise ConfigError(f"{path}: not a config that can be read ({type(error).__name__}: {error})") from error
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
         raise ConfigError(f"{path}: has no model; expected a config for training, as configs/retinanet_gemnet_a.py")
+    recipe.settle(config)
+    check_values(config)
     merge(config, options)
     config.work_dir = work_dir or config.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
     return config
 
 
 def merge(config: Config, options: Mapping[str, Any] | None) -> None:
-    """Put `options` (dotted keys, or nested dictionaries) over the config. Raises ConfigError where they do not fit into it."""
+    """Put `options` (dotted keys, or nested dictionaries) over the config, and what follows from them.
+
+    Raises ConfigError where they do not fit into it, and UserError for a slip in a name or value.
+    """
+    if not options:
+        return
+    check_options(config, options)
+    left = recipe.override(config, options)
     try:
-        config.merge_from_dict(dict(options or {}))
+        config.merge_from_dict(left)
     except (KeyError, TypeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(f"--cfg-options: {', '.join(options)}: does not fit {config.filename} ({error})") from error
     if not isinstance(config.model, dict):
@@ -74,12 +87,26 @@ def use_amp(config: Config) -> None:
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
     else:
+        if emulates_bfloat16() and int(os.environ.get("RANK", "0")) == 0:
+            print("--amp: this CPU only emulates bfloat16: about 20 times slower than without --amp", file=sys.stderr)
         config.optim_wrapper.type = "gemnet.BFloat16OptimWrapper"
         config.optim_wrapper.pop("loss_scale", None)
 
 
+def emulates_bfloat16(cpu: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has no instructions for bfloat16, by the flags that Linux tells; False where it tells none."""
+    try:
+        found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpu.read_text(errors="replace"), re.MULTILINE)
+    except OSError:
+        return False
+    return found is not None and not {"avx512_bf16", "amx_bf16", "bf16"} & set(found[1].split())
+
+
 def use_pretrained(config: Config, checkpoint: str | None) -> None:
-    """Start the backbone from `checkpoint`, or from the library's own weights if None, with the config's shorter schedule."""
+    """Start the backbone from `checkpoint`, or from the library's own weights if None, with the config's shorter schedule.
+
+    It is never longer than the config's `epochs`.
+    """
     backbone = config.model.backbone
     if checkpoint is not None:
         backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
@@ -88,7 +115,9 @@ def use_pretrained(config: Config, checkpoint: str | None) -> None:
     else:
         raise ConfigError(f"--pretrained: no weights of {backbone.type} are published; give a checkpoint, --pretrained FILE")
     if "pretrained_schedule" in config:
+        longest = recipe.reference(config, "epochs")
         config.merge_from_dict(config.pretrained_schedule)
+        recipe.shorten(config, longest)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -152,6 +181,7 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
     """
     config.launcher = launcher
     complete(config)
+    check_values(config)
     runner = Runner.from_cfg(config)
     check_parts(bare_model(runner))
     if config.get("channels_last", False):
@@ -221,6 +251,10 @@ def train(
         use_checkpoint(settings, resume)
     runner = build_runner(settings, launcher)
     check_classes(bare_model(runner), runner.train_loop.dataloader.dataset.metainfo["classes"])
+    schedule.fit(runner, recipe.sets_schedule(options or {}))
+    schedule.tell_batch(runner)
+    averaging.tell_reach(runner)
+    runner.register_hook(schedule.SameScheduleHook())
     runner.train()
 
 
@@ -268,6 +302,10 @@ def command(name: str, task: Callable[[], Any]) -> int:
             raise
         full = cause.errno == errno.ENOSPC
         message = f"{cause.filename or 'writing'}: {cause.strerror}" + "; free some space, then go on with --resume" * full
+    except (TypeError, KeyError) as error:
+        message = _mistaken_part(error)
+        if message is None:
+            raise
     except KeyboardInterrupt:
         message = "stopped" + ("; the same command with --resume goes on from the last checkpoint" if name == "train" else "")
         if get_rank():
@@ -278,6 +316,16 @@ def command(name: str, task: Callable[[], Any]) -> int:
     process = f" (process {get_rank()})" if get_world_size() > 1 else ""
     print(f"{name}{process}: {message}", file=sys.stderr)
     return 1
+
+
+def _mistaken_part(error: Exception) -> str | None:
+    """What mmengine tells of a part that it cannot build: an unknown type, or a setting that a type does not take."""
+    text = str(error.args[0]) if error.args else ""
+    if isinstance(error, KeyError):
+        return f"the config: {text.splitlines()[0]}" if " registry" in text else None
+    raised = traceback.extract_tb(error.__traceback__)[-1].filename  # by the call itself, not by what is in it
+    taken = re.search(r"(\w+)(?:\.__init__)?\(\) (got an unexpected keyword argument .*|missing \d+ required .*)", text)
+    return f"the config: {taken[1]} {taken[2]}" if taken and "registry" in Path(raised).parts else None
 
 
 def _system_error(error: BaseException | None) -> OSError | None:

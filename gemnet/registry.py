@@ -13,14 +13,16 @@ DETECTION = ["gemnet.detection.head"] if find_spec("mmdet") else []  # MMPretrai
 
 MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,
-    locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", *DETECTION],
+    locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", "gemnet.averaging", *DETECTION],
 )  # fmt: skip
 DATASETS = registry.Registry(
     "dataset", parent=registry.DATASETS, scope=SCOPE,
     locations=["gemnet.images", *(["gemnet.detection.data"] if DETECTION else [])],
 )  # fmt: skip
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.images"])
-HOOKS = registry.Registry("hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks"])
+HOOKS = registry.Registry(
+    "hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks", "gemnet.averaging", "gemnet.schedule"]
+)
 MODEL_WRAPPERS = registry.Registry(
     "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]
 )

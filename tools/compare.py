@@ -6,7 +6,7 @@ A run that is done is not done again; after Ctrl-C or kill the same command goes
 examples:
   python tools/compare.py configs/gemnet_a_tiny_imagenet.py configs/mobilenetv2_100_tiny_imagenet.py \\
       configs/mnasnet_100_tiny_imagenet.py --seeds 0 1 --jobs 2 --amp --write tiny_imagenet
-  python tools/compare.py CONFIG CONFIG --seeds 0 1 2 --work-dir work_dirs/mine --cfg-options train_cfg.max_epochs=4
+  python tools/compare.py CONFIG CONFIG --seeds 0 1 2 --work-dir work_dirs/mine --cfg-options epochs=4
 """
 
 import argparse

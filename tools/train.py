@@ -7,7 +7,7 @@ examples:
   python tools/train.py configs/retinanet_gemnet_a.py --resume               go on from the last checkpoint
   python tools/train.py configs/retinanet_gemnet_a.py --amp --auto-scale-lr
   python tools/train.py configs/faster_rcnn_mnasnet_130.py --pretrained      torchvision's weights, shorter schedule
-  python tools/train.py configs/retinanet_gemnet_a.py --cfg-options train_dataloader.batch_size=4 train_cfg.max_epochs=12
+  python tools/train.py configs/retinanet_gemnet_a.py --cfg-options data_root=photos epochs=12 batch_size=4
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> int:
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs, bfloat16 on the CPU")
     parser.add_argument(
-        "--auto-scale-lr", action="store_true", help="scale the learning rate with processes x batch size (the config's: 16)"
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with processes x batch size (detectors': 16)"
     )
     parser.add_argument(
         "--pretrained",
@@ -36,7 +36,12 @@ def main() -> int:
         help="start the backbone from a checkpoint, or from the weights of its library; takes the config's shorter schedule",
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="override the config: epochs, batch_size, image_size, data_root change all that follows",
+    )
     args = parser.parse_args()
 
     from gemnet import engine

@@ -1,23 +1,29 @@
-# COCO 2017 for detection, and how a run is logged, saved and spread over processes.
+# COCO 2017 for detection, and how a run is logged, saved and spread over processes. The three numbers and
+# `epochs` of schedule.py change a run, in a config that inherits or by --cfg-options image_size=[1000,600]; gemnet.recipe
+# carries them to all that follows.
 _base_ = ["mmdet::_base_/datasets/coco_detection.py", "mmdet::_base_/default_runtime.py"]
 custom_imports = dict(imports=["gemnet.registry"], allow_failed_imports=False)
+
+batch_size = 2  # a process
+image_size = (1333, 800)  # the longer side at most the one, the shorter at most the other
+data_root = "data/coco/"
 
 load_image = dict(type="gemnet.LoadImage", on_error="raise")
 train_pipeline = [
     load_image,
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="Resize", scale=(1333, 800), keep_ratio=True),
+    dict(type="Resize", scale=image_size, keep_ratio=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
     load_image,
-    dict(type="Resize", scale=(1333, 800), keep_ratio=True),
+    dict(type="Resize", scale=image_size, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 train_dataloader = dict(
-    batch_size=2,  # a process
+    batch_size=batch_size,
     num_workers=2,
     persistent_workers=False,  # EpochSeedHook: an epoch's random numbers are the same after --resume
     dataset=dict(type="gemnet.CocoDataset", pipeline=train_pipeline),

@@ -1,11 +1,12 @@
 # From scratch: 72 epochs of COCO, as long as networks without pretrained weights need (He et al., Rethinking ImageNet
 # Pre-training, ICCV 2019). `tools/train.py --pretrained` takes what differs from `pretrained_schedule`.
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=72, val_interval=4)
+epochs = 72
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=4)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=1000),
-    dict(type="MultiStepLR", begin=0, end=72, by_epoch=True, milestones=[60, 68], gamma=0.1),
+    dict(type="MultiStepLR", begin=0, end=epochs, by_epoch=True, milestones=[epochs * 5 // 6, epochs * 17 // 18], gamma=0.1),
 ]
 optim_wrapper = dict(
     type="OptimWrapper",

@@ -190,6 +190,16 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
             ["train.py", RETINANET, "--cfg-options", "train_dataloader.dataset.pipeline.99.scale=7"],
             "pipeline.99.scale: does not",
         ),
+        (["train.py", RETINANET, "--cfg-options", "train_cfg.max_epoch=3"], r"did you mean train_cfg.max_epochs\?"),
+        (["train.py", RETINANET, "--cfg-options", "epochs=2.5"], "epochs: expected a whole number from 1 to 100000, found 2.5"),
+        (
+            ["train.py", RETINANET, "--cfg-options", "model.backbone.sides=3", "work_dir={tmp}"],
+            "the config: GEMNet got an unexpected keyword argument 'sides'",
+        ),
+        (
+            ["train.py", RETINANET, "--cfg-options", "model.backbone.type=gemnet.GEMNed", "work_dir={tmp}"],
+            "the config: gemnet.GEMNed is not in the .* registry",
+        ),
         (["train.py", RETINANET, "--cfg-options", "model.backbone.arch=c", "work_dir={tmp}"], "expected 'a' or 'b'"),
     ],
 )
