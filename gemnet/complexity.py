@@ -10,18 +10,18 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.errors import UserError
 from gemnet.operators import OPERATORS, Cost, Operator
 from gemnet.settings import Setting, takes_settings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PROFILES = ((0.5, 0.5, 1, 2, 4), (0.25, 0.5, 1, 2, 4), (0.125, 0.25, 1, 2, 4), (0.125, 0.25, 0.5, 2, 4))
 """Relative widths of the five stages of the ImageNet network: first the design of the AutoShrink and NASGEM authors, then with
@@ -115,6 +115,9 @@ def network_cost(
 def counted(module: nn.Module, *inputs: Any) -> tuple[Any, Cost]:
     """The outputs of a forward pass, and its params and MACs counted as it runs, without activations; on the device `meta` it
     costs nothing. For modules whose cost is not known in a formula."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         outputs = module(*inputs)
     return outputs, Cost(sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops() // 2)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gemnet.layers import ConvNormAct, SepConvNormAct
 from gemnet.network import CellModule, CellNode
-from gemnet.operators import ConvNormAct, SepConvNormAct
 
 
 def fused(model: nn.Module) -> nn.Module:

@@ -229,3 +229,6 @@ def install() -> None:
     """Offer the stand-in from now on; a second call changes nothing."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.append(Finder())
+
+
+install()

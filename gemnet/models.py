@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -11,7 +11,9 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
-from gemnet.network import GEMNet
+
+if TYPE_CHECKING:
+    from gemnet.network import GEMNet
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
@@ -26,6 +28,8 @@ default_cfgs = generate_default_cfgs({"gemnet_a.untrained": _cfg(), "gemnet_b.un
 
 
 def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any) -> GEMNet:
+    from gemnet.network import GEMNet  # here, so that timm can import this module while the network imports timm
+
     feature_cfg = {"flatten_sequential": True, **kwargs.pop("feature_cfg", {})}
     return build_model_with_cfg(GEMNet, variant, pretrained, architecture=network, feature_cfg=feature_cfg, **kwargs)
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.operators import OPERATORS, ConvNormAct
+from gemnet.layers import ConvNormAct
+from gemnet.operators import OPERATORS
 
 
 class CellNode(nn.Module):

@@ -7,11 +7,11 @@ that also prices whole arrays of cells at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import nn
 
 INPUT = "input"
 
@@ -41,53 +41,6 @@ class Cost:
         return Cost(self.params[index], self.macs[index], self.activations[index])
 
 
-class ConvNormAct(nn.Module):
-    """k x k convolution, BN, ReLU."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
-        act_layer: Callable[..., nn.Module] = nn.ReLU,
-        **dd: Any,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **dd)
-        self.bn = norm_layer(out_channels, **dd)
-        self.act = act_layer(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in_channels, H, W] -> [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
-        return self.act(self.bn(self.conv(x)))
-
-
-class SepConvNormAct(nn.Module):
-    """k x k depthwise convolution, 1x1 convolution, BN, ReLU: one triplet, nothing between the two convolutions."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
-        act_layer: Callable[..., nn.Module] = nn.ReLU,
-        **dd: Any,
-    ) -> None:
-        super().__init__()
-        padding = kernel_size // 2
-        self.depthwise = nn.Conv2d(in_channels, in_channels, kernel_size, padding=padding, groups=in_channels, bias=False, **dd)
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False, **dd)
-        self.bn = norm_layer(out_channels, **dd)
-        self.act = act_layer(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in_channels, H, W] -> [B, out_channels, H, W]."""
-        return self.act(self.bn(self.conv(self.depthwise(x))))
-
-
 @dataclass(frozen=True)
 class Operator:
     """A named operator: a k x k convolution, plain or depthwise separable, with BN and ReLU, at stride 1."""
@@ -98,6 +51,8 @@ class Operator:
 
     def build(self, in_channels: int, out_channels: int, **layers: Any) -> nn.Module:
         """The module [B, in_channels, H, W] -> [B, out_channels, H, W]; `layers` are norm_layer, act_layer, device, dtype."""
+        from gemnet.layers import ConvNormAct, SepConvNormAct
+
         module = SepConvNormAct if self.separable else ConvNormAct
         return module(in_channels, out_channels, self.kernel_size, **layers)
 

@@ -14,10 +14,6 @@ from gemnet.errors import UserError
 from gemnet.files import save_text
 from search.base import SearchError
 from search.display import Display
-from search.pipeline import run_search
-from search.report import write_report
-from search.result import show_result, write_result
-from search.settings import load_settings
 from search.study import RECORD
 
 
@@ -61,6 +57,11 @@ def search_command(
     work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there. options: see
     `load_settings`.
     """
+    from search.pipeline import run_search
+    from search.report import write_report
+    from search.result import show_result, write_result
+    from search.settings import load_settings
+
     display, start = Display(), time.monotonic()
     name = Path(config).stem
     directory = Path(work_dir or Path("work_dirs") / name)

@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
-from sklearn.decomposition import PCA
 
 from search.base import Encoder, SearchError
-from search.embedding import DESCRIPTION, StatisticsEncoder, load_encoder
-from search.predictor import build_predictor, cross_validated_opinions, with_groups
-from search.space import build_space, prune
 from search.study import DONE, ENCODER_DIRECTORY, Record, Snapshot
 
 DRAWN = 5000
@@ -62,6 +58,8 @@ def learning_dynamics(snapshot: Snapshot, directory: str | os.PathLike[str]) -> 
     evaluated = tuple(r for r in snapshot.records if r.state == DONE and not r.stopped)
     if len(evaluated) < FEWEST:
         raise SearchError(f"{len(evaluated)} cells are evaluated to the end, {FEWEST} are needed")
+    from search.embedding import DESCRIPTION  # torch and all encoders, which a report without a surface does without
+
     path = Path(directory) / ENCODER_DIRECTORY
     if not (path / DESCRIPTION).exists():
         raise SearchError("the encoder is not trained yet")
@@ -74,6 +72,12 @@ def learning_dynamics(snapshot: Snapshot, directory: str | os.PathLike[str]) -> 
 
 
 def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: Path) -> Dynamics:
+    from sklearn.decomposition import PCA
+
+    from search.embedding import load_encoder
+    from search.predictor import build_predictor, cross_validated_opinions, with_groups
+    from search.space import build_space, prune
+
     seed, space = settings["seed"], build_space(**settings["space"])
     encoder = load_encoder(path, space)
     vectors = encoder.embed(prune(space.from_cells([r.cell for r in evaluated])))
@@ -103,6 +107,8 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
 
 def _plain(encoder: Encoder, vectors: np.ndarray) -> np.ndarray:
     """Vectors without the cells that may follow the counts, float64."""
+    from search.embedding import StatisticsEncoder
+
     return np.asarray(vectors[:, : encoder.counts] if isinstance(encoder, StatisticsEncoder) else vectors, np.float64)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -14,18 +16,24 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from scipy.stats import binned_statistic_2d, kendalltau
 
 from gemnet.cell import Cell
 from gemnet.drawing import draw_on
 from gemnet.files import save_png
 from search.dynamics import Bin, Dynamics
-from search.ranking import pareto_front
+from search.ranking import best_first, pareto_front
 from search.study import DONE, Record
 
 SIZE = (6.4, 3.8)  # inches
-SURFACE_SIZE = (6.4, 4.8)
+REPORT_SIZE = (4.8, 3.8)
+"""Of the report's plots: as wide as a phone's screen, their letters are about as large as those around them."""
+SURFACE_SIZE = (4.8, 3.6)
+CELL_SIZE = (4.8, 4.0)
+DPI = 160
+SMALLEST = (5.0, 3.6)
+"""Width and height, in the layout's units, that a drawn cell has at least: the nodes of small ones are not giants."""
 SURFACE_BINS = 32
 BLUE, ORANGE, GREY = "#2f6db5", "#e0812b", "#9a9a9a"
 
@@ -34,14 +42,14 @@ Draw = Callable[[Axes], None]
 """Fills a pair of axes."""
 
 
-def to_svg(draw: Draw, size: tuple[float, float] = SIZE) -> str:
+def to_svg(draw: Draw, size: tuple[float, float] = REPORT_SIZE) -> str:
     """The SVG text of one pair of axes that `draw` fills."""
     return _saved(_filled(draw, size))
 
 
 def to_png(draw: Draw, path: str | os.PathLike[str]) -> None:
     """Write the picture of one pair of axes that `draw` fills."""
-    save_png(_filled(draw, SIZE), path, dpi=110)
+    save_png(_filled(draw, REPORT_SIZE), path, dpi=DPI)
 
 
 def _filled(draw: Draw, size: tuple[float, float]) -> Figure:
@@ -64,7 +72,59 @@ def data_url(svg: str) -> str:
 
 def cell_picture(cell: Cell) -> str:
     """A drawing of `cell`."""
-    return to_svg(lambda axes: draw_on(axes, cell), (7, 6))
+
+    def draw(axes: Axes) -> None:
+        draw_on(axes, cell)
+        for (low, high), set_limits, least in zip((axes.get_xlim(), axes.get_ylim()), (axes.set_xlim, axes.set_ylim), SMALLEST):
+            margin = max(0.0, least - (high - low)) / 2
+            set_limits(low - margin, high + margin)
+
+    return to_svg(draw, CELL_SIZE)
+
+
+def legend_below(axes: Axes, columns: int = 2) -> None:
+    """The legend of what has a label, below the axes, where it covers nothing; of a Figure with a constrained layout."""
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+
+
+def whole_numbers(axes: Axes, low: float, high: float) -> None:
+    """A horizontal axis from `low` to `high`, whole numbers both, whose ticks are whole numbers, however few."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    margin = max(0.5, 0.03 * (high - low))
+    axes.set_xlim(low - margin, high + margin)
+
+
+def logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic horizontal axis with plain numbers at its ticks, also where `values` lie within a decade."""
+    axes.set_xscale("log")
+    low, high = min(values), max(values)
+    if low == high:
+        axes.set_xlim(low / 2, 2 * high)
+    axes.xaxis.set_major_locator(MaxNLocator(5) if high < 10 * low else LogLocator(numticks=6))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _points(
+    axes: Axes, records: Sequence[Record], x: Callable[[Record], float], y: Callable[[Record], float], **look: Any
+) -> Any:
+    """A disc each record, a cross where it was stopped early. `look` is scatter's; lists in it are of the records. Returns what
+    a colour bar needs."""
+    drawn = None
+    for stopped, marker, label in ((False, "o", "evaluated to the end"), (True, "x", "stopped early")):
+        chosen = [i for i, r in enumerate(records) if bool(r.stopped) is stopped]
+        if chosen:
+            if "cmap" in look:  # of many colours the legend shows none
+                axes.scatter([], [], s=24, marker=marker, linewidths=1.2, c="#555555", label=label)
+                label = None
+            own = {name: [value[i] for i in chosen] if isinstance(value, list) else value for name, value in look.items()}
+            of = [records[i] for i in chosen]
+            drawn = axes.scatter(
+                [x(r) for r in of], [y(r) for r in of], s=24, marker=marker, linewidths=1.2, label=label, **own
+            )
+    return drawn
 
 
 def score_over_time(records: Sequence[Record]) -> Draw:
@@ -72,24 +132,19 @@ def score_over_time(records: Sequence[Record]) -> Draw:
     done = [r for r in records if r.state == DONE]
 
     def draw(axes: Axes) -> None:
-        number, score = [r.id for r in done], [r.score for r in done]
+        _points(axes, done, lambda r: r.id, lambda r: r.score, c=[GREY if r.stopped else BLUE for r in done])
+        first, last = min(r.id for r in records), max(r.id for r in records)
         full = [(r.id, r.score) for r in done if not r.stopped]
-        axes.scatter(
-            number, score, s=18, c=[GREY if r.stopped else BLUE for r in done], label="evaluated (grey: stopped early)"
-        )
         if full:
-            axes.step(*zip(*full), where="post", alpha=0)  # same limits with and without stopped candidates
-            axes.step(
-                [n for n, _ in full],
-                np.maximum.accumulate([s for _, s in full]),
-                where="post",
-                color=ORANGE,
-                label="best so far",
-            )
-        for index in sorted({r.round for r in records} - {0}):
-            axes.axvline(min(r.id for r in records if r.round == index) - 0.5, color=GREY, linewidth=0.6, linestyle=":")
-        axes.set(xlabel="evaluation (dotted: a round begins)", ylabel="efficiency score")
-        axes.legend(fontsize=8)
+            best = np.maximum.accumulate([score for _, score in full]).tolist()
+            axes.step([*(n for n, _ in full), last + 0.4], [*best, best[-1]], where="post", color=ORANGE, label="best so far")
+        for place, index in enumerate(sorted({r.round for r in records} - {0})):
+            begin = min(r.id for r in records if r.round == index) - 0.5
+            label = None if place else "a round begins"
+            axes.axvline(begin, color=GREY, linewidth=0.8, linestyle=":", label=label)
+        whole_numbers(axes, first, last)
+        axes.set(xlabel="evaluation", ylabel="efficiency score")
+        legend_below(axes)
 
     return draw
 
@@ -99,40 +154,45 @@ def accuracy_against_cost(records: Sequence[Record], cost: str) -> Draw:
     done = [r for r in records if r.state == DONE]
 
     def draw(axes: Axes) -> None:
-        points = axes.scatter(
-            [r.cost for r in done], [r.accuracy for r in done], s=22, c=[r.score for r in done], cmap="viridis"
-        )
-        axes.figure.colorbar(points, ax=axes, label="efficiency score")
         front = pareto_front(records)
         axes.step(
             [r.cost for r in front], [r.accuracy for r in front], where="post", color=GREY, linewidth=1, label="Pareto front"
         )
         if done:
-            best = max(done, key=lambda r: (not r.stopped, r.score))
+            scores = [r.score for r in done]
+            colours = {"c": scores, "cmap": "viridis", "vmin": min(scores), "vmax": max(scores)}
+            points = _points(axes, done, lambda r: r.cost, lambda r: r.accuracy, **colours)
+            axes.figure.colorbar(points, ax=axes, label="efficiency score")
+            best = best_first(done)[0]
             axes.scatter([best.cost], [best.accuracy], s=110, facecolors="none", edgecolors=ORANGE, linewidths=2, label="best")
-            axes.legend(fontsize=8)
-            axes.set_xscale("log")
+            logarithmic(axes, [r.cost for r in done])
         axes.set(xlabel=f"cost: {cost}", ylabel="validation accuracy")
+        legend_below(axes)
 
     return draw
 
 
 def predicted_against_measured(records: Sequence[Record]) -> Draw:
-    """Score that the predictor gave before an evaluation against the score that it then measured, a colour each round."""
+    """Score that the predictor gave before an evaluation against the score that it then measured, coloured by round."""
     done = [r for r in records if r.state == DONE and r.predicted is not None]
 
     def draw(axes: Axes) -> None:
-        for index in sorted({r.round for r in done}):
-            of_round = [r for r in done if r.round == index]
-            axes.scatter([r.predicted for r in of_round], [r.score for r in of_round], s=22, label=f"round {index}")
         if done:
+            rounds = [r.round for r in done]
+            several = {"c": rounds, "cmap": "viridis", "vmin": min(rounds), "vmax": max(rounds)}
+            colours = several if min(rounds) < max(rounds) else {"c": BLUE}
+            points = _points(axes, done, lambda r: r.predicted, lambda r: r.score, **colours)
+            if colours is several:
+                axes.figure.colorbar(points, ax=axes, label="round", ticks=MaxNLocator(integer=True, min_n_ticks=1))
             both = [r.predicted for r in done] + [r.score for r in done]
-            axes.plot([min(both), max(both)], [min(both), max(both)], color=GREY, linewidth=0.8, linestyle="--")
-            axes.legend(fontsize=8)
+            ends = [min(both), max(both)]
+            axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--", label="prediction = measurement")
         if len(done) > 2:
             tau = kendalltau([r.predicted for r in done], [r.score for r in done]).statistic
-            axes.set_title(f"Kendall's tau over all rounds {tau:.2f}", fontsize=9)
+            if math.isfinite(tau):  # not where all are equal
+                axes.set_title(f"Kendall's tau over all rounds {tau:.2f}", fontsize=9)
         axes.set(xlabel="predicted score, before the evaluation", ylabel="measured score")
+        legend_below(axes)
 
     return draw
 
@@ -188,7 +248,7 @@ def calibration_plot(bins: Sequence[Bin]) -> str:
         bars = {"fmt": "o", "color": BLUE, "capsize": 3, "markersize": 5}
         axes.errorbar(predicted, measured, [b.deviation for b in bins], **bars, label="mean ± deviation of a bin")
         axes.set(xlabel="predicted score, cross-validated, mean of a bin", ylabel="measured score")
-        axes.legend(fontsize=8)
+        legend_below(axes)
 
     return to_svg(draw)
 
@@ -200,9 +260,10 @@ def rank_correlation_plot(held_out: Mapping[int, float], fresh: Mapping[int, flo
         axes.plot(list(held_out), list(held_out.values()), "o-", color=BLUE, label="cross-validated on the cells before it")
         axes.plot(list(fresh), list(fresh.values()), "s--", color=ORANGE, label="on the cells that the round then measured")
         axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-        axes.set(xlabel="round for which the predictor was trained", ylabel="Kendall's tau, predicted and measured scores")
+        axes.set(xlabel="round for which the predictor was trained", ylabel="Kendall's tau")
         axes.set_ylim(min(-0.05, *held_out.values(), *fresh.values()) - 0.05, 1.05)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(fontsize=8)
+        rounds = [*held_out, *fresh]
+        whole_numbers(axes, min(rounds), max(rounds))
+        legend_below(axes, 1)
 
     return to_svg(draw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from search.acquisition import AffordableFirst, Optimistic
 from search.base import Predictor, Scored
-from search.cost import CellCost
 from search.display import Display
+
+if TYPE_CHECKING:
+    from search.cost import CellCost
 
 DEAR, TIMED = "dear", "latency"
 """In the note of a round: [cell, cost] of the cells that cost too much, and [cell, milliseconds] of all that were timed."""

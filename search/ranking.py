@@ -8,11 +8,15 @@ import numpy as np
 
 from search.study import DONE, Record
 
-COLUMNS = ("cell", "round", "predicted", "score", "judged", "accuracy", "cost", "MACs", "params", "seconds")
+COLUMNS = ("cell", "round", "predicted", "score", "judged", "accuracy", "cost", "MACs", "params", "seconds", "note")
+OPTIONAL = ("judged", "note")
+"""Columns that are left out where they would be empty."""
+STOPPED = "stopped early"
 
 
 def best_table(records: Sequence[Record], count: int | None = None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns, and the best evaluated cells as text under them, all if `count` is None; "judged" where somebody judged them."""
+    """Columns, and the best evaluated cells as text under them, all if `count` is None; "judged" where
+    somebody judged them, "note" where some were stopped early."""
     best = best_first(records)[:count]
     rows = [
         (
@@ -26,13 +30,12 @@ def best_table(records: Sequence[Record], count: int | None = None) -> tuple[tup
             f"{r.macs / 1e6:.2f} M",
             f"{r.params / 1e3:.0f} k",
             f"{r.seconds:.1f}",
+            STOPPED if r.stopped else "",
         )
         for r in best
     ]
-    if any(r.judged is not None for r in best):
-        return COLUMNS, rows
-    place = COLUMNS.index("judged")
-    return COLUMNS[:place] + COLUMNS[place + 1 :], [row[:place] + row[place + 1 :] for row in rows]
+    kept = [i for i, name in enumerate(COLUMNS) if name not in OPTIONAL or any(row[i] for row in rows)]
+    return tuple(COLUMNS[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
 
 
 def judged(scores: np.ndarray, held_out: np.ndarray, trust: float) -> np.ndarray:

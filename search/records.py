@@ -11,8 +11,7 @@ from search.command import reported
 from search.display import Display
 from search.exported import is_export, read_record, write_export
 from search.overhead import spent
-from search.ranking import best_first, best_table
-from search.report import write_report
+from search.ranking import STOPPED, best_first, best_table
 from search.schedule import Schedule
 from search.study import DONE, FAILED, PENDING, holder, read_study
 
@@ -38,6 +37,7 @@ def status(directory: str | os.PathLike[str], display: Display) -> None:
     for r in best_first(snapshot.records)[:1]:
         display.line(
             f"  best cell {r.digest[:8]}, round {r.round}: score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost {r.cost:.4g}"
+            + (f", {STOPPED}" if r.stopped else "")
         )
 
 
@@ -73,6 +73,8 @@ def records_command(action: str, directory: str, out: str | None = None, count: 
             path = out or str(Path(directory) / "record.jsonl")
             display.line(f"{path}: {export(directory, path)} evaluations")
         else:
+            from search.report import write_report  # its plots take long to import
+
             display.line(f"Report: {write_report(directory, out)}")
 
     return reported(f"search {action}", task, directory)

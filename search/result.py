@@ -70,6 +70,8 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     display.line()
     size = f"{len(cell.nodes)} nodes, {len(cell.edges)} edges, {len(cell.leaves)} leaves"
     display.line(f"Best cell {record.digest[:8]}: {size}")
+    if record.stopped:
+        display.line("  stopped early     as all candidates were: its accuracy is not that of a whole training")
     display.line(f"  efficiency score  {record.score:.4f} measured (predicted: {predicted})")
     if record.judged is not None:
         display.line(f"  judged            {record.judged:.4f}, the best; with what predictors tell who have not seen it")
@@ -122,6 +124,7 @@ def with_provenance(record: Record, settings: Mapping[str, Any], name: str, **mo
         "proxy": settings["proxy"],
         "penalty": settings["penalty"],
         "cost_settings": settings["cost"],
+        **({"stopped": True} if record.stopped else {}),
         **more,
     }
     return Cell(cell.nodes, cell.edges, provenance)

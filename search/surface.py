@@ -15,20 +15,23 @@ from gemnet.cell import Cell
 from gemnet.drawing import COLOURS, RADIUS, ROW
 from gemnet.layout import layered
 from search.dynamics import Dynamics
-from search.figures import SURFACE_SIZE, data_url, surface_plot
+from search.figures import data_url, surface_plot
 from search.study import Record
 
 UNIT = 100
 MARGIN = 50
+VIEW = (640, 480)
+"""Width and height in which the dots have their places: the ratio of the plot's sides."""
 
 
 def surface_html(dynamics: Dynamics) -> str:
     """The plot with its dots, the panel for the cell that is pointed at, and the drawings."""
-    plot, (width, height) = surface_plot(dynamics), (UNIT * side for side in SURFACE_SIZE)
+    plot, (width, height) = surface_plot(dynamics), VIEW
     best = int(np.argmax(dynamics.measured))
     dots = "".join(
-        f'<circle class="{"best" if i == best else "dot"}" tabindex="0" data-cell="{i}" cx="{x * width:.1f}"'
-        f' cy="{y * height:.1f}" r="5" fill="{colour}"><title>{html.escape(_told(record))}</title></circle>'
+        f'<circle class="{"best" if i == best else "dot"}" tabindex="0" role="option" data-cell="{i}" cx="{x * width:.1f}"'
+        f' cy="{y * height:.1f}" r="{9 if i == best else 7}" fill="{colour}">'
+        f"<title>{html.escape(_told(record))}</title></circle>"
         for i, (record, (x, y), colour) in enumerate(zip(dynamics.evaluated, plot.places, plot.colours))
     )
     cells = [r.cell.pruned() for r in dynamics.evaluated]
@@ -36,15 +39,18 @@ def surface_html(dynamics: Dynamics) -> str:
     drawings = drawings.replace("<", "\\u003c")  # nothing in it can end the script
     present = {name for cell in cells for name in cell.nodes}
     names = [(html.escape(name), colour) for name, colour in COLOURS.items() if name in present]
-    legend = "".join(f'<span><b style="background:{colour}"></b>{name}</span> ' for name, colour in names)
+    legend = "".join(
+        f'<span data-colour="{colour}"><b style="background:{colour}"></b>{name} <i></i></span> ' for name, colour in names
+    )
     legend += "<span>ringed: a leaf, part of the output</span>"
     return (
-        f'<div class="surface"><figure><svg viewBox="0 0 {width:g} {height:g}">'
-        f'<image width="{width:g}" height="{height:g}" href="{data_url(plot.svg)}"/>{dots}</svg>'
+        f'<div class="surface"><figure><svg viewBox="0 0 {width:g} {height:g}" role="listbox" aria-label="Evaluated cells">'
+        f'<image role="presentation" width="{width:g}" height="{height:g}" href="{data_url(plot.svg)}"/>{dots}</svg>'
         f"<figcaption>Predicted efficiency score of {len(dynamics.drawn)} drawn cells over the first two principal components"
         f" of their vectors, {dynamics.variance:.0%} of the variance. Dots: the {len(dynamics.evaluated)} cells evaluated"
-        " to the end, coloured by measured score, the best one ringed. Point at a dot, or step to it with the tab key, to see"
-        ' its cell.</figcaption></figure><div id="cell" aria-live="polite"><p></p><svg></svg>'
+        " to the end, coloured by measured score, the best one large and ringed. Tap or point at a dot, or step through them"
+        ' with the arrow keys, to see its cell.</figcaption></figure><div id="cell">'
+        '<section aria-live="polite"><p></p></section><svg role="img"></svg>'
         f'<p class="legend">{legend}</p></div></div><script type="application/json" id="drawings">{drawings}</script>'
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from gemnet.files import save_png, save_text
 from gemnet.tables import marks, publish
-from search.figures import SIZE
+from search.figures import SIZE, legend_below
 from search.trainings import deviation
 from search.trial import RANDOM
 
@@ -85,13 +86,14 @@ def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """A PNG: the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes, c = figure.subplots(), correlation(found["networks"])
-    for kind in dict.fromkeys(n["kind"] for n in found["networks"] if n["proxy"] is not None):
+    kinds = dict.fromkeys(n["kind"] for n in found["networks"] if n["proxy"] is not None)
+    for kind, marker in zip(kinds, cycle("osD^v")):
         cells = [n for n in found["networks"] if n["kind"] == kind]
         proxy, test = ([100 * np.mean(n[name]) for n in cells] for name in ("proxy", "accuracies"))
-        axes.errorbar(proxy, test, [100 * deviation(n["accuracies"]) for n in cells], fmt="o", capsize=2, label=kind)
+        axes.errorbar(proxy, test, [100 * deviation(n["accuracies"]) for n in cells], fmt=marker, capsize=2, label=kind)
     axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
     axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
-    axes.legend(fontsize=8)
+    legend_below(axes, 4)
     save_png(figure, path, dpi=110)
 
 

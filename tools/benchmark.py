@@ -12,6 +12,7 @@ examples:
   python tools/benchmark.py executors                             two workers beside one
   python tools/benchmark.py shapes                                which shapes of cells are fast at GEMNet-A's budget
   python tools/benchmark.py fusion                                what merging sibling convolutions gains (gemnet.fused)
+  python tools/benchmark.py startup --repeats 5                   CPU time of commands and help, beside import torch
   python tools/benchmark.py profile --models timm/gemnet_b        where its time goes, beside mnasnet1_3; also --training
 """
 
@@ -31,10 +32,8 @@ KERNEL_PLOT = "docs/wl_kernel.png"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "all"]
-    parser.add_argument(
-        "part", nargs="?", choices=parts, default="all", help="default: all, without shapes, fusion, profile and executors"
-    )
+    parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "startup", "all"]
+    parser.add_argument("part", nargs="?", choices=parts, default="all", help="default: all, which is the first three")
     parser.add_argument("--pairs", type=whole(1), default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument(
         "--grakel-pairs", type=whole(0), default=1000, help="pairs for grakel, 0 for none (default: %(default)s)"
@@ -43,9 +42,18 @@ def main() -> int:
     parser.add_argument(
         "--cells", type=whole(1), default=100_000, help="cells for bootstrap optimisation (default: %(default)s)"
     )
-    parser.add_argument("--models", nargs="+", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)")
-    parser.add_argument("--repeats", type=whole(1), default=10, help="timed passes of each model (default: %(default)s)")
-    parser.add_argument("--settings", nargs="+", help="columns of the table of models, by name (default: all)")
+    parser.add_argument(
+        "--models", nargs="+", metavar="NAME", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=whole(1),
+        default=10,
+        help="timed passes of each model, or runs of each command (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--settings", nargs="+", metavar="COLUMN", help="columns of the table of models, by name (default: all)"
+    )
     parser.add_argument("--resolution", type=whole(1), default=224, help="height and width of images (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="renew README's table of models, or the kernel's plot")
     parser.add_argument("--batch", type=whole(1), default=16, help="for profile: images a pass (default: %(default)s)")
@@ -61,6 +69,11 @@ def main() -> int:
 
 def measure(args: argparse.Namespace) -> None:
     """Measure and print the parts that are asked for."""
+    if args.part == "startup":
+        from gemnet import startup
+
+        print(startup.table(startup.measure_startup(ROOT, args.repeats)))
+        return
     import torch
 
     import gemnet.benchmark

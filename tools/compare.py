@@ -21,8 +21,8 @@ from gemnet.arguments import whole  # noqa: E402
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+")
-    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1], help="default: 0 1")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="of classifiers")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1], help="of the trainings; default: 0 1")
     parser.add_argument(
         "--work-dir", default="work_dirs/compare", help="a folder for each run goes there; default: %(default)s"
     )

@@ -23,7 +23,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", choices=["nasbench101", "nasbench201"])
+    parser.add_argument("benchmark", choices=["nasbench101", "nasbench201"], help="what the file is of")
     parser.add_argument("source", help="the published file, or folder")
     parser.add_argument("target", help="the compact file to write, .npz")
     args = parser.parse_args()

@@ -18,7 +18,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="a checkpoint of timm, mmpretrain or mmdet: a file, or an address")
     parser.add_argument("target", help="a file .safetensors or .pth")
-    parser.add_argument("--to", choices=["timm", "mmpretrain", "mmdet"], default="timm", help="default: timm")
+    parser.add_argument(
+        "--to", choices=["timm", "mmpretrain", "mmdet"], default="timm", help="the library that reads it; default: timm"
+    )
     args = parser.parse_args()
 
     from gemnet import engine

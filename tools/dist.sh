@@ -2,6 +2,10 @@
 # The launcher of dist_train.sh and dist_test.sh: dist.sh SCRIPT POSITIONALS ARGUMENTS..., where GPUS may follow the positionals.
 set -euo pipefail
 tools=$(cd "$(dirname "$0")" && pwd)
+if [ $# -lt 2 ] || [ "$1" = --help ] || [ "$1" = -h ]; then
+    sed -n '2s/^# //p' "$0"
+    case "${1:-}" in --help | -h) exit 0 ;; *) exit 2 ;; esac
+fi
 script=$1 positionals=$2
 shift 2
 if [ $# -lt "$positionals" ] || [ "$1" = --help ] || [ "$1" = -h ]; then

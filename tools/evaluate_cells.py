@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--work-dir", help="where the trainings are recorded; default: work_dirs/trial_<config>")
     parser.add_argument("--macs", type=number(above=0), help="of every network on one image (default: 20e6)")
     parser.add_argument("--epochs", type=whole(1), help="of the longer training (default: 30)")
-    parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: 0 1 2")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", help="of the longer training (default: 0 1 2)")
     parser.add_argument("--candidates", type=whole(1), help="random cells whose best by the proxy takes part (default: 20)")
     parser.add_argument("--random", type=whole(2), help="other random cells (default: 10)")
     parser.add_argument("--train-per-class", type=whole(1), metavar="N", help="training images a class at most (default: all)")

@@ -27,11 +27,13 @@ def main() -> int:
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or mmdet; default: random weights")
     parser.add_argument("--cell", help="a cell file, for the model gemnet")
     parser.add_argument("--target-macs", type=number(above=0), help="its budget at 224x224 with 1,000 classes")
-    parser.add_argument("--target-params", type=number(above=0))
+    parser.add_argument("--target-params", type=number(above=0), help="params at most, with 1,000 classes")
     parser.add_argument("--residual", action="store_true", help="the model gemnet was built with residual=True")
-    parser.add_argument("--num-classes", type=whole(0), default=1000, help="default: 1000")
-    parser.add_argument("--in-chans", type=whole(1), default=3, help="default: 3")
-    parser.add_argument("--input-size", nargs=2, type=whole(1), default=(224, 224), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--num-classes", type=whole(0), default=1000, help="of the classifier; default: 1000")
+    parser.add_argument("--in-chans", type=whole(1), default=3, help="channels of an image; default: 3")
+    parser.add_argument(
+        "--input-size", nargs=2, type=whole(1), default=(224, 224), metavar=("HEIGHT", "WIDTH"), help="default: 224 224"
+    )
     parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
     parser.add_argument("--tolerance", type=number(at_least=0), help="largest relative difference; default: 0.0001")

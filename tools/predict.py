@@ -17,10 +17,12 @@ from gemnet.arguments import number  # noqa: E402
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config")
-    parser.add_argument("checkpoint")
+    parser.add_argument("config", help="that of the training")
+    parser.add_argument("checkpoint", help="a file that training wrote")
     parser.add_argument("inputs", nargs="+", help="images, or folders of images")
-    parser.add_argument("--out-dir", default="work_dirs/predictions", help="default: work_dirs/predictions")
+    parser.add_argument(
+        "--out-dir", default="work_dirs/predictions", help="where pictures and predictions go; default: work_dirs/predictions"
+    )
     parser.add_argument(
         "--score", type=number(at_least=0, at_most=1), default=0.3, help="leave out boxes below this score; default: 0.3"
     )

@@ -17,11 +17,11 @@ A search that was stopped goes on where it was when the same command is given ag
   python tools/search.py report work_dirs/digits --out shown      the same there, with two figures as PNG
   python tools/search.py retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
 
+Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
+
 What a config and --cfg-options may set, with types, ranges, units and defaults (also docs/settings.md):
 
-  python tools/search.py settings                                 all; or of one part: encoder, encoder.svge
-
-Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
+  python tools/search.py settings encoder.svge
 """
 
 import argparse
@@ -33,50 +33,79 @@ sys.path[0] = str(ROOT)  # this file's folder would make `import search` find th
 
 from gemnet.arguments import whole  # noqa: E402
 
-ACTIONS = ("status", "top", "export", "report", "retrain")
+ACTIONS = {
+    "status": """Tell whether a search runs, how far it is, what training took, and its best cell.
+
+examples:
+  python tools/search.py status work_dirs/digits
+  python tools/search.py status gemnet/cells/nasgem_cifar10.jsonl     an exported record""",
+    "top": """Tell the best cells of a search.
+
+examples:
+  python tools/search.py top work_dirs/digits
+  python tools/search.py top work_dirs/digits --count 20""",
+    "export": """Write the record of a search as JSON lines: settings and rounds first, then a line an evaluation.
+
+examples:
+  python tools/search.py export work_dirs/digits                      to work_dirs/digits/record.jsonl
+  python tools/search.py export work_dirs/digits --out digits.jsonl""",
+    "report": """Write the report of a search, one HTML file that holds everything.
+
+examples:
+  python tools/search.py report work_dirs/digits                      also while it runs
+  python tools/search.py report work_dirs/digits --out shown          the same there, with two figures as PNG""",
+    "retrain": """Train the best cells of a search again with other seeds: which were lucky? What was stopped goes on.
+
+examples:
+  python tools/search.py retrain work_dirs/digits --count 8 --seeds 3
+  python tools/search.py retrain work_dirs/digits --cfg-options proxy.epochs=12     also data.root and executor.*""",
+    "settings": """List what may be set of a search: type, range, unit, default and meaning.
+
+examples:
+  python tools/search.py settings                                     all
+  python tools/search.py settings encoder                             a section
+  python tools/search.py settings encoder.svge                        one type of it
+  python tools/search.py settings --out docs/settings.md              the page of all""",
+}
 
 
 def work_with_record() -> int:
-    parser = argparse.ArgumentParser(
-        description="Work with the record of a search, running or ended.",
-        epilog="retrain goes on where it was stopped; --cfg-options: data.root, proxy.epochs and executor.*",
-    )
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("work_dir", help="where the search's record is, or an exported record, a .jsonl file")
-    parser.add_argument(
-        "--out",
-        metavar="PATH",
-        help="export: the file; default: WORK_DIR/record.jsonl. report: a directory, which gets PNGs as well. retrain: a"
-        " directory; default: WORK_DIR/retrained",
-    )
-    parser.add_argument("--count", type=whole(1), help="top, retrain: how many cells; default: 10, 8")
-    parser.add_argument("--seeds", type=whole(1), default=3, help="retrain: trainings of each cell; default: %(default)s")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="retrain: instead of the search's settings")
+    parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended, or list settings.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    parsers = {
+        name: actions.add_parser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        for name, about in ACTIONS.items()
+    }
+    parsers["settings"].add_argument("name", nargs="?", help="a section, as encoder, or a type of it, as encoder.svge")
+    parsers["settings"].add_argument("--out", metavar="FILE", help="write the page of all settings there")
+    for name, action in parsers.items():
+        if name == "settings":
+            continue
+        record = "" if name == "export" else ", or an exported record, a .jsonl file"
+        action.add_argument("work_dir", help=f"where the search's record is{record}")
+    parsers["top"].add_argument("--count", type=whole(1), default=10, help="how many cells; default: %(default)s")
+    parsers["export"].add_argument("--out", metavar="FILE", help="default: WORK_DIR/record.jsonl")
+    parsers["report"].add_argument("--out", metavar="DIR", help="a folder, which gets PNGs as well; default: WORK_DIR")
+    retrain = parsers["retrain"]
+    retrain.add_argument("--out", metavar="DIR", help="where the trainings are kept; default: WORK_DIR/retrained")
+    retrain.add_argument("--count", type=whole(1), default=8, help="how many cells; default: %(default)s")
+    retrain.add_argument("--seeds", type=whole(1), default=3, help="trainings of each cell; default: %(default)s")
+    retrain.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="instead of the search's settings")
     args = parser.parse_args()
     if args.action == "retrain":
         from search.retraining import retrain_command
 
-        return retrain_command(args.work_dir, args.out, 8 if args.count is None else args.count, args.seeds, args.cfg_options)
+        return retrain_command(args.work_dir, args.out, args.count, args.seeds, args.cfg_options)
+    if args.action == "settings":
+        from search.command import settings_command
+
+        return settings_command(args.name, args.out)
     from search.records import records_command
 
-    return records_command(args.action, args.work_dir, args.out, 10 if args.count is None else args.count)
-
-
-def list_settings() -> int:
-    parser = argparse.ArgumentParser(description="List the settings of a search: type, range, unit, default and meaning.")
-    parser.add_argument("action", choices=["settings"])
-    parser.add_argument("name", nargs="?", help="a section, as encoder, or a type of it, as encoder.svge; default: all")
-    parser.add_argument("--out", metavar="PATH", help="write the page of all settings there, Markdown")
-    args = parser.parse_args()
-
-    from search.command import settings_command
-
-    return settings_command(args.name, args.out)
+    return records_command(args.action, args.work_dir, getattr(args, "out", None), getattr(args, "count", 10))
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["settings"]:
-        return list_settings()
     if sys.argv[1:2] and sys.argv[1] in ACTIONS:
         return work_with_record()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -16,12 +16,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config")
-    parser.add_argument("checkpoint")
+    parser.add_argument("config", help="that of the training")
+    parser.add_argument("checkpoint", help="a file that training wrote")
     parser.add_argument("--work-dir", help="where the log goes; default: work_dirs/<config>")
     parser.add_argument("--out", metavar="PREFIX", help="write the predictions to PREFIX.bbox.json, in COCO's form")
     parser.add_argument("--show-dir", metavar="DIR", help="write pictures with the boxes, under the work directory")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help="set by dist_test.sh")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
 

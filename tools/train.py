@@ -19,7 +19,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config")
+    parser.add_argument("config", help="what is trained, as configs/retinanet_gemnet_a.py")
     parser.add_argument("--work-dir", help="where log and checkpoints go; default: work_dirs/<config>")
     parser.add_argument(
         "--resume", nargs="?", const="auto", metavar="CHECKPOINT", help="go on from the last checkpoint, or from this one"
@@ -35,7 +35,9 @@ def main() -> int:
         metavar="CHECKPOINT",
         help="start the backbone from a checkpoint, or from the weights of its library; takes the config's shorter schedule",
     )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="set by dist_train.sh and slurm_train.sh"
+    )
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gemnet.cell import Cell
-from gemnet.operators import ConvNormAct, SepConvNormAct
+from gemnet.layers import ConvNormAct, SepConvNormAct
 
 CONVOLUTIONS = {"conv3x3": (ConvNormAct, 3), "conv5x5": (ConvNormAct, 5), "sepconv3x3": (SepConvNormAct, 3)} | {
     "sepconv5x5": (SepConvNormAct, 5)

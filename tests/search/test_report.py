@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import NEEDS_BROWSER
+from made import WHOLE
 
 from gemnet.cell import Cell
 from search.base import Evaluation, Outcome, SearchError
@@ -17,7 +19,9 @@ from search.dynamics import DRAWN, calibration, learning_dynamics, rank_correlat
 from search.embedding import build_encoder
 from search.ensemble import EnsemblePredictor
 from search.predictor import cross_validated_predictions
+from search.records import records_command
 from search.report import write_report
+from search.result import with_provenance
 from search.space import build_space, prune
 from search.study import DONE, Proposal, Study, read_study
 
@@ -365,11 +369,6 @@ def browser(page, directory, action):
     return run
 
 
-NEEDS_BROWSER = pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="needs the browser chromium (Debian: apt-get install chromium)"
-)
-
-
 @NEEDS_BROWSER
 def test_a_real_browser_opens_the_report_and_runs_its_script(work_dir, tmp_path):
     from PIL import Image
@@ -395,3 +394,80 @@ def test_in_a_real_browser_the_dot_that_is_pointed_at_shows_its_cell(learned, pa
     r = [r for r in read_study(learned).records if r.state == DONE and not r.stopped][3]
     assert f"<p>{r.digest}: round {r.round}, score {r.score:.4f}, accuracy 0.9000, cost 1.5</p>" in panel
     assert re.findall(r"<text [^>]*>(\d+)</text>", panel) == [str(v) for v in range(len(r.cell.pruned().nodes))]
+
+
+class Parts(HTMLParser):
+    """images: alt texts. heads: scopes of header cells. rows: texts of the rows of each table."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.heads, self.rows, self._cells = [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag == "img":
+            self.images.append(attributes.get("alt"))
+        if tag == "th":
+            self.heads.append(attributes.get("scope"))
+        if tag == "table":
+            self.rows.append([])
+        if tag == "tr":
+            self.rows[-1].append([])
+        if tag in ("td", "th"):
+            self.rows[-1][-1].append("")
+            self._cells = self.rows[-1][-1]
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cells = None
+
+    def handle_data(self, data):
+        if self._cells is not None:
+            self._cells[-1] += data
+
+
+def stopped_search(directory, stopped):
+    """A search of one round whose candidates were stopped early as `stopped` says."""
+    with Study(directory, {"seed": 0}, {}) as study:
+        cells = [cell(i) for i in range(len(stopped))]
+        study.propose(0, [Proposal(c, c.digest(), 0, 1000, 10, 0.5, None) for c in cells], {})
+        for r, early in zip(study.records(), stopped):
+            study.finish(Outcome(r.id, Evaluation(0.1 * r.id, (0.1 * r.id,), early, 1.0)), 0.1 * r.id)
+    return directory
+
+
+def test_a_stopped_candidate_among_the_best_is_said_to_be_one(tmp_path):
+    text = write_report(stopped_search(tmp_path, [False, True])).read_text()
+    head, first, second = Parts(text).rows[0]
+    assert (head[-1], first[-1], second[-1]) == ("note", "", "stopped early")
+    assert text.count("accuracy 0.2000, stopped early. Nodes") == 1
+    assert "accuracy 0.1000. Nodes: input: 0; conv1x1: 1; sepconv3x3: 2" in text
+    assert "The best cell has an efficiency score of <b>0.1000</b>" in text
+
+
+def test_where_all_were_stopped_early_the_report_and_the_status_say_so(tmp_path, capsys):
+    text = write_report(stopped_search(tmp_path, [True, True])).read_text()
+    assert "All of them were stopped early; the best of these has an efficiency score of <b>0.2000</b>" in text
+    assert "<p>No candidate was evaluated to the end yet.</p>" in text
+    assert records_command("status", str(tmp_path)) == 0
+    assert "accuracy 0.2000, cost 0.5, stopped early\n" in capsys.readouterr().out
+    assert with_provenance(read_study(tmp_path).records[1], WHOLE, "made").provenance["stopped"] is True
+
+
+def test_the_report_of_one_candidate_says_that_nothing_was_predicted(tmp_path):
+    text = write_report(stopped_search(tmp_path, [False])).read_text()
+    assert "<p>No score was predicted before its evaluation yet.</p>" in text
+    assert "Predicted before against measured" not in text
+
+
+def test_images_have_texts_and_headers_a_scope(page, learned):
+    parts = Parts(page)
+    assert len(parts.images) == 4 + 3 + 2
+    assert all(parts.images)
+    assert len(set(parts.images)) == len(parts.images)
+    best = max((r for r in read_study(learned).records if not r.stopped), key=lambda r: r.score)
+    edges = ", ".join(f"{u} to {v}" for u, v in best.cell.pruned().edges)
+    assert parts.images[0] == f"Drawing of the cell {best.digest[:8]}: {edges}"
+    assert set(parts.heads) == {"col", "row"}
+    assert all(len({len(row) for row in table}) == 1 for table in parts.rows)

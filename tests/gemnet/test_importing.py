@@ -1,0 +1,81 @@
+"""`import gemnet` is cheap; what it adds to other libraries is there all the same, in whichever order they are imported."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import gemnet
+from gemnet import importing
+
+ROOT = Path(gemnet.__file__).parents[1]
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import gemnet, timm",
+        "import timm, gemnet",
+        "import gemnet.network, timm",  # its import of timm imports gemnet.models, which needs a network
+    ],
+)
+def test_timm_knows_the_models_in_whichever_order_both_are_imported(imports):
+    told = run(f"{imports}; print(timm.list_models('gemnet*'), timm.create_model('gemnet_a').num_classes, timm.__loader__)")
+    assert told.startswith("['gemnet', 'gemnet_a', 'gemnet_b'] 1000 <_frozen_importlib_external.SourceFileLoader")
+
+
+def test_data_sets_of_mmdet_are_imported_without_a_word():
+    pytest.importorskip("mmdet")
+    assert run("import gemnet, mmdet.datasets") == ""
+
+
+def test_every_public_name_is_what_its_module_has_and_another_one_is_told():
+    for name in gemnet.__all__:
+        value = getattr(gemnet, name)
+        assert value is getattr(import_module(value.__module__), name)
+        assert name in dir(gemnet)
+    assert gemnet.cell.Cell is gemnet.Cell
+    with pytest.raises(AttributeError, match="module 'gemnet' has no attribute 'nothing'"):
+        _ = gemnet.nothing
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Makes a module of some code, which is imported with the note left out; returns its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(importing.AROUND, "made_for_importing", importing.AROUND["mmdet.datasets"])
+
+    def make(code):
+        (tmp_path / "made_for_importing.py").write_text(code)
+        return "made_for_importing"
+
+    yield make
+    sys.modules.pop("made_for_importing", None)
+
+
+def test_only_the_unasked_note_is_left_out_of_what_a_module_prints(module, capsys):
+    code = "import sys; print('before\\nCould not import OneDL. Skipping.\\na warning'); print('b', file=sys.stderr)"
+    made = import_module(module(code))
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("before\na warning\n", "b\n")
+    assert type(made.__loader__).__name__ == type(made.__spec__.loader).__name__ == "SourceFileLoader"
+
+
+def test_what_a_module_printed_before_it_failed_is_told(module, capsys):
+    with pytest.raises(ZeroDivisionError):
+        import_module(module("print('before')\n1 / 0"))
+    assert capsys.readouterr().out == "before\n"
+    assert "made_for_importing" not in sys.modules
+
+
+def test_watching_twice_changes_nothing():
+    before = list(sys.meta_path)
+    importing.watch()
+    assert sys.meta_path == before
+    assert sum(isinstance(finder, importing.Watch) for finder in before) == 1
