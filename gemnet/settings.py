@@ -208,6 +208,11 @@ def settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
     Types come from the annotations, where a Setting has none of its own, and defaults from the signature; parameters without a
     Setting are no settings. What takes more for another part, as `**more: Annotated[Any, other]`, has the other's as well.
     """
+    return dict(_settings_of(part))
+
+
+@functools.cache
+def _settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
     takes = part.__init__ if isinstance(part, type) else part
     fields = {field.name: field for field in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else {}
     hints = typing.get_type_hints(part if fields else takes, include_extras=True)
@@ -237,13 +242,11 @@ def takes_settings(
     def decorate(part: Part) -> Part:
         function = part.__init__ if isinstance(part, type) else part
         signature = inspect.signature(function)
-        described = functools.cache(lambda: settings_of(part))
-
         @functools.wraps(function)
         def checked(*args: Any, **given: Any) -> Any:
             bound = signature.bind(*args, **given)
             with errors():
-                for name, setting in described().items():
+                for name, setting in _settings_of(part).items():
                     if name in bound.arguments:
                         place = f"{section}: {name}" if section else name
                         bound.arguments[name] = setting.check(place, bound.arguments[name])

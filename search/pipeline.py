@@ -405,7 +405,7 @@ def run_search(settings: Mapping[str, Any], directory: str | os.PathLike[str], d
             f"search: optimism={schedule.optimism:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"
             " how sure it is; take ensemble, graph_ensemble, or bagged, which is made of several others"
         )
-    if not isinstance(space, TabularSpace):
+    if settings["model"] and not isinstance(space, TabularSpace):
         check_model_budget(space, settings["model"], settings["seed"])
     evaluator = evaluator_of(settings, space)
     if schedule.max_macs is not None and evaluator.no_max_macs:
