@@ -10,8 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.errors import UserError
 from gemnet.operators import OPERATORS, Cost, Operator
+from gemnet.settings import Setting, takes_settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,17 @@ fewer channels on the large maps, where a multiplication costs the most memory t
 
 
 class BudgetError(UserError):
-    """No network of this cell fits the budget. The message gives the reachable range."""
+    """No network of this cell fits the budget. The message gives the reachable range.
+
+    reached: fewest and most MACs that networks of the cell have within the params, where there are some.
+    """
+
+    def __init__(self, message: str, reached: tuple[float, float] | None = None) -> None:
+        super().__init__(message, reached)  # both, so that it can be pickled
+        self.reached = reached
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @dataclass(frozen=True)
@@ -179,15 +189,22 @@ MOST_SHORT = 0.05
 """A network whose MACs fall shorter of the budget than by this share is no answer to it."""
 
 
+TargetMacs = Annotated[float, Setting("multiply-accumulates of the model", above=0, unit="MACs")]
+TargetParams = Annotated[float | None, Setting("weights of the model; None leaves them free", above=0, unit="params")]
+Residual = Annotated[bool, Setting("whether a cell's input is added to its output")]
+SIDE = Setting("", int, at_least=1)
+
+
+@takes_settings()
 def fit(
     cell: Cell,
-    target_macs: float,
-    target_params: float | None = None,
-    resolution: tuple[int, int] = (224, 224),
-    stem_width: int = 32,
-    max_depth: int = MAX_DEPTH,
-    tolerance: float = 0.01,
-    residual: bool = False,
+    target_macs: TargetMacs,
+    target_params: TargetParams = None,
+    resolution: Annotated[tuple[int, int], Setting("height and width of an image", item=SIDE, length=(2, 2))] = (224, 224),
+    stem_width: Annotated[int, Setting("of the stem", at_least=1, unit="channels")] = 32,
+    max_depth: Annotated[int, Setting("cells in a stage at most", at_least=1, at_most=16)] = MAX_DEPTH,
+    tolerance: Annotated[float, Setting("share of a budget that may be left over", at_least=0, below=1)] = 0.01,
+    residual: Residual = False,
 ) -> Fit:
     """Choose widths, depths and head of the five-stage ImageNet network of `cell` for a budget that it does not exceed.
 
@@ -201,12 +218,9 @@ def fit(
     what is read and written decides the time (Dollar et al., arXiv:2103.06877, section 3). Where the cell cannot fill both
     budgets, MACs are filled first, and params as far as they go.
 
-    Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params.
+    Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params, and
+    UserError for an argument that is out of range.
     """
-    for target in (target_macs,) if target_params is None else (target_macs, target_params):
-        if not (isinstance(target, Real) and 0 < target < np.inf):
-            found = f"target_macs={target_macs!r}, target_params={target_params!r}"
-            raise BudgetError(f"a budget must be a positive number; found {found}")
     grid = _Grid(cell, resolution, stem_width, max_depth)
     best = None
     for divisor in DIVISORS:
@@ -215,7 +229,8 @@ def fit(
         if best is not None and best[0][:2] == (0.0, 0.0):
             break
     if best is None or best[0][0] > MOST_SHORT - tolerance:
-        raise BudgetError(grid.explain(target_macs, target_params))
+        reached = grid.reach(target_params)
+        raise BudgetError(grid.explain(target_macs, target_params, reached), reached)
     _, widths, depths, head_width = best
     architecture = Architecture(cell, widths, depths, stem_width, head_width, residual=residual)
     return Fit(architecture, network_cost(architecture, resolution), target_macs, target_params)
@@ -333,13 +348,12 @@ class _Grid:
                 if end < len(block):
                     break
 
-    def explain(self, target_macs: float, target_params: float | None) -> str:
-        """Why no network fits: the range of MACs that this cell reaches, rounded inwards."""
+    def explain(self, target_macs: float, target_params: float | None, reach: tuple[float, float] | None) -> str:
+        """Why no network fits: the range of MACs that this cell reaches, see `reach`, rounded inwards."""
         asked, within = f"target_macs={target_macs / 1e6:g} M", ""
         if target_params is not None:
             asked += f" with target_params={target_params / 1e6:g} M"
             within = f" with at most {target_params / 1e6:g} M params"
-        reach = self.reach(target_params)
         if reach is None:
             narrowest = [profile[0] for profile in _widths(1)]
             fewest = (self.bodies(narrowest).params + self.head(narrowest, self.heads[:1]).params).min()

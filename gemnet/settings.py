@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import os
@@ -11,9 +12,10 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gemnet.errors import UserError
 
@@ -21,6 +23,7 @@ REQUIRED: Any = inspect.Parameter.empty
 """The default of a setting that has none: it must be given."""
 LARGEST = 2**63 - 1
 """No whole number may be larger: arrays, random generators and records hold 64 bits."""
+Part = TypeVar("Part", bound=Callable[..., Any])
 COLUMNS = ("setting", "type", "range", "unit", "default", "meaning")
 """Of the table that `markdown` makes."""
 WORDS = {
@@ -43,7 +46,8 @@ class Setting:
     annotation. default: REQUIRED for one that must be given. optional: None is taken too. at_least, above, at_most, below: the
     range of a number, closed at the first and third. unit: of a number. choices: the values there are, if not all of the type.
     also: values taken besides those of the type, such as "auto". item: of a list, what each value may be. length: of a list,
-    how many values, least and most. fields: of a dict, its settings; None for any.
+    how many values, least and most. alone: whether one value will do in the place of a list. fields: of a dict, its settings;
+    None for any.
 
     True and False are no numbers, 3.0 is no whole number, a text is no list, and no number is NaN or infinite.
     """
@@ -61,6 +65,7 @@ class Setting:
     also: tuple[Any, ...] = ()
     item: Setting | None = None
     length: tuple[int, int | None] = (0, None)
+    alone: bool = False
     fields: Mapping[str, Setting] | None = None
 
     def check(self, name: str, value: Any) -> Any:
@@ -68,7 +73,7 @@ class Setting:
 
         Raises UserError, with name, value and what is expected, for one that the setting may not be.
         """
-        value = _plain(value)
+        value = plain(value)
         if (value is None and self.optional) or any(type(value) is type(word) and value == word for word in self.also):
             return value
         if self.type is dict and isinstance(value, Mapping):
@@ -81,6 +86,8 @@ class Setting:
             return (
                 [self.item.check(f"{name}: value {place}", one) for place, one in enumerate(value, 1)] if self.item else value
             )
+        if self.type is list and self.alone and self.item and self.item._is_one(value):
+            return value
         if not self._is_one(value):
             raise self._error(name, value)
         return os.fspath(value) if self.type is Path else value
@@ -88,13 +95,13 @@ class Setting:
     def expected(self) -> str:
         """What the setting may be, in words, such as "a whole number from 1 to 8, or 'auto'"."""
         others = [repr(word) for word in self.also] + ["None"] * self.optional
-        return ", or ".join([self._words(0), *others])
+        one = [self.item._words(0)] if self.alone and self.item else []
+        return ", or ".join([*one, self._words(0), *others])
 
     def range(self) -> str:
         """The range in words, such as "from 1 to 8", or the choices; empty where there is neither."""
         if self.choices:
-            words = [repr(choice) for choice in self.choices]
-            return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+            return " or ".join(map(str, self.choices)) if self.type is not str else f"one of {', '.join(self.choices)}"
         low = f"from {_short(self.at_least)}" if self.at_least is not None else ""
         low = f"above {_short(self.above)}" if self.above is not None else low
         high = f"{'to' if low else 'at most'} {_short(self.at_most)}" if self.at_most is not None else ""
@@ -105,12 +112,13 @@ class Setting:
         """The type, as tables have it, such as "list of int, or None"."""
         name = {Path: "path"}.get(self.type, self.type.__name__)
         name += f" of {self.item.kind()}" if self.type is list and self.item else ""
-        return ", or ".join([name, *(repr(word) for word in self.also), *["None"] * self.optional])
+        one = [self.item.kind()] if self.alone and self.item else []
+        return ", or ".join([*one, name, *(repr(word) for word in self.also), *["None"] * self.optional])
 
     def _words(self, number: int) -> str:
         """What the type and the range allow; number: 0 for one value, 1 for several."""
         if self.choices:
-            return self.range()
+            return f"values among {', '.join(map(str, self.choices))}" if number else self.range()
         words = [WORDS[self.type][number], self.range()]
         if self.item:
             least, most = self.length
@@ -147,6 +155,8 @@ class Setting:
             remedy = f"; write {int(value)}"
         elif self.type is list and self.item and self.item.type is str and isinstance(value, str):
             remedy = f"; write [{shown(value)}]"
+        elif self.type is str and (near := _nearest(value, self.choices)):
+            remedy = f"; did you mean {near}?"
         return UserError(f"{name}: expected {self.expected()}, found {shown(value)}{remedy}")
 
 
@@ -171,9 +181,15 @@ def check_settings(described: Mapping[str, Setting], given: Mapping[str, Any], w
 def expected_name(name: object, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, if one is near, and all of them."""
     known = list(known)
-    near = difflib.get_close_matches(str(name)[:100], known, 1)
+    near = _nearest(name, known)
     listed = f"expected one of {', '.join(known)}" if known else "there are none"
-    return f"did you mean {near[0]!r}? {listed.capitalize()}" if near else listed
+    return f"did you mean {near}? {listed[0].upper()}{listed[1:]}" if near else listed
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    """Of known names, quoted; empty where none is near."""
+    near = difflib.get_close_matches(name[:100], list(known), 1) if isinstance(name, str) else []
+    return repr(near[0]) if near else ""
 
 
 def shown(value: object) -> str:
@@ -190,28 +206,59 @@ def settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
     """The settings of a class or function: its parameters annotated as `Annotated[type, Setting(...)]`, in their order.
 
     Types come from the annotations, where a Setting has none of its own, and defaults from the signature; parameters without a
-    Setting are no settings. A class that takes `**settings` for its base class has that one's as well.
+    Setting are no settings. What takes more for another part, as `**more: Annotated[Any, other]`, has the other's as well.
     """
+    return dict(_settings_of(part))
+
+
+@functools.cache
+def _settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
+    takes = part.__init__ if isinstance(part, type) else part
+    fields = {field.name: field for field in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else {}
+    hints = typing.get_type_hints(part if fields else takes, include_extras=True)
     found: dict[str, Setting] = {}
-    for one in part.__mro__[:-1] if isinstance(part, type) else (part,):
-        takes = one.__dict__.get("__init__") if isinstance(part, type) else one
-        if takes is None:
-            continue
-        parameters = inspect.signature(takes).parameters.values()
-        hints = typing.get_type_hints(one if dataclasses.is_dataclass(one) else takes, include_extras=True)
-        factories = {f.name: f for f in dataclasses.fields(one)} if dataclasses.is_dataclass(one) else {}
-        for parameter in parameters:
-            setting = next((m for m in getattr(hints.get(parameter.name), "__metadata__", ()) if isinstance(m, Setting)), None)
-            if setting is not None:
-                default = parameter.default
-                field = factories.get(parameter.name)
+    for parameter in inspect.signature(takes).parameters.values():
+        annotation = hints.get(parameter.name)
+        for told in getattr(annotation, "__metadata__", ()):
+            if isinstance(told, Setting):
+                field, default = fields.get(parameter.name), parameter.default
                 if field is not None and field.default_factory is not dataclasses.MISSING:
                     default = field.default_factory()
-                setting = _typed(setting, hints[parameter.name].__origin__)
-                found.setdefault(parameter.name, replace(setting, default=default))
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
-            break
+                found[parameter.name] = replace(_typed(told, annotation.__origin__), default=default)
+            elif parameter.kind is parameter.VAR_KEYWORD and callable(told):
+                found |= {name: setting for name, setting in settings_of(told).items() if name not in found}
     return found
+
+
+def takes_settings(
+    section: str = "", errors: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Callable[[Part], Part]:
+    """Decorates a class or function: when it is called, arguments that `settings_of` it are checked.
+
+    section: whose settings they are, for messages; may be empty. errors: a context that may turn the errors into others. The
+    call raises UserError for a value that does not do.
+    """
+
+    def decorate(part: Part) -> Part:
+        function = part.__init__ if isinstance(part, type) else part
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: Any, **given: Any) -> Any:
+            bound = signature.bind(*args, **given)
+            with errors():
+                for name, setting in _settings_of(part).items():
+                    if name in bound.arguments:
+                        place = f"{section}: {name}" if section else name
+                        bound.arguments[name] = setting.check(place, bound.arguments[name])
+            return function(*bound.args, **bound.kwargs)
+
+        if not isinstance(part, type):
+            return checked  # type: ignore[return-value]
+        part.__init__ = checked  # type: ignore[method-assign]
+        return part
+
+    return decorate
 
 
 def markdown(described: Mapping[str, Setting], prefix: str = "") -> list[str]:
@@ -258,7 +305,7 @@ def _typed(setting: Setting, annotation: Any) -> Setting:
     return replace(setting, type=origin, optional=optional)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Scalars and arrays of NumPy and tensors as Python's own."""
     tolist = None if isinstance(value, Mapping) else getattr(value, "tolist", None)
     return tolist() if callable(tolist) else value

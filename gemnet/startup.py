@@ -13,7 +13,7 @@ from gemnet.errors import UserError
 
 REFERENCE = "import torch"
 RECORD = "gemnet/cells/nasgem_cifar10.jsonl"
-ACTIONS = ("status", "top", "export", "report", "retrain")
+ACTIONS = ("status", "top", "export", "report", "retrain", "settings")
 
 
 def cpu_seconds(command: Sequence[str]) -> float:

@@ -1,16 +1,46 @@
-"""Checks of settings that many parts take."""
+"""Settings of the search's parts, described in their signatures (`gemnet.settings`), are checked where a part is built."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from gemnet import settings
+from gemnet.errors import UserError
+from gemnet.settings import Part, Setting, check_settings
 from search.base import SearchError
 
 
-def check_whole(what: str, least: int, most: int | None = None, **settings: object) -> None:
-    """Raises SearchError, with the setting's name and value, for one that is no whole number from `least` on, to `most` if that
-    is given.
+@contextmanager
+def as_search_errors() -> Iterator[None]:
+    """What is amiss with a setting is a SearchError here."""
+    try:
+        yield
+    except SearchError:
+        raise
+    except UserError as error:
+        raise SearchError(str(error)) from None
 
-    what: whose settings they are, such as "encoder"; may be empty.
+
+def check(described: Mapping[str, Setting], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`gemnet.settings.check_settings`, whose errors are SearchErrors."""
+    with as_search_errors():
+        return check_settings(described, given, where)
+
+
+def takes_settings(section: str) -> Callable[[Part], Part]:
+    """`gemnet.settings.takes_settings`, whose errors are SearchErrors."""
+    return settings.takes_settings(section, as_search_errors)
+
+
+def check_whole(what: str, least: int, most: int | None = None, **arguments: object) -> None:
+    """Raises SearchError, with the name and the value, for an argument that is no whole number from `least` on, to `most` if
+    that is given.
+
+    what: whose arguments they are, such as "decoding"; may be empty.
     """
-    for name, value in settings.items():
-        if type(value) is not int or value < least or (most is not None and value > most):
-            place = f"{what}: {name}" if what else name
-            upper = "" if most is None else f" to {most}"
-            raise SearchError(f"{place}: expected a whole number from {least}{upper}, found {value!r}")
+    setting = Setting("", int, at_least=least, at_most=most)
+    with as_search_errors():
+        for name, value in arguments.items():
+            setting.check(f"{what}: {name}" if what else name, value)

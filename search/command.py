@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.errors import UserError
+from gemnet.files import save_text
 from gemnet.signals import terminating
 from search.base import SearchError
 from search.display import Display
@@ -66,6 +67,20 @@ def _drop_output() -> None:
     """What is still to be written to standard output cannot be: Python is not to try it again when it ends."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def settings_command(name: str | None = None, out: str | None = None) -> int:
+    """Print the settings of a search, or write the page of them all to `out`; the exit code. name: see `described.tables`."""
+
+    def task() -> None:
+        from search.described import page, tables  # which needs all parts
+
+        if out is None:
+            print("\n".join(tables(name)).strip())
+        else:
+            save_text(out, page())
+
+    return reported("search settings", task, out or "")
 
 
 def search_command(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import nn
@@ -21,12 +19,18 @@ from gemnet.errors import UserError
 from gemnet.library import create_library_model
 from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
+from gemnet.settings import Setting, settings_of, shown
 from search.base import SearchError, Space
 from search.benchmarks import TabularSpace
-from search.checks import check_whole
+from search.checks import as_search_errors, check, takes_settings
 from search.named import build_named
-from search.settings import is_positive
 from search.threads import torch_threads
+
+POSITIVE = Setting("what a cell costs", float, above=0)
+Max = Annotated[float | None, Setting("cells that cost more are not evaluated; None for no bound", above=0)]
+Batch = Annotated[int, Setting("of a pass", at_least=1, unit="images")]
+Repeats = Annotated[int, Setting("timed passes of a model", at_least=1)]
+Fused = Annotated[bool, Setting("whether normalisation is folded into the convolutions, by TorchScript's freezing")]
 
 
 class CellCost(Protocol):
@@ -42,36 +46,40 @@ class CellCost(Protocol):
 class Counted:
     """Millions of MACs, params or activations of the proxy network: with MACs, the paper's Eq. 5."""
 
-    def __init__(self, field: str, count: Callable[[Cell], Counts], max: float | None) -> None:
+    @takes_settings("cost")
+    def __init__(self, field: str, count: Callable[[Cell], Counts], max: Max = None) -> None:
         words = {"macs": "MACs", "params": "params", "activations": "activations"}[field]
         self.name, self.max, self._field, self._count = f"{words} of the proxy network, millions", max, field, count
 
     def __call__(self, cell: Cell) -> float:
-        return float(getattr(self._count(cell), self._field)) / 1e6
+        """Raises SearchError for counts that are no numbers above 0."""
+        count = getattr(self._count(cell), self._field)
+        with as_search_errors():
+            return float(POSITIVE.check(f"cost: {self._field} of the cell {cell.digest()[:8]}", count)) / 1e6
 
 
 class Timed:
     """Models that are timed on the CPU or GPU at hand: of each cell the one that `gemnet.fit` makes of it for `model`.
 
-    A pass is one of `batch` random images, channels last, in evaluation mode, while nothing else of the search runs. fused:
-    normalisation is folded into the convolutions, by TorchScript's freezing.
+    A pass is one of random images, channels last, in evaluation mode, while nothing else of the search runs.
     """
 
     def __init__(
         self,
+        section: str,
         model: Mapping[str, Any],
-        batch: int,
-        resolution: int = 224,
-        repeats: int = 4,
-        threads: int = 1,
-        device: str = "cpu",
-        fused: bool = False,
+        batch: Batch,
+        repeats: Repeats,
+        fused: Fused,
+        resolution: Annotated[int, Setting("height and width of images", at_least=1, unit="pixels")] = 224,
+        threads: Annotated[int, Setting("CPU threads", at_least=1)] = 1,
+        device: Annotated[str, Setting("'cpu', or a CUDA device of this machine such as 'cuda:0'")] = "cpu",
     ) -> None:
-        check_whole("", 1, batch=batch, resolution=resolution, repeats=repeats, threads=threads)
+        """section: of the settings, for messages."""
+        given = {"batch": batch, "repeats": repeats, "fused": fused}
+        check(settings_of(Timed), {**given, "resolution": resolution, "threads": threads, "device": device}, section)
         if not _is_there(device):
-            raise SearchError(f"device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
-        if not isinstance(fused, bool):
-            raise SearchError(f"fused: expected True or False, found {fused!r}")
+            raise SearchError(f"{section}: device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
         self.model, self.repeats, self.threads, self.device, self.fused = dict(model), repeats, threads, device, fused
         with torch.random.fork_rng():
             self.images = torch.randn(batch, 3, resolution, resolution).to(device, memory_format=torch.channels_last)
@@ -95,74 +103,70 @@ class Timed:
         return contexts
 
 
-class Latency:
+class Latency(Timed):
     """The time of the model that the cell is searched for, in that of a well-known model, on the CPU or GPU at hand.
 
-    The model runs by turns with `reference` (`timm/NAME` or `torchvision/NAME`) as Timed tells. What disturbs the machine
-    meanwhile can only slow one down: the fastest of `repeats` passes of each counts. A network that in its first pass takes
+    The model runs by turns with the reference as Timed tells. What disturbs the machine meanwhile can only slow one down: the
+    fastest of `repeats` passes of each counts. A network that in its first pass takes
     HOPELESS times the time that it may is not timed again.
     """
 
     HOPELESS = 1.5
 
+    @takes_settings("cost")
     def __init__(
         self,
         model: Mapping[str, Any],
-        max: float | None = None,
-        reference: str = "torchvision/mnasnet1_3",
-        **timed: Any,
+        max: Max = None,
+        reference: Annotated[str, Setting("the well-known model, timm/NAME or torchvision/NAME")] = "torchvision/mnasnet1_3",
+        batch: Batch = 4,
+        repeats: Repeats = 4,
+        fused: Fused = False,
+        **timed: Annotated[Any, Timed],
     ) -> None:
-        """timed: settings of Timed, of 4 images. Raises SearchError for values out of range and an unknown reference."""
-        if not isinstance(reference, str):
-            raise SearchError(f"cost: reference: expected timm/NAME or torchvision/NAME, found {reference!r}")
+        """Raises SearchError for values out of range and an unknown reference."""
+        super().__init__("cost", model, batch, repeats, fused, **timed)
         self.name, self.max = f"time, {reference} = 1", max
-        self._timed = _timed("cost", model, {"batch": 4, **timed})
         with torch.random.fork_rng():
             try:
-                self._reference = self._timed.call(create_library_model(reference))
+                self._reference = self.call(create_library_model(reference))
             except UserError as error:
                 raise SearchError(f"cost: reference: {error}") from None
 
     def __call__(self, cell: Cell) -> float:
-        return self.of(fit(cell, **self._timed.model).architecture)
+        return self.of(fit(cell, **self.model).architecture)
 
     def of(self, architecture: Architecture) -> float:
         """The time of this network."""
-        t = self._timed
-        calls = {"": t.call_of(architecture), "reference": self._reference}
-        with t.timing():
-            times = [measure_together(calls, 1, 2 if t.fused else 1, t.wait)]  # TorchScript compiles in its second pass
-            if t.repeats > 1 and (self.max is None or _ratio(times) <= self.HOPELESS * self.max):
-                times.append(measure_together(calls, t.repeats - 1, 0, t.wait))
+        calls = {"": self.call_of(architecture), "reference": self._reference}
+        with self.timing():
+            times = [measure_together(calls, 1, 2 if self.fused else 1, self.wait)]  # TorchScript compiles in its second pass
+            if self.repeats > 1 and (self.max is None or _ratio(times) <= self.HOPELESS * self.max):
+                times.append(measure_together(calls, self.repeats - 1, 0, self.wait))
         return _ratio(times)
 
 
-class Milliseconds:
-    """The time of the model that the cell is searched for, in milliseconds: the median of `repeats` passes as Timed tells,
-    after two to warm up; with the defaults, of one image, fused, on one core."""
+class Milliseconds(Timed):
+    """The time of the model that the cell is searched for, in milliseconds: the median of the passes as Timed tells, after two
+    to warm up; with the defaults, of one image, fused, on one core."""
 
-    def __init__(self, model: Mapping[str, Any], max: float, **timed: Any) -> None:
-        """timed: settings of Timed. Raises SearchError for values out of range."""
-        self._timed = _timed("search: latency", model, {"batch": 1, "repeats": 10, "fused": True, **timed})
-        images = len(self._timed.images)
-        self.name, self.max = "milliseconds" + (f" for {images} images" if images != 1 else ""), max
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        max: float,
+        batch: Batch = 1,
+        repeats: Repeats = 10,
+        fused: Fused = True,
+        **timed: Annotated[Any, Timed],
+    ) -> None:
+        """Raises SearchError for values out of range."""
+        super().__init__(LATENCY, model, batch, repeats, fused, **timed)
+        self.name, self.max = "milliseconds" + (f" for {batch} images" if batch != 1 else ""), max
 
     def __call__(self, cell: Cell) -> float:
-        t = self._timed
-        call = t.call_of(fit(cell, **t.model).architecture)
-        with t.timing():
-            return 1000 * measure(call, t.repeats, 2, t.wait).median
-
-
-def _timed(section: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> Timed:
-    """section: of the settings, for messages."""
-    unknown = sorted(settings.keys() - inspect.signature(Timed).parameters)
-    if unknown:
-        raise SearchError(f"{section}: unknown setting {unknown[0]!r}")
-    try:
-        return Timed(model, **settings)
-    except SearchError as error:
-        raise SearchError(f"{section}: {error}") from None
+        call = self.call_of(fit(cell, **self.model).architecture)
+        with self.timing():
+            return 1000 * measure(call, self.repeats, 2, self.wait).median
 
 
 def _is_there(device: object) -> bool:
@@ -183,11 +187,18 @@ def _ratio(times: Sequence[Mapping[str, Timing]]) -> float:
 
 
 class Given:
-    """A function of the user's own, `package.module:function`, called with a Cell; returns a positive number."""
+    """A function of the user's own, called with a Cell; returns a positive number."""
 
-    def __init__(self, function: str, max: float | None = None, name: str | None = None, section: str = "cost") -> None:
+    @takes_settings("cost")
+    def __init__(
+        self,
+        function: Annotated[str, Setting("the function, package.module:function, of a Cell")],
+        max: Max = None,
+        name: Annotated[str | None, Setting("what it tells, with its unit; None for the function's own name")] = None,
+        section: str = "cost",
+    ) -> None:
         """section: of the settings, for messages. Raises SearchError for a function that cannot be had."""
-        module, _, attribute = str(function).partition(":")
+        module, _, attribute = function.partition(":")
         try:
             self._function = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # a module is a program: whatever it raises is the user's to mend
@@ -198,57 +209,60 @@ class Given:
         self.source, self.name, self.max = f"{section}: {function}", name or attribute, max
 
     def __call__(self, cell: Cell) -> float:
+        of = f"for the cell {cell.digest()[:8]}"
         try:
-            value = float(self._function(cell))
+            value = self._function(cell)
         except Exception as error:
-            raise SearchError(
-                f"{self.source} raised {type(error).__name__}: {error} for the cell {cell.digest()[:8]}"
-            ) from error
-        if not (math.isfinite(value) and value > 0):
-            raise SearchError(f"{self.source} gave {value} for the cell {cell.digest()[:8]}; expected a positive number")
-        return value
+            raise SearchError(f"{self.source} raised {type(error).__name__}: {error} {of}") from error
+        try:
+            return float(POSITIVE.check("", value))
+        except UserError:
+            raise SearchError(f"{self.source} gave {shown(value)} {of}; expected a positive number") from None
 
 
 COUNTED = ("macs", "params", "activations")
+LATENCY = "search: latency"
+COSTS: dict[str, Callable[..., CellCost]] = {**dict.fromkeys(COUNTED, Counted), "latency": Latency, "function": Given}
 
 
-def build_cost(
-    count: Callable[[Cell], Counts], model: Mapping[str, Any], type: str = "macs", max: float | None = None, **settings: Any
-) -> CellCost:
+def build_cost(count: Callable[[Cell], Counts], model: Mapping[str, Any], type: str = "macs", **settings: Any) -> CellCost:
     """The cost `type`: macs, params or activations (`count` counts those of a proxy network), latency (of `model`), function.
 
     Raises SearchError for unknown names and values out of range.
     """
-    if max is not None and not is_positive(max):
-        raise SearchError(f"cost: max: expected a positive number or None, found {max!r}")
-    known: dict[str, Callable[..., CellCost]] = {
-        **{field: lambda field=field: Counted(field, count, max) for field in COUNTED},
-        "latency": lambda **more: Latency(model, max, **more),
-        "function": lambda **more: Given(max=max, **more),
-    }
-    return build_named("cost", known, type, **settings)
+    parts = {"latency": (model,), "function": ()}
+    return build_named("cost", COSTS, type, *parts.get(type, (type, count)), **settings)
 
 
-def build_latency(
-    space: Space, model: Mapping[str, Any], max: float, /, function: str | None = None, **settings: Any
-) -> CellCost:
+def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **settings: Any) -> CellCost:
     """What `max`, in milliseconds, bounds: the time of `model`, measured here (settings: see Milliseconds); or what `function`
     gives for a cell, `package.module:function`, of a phone for example.
 
     Raises SearchError for values out of range, and for a space whose cells make no model unless a function is given.
     """
-    if not is_positive(max):
-        raise SearchError(f"search: max_latency_ms: expected a positive number or None, found {max!r}")
-    for name in ("model", "max"):
-        if name in settings:
-            raise SearchError(f"search: latency: unknown setting {name!r}; the bound is search.max_latency_ms")
-    if function is not None:
-        if settings:
-            raise SearchError(f"search: latency: a function takes no settings; found {', '.join(sorted(settings))}")
-        return Given(function, max, "milliseconds", "search: latency")
+    settings = check_latency(settings)
+    with as_search_errors():
+        POSITIVE.check("search: max_latency_ms", max)
+    if "function" in settings:
+        return Given(settings["function"], max, "milliseconds", LATENCY)
     if isinstance(space, TabularSpace):
         raise SearchError(
             f"search: max_latency_ms: no model is built of cells of {space.table.name}; give a function that knows their times:"
             " search.latency=dict(function='package.module:function')"
         )
     return Milliseconds(model, max, **settings)
+
+
+def latency_settings(function: bool) -> dict[str, Setting]:
+    """Those of `search.latency`: of what is measured here, or of a function."""
+    if function:
+        return {"function": settings_of(Given)["function"]}
+    return settings_of(Milliseconds)
+
+
+def check_latency(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`search.latency`, checked. Raises SearchError."""
+    if "function" in settings and len(settings) > 1:
+        others = ", ".join(sorted(settings.keys() - {"function"}))
+        raise SearchError(f"{LATENCY}: a function takes no settings; found {others}")
+    return check(latency_settings("function" in settings), settings, LATENCY)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,10 +19,20 @@ from gemnet.errors import DataError
 from gemnet.image_folders import class_images
 from gemnet.image_formats import SUFFIXES
 from gemnet.pixels import ImageError, read_image
+from gemnet.settings import Setting
 from search.base import SearchError
-from search.checks import check_whole
+from search.checks import check_whole, takes_settings
+from search.named import build_named
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+
+TrainPerClass = Annotated[
+    int | None,
+    Setting("training images a class at most; None for all that are not validated with", at_least=1, unit="images"),
+]
+ValPerClass = Annotated[int, Setting("validation images a class", at_least=1, unit="images")]
+Seed = Annotated[int, Setting("that draws the images; validation images depend on it alone", at_least=0)]
+Root = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +72,9 @@ class ProxyData:
 _LEVELS = torch.arange(256, dtype=torch.float64)
 
 
-def digits(train_per_class: int | None = 64, val_per_class: int = 50, seed: int = 0) -> ProxyData:
-    """scikit-learn's digits, a part of that package: 1,797 grey images of 8x8 pixels, 10 classes, 174 to 183 images each.
-
-    train_per_class: None for all that are no validation images.
-    """
+@takes_settings("data")
+def digits(train_per_class: TrainPerClass = 64, val_per_class: ValPerClass = 50, seed: Seed = 0) -> ProxyData:
+    """scikit-learn's digits, a part of that package: 1,797 grey images of 8x8 pixels, 10 classes, 174 to 183 images each."""
     return _from_arrays("digits", *load_digits(), train_per_class, val_per_class, seed)
 
 
@@ -80,20 +87,17 @@ def load_digits() -> tuple[Tensor, Sequence[int], Sequence[str]]:
     return images, bunch.target, "0123456789"
 
 
+@takes_settings("data")
 def cifar10(
-    root: str | os.PathLike[str] = "data",
-    fraction: float = 0.1,
-    val_per_class: int = 500,
-    seed: int = 0,
-    download: bool = False,
+    root: Annotated[Root, Setting("folder that holds CIFAR-10 as torchvision has it, or gets it")] = "data",
+    fraction: Annotated[float, Setting("share of the 50,000 training images to train on", above=0, below=1)] = 0.1,
+    val_per_class: ValPerClass = 500,
+    seed: Seed = 0,
+    download: Annotated[bool, Setting("whether it is downloaded (170 MB) where it is not there")] = False,
 ) -> ProxyData:
-    """CIFAR-10 through torchvision: colour images of 32x32 pixels, 10 classes. Its test images are never used.
-
-    fraction: share of the 50,000 training images to train on; 0.1, that is 500 a class, is the paper's proxy (section 4).
-    val_per_class: validation images a class, drawn from the rest of the training images.
+    """CIFAR-10 through torchvision: colour images of 32x32 pixels, 10 classes. Its test images are never used; validation
+    images are drawn from the training images. A tenth of these, that is 500 a class, is the paper's proxy (section 4).
     """
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
-        raise SearchError(f"cifar10: expected 0 < fraction < 1, found {fraction!r}")
     images, labels, classes = load_cifar10(root, True, download)
     train_per_class = max(1, round(fraction * len(images) / len(classes)))
     return _from_arrays("cifar10", images, labels, classes, train_per_class, val_per_class, seed)
@@ -112,20 +116,20 @@ def load_cifar10(root: str | os.PathLike[str], train: bool, download: bool) -> t
     return torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), data.targets, data.classes
 
 
+@takes_settings("data")
 def image_folder(
-    root: str | os.PathLike[str],
-    size: int = 32,
-    train_per_class: int | None = None,
-    val_per_class: int = 20,
-    seed: int = 0,
-    skip_unreadable: bool = False,
+    root: Annotated[Root, Setting("folder with one folder of images a class")],
+    size: Annotated[int, Setting("height and width that images are cut and resized to", at_least=1, unit="pixels")] = 32,
+    train_per_class: TrainPerClass = None,
+    val_per_class: ValPerClass = 20,
+    seed: Seed = 0,
+    skip_unreadable: Annotated[bool, Setting("whether images that cannot be read are left out and counted")] = False,
 ) -> ProxyData:
     """Any folder root/<class>/**/<image>, as colour images of size x size pixels: the largest centred square, resized.
 
-    train_per_class: at most so many training images a class, None for all; only the images that are drawn are decoded.
-    skip_unreadable: leave out, and count, an image that cannot be read; otherwise SearchError names it.
-    Images are read by `gemnet.pixels.read_image`. Hidden files and images that lie in no class folder are ignored; files of
-    other kinds are told.
+    Images are read by `gemnet.pixels.read_image`; only those that are drawn are decoded. Hidden files and images that lie in no
+    class folder are ignored; files of other kinds are told. Raises SearchError for an image that cannot be read, unless these
+    are skipped.
     """
     folder = ImageFolder(root, size, skip_unreadable)
     train, val = _draw(f"image_folder: {root}", folder.labels, folder.classes, train_per_class, val_per_class, seed)
@@ -160,16 +164,7 @@ DATA_SETS = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
 
 def build_data(type: str, **settings: Any) -> ProxyData:
     """The data set `type` of DATA_SETS, called with `settings`. Raises SearchError for unknown names and whatever is amiss."""
-    if type not in DATA_SETS:
-        raise SearchError(f"data: unknown type {type!r}; expected one of {', '.join(DATA_SETS)}")
-    known = inspect.signature(DATA_SETS[type]).parameters
-    for name in settings:
-        if name not in known:
-            raise SearchError(f"data: {type} has no setting {name!r}; expected some of {', '.join(known)}")
-    for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in settings:
-            raise SearchError(f"data: {type} needs the setting {name!r}")
-    return DATA_SETS[type](**settings)
+    return build_named("data", DATA_SETS, type, **settings)
 
 
 def _from_arrays(
@@ -200,10 +195,6 @@ def _draw(
 
     The validation images are drawn first: with the same seed they are the same for every `train_per_class`.
     """
-    check_whole(name, 1, val_per_class=val_per_class)
-    if train_per_class is not None:
-        check_whole(name, 1, train_per_class=train_per_class)
-    check_whole(name, 0, seed=seed)
     rng = np.random.default_rng(seed)
     train, val = [], []
     for label, title in enumerate(classes):

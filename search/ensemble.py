@@ -8,13 +8,25 @@ err in different ways: the process is smooth in all numbers at once, boosting fi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.ensemble import GradientBoostingRegressor
 
-from search.checks import check_whole
+from gemnet.settings import Setting
+from search.checks import takes_settings
 from search.gaussian_process import GaussianProcess
+
+Trees = Annotated[int, Setting("trees that are boosted", at_least=2)]
+Subset = Annotated[int, Setting("cells that the Gaussian process finds its weights on, where there are more", at_least=2)]
+Groups = Annotated[
+    Sequence[int] | None,
+    Setting(
+        "sizes of the groups of numbers in a vector, each weighed by itself; None for the encoder's own",
+        item=Setting("", int, at_least=0),
+    ),
+]
 
 
 class NormalScale:
@@ -72,18 +84,15 @@ class NormalScorePredictor:
         raise NotImplementedError
 
 
+@takes_settings("predictor")
 class EnsemblePredictor(NormalScorePredictor):
     """Weighted mean of the members on normal scores, deviations by the process. Deterministic by seed; on another number of
-    threads the last digits may differ.
-
-    trees: that are boosted. subset, groups: see GaussianProcess; groups of the encoder (`predictor.with_groups`).
-    """
+    threads the last digits may differ."""
 
     PROCESS, TREES = 2.0, 1.0
     """Weights of the members."""
 
-    def __init__(self, trees: int = 300, subset: int = 1000, groups: Sequence[int] | None = None) -> None:
-        check_whole("predictor", 2, trees=trees, subset=subset)
+    def __init__(self, trees: Trees = 300, subset: Subset = 1000, groups: Groups = None) -> None:
         self.trees, self.subset, self.groups = trees, subset, groups
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:

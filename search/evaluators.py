@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from gemnet.complexity import Residual, TargetMacs, TargetParams
+from gemnet.settings import settings_of
 from search.base import Evaluator, SearchError, Space
 from search.benchmarks import TabularEvaluator, TabularSpace
+from search.checks import check
 from search.data import build_data
-from search.named import build_named
-from search.proxy import build_evaluator
-from search.settings import is_positive
+from search.named import named_part
+from search.proxy import ProxyEvaluator, ProxySettings
+
+PROXIES: dict[str, Callable[..., Any]] = {"training": ProxySettings, "table": TabularEvaluator}
+
+
+@dataclass(frozen=True)
+class Model:
+    """The budget of the models to come, at 224x224 with 1,000 classes, as `gemnet.fit` takes it: cells are fitted to it."""
+
+    target_macs: TargetMacs
+    target_params: TargetParams = None
+    residual: Residual = False
 
 
 def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
@@ -19,36 +33,17 @@ def evaluator_of(settings: Mapping[str, Any], space: Space) -> Evaluator:
     "training", the default: train on `settings["data"]`. "table": look up in the table of `space`; there is no data then.
     Raises SearchError for an unknown name or setting, and for parts that do not fit together.
     """
-
-    def training(**proxy: Any) -> Evaluator:
-        if isinstance(space, TabularSpace):
-            raise SearchError(f"proxy: cells of {space.table.name} are not trained here; expected proxy.type='table'")
-        _check_model(settings["model"])
-        return build_evaluator(build_data(**settings["data"]), settings["model"], **proxy)
-
-    def table(**proxy: Any) -> Evaluator:
+    proxy = dict(settings["proxy"])
+    kind = proxy.pop("type", "training")
+    found = check(settings_of(named_part("proxy", PROXIES, kind)), proxy, "proxy")
+    if kind == "table":
         if not isinstance(space, TabularSpace):
             raise SearchError("proxy: 'table' is for the space of a benchmark (space.type='nasbench101' or 'nasbench201')")
         if settings["data"]:
             raise SearchError(f"data: expected dict() with proxy.type='table', which reads no images; found {settings['data']}")
-        return TabularEvaluator(space, **proxy)
-
-    proxy = dict(settings["proxy"])
-    return build_named("proxy", {"training": training, "table": table}, proxy.pop("type", "training"), **proxy)
-
-
-def _check_model(model: Mapping[str, Any]) -> None:
-    """Raises SearchError unless these are a budget as models by name take it: cells are fitted to it much later."""
-    unknown = sorted(model.keys() - {"target_macs", "target_params", "residual"})
-    if unknown:
-        raise SearchError(f"model: unknown setting {unknown[0]!r}; expected target_macs, target_params, residual")
-    if "target_macs" not in model:
-        raise SearchError("model: target_macs is missing, the MACs of the models to come, as 463e6")
-    for name in ("target_macs", "target_params"):
-        value = model.get(name)
-        if value is None and name == "target_params":
-            continue
-        if not is_positive(value):
-            raise SearchError(f"model: {name}: expected a positive number, found {value!r}")
-    if not isinstance(model.get("residual", False), bool):
-        raise SearchError(f"model: residual: expected True or False, found {model['residual']!r}")
+        return TabularEvaluator(space)
+    if isinstance(space, TabularSpace):
+        raise SearchError(f"proxy: cells of {space.table.name} are not trained here; expected proxy.type='table'")
+    model = check(settings_of(Model), settings["model"], "model")
+    proxy = ProxySettings(**found)  # a mistake is told before images are read
+    return ProxyEvaluator(build_data(**settings["data"]), proxy, model)

@@ -15,14 +15,15 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from gemnet.settings import Setting
 from gemnet.signals import ENDING
 from search import memory
 from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
-from search.checks import check_whole
+from search.checks import takes_settings
 from search.processes import end_with
 from search.threads import torch_threads
 
@@ -32,6 +33,7 @@ STARTS = 3
 """How many workers in a row may die before they are ready for their first job."""
 END_SECONDS = 2.0
 READY = "ready"
+TEXT = Setting("", str)
 
 
 class SerialExecutor:
@@ -232,25 +234,25 @@ def _work(connection: Connection, evaluator: Evaluator, device: str, threads: in
                 return
 
 
+@takes_settings("executor")
 def build_executor(
     evaluator: Evaluator,
-    type: str = "local",
-    workers: int | str = "auto",
-    device: str | Sequence[str] = "auto",
-    threads: int = 1,
-    address: str | None = None,
+    type: Annotated[str, Setting("workers on this machine, or a Ray cluster", choices=("local", "ray"))] = "local",
+    workers: Annotated[
+        int | str,
+        Setting("spread over the devices; auto for one on each GPU or CPU core", int, at_least=1, also=("auto",)),
+    ] = "auto",
+    device: Annotated[
+        str | Sequence[str],
+        Setting("auto for all GPUs or else the CPU, cpu, cuda, cuda:1, or some of these", list, item=TEXT, alone=True),
+    ] = "auto",
+    threads: Annotated[int, Setting("CPU threads of each worker", at_least=1)] = 1,
+    address: Annotated[str | None, Setting("of a Ray cluster, auto or host:port; None for Ray on this machine")] = None,
 ) -> Executor:
     """The executor: "local" for this machine, or "ray" for a cluster (see `search.ray_executor.RayExecutor`).
 
-    device: "auto" is all GPUs, or the CPU where there is none; or "cpu", "cuda", "cuda:1", or a list of these.
-    workers: "auto" is one for each GPU, or for each CPU core; a number is spread over the devices; 1 evaluates in this process.
-    threads: CPU threads of each worker. Raises SearchError for a device that is not there, and for other values.
+    One local worker evaluates in this process. Raises SearchError for a device that is not there, and for other values.
     """
-    if type not in ("local", "ray"):
-        raise SearchError(f"executor: unknown type {type!r}; expected local or ray")
-    if not (workers == "auto" or (_is_whole(workers) and workers >= 1)):
-        raise SearchError(f"executor: workers: expected 'auto' or a whole number from 1, found {workers!r}")
-    check_whole("executor", 1, threads=threads)
     if type == "ray":
         from search.ray_executor import RayExecutor  # Ray is an extra
 
@@ -262,10 +264,6 @@ def build_executor(
         workers = len(devices) if devices[0] != "cpu" else max(1, _cores() // threads)
     placed = [devices[i % len(devices)] for i in range(workers)]
     return SerialExecutor(evaluator, placed[0], threads) if workers == 1 else WorkerExecutor(evaluator, placed, threads)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _cores() -> int:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
+from gemnet.settings import Setting
 from search.base import SearchError
+from search.checks import takes_settings
 from search.data import ImageFolder, ProxyData, digits, load_cifar10, load_digits
-from search.named import build_named
+from search.named import named_part
+
+PerClass = Annotated[int | None, Setting("images a class at most; None for all", at_least=1, unit="images")]
 
 
+@takes_settings("")
 def build_final_data(
     settings: Mapping[str, Any],
-    train_per_class: int | None = None,
-    test_per_class: int | None = None,
+    train_per_class: PerClass = None,
+    test_per_class: PerClass = None,
     test_root: str | None = None,
 ) -> ProxyData:
     """The task of a search's `data` settings, with test images in the place of the validation images.
@@ -26,9 +31,6 @@ def build_final_data(
     test images of its own; an image folder's are in `test_root` (by default the folder `test` beside data.root), with the same
     classes; of the digits, they are those that the search neither trains on nor validates with. Raises SearchError.
     """
-    for name, value in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise SearchError(f"{name}: expected a whole number from 1, or none for all; found {value!r}")
     given = dict(settings)
     kind, rng = given.pop("type"), np.random.default_rng(given.get("seed", 0))
 
@@ -70,4 +72,4 @@ def build_final_data(
         return ProxyData("digits", tuple(classes), *parts)
 
     known: dict[str, Callable[..., ProxyData]] = {"cifar10": of_cifar10, "image_folder": of_image_folder, "digits": of_digits}
-    return build_named("data", known, kind, **given)
+    return named_part("data", known, kind)(**given)

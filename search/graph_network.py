@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from search.embedding.muon import Muon, with_muon
 from search.embedding.packing import SHARES, PackedCells
+from search.layers import one_cycle
 from search.threads import torch_threads
 
 SHARPNESS = 3.0
@@ -111,11 +112,7 @@ def train(
             partial(Muon, lr=MUON_LR, weight_decay=WEIGHT_DECAY),
             partial(torch.optim.AdamW, lr=LR, weight_decay=WEIGHT_DECAY),
         )
-        warm_up = 0.1 if steps != 10 else 0.2  # torch divides by its steps less one
-        schedules = [
-            torch.optim.lr_scheduler.OneCycleLR(o, o.param_groups[0]["lr"], steps, pct_start=warm_up, cycle_momentum=False)
-            for o in optimizers
-        ]
+        schedules = [one_cycle(o, o.param_groups[0]["lr"], steps, cycle_momentum=False) for o in optimizers]
         for _ in range(epochs):
             for rows in torch.randperm(len(y)).split(size)[: len(y) // size]:
                 loss = _loss(network(*(value[rows] for value in inputs)), y[rows])

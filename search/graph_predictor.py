@@ -5,35 +5,36 @@ The numbers carry most at small samples, the networks at large ones: the more ce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
-from search.checks import check_whole
+from gemnet.settings import Setting
+from search.checks import takes_settings
 from search.embedding.packing import PackedCells, unpack
-from search.ensemble import EnsemblePredictor, NormalScale, checked
+from search.ensemble import EnsemblePredictor, Groups, NormalScale, Subset, Trees, checked
 from search.graph_network import predict, train
 
 
+@takes_settings("predictor")
 class GraphEnsemblePredictor(EnsemblePredictor):
     """EnsemblePredictor and the mean of `networks` graph networks; its vectors end with cells (`embedding.packing`).
 
-    With n cells in training the networks have the weight sqrt(n) / 10 where the ensemble has those of its members. trees,
-    subset, groups: see EnsemblePredictor; the last group is the cells. width, layers, epochs: see `search.graph_network.train`.
+    With n cells in training the networks have the weight sqrt(n) / 10 where the ensemble has those of its members. The last of
+    the groups is the cells.
     """
 
     def __init__(
         self,
-        trees: int = 300,
-        subset: int = 1000,
-        networks: int = 2,
-        width: int = 64,
-        layers: int = 3,
-        epochs: int = 30,
-        groups: Sequence[int] | None = None,
+        trees: Trees = 300,
+        subset: Subset = 1000,
+        networks: Annotated[int, Setting("graph networks whose mean is taken", at_least=1)] = 2,
+        width: Annotated[int, Setting("of a graph network's layers", at_least=1)] = 64,
+        layers: Annotated[int, Setting("of a graph network", at_least=1)] = 3,
+        epochs: Annotated[int, Setting("passes over the cells in a graph network's training", at_least=1)] = 30,
+        groups: Groups = None,
     ) -> None:
         super().__init__(trees, subset, None if groups is None else groups[:-1])
-        check_whole("predictor", 1, networks=networks, width=width, layers=layers, epochs=epochs)
         self.networks, self.settings = networks, {"width": width, "layers": layers, "epochs": epochs}
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,14 @@ Costs = list[tuple[Cell, float]]
 
 @dataclass
 class Met:
-    """Cells that were looked at: those that cost more than they may, with their costs, and the milliseconds of those timed."""
+    """Cells that were looked at: those that cost more than they may, with their costs, and the milliseconds of those timed.
+
+    impossible: digest -> why no network can be made of the cell.
+    """
 
     dear: Costs = field(default_factory=list)
     timed: Costs = field(default_factory=list)
+    impossible: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rounds: Mapping[int, Mapping[str, Any]], source: str | os.PathLike[str]) -> Met:
@@ -53,10 +56,17 @@ class Limits:
     """Measures what cells cost, and how long their models take where that is bounded.
 
     cost: of the efficiency score; its `max` bounds it. latency: milliseconds, with a `max`; None where these do not matter.
+    model: raises BudgetError for a cell of which no model within the budget can be made; None where none is to come.
     """
 
-    def __init__(self, cost: CellCost, latency: CellCost | None, display: Display) -> None:
-        self.cost, self.latency, self.display = cost, latency, display
+    def __init__(
+        self,
+        cost: CellCost,
+        latency: CellCost | None,
+        display: Display,
+        model: Callable[[Cell], object] | None = None,
+    ) -> None:
+        self.cost, self.latency, self.display, self.model = cost, latency, display, model
 
     def choose(self, cells: Iterable[Scored], count: int) -> tuple[list[tuple[Scored, float]], Met]:
         """The first `count` cells that keep within the limits, in order, with their costs; and what was met on the way.
@@ -68,7 +78,9 @@ class Limits:
         what = f"Cost: {self.cost.name}" + (f"; {self.latency.name}" if self.latency else "")
         with self.display.progress(what) as progress:
             for found in cells:
-                with contextlib.suppress(BudgetError):
+                try:
+                    if self.model:
+                        self.model(found.cell)
                     cost = self.cost(found.cell)
                     if _above(self.cost, cost):
                         met.dear.append((found.cell, cost))
@@ -77,6 +89,8 @@ class Limits:
                     else:
                         chosen.append((found, cost))
                         progress(len(chosen), count, self._words(len(met.dear), slow))
+                except BudgetError as error:
+                    met.impossible[found.digest] = str(error)
                 if len(chosen) == count:
                     break
         return chosen, met
@@ -86,8 +100,10 @@ class Limits:
         met = Met()
         with self.display.progress(f"Cost: {self.latency.name}") as progress:
             for number, cell in enumerate(cells, 1):
-                with contextlib.suppress(BudgetError):
+                try:
                     self._is_slow(cell, met)
+                except BudgetError as error:
+                    met.impossible[cell.pruned().digest()] = str(error)
                 progress(number, len(cells))
         return met
 

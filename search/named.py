@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gemnet.settings import expected_name, settings_of, shown
 from search.base import SearchError
+from search.checks import check
 
 
 def build_named(what: str, known: Mapping[str, Callable[..., Any]], name: str, *parts: Any, **settings: Any) -> Any:
-    """`known[name](*parts, **settings)`. Raises SearchError for an unknown name, with the known ones, or an unknown setting."""
-    if name not in known:
-        raise SearchError(f"unknown {what} {name!r}; expected one of {', '.join(known)}")
-    try:
-        return known[name](*parts, **settings)
-    except TypeError as error:
-        raise SearchError(f"{what} {name!r}: {error}") from None
+    """`known[name](*parts, **settings)`. Raises SearchError for an unknown name, with the known ones, and for a setting that is
+    unknown, missing, or may not be what it is (`gemnet.settings`)."""
+    part = named_part(what, known, name)
+    return part(*parts, **check(settings_of(part), settings, what))
+
+
+def named_part(what: str, known: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
+    """`known[name]`. Raises SearchError for an unknown name, with the nearest and all known ones."""
+    if not isinstance(name, str) or name not in known:
+        raise SearchError(f"unknown {what} {shown(name)}; {expected_name(name, known)}")
+    return known[name]

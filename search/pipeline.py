@@ -29,20 +29,24 @@ from search.base import (
     SearchError,
     Space,
 )
+from search.benchmarks import TabularSpace
 from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost, build_latency
+from search.described import check_search
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
 from search.embedding.cache import EncoderCache
+from search.evaluations import check_evaluator, checked_cost, checked_outcome
 from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.exported import check_fits, read_record
 from search.limits import Limits, Met
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
+from search.proxy import fitted_model
 from search.ranking import best_table, expected_scores, judged
+from search.reach import check_model_budget
 from search.record_file import RECORD, read_snapshot
-from search.rows import checked
 from search.schedule import Schedule
 from search.settings import decisive, evaluation_part
 from search.space import build_space, prune, statistics
@@ -70,7 +74,11 @@ class Search:
     _draws: dict[int, Draws] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.limits = Limits(self.cost, self.latency, self.display)
+        check_evaluator(self.evaluator)
+        model = self.settings.get("model", {})
+        searched = bool(model) and not isinstance(self.space, TabularSpace)
+        fitted = partial(fitted_model, model=tuple(model.items()))
+        self.limits = Limits(self.cost, self.latency, self.display, fitted if searched else None)
 
     @property
     def seed(self) -> int:
@@ -78,14 +86,15 @@ class Search:
 
     def run(self) -> list[Record]:
         """All three steps; returns the record. Work that is in the record already is not done again."""
+        if not self.study.rounds():  # before the encoder is trained: what no cell can keep within is told here
+            self.study.propose(0, *self._first())
         self.encoder = self._trained_encoder()
         predictor = build_predictor(**self._predictor_settings())
         for index in range(self.schedule.rounds + 1):
             if index:
                 self._fit(predictor, index)
             if index not in self.study.rounds():
-                proposals, note = self._bootstrapped(predictor, index) if index else self._first()
-                self.study.propose(index, proposals, note)
+                self.study.propose(index, *self._bootstrapped(predictor, index))
             self._evaluate(index)
             self._judge(index)  # where a stop came between
         self._judge_all()
@@ -204,7 +213,7 @@ class Search:
         chosen, found = self._chosen(measured, len(cells))
         reasons = self.limits.reasons(found)
         for digest in sorted(cells.keys() - {p.digest for p in chosen}):
-            reason = reasons.get(digest, "no network can be made of it")
+            reason = reasons.get(digest) or f"no network can be made of it: {found.impossible[digest]}"
             raise SearchError(f"search: {cells[digest][0]}: {reason}")
         met.timed += found.timed
         limit = self.schedule.max_macs or np.inf
@@ -233,11 +242,11 @@ class Search:
         if len(chosen) + len(known) < 3:
             limits = [f"max_macs={self.schedule.max_macs:g} (the smallest has {least:g})"] if self.schedule.max_macs else []
             limits += self.limits.nearest(found)
-            without = len(drawn) - len(chosen) - len(self.limits.reasons(found))
+            impossible = list(found.impossible.values())
             raise SearchError(
                 f"search: {len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
                 + (f" within {' and '.join(limits)}" if limits else "")
-                + (f"; of {without} no network can be made" if without else "")
+                + (f"; of {len(impossible)} no network can be made, such as: {impossible[0]}" if impossible else "")
                 + "; 3 are needed: allow more nodes, operators or cost"
             )
         met.dear += found.dear
@@ -349,8 +358,8 @@ class Search:
         with self.display.progress(f"Round {index}: evaluations") as progress:
             total = self.schedule.evaluations(records)
             progress(finished, total)
-            for number, outcome in enumerate(map(checked, self.executor.run(jobs))):
-                score = None
+            for number, given in enumerate(self.executor.run(jobs)):
+                outcome, score = checked_outcome(given, self.evaluator), None
                 if outcome.evaluation is not None:
                     accuracy, cost = outcome.evaluation.accuracy, pending[outcome.key].cost
                     score = float(efficiency_score(accuracy, cost, self.settings["penalty"]))
@@ -382,7 +391,7 @@ class Search:
         return tuple(hurdles)
 
     def _proposal(self, found: Scored, cost: float) -> Proposal:
-        counts = self.evaluator.cost(found.cell)
+        counts = checked_cost(self.evaluator, self.evaluator.cost(found.cell))
         seed = candidate_seed(self.seed, found.digest)
         return Proposal(found.cell, found.digest, seed, counts.macs, counts.params, cost, found.score)
 
@@ -420,6 +429,7 @@ def run_search(
 
     Raises SearchError for settings, data or a directory that do not do, before anything is written where possible.
     """
+    settings = check_search(settings, "settings")
     space = build_space(**settings["space"])
     schedule = Schedule.of(settings)
     encoder = build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
@@ -429,6 +439,8 @@ def run_search(
             f"search: optimism={schedule.optimism:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"
             " how sure it is; take ensemble, graph_ensemble, or bagged, which is made of several others"
         )
+    if settings["model"] and not isinstance(space, TabularSpace):
+        check_model_budget(space, settings["model"], settings["seed"])
     evaluator = evaluator_of(settings, space)
     if schedule.max_macs is not None and evaluator.no_max_macs:
         raise SearchError(evaluator.no_max_macs)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from gemnet.settings import Setting
 from search.base import Encoder, Predictor, SearchError
-from search.checks import check_whole
+from search.checks import takes_settings
 from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
 from search.graph_predictor import GraphEnsemblePredictor
 from search.layers import mlp
@@ -42,27 +43,26 @@ class LipschitzBound:
         return {**asdict(self), "bound": self.bound}
 
 
+@takes_settings("predictor")
 class MLPPredictor:
     """Fully connected ReLU network on standardised vectors, trained by mean squared error.
 
-    hidden: widths of the hidden layers. steps: full-batch AdamW steps of a training from new weights.
-    lr, weight_decay: AdamW's.
-    mode: "retrain" starts every `fit` from new weights; "finetune" goes on from the last ones for a quarter of the steps,
-    as the paper does with its enlarged set.
+    The mode "retrain" starts every `fit` from new weights; "finetune" goes on from the last ones for a quarter of the steps, as
+    the paper does with its enlarged set.
     """
 
     def __init__(
         self,
-        hidden: Sequence[int] = (64, 64),
-        steps: int = 400,
-        lr: float = 3e-3,
-        weight_decay: float = 1e-2,
-        mode: str = "retrain",
+        hidden: Annotated[
+            Sequence[int], Setting("widths of the hidden layers", item=Setting("", int, at_least=1), length=(1, None))
+        ] = (64, 64),
+        steps: Annotated[int, Setting("full-batch AdamW steps of a training from new weights", at_least=1)] = 400,
+        lr: Annotated[float, Setting("AdamW's learning rate at its highest", above=0)] = 3e-3,
+        weight_decay: Annotated[float, Setting("AdamW's", at_least=0)] = 1e-2,
+        mode: Annotated[
+            str, Setting("whether each round starts from new weights, or goes on from the last ones", choices=MODES)
+        ] = "retrain",
     ) -> None:
-        if mode not in MODES:
-            raise SearchError(f"predictor: unknown mode {mode!r}; expected one of {', '.join(MODES)}")
-        if steps < 1 or not hidden or min(hidden) < 1 or lr <= 0 or weight_decay < 0:
-            raise SearchError("predictor: expected steps and hidden widths of at least 1, lr > 0 and weight_decay >= 0")
         self.hidden, self.steps, self.lr, self.weight_decay, self.mode = tuple(hidden), steps, lr, weight_decay, mode
         self.net: nn.Sequential | None = None
         self._shift = self._scale = np.zeros(0)
@@ -129,15 +129,18 @@ class MLPPredictor:
             schedule.step()
 
 
+@takes_settings("predictor")
 class BaggedPredictor(NormalScorePredictor):
     """The mean of `members` predictors, each trained on as many evaluations drawn with replacement; where they do not agree,
-    nobody knows. They learn normal scores (`NormalScale`).
+    nobody knows. They learn normal scores (`NormalScale`)."""
 
-    predictor: type and settings of a member.
-    """
-
-    def __init__(self, predictor: Mapping[str, Any] | None = None, members: int = 5) -> None:
-        check_whole("predictor", 2, members=members)
+    def __init__(
+        self,
+        predictor: Annotated[
+            Mapping[str, Any] | None, Setting("type and settings of a member; None for an mlp with its defaults")
+        ] = None,
+        members: Annotated[int, Setting("predictors whose mean is taken", at_least=2)] = 5,
+    ) -> None:
         self.predictor, self.members = dict(predictor or {"type": "mlp"}), members
         self._found = [build_predictor(**self.predictor) for _ in range(members)]  # a mistake is told at once
 

@@ -7,8 +7,8 @@ import functools
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,56 +19,50 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, CellStatistics, fit, network_cost
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
+from gemnet.settings import Setting, settings_of
 from search.base import Evaluation, EvaluationError, Job, SearchError
+from search.checks import check, takes_settings
 from search.data import ProxyData
 from search.memory import gpu_is_full
 
+WIDEST = 512
+"""A proxy network is at most twice as wide as the model, in steps of 1/256."""
+AMP = ("auto", "on", "off")
 
+
+@takes_settings("proxy")
 @dataclass(frozen=True)
 class ProxySettings:
-    """How every candidate is built and trained. The defaults are for the digits."""
+    """How every candidate is built and trained: by SGD with Nesterov momentum, whose learning rate rises linearly, then falls
+    along a cosine. The defaults are for the digits."""
 
     # network
-    width: int = 8  # channels of each node in the first stage; 2x and 4x as many in the second and third
-    macs: float | None = None  # instead of width: MACs of every proxy network, a model scaled down; see `architecture`
-    stem_width: int = 16  # channels
-    stem_stride: int = 1  # 1 or 2
-    # SGD with Nesterov momentum; the learning rate rises linearly, then falls along a cosine
-    epochs: int = 4
-    batch_size: int = 64  # images
-    learning_rate: float = 0.3  # at its peak
-    warmup: float = 0.15  # share of all steps
-    momentum: float = 0.9
-    weight_decay: float = 5e-4  # of the weights of convolutions and classifier
-    label_smoothing: float = 0.0  # share of the target spread over all classes
+    width: Annotated[
+        int, Setting("of each node in the first stage; 2 and 4 times as many in the next ones", at_least=1, unit="channels")
+    ] = 8
+    macs: Annotated[
+        float | None, Setting("instead of width: of each proxy network, the model scaled down to them", above=0, unit="MACs")
+    ] = None
+    stem_width: Annotated[int, Setting("of the stem", at_least=1, unit="channels")] = 16
+    stem_stride: Annotated[int, Setting("of the stem", choices=(1, 2))] = 1
+    # training
+    epochs: Annotated[int, Setting("passes over the training images", at_least=1)] = 4
+    batch_size: Annotated[int, Setting("of a step", at_least=2, unit="images")] = 64
+    learning_rate: Annotated[float, Setting("at its highest", above=0)] = 0.3
+    warmup: Annotated[float, Setting("share of all steps over which the learning rate rises", at_least=0, below=1)] = 0.15
+    momentum: Annotated[float, Setting("of SGD", at_least=0, below=1)] = 0.9
+    weight_decay: Annotated[float, Setting("of the weights of convolutions and classifier", at_least=0)] = 5e-4
+    label_smoothing: Annotated[float, Setting("share of the target spread over all classes", at_least=0, below=1)] = 0.0
     # augmentation of training images
-    shift: int = 1  # pixels at most, in each direction; what comes in is black
-    flip: bool = False  # left to right, each image with probability 1/2
-    cutout: int = 0  # pixels, side of the square set to the mean colour; 0 for none
+    shift: Annotated[
+        int, Setting("in each direction at most, what comes in is black; less than an image", at_least=0, unit="pixels")
+    ] = 1
+    flip: Annotated[bool, Setting("whether images are mirrored left to right, each with probability 1/2")] = False
+    cutout: Annotated[
+        int, Setting("side of the square set to the mean colour; less than an image", at_least=0, unit="pixels")
+    ] = 0
     # arithmetic
-    amp: str = "auto"  # bfloat16 autocast: "auto" on GPUs that have it, "on" everywhere, "off" nowhere
-
-    def __post_init__(self) -> None:
-        counts = {"width": 1, "stem_width": 1, "epochs": 1, "batch_size": 2, "shift": 0, "cutout": 0}
-        for name, least in counts.items():
-            self._check(name, type(getattr(self, name)) is int and getattr(self, name) >= least, f"a whole number from {least}")
-        self._check("macs", self.macs is None or (self._is_number("macs") and self.macs > 0), "a number above 0, or None")
-        shares = ("warmup", "momentum", "label_smoothing")
-        for name in shares:
-            self._check(name, self._is_number(name) and 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
-        self._check("learning_rate", self._is_number("learning_rate") and self.learning_rate > 0, "a number above 0")
-        self._check("weight_decay", self._is_number("weight_decay") and self.weight_decay >= 0, "a number from 0")
-        self._check("stem_stride", self.stem_stride in (1, 2), "1 or 2")
-        self._check("flip", isinstance(self.flip, bool), "True or False")
-        self._check("amp", self.amp in ("auto", "on", "off"), "'auto', 'on' or 'off'")
-
-    def _is_number(self, name: str) -> bool:
-        value = getattr(self, name)
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-    def _check(self, name: str, good: bool, expected: str) -> None:
-        if not good:
-            raise SearchError(f"proxy: {name}: expected {expected}, found {getattr(self, name)!r}")
+    amp: Annotated[str, Setting("bfloat16 on GPUs that have it, everywhere, or nowhere", choices=AMP)] = "auto"
 
 
 class ProxyEvaluator:
@@ -229,9 +223,11 @@ def _scaled(
     def macs(step: int) -> int:
         return network_cost(scaled(step / 256), shape[1:], num_classes, shape[0]).macs
 
-    step = bisect.bisect_right(range(1, 512), s.macs, key=macs)
+    step = bisect.bisect_right(range(1, WIDEST), s.macs, key=macs)
     if step == 0:
         raise BudgetError(f"proxy: macs={s.macs:g} is too little: the narrowest proxy network of this cell has {macs(1)}")
+    if step == WIDEST - 1 and macs(WIDEST) < s.macs:
+        raise BudgetError(f"proxy: macs={s.macs:g} is too much: the widest proxy network of this cell has {macs(WIDEST)}")
     return scaled(step / 256)
 
 
@@ -345,8 +341,5 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 def build_evaluator(data: ProxyData, model: Mapping[str, Any] | None = None, **settings: Any) -> ProxyEvaluator:
     """The evaluator with these ProxySettings. Raises SearchError for an unknown name or a value out of range."""
-    known = [field.name for field in fields(ProxySettings)]
-    for name in settings:
-        if name not in known:
-            raise SearchError(f"proxy: unknown setting {name!r}; expected some of {', '.join(known)}")
+    settings = check(settings_of(ProxySettings), settings, "proxy")
     return ProxyEvaluator(data, ProxySettings(**settings), model)

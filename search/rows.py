@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from gemnet.cell import Cell, CellError
-from search.base import Evaluation, Outcome, SearchError, Space
+from search.base import SearchError, Space
 from search.efficiency import efficiency_score
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
@@ -215,21 +215,6 @@ def check_cells(records: Sequence[Record], space: Space) -> None:
             space.from_cells([r.cell])
         except SearchError as error:
             raise RowError(place, f"cell: expected one of the settings' space: {error}") from None
-
-
-def checked(outcome: Outcome) -> Outcome:
-    """The same outcome with Python's own numbers; a failed one, which says why, where no record could hold what an evaluator
-    gave."""
-    e = outcome.evaluation
-    if e is None:
-        return outcome
-    try:
-        given = {"accuracy": _plain(e.accuracy), "seconds": _plain(e.seconds)}
-        accuracy, seconds = share(given, "accuracy"), _not_negative(given, "seconds")
-        curve = _curve([_plain(value) for value in e.curve], True)
-    except (TypeError, ValueError) as error:
-        return replace(outcome, evaluation=None, error=f"the evaluator gave no accuracy that can be recorded: {error}")
-    return replace(outcome, evaluation=Evaluation(accuracy, curve, bool(e.stopped), seconds))
 
 
 @lru_cache(1 << 16)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.options import named
+from gemnet.settings import Setting, plain, shown
 from search.base import SearchError
+from search.checks import check
 
 EXECUTION = ("executor", "search.encoder_cache")
 """Settings that change where and how fast a search runs, not what it finds."""
@@ -19,23 +21,24 @@ EVALUATION = ("seed", "data", "proxy", "model", "cost", "penalty")
 EXCHANGED = ("space", "encoder", "predictor", "data", "cost")
 """Sections whose `type` names one of several parts, each with settings of its own."""
 
-SECTIONS: dict[str, type] = {
-    "seed": int,
-    "penalty": float,
-    "space": dict,
-    "encoder": dict,
-    "predictor": dict,
-    "data": dict,
-    "proxy": dict,
-    "search": dict,
-    "cost": dict,
-    "model": dict,
-    "executor": dict,
+SECTIONS: dict[str, Setting] = {
+    "seed": Setting("of all that a search draws", int, at_least=0),
+    "penalty": Setting("lambda in the score, accuracy less lambda times log10 of the cost (Eq. 5)", float, at_least=0),
+    "space": Setting("of cells", dict),
+    "encoder": Setting("of cells as vectors", dict),
+    "predictor": Setting("of scores", dict),
+    "data": Setting("images that candidates are trained on", dict),
+    "proxy": Setting("how a candidate's accuracy is found", dict),
+    "search": Setting("how many candidates are evaluated, and which", dict),
+    "cost": Setting("what the score counts as cost", dict),
+    "model": Setting("the budget of the models to come", dict),
+    "executor": Setting("where candidates are evaluated", dict),
 }
+"""Of every search; what is in those that are settings by name: see `search.described`."""
 
 
 def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Sequence[str] | None = None) -> dict[str, Any]:
-    """Read a config file (a Python program: run only what you trust) and override it with `options`.
+    """Read a config file (a Python program: run only what you trust), override it with `options`, and check every setting.
 
     These are {"space.num_nodes": 20}, or pairs as a command line has them, ["space.num_nodes=20"].
 
@@ -43,6 +46,8 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
     a file that is missing or broken, and for settings of unknown name or wrong type; UserError for a pair that is none.
     """
     from mmengine.config import Config
+
+    from search.described import check_search  # which knows all parts, and they this module
 
     if not Path(path).is_file():
         known = sorted(str(p) for p in Path(path).parent.glob("*.py")) if Path(path).parent.is_dir() else []
@@ -58,28 +63,12 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
         settings = _plain(config.to_dict())
     except Exception as error:  # a config is a program: whatever it raises is the user's to mend
         raise SearchError(f"config {path}: {type(error).__name__}: {error}") from error
-    return check_settings(settings, str(path))
+    return check_search(settings, str(path))
 
 
 def check_settings(settings: dict[str, Any], source: str) -> dict[str, Any]:
-    """The settings, if every section is there and known. Raises SearchError otherwise."""
-    unknown = sorted(set(settings) - set(SECTIONS))
-    if unknown:
-        raise SearchError(f"{source}: unknown setting {unknown[0]!r}; expected {', '.join(SECTIONS)}")
-    for name, kind in SECTIONS.items():
-        if name not in settings:
-            raise SearchError(f"{source}: setting {name!r} is missing")
-        value = settings[name]
-        if isinstance(value, bool) or not (isinstance(value, kind) or (kind is float and isinstance(value, int))):
-            raise SearchError(f"{source}: {name}: expected {kind.__name__}, found {value!r}")
-    if settings["seed"] < 0 or settings["penalty"] < 0:
-        raise SearchError(f"{source}: seed and penalty must not be negative")
-    return settings
-
-
-def is_positive(value: object) -> bool:
-    """Whether a setting is a number above 0, and finite."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    """The settings, if every section is there and known, whatever is in it. Raises SearchError otherwise."""
+    return check(SECTIONS, settings, source)
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,11 +83,12 @@ def evaluation_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON has it, so that settings compare equal after a round through the record."""
+    """Tuples as lists, as JSON has it, so that settings compare equal after a round through the record; paths as texts."""
+    value = os.fspath(value) if isinstance(value, os.PathLike) else plain(value)
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise SearchError(f"expected plain values (numbers, strings, lists, dicts), found {value!r}")
+    raise SearchError(f"expected plain values (numbers, strings, lists, dicts), found {shown(value)}")

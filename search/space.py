@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from gemnet.cell import MAX_NODES, Cell
 from gemnet.complexity import CellStatistics, OperatorCounts
 from gemnet.operators import INPUT, OPERATORS
+from gemnet.settings import Setting
 from search.base import CellArrays, SearchError, Space
 from search.benchmarks import SPACES as BENCHMARKS
+from search.checks import takes_settings
 from search.named import build_named
 
+SHARE = Setting("", float, above=0, at_most=1)
 
+
+@takes_settings("space")
 class DagSpace:
     """The space of the paper (section 4): subgraphs of the complete DAG of `num_nodes` nodes, any operator on each node.
 
@@ -25,19 +30,20 @@ class DagSpace:
 
     def __init__(
         self,
-        num_nodes: int = 30,
-        operators: Sequence[str] = ("conv1x1", "sepconv3x3"),
-        density: tuple[float, float] = (0.1, 0.5),
+        num_nodes: Annotated[int, Setting("nodes of a cell, the input among them", at_least=2, at_most=MAX_NODES)] = 30,
+        operators: Annotated[
+            Sequence[str],
+            Setting("that a node may have, each once", item=Setting("", str, choices=tuple(OPERATORS)), length=(1, None)),
+        ] = ("conv1x1", "sepconv3x3"),
+        density: Annotated[
+            tuple[float, float],
+            Setting("lowest and highest share of the possible edges that a cell has", item=SHARE, length=(2, 2)),
+        ] = (0.1, 0.5),
     ) -> None:
-        for name in operators:
-            if name not in OPERATORS:
-                raise SearchError(f"space: unknown operator {name!r}; expected some of {', '.join(OPERATORS)}")
-        if len(set(operators)) != len(operators) or not operators:
-            raise SearchError(f"space: expected distinct operators, at least one; found {list(operators)}")
-        if not (isinstance(num_nodes, int) and 2 <= num_nodes <= MAX_NODES):
-            raise SearchError(f"space: expected num_nodes from 2 to {MAX_NODES}, found {num_nodes!r}")
-        if not (isinstance(density, Sequence) and len(density) == 2 and 0 < density[0] <= density[1] <= 1):
-            raise SearchError(f"space: expected 0 < low <= high <= 1 for density, found {density!r}")
+        if len(set(operators)) != len(operators):
+            raise SearchError(f"space: operators: expected each once, found {list(operators)}")
+        if density[0] > density[1]:
+            raise SearchError(f"space: density: expected the lower share first, found {list(density)}")
         self.num_nodes = num_nodes
         self.operators = tuple(operators)
         self.density = (float(density[0]), float(density[1]))

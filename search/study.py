@@ -45,8 +45,10 @@ LOCK, ENCODER_DIRECTORY = "lock", "encoder"
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 """How records that people read tell a moment."""
 
-GROWING = ("search.rounds", "search.top")
+GROWING = ("search.rounds",)
 """Settings that may grow: what was found so far is what a search with the larger ones would have found as well."""
+SHOWN = ("search.top", "cost.name")
+"""Settings that only say what is shown: they may change."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Study:
     def __init__(
         self, directory: str | os.PathLike[str], settings: Mapping[str, Any], evaluation_settings: Mapping[str, Any]
     ) -> None:
-        """Create the record in `directory`, or open the one there if its `settings` are the same; GROWING ones may grow.
+        """Create the record in `directory`, or open the one there if its `settings` are the same; GROWING ones may grow, SHOWN
+        ones change.
 
         settings: everything that decides the result of the search, as JSON values. evaluation_settings: the part that decides
         the result of an evaluation. Raises SearchError where the directory belongs to a search with other settings, is in use,
@@ -254,9 +257,9 @@ class Study:
             )
 
     def _check_settings(self, there: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """Raises SearchError unless `settings` are those that are there, or GROWING ones of them have grown."""
+        """Raises SearchError unless `settings` are those there, but for SHOWN ones and GROWING ones that have grown."""
         differing = differences(there, json.loads(_canonical(settings)))
-        if differing and all(name in GROWING and _grows(old, new) for name, old, new in differing):
+        if differing and all(name in SHOWN or (name in GROWING and _grows(old, new)) for name, old, new in differing):
             with self._transaction() as db:
                 db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
         elif differing:

@@ -15,9 +15,10 @@ import torch
 from gemnet.machine import processor
 from search.base import Evaluation, Evaluator, SearchError
 from search.display import Display
+from search.evaluations import checked_outcome
 from search.executor import build_executor
 from search.json_lines import add_row, read_rows
-from search.rows import checked, number, share, shown
+from search.rows import number, share, shown
 from search.study import TIME, fingerprint, take_lock
 
 RECORD, LOCK = "trainings.jsonl", "lock"
@@ -67,7 +68,8 @@ def run_missing(
     errors: list[str] = []
     with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
         progress(len(ids) - len(missing), len(ids))
-        for outcome in map(checked, workers.run([job(name, place) for place, name in enumerate(missing)])):
+        for given in workers.run([job(name, place) for place, name in enumerate(missing)]):
+            outcome = checked_outcome(given, evaluator)
             name = missing[outcome.key]
             if outcome.evaluation is None:
                 errors.append(f"{_words(name)}: {outcome.error}")

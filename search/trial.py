@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -23,11 +23,13 @@ from gemnet.benchmark import measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from gemnet.library import SCALABLE
+from gemnet.settings import Setting
 from search.base import Job, SearchError, Space
+from search.checks import takes_settings
 from search.contestants import Contestant, of_cell, of_library, randwire_cell
 from search.display import Display
 from search.evaluators import evaluator_of
-from search.final_data import build_final_data
+from search.final_data import PerClass, build_final_data
 from search.pipeline import candidate_seed
 from search.proxy import ProxyEvaluator, build_evaluator
 from search.space import build_space
@@ -40,28 +42,29 @@ DRAWS = 64
 """Random cells that are drawn for each one that is wanted, since of some no network can be made."""
 
 
+@takes_settings("trial")
 @dataclass(frozen=True)
 class Trial:
-    """What is compared, and how it is trained.
+    """What is compared, and how it is trained. Images: see `build_final_data`."""
 
-    macs: of every network on one image. epochs: of the longer training. seeds: of its weights and its order of images.
-    candidates: random cells of which the best by the proxy takes part. random: other random cells that take part.
-    train_per_class, test_per_class, test_root: see `build_final_data`. recipe: ProxySettings that replace those of the search.
-    """
-
-    macs: float = 20e6
-    epochs: int = 30
-    seeds: Sequence[int] = (0, 1, 2)
-    candidates: int = 20
-    random: int = 10
-    train_per_class: int | None = None
-    test_per_class: int | None = None
-    test_root: str | None = None
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    macs: Annotated[float, Setting("of every network on one image", above=0, unit="MACs")] = 20e6
+    epochs: Annotated[int, Setting("of the longer training", at_least=1)] = 30
+    seeds: Annotated[
+        Sequence[int],
+        Setting("of its weights and its order of images, each once", item=Setting("", int, at_least=0), length=(1, None)),
+    ] = (0, 1, 2)
+    candidates: Annotated[int, Setting("random cells of which the best by the proxy takes part", at_least=1)] = 20
+    random: Annotated[int, Setting("other random cells that take part", at_least=2)] = 10
+    train_per_class: PerClass = None
+    test_per_class: PerClass = None
+    test_root: Annotated[str | None, Setting("folder of test images, of an image folder")] = None
+    recipe: Annotated[Mapping[str, Any], Setting("of ProxySettings, instead of those of the search")] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or self.random < 2 or not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise SearchError("trial: expected candidates >= 1, random >= 2 and distinct seeds, at least one")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise SearchError(f"trial: seeds: expected each once, found {list(self.seeds)}")
 
 
 @dataclass(frozen=True)

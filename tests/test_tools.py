@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -27,10 +28,10 @@ from search.svge.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
 SCRIPTS = sorted(path.name for path in (ROOT / "tools").glob("*.sh"))
-HEAVY = ("gemnet", "search", "torch", "mmengine", "numpy")
+HEAVY = ("search", "torch", "timm", "mmengine", "numpy")
 TORCH = ("torch", "torch._dynamo", "torchvision", "timm", "mmengine", "mmcv", "mmdet", "numba", "sklearn")
 UNNEEDED = (*TORCH, "scipy", "matplotlib")
-ACTIONS = ("status", "top", "export", "report", "retrain")
+ACTIONS = ("status", "top", "export", "report", "retrain", "settings")
 WHOLE = ("benchmark.py", "evaluate_cells.py", "overfit.py", "search.py")
 """Tools that need no argument."""
 RECORD = "gemnet/cells/nasgem_cifar10.jsonl"
@@ -179,3 +180,38 @@ def test_pairs_of_a_command_line_are_settings_by_name():
             named(["c=3", broken])
     with pytest.raises(UserError, match="--recipe: b =3: expected KEY=VALUE"):
         named(["a=1", "b", "=3"], "--recipe")
+
+
+NUMBERS = [
+    ("benchmark.py", ["kernel", "--pairs"], "a whole number from 1"),
+    ("compare.py", ["CONFIG", "--jobs"], "a whole number from 1"),
+    ("compare.py", ["CONFIG", "--seeds"], "a whole number from 0"),
+    ("complexity.py", ["CONFIG", "--shape", "640"], "a whole number from 1"),
+    ("evaluate_cells.py", ["--macs"], "a number above 0"),
+    ("evaluate_cells.py", ["--epochs"], "a whole number from 1"),
+    ("export.py", ["gemnet_a", "a.onnx", "--target-macs"], "a number above 0"),
+    ("export.py", ["gemnet_a", "a.onnx", "--tolerance"], "a number from 0"),
+    ("overfit.py", ["--iterations"], "a whole number from 1"),
+    ("predict.py", ["CONFIG", "a.pth", "photos", "--score"], "a number from 0 to 1"),
+    ("reproduce.py", ["table3", "--seeds"], "a whole number from 1"),
+    ("search.py", ["top", "work_dirs/digits", "--count"], "a whole number from 1"),
+    ("search.py", ["retrain", "work_dirs/digits", "--seeds"], "a whole number from 1"),
+    ("svge.py", ["--space", "enas", "--threads"], "a whole number from 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "expected"), NUMBERS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e999", "many"])
+def test_a_number_out_of_range_is_told_with_the_argument(name, arguments, expected, value, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, *arguments, value])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+    flag = next(argument for argument in reversed(arguments) if argument.startswith("--"))
+    assert ended.value.code == 2
+    assert f"argument {flag}: expected {expected}, found '{value}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_no_tool_takes_numbers_that_are_not_checked(name):
+    assert not re.findall(r"type=(int|float)\b", (ROOT / "tools" / name).read_text())

@@ -24,6 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
+
+from gemnet.arguments import whole  # noqa: E402
+
 KERNEL_PLOT = "docs/wl_kernel.png"
 
 
@@ -31,25 +34,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "startup", "all"]
     parser.add_argument("part", nargs="?", choices=parts, default="all", help="default: all, which is the first three")
-    parser.add_argument("--pairs", type=int, default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
-    parser.add_argument("--grakel-pairs", type=int, default=1000, help="pairs for grakel, 0 for none (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=24, help="trainings for executors (default: %(default)s)")
-    parser.add_argument("--cells", type=int, default=100_000, help="cells for bootstrap optimisation (default: %(default)s)")
+    parser.add_argument("--pairs", type=whole(1), default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
+    parser.add_argument(
+        "--grakel-pairs", type=whole(0), default=1000, help="pairs for grakel, 0 for none (default: %(default)s)"
+    )
+    parser.add_argument("--jobs", type=whole(1), default=24, help="trainings for executors (default: %(default)s)")
+    parser.add_argument(
+        "--cells", type=whole(1), default=100_000, help="cells for bootstrap optimisation (default: %(default)s)"
+    )
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)"
     )
     parser.add_argument(
-        "--repeats", type=int, default=10, help="timed passes of each model, or runs of each command (default: %(default)s)"
+        "--repeats",
+        type=whole(1),
+        default=10,
+        help="timed passes of each model, or runs of each command (default: %(default)s)",
     )
     parser.add_argument(
         "--settings", nargs="+", metavar="COLUMN", help="columns of the table of models, by name (default: all)"
     )
-    parser.add_argument("--resolution", type=int, default=224, help="height and width of images (default: %(default)s)")
+    parser.add_argument("--resolution", type=whole(1), default=224, help="height and width of images (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="renew README's table of models, or the kernel's plot")
-    parser.add_argument("--batch", type=int, default=16, help="for profile: images a pass (default: %(default)s)")
+    parser.add_argument("--batch", type=whole(1), default=16, help="for profile: images a pass (default: %(default)s)")
     parser.add_argument("--training", action="store_true", help="for profile: a training step, not a forward pass")
     parser.add_argument("--device", default="cpu", help="for the models (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    parser.add_argument("--threads", type=whole(1), help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args()
 
     from search.command import reported

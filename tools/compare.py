@@ -16,15 +16,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
+from gemnet.arguments import whole  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="of classifiers")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the trainings; default: 0 1")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1], help="of the trainings; default: 0 1")
     parser.add_argument(
         "--work-dir", default="work_dirs/compare", help="a folder for each run goes there; default: %(default)s"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with an equal share of the cores (default: 1)")
+    parser.add_argument(
+        "--jobs", type=whole(1), default=1, help="runs at a time, with an equal share of the cores (default: 1)"
+    )
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs, bfloat16 on the CPU")
     parser.add_argument("--write", metavar="NAME", help="write configs/NAME.json and renew its table in configs/README.md")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override every config")

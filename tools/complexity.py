@@ -15,12 +15,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
+from gemnet.arguments import whole  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", help="of a detector")
     parser.add_argument(
-        "--shape", nargs=2, type=int, default=(800, 1333), metavar=("HEIGHT", "WIDTH"), help="default: 800 1333"
+        "--shape", nargs=2, type=whole(1), default=(800, 1333), metavar=("HEIGHT", "WIDTH"), help="default: 800 1333"
     )
     parser.add_argument("--table2", action="store_true", help="all detectors of configs/ beside the paper's")
     parser.add_argument("--write", action="store_true", help="with --table2: renew the files that show them")

@@ -20,21 +20,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
+from gemnet.arguments import number, whole  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", help="of the search (default: configs/search/nasgem_cifar10.py)")
     parser.add_argument("--work-dir", help="where the trainings are recorded; default: work_dirs/trial_<config>")
-    parser.add_argument("--macs", type=float, help="of every network on one image (default: 20e6)")
-    parser.add_argument("--epochs", type=int, help="of the longer training (default: 30)")
-    parser.add_argument("--seeds", type=int, nargs="+", help="of the longer training (default: 0 1 2)")
-    parser.add_argument("--candidates", type=int, help="random cells whose best by the proxy takes part (default: 20)")
-    parser.add_argument("--random", type=int, help="other random cells (default: 10)")
-    parser.add_argument("--train-per-class", type=int, metavar="N", help="training images a class at most (default: all)")
-    parser.add_argument("--test-per-class", type=int, metavar="N", help="test images a class at most (default: all)")
+    parser.add_argument("--macs", type=number(above=0), help="of every network on one image (default: 20e6)")
+    parser.add_argument("--epochs", type=whole(1), help="of the longer training (default: 30)")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", help="of the longer training (default: 0 1 2)")
+    parser.add_argument("--candidates", type=whole(1), help="random cells whose best by the proxy takes part (default: 20)")
+    parser.add_argument("--random", type=whole(2), help="other random cells (default: 10)")
+    parser.add_argument("--train-per-class", type=whole(1), metavar="N", help="training images a class at most (default: all)")
+    parser.add_argument("--test-per-class", type=whole(1), metavar="N", help="test images a class at most (default: all)")
     parser.add_argument("--test-data", metavar="DIR", help="test images of an image folder (default: `test` beside data.root)")
     parser.add_argument("--recipe", nargs="+", metavar="KEY=VALUE", help="settings of the longer training")
-    parser.add_argument("--jobs", type=int, help="trainings at a time (default: one on each GPU or core)")
+    parser.add_argument("--jobs", type=whole(1), help="trainings at a time (default: one on each GPU or core)")
     parser.add_argument("--quick", action="store_true", help="a small trial on the digits, with whatever else is given")
     parser.add_argument("--write", action="store_true", help="renew docs/trial.md, trial.json, trial.jsonl and trial.png")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")

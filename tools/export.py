@@ -18,6 +18,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from gemnet.arguments import number, whole  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,13 +30,13 @@ def main() -> int:
     parser.add_argument("--prefix", help="where the weights are in it, as student.; default: where the network's names are")
     parser.add_argument("--weights", choices=["averaged", "raw"], help="which, where it has both; default: averaged")
     parser.add_argument("--cell", help="a cell file, for the model gemnet")
-    parser.add_argument("--target-macs", type=float, help="its budget at 224x224 with 1,000 classes")
-    parser.add_argument("--target-params", type=float, help="params at most, with 1,000 classes")
+    parser.add_argument("--target-macs", type=number(above=0), help="its budget at 224x224 with 1,000 classes")
+    parser.add_argument("--target-params", type=number(above=0), help="params at most, with 1,000 classes")
     parser.add_argument("--residual", action="store_true", help="the model gemnet was built with residual=True")
-    parser.add_argument("--num-classes", type=int, default=1000, help="of the classifier; default: 1000")
-    parser.add_argument("--in-chans", type=int, default=3, help="channels of an image; default: 3")
+    parser.add_argument("--num-classes", type=whole(0), default=1000, help="of the classifier; default: 1000")
+    parser.add_argument("--in-chans", type=whole(1), default=3, help="channels of an image; default: 3")
     parser.add_argument(
-        "--input-size", nargs=2, type=int, default=(224, 224), metavar=("HEIGHT", "WIDTH"), help="default: 224 224"
+        "--input-size", nargs=2, type=whole(1), default=(224, 224), metavar=("HEIGHT", "WIDTH"), help="default: 224 224"
     )
     parser.add_argument(
         "--dynamic-size", action="store_true", help="leave height and width free, as the dimensions height and width"
@@ -44,13 +46,13 @@ def main() -> int:
     parser.add_argument("--global-pool", help="its pooling; default: avg")
     parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
-    parser.add_argument("--tolerance", type=float, help="largest relative difference; default: 0.0001")
+    parser.add_argument("--tolerance", type=number(at_least=0), help="largest relative difference; default: 0.0001")
     int8 = parser.add_argument_group("--format int8")
     int8.add_argument("--calibration", metavar="FOLDER", help="images like those of training, flat or a folder a class")
-    int8.add_argument("--calibration-images", type=int, metavar="N", help="how many of them; default: 256")
+    int8.add_argument("--calibration-images", type=whole(1), metavar="N", help="how many of them; default: 256")
     int8.add_argument("--data", metavar="FOLDER", help="images as FOLDER/CLASS/*.jpg, to compare int8 with float")
     int8.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="short edge before the crop; default: 8/7 of --input-size"
+        "--image-size", type=whole(1), metavar="PIXELS", help="short edge before the crop; default: 8/7 of --input-size"
     )
     args = parser.parse_args()
     given = (args.calibration, args.calibration_images, args.data, args.image_size)

@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
+from gemnet.arguments import whole  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -21,9 +23,9 @@ def main() -> int:
     parser.add_argument(
         "--work-dir", default="work_dirs/overfit", help="where pictures and figures go; default: work_dirs/overfit"
     )
-    parser.add_argument("--images", type=int, default=8, help="the first so many with boxes; default: 8")
-    parser.add_argument("--size", type=int, default=256, help="longer side in pixels; default: 256")
-    parser.add_argument("--iterations", type=int, default=400, help="of the training; default: 400")
+    parser.add_argument("--images", type=whole(1), default=8, help="the first so many with boxes; default: 8")
+    parser.add_argument("--size", type=whole(1), default=256, help="longer side in pixels; default: 256")
+    parser.add_argument("--iterations", type=whole(1), default=400, help="of the training; default: 400")
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
     parser.add_argument("--record", action="store_true", help="put the figures into configs/overfit.json and configs/README.md")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")

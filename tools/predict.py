@@ -21,6 +21,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from gemnet.arguments import number  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -32,7 +34,12 @@ def main() -> int:
         default="work_dirs/predictions",
         help="where pictures and predictions go, no folder of inputs; default: work_dirs/predictions",
     )
-    parser.add_argument("--score", type=float, default=0.3, help="leave out boxes below this score, 0 to 1; default: 0.3")
+    parser.add_argument(
+        "--score",
+        type=number(at_least=0, at_most=1),
+        default=0.3,
+        help="leave out boxes below this score, 0 to 1; default: 0.3",
+    )
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")
     parser.add_argument(
         "--pictures",

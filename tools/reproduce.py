@@ -35,6 +35,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find tools/search.py
 
+from gemnet.arguments import whole  # noqa: E402
+
 PARTS = re.findall(r"^  (\w+) .*seeds?\)$", __doc__, re.MULTILINE)
 
 
@@ -46,11 +48,11 @@ def main() -> int:
     parser.add_argument("parts", nargs="+", choices=[*PARTS, "all"], metavar="PART", help=f"{', '.join(PARTS)}, or all of them")
     parser.add_argument("--work-dir", default="work_dirs/reproduce", help="results and encoders; default: %(default)s")
     parser.add_argument("--data", help="folder of the benchmarks' files; default: GEMNET_DATA, then ../shared/data")
-    parser.add_argument("--seeds", type=int, help="how many; default: see the list of parts")
-    parser.add_argument("--first-seed", type=int, default=0, help="from 1000 on to choose settings; default: %(default)s")
+    parser.add_argument("--seeds", type=whole(1), help="how many; default: see the list of parts")
+    parser.add_argument("--first-seed", type=whole(0), default=0, help="from 1000 on to choose settings; default: %(default)s")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some rows of the tables, by name; default: all")
     parser.add_argument("--quick", action="store_true", help="minutes: 1 seed, fewer settings, little training; no results")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, with an equal share of the cores (default: 1)")
+    parser.add_argument("--jobs", type=whole(1), default=1, help="processes, with an equal share of the cores (default: 1)")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/reproduce")
     args = parser.parse_args()
 

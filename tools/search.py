@@ -19,6 +19,10 @@ that failed, as for want of memory. What it has found so far:
   python tools/search.py retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
 
 Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
+
+What a config and --cfg-options may set, with types, ranges, units and defaults (also docs/settings.md):
+
+  python tools/search.py settings encoder.svge
 """
 
 import argparse
@@ -27,6 +31,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find this file
+
+from gemnet.arguments import whole  # noqa: E402
 
 ACTIONS = {
     "status": """Tell whether a search runs, how far it is, what training took, and its best cell.
@@ -54,32 +60,47 @@ examples:
 examples:
   python tools/search.py retrain work_dirs/digits --count 8 --seeds 3
   python tools/search.py retrain work_dirs/digits --cfg-options proxy.epochs=12     also data.root and executor.*""",
+    "settings": """List what may be set of a search: type, range, unit, default and meaning.
+
+examples:
+  python tools/search.py settings                                     all
+  python tools/search.py settings encoder                             a section
+  python tools/search.py settings encoder.svge                        one type of it
+  python tools/search.py settings --out docs/settings.md              the page of all""",
 }
 
 
 def work_with_record() -> int:
-    parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended.")
+    parser = argparse.ArgumentParser(description="Work with the record of a search, running or ended, or list settings.")
     actions = parser.add_subparsers(dest="action", required=True)
     parsers = {
         name: actions.add_parser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
         for name, about in ACTIONS.items()
     }
+    parsers["settings"].add_argument("name", nargs="?", help="a section, as encoder, or a type of it, as encoder.svge")
+    parsers["settings"].add_argument("--out", metavar="FILE", help="write the page of all settings there")
     for name, action in parsers.items():
+        if name == "settings":
+            continue
         record = "" if name == "export" else ", or an exported record, a .jsonl file"
         action.add_argument("work_dir", help=f"where the search's record is{record}")
-    parsers["top"].add_argument("--count", type=int, default=10, help="how many cells; default: %(default)s")
+    parsers["top"].add_argument("--count", type=whole(1), default=10, help="how many cells; default: %(default)s")
     parsers["export"].add_argument("--out", metavar="FILE", help="default: WORK_DIR/record.jsonl")
     parsers["report"].add_argument("--out", metavar="DIR", help="a folder, which gets PNGs as well; default: WORK_DIR")
     retrain = parsers["retrain"]
     retrain.add_argument("--out", metavar="DIR", help="where the trainings are kept; default: WORK_DIR/retrained")
-    retrain.add_argument("--count", type=int, default=8, help="how many cells; default: %(default)s")
-    retrain.add_argument("--seeds", type=int, default=3, help="trainings of each cell; default: %(default)s")
+    retrain.add_argument("--count", type=whole(1), default=8, help="how many cells; default: %(default)s")
+    retrain.add_argument("--seeds", type=whole(1), default=3, help="trainings of each cell; default: %(default)s")
     retrain.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="instead of the search's settings")
     args = parser.parse_args()
     if args.action == "retrain":
         from search.retraining import retrain_command
 
         return retrain_command(args.work_dir, args.out, args.count, args.seeds, args.cfg_options)
+    if args.action == "settings":
+        from search.command import settings_command
+
+        return settings_command(args.name, args.out)
     from search.records import records_command
 
     return records_command(args.action, args.work_dir, getattr(args, "out", None), getattr(args, "count", 10))

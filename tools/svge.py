@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
+from gemnet.arguments import whole  # noqa: E402
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument("--work-dir", help="where results, tables and figures go; default: work_dirs/svge/<space>")
     parser.add_argument("--data", help="the space's file or its folder; default: GEMNET_DATA, or shared/data beside this one")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings; default: 0 1 2")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2], help="of the trainings; default: 0 1 2")
     parser.add_argument(
         "--models",
         nargs="+",
@@ -44,8 +46,8 @@ def main() -> int:
         help="images and proxy training for extrapolation; default: configs/search/svge_extrapolation.py",
     )
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override settings of that config")
-    parser.add_argument("--jobs", type=int, default=1, help="models trained and measured at the same time (default: 1)")
-    parser.add_argument("--threads", type=int, help="CPU threads of a process; default: the cores, shared by the jobs")
+    parser.add_argument("--jobs", type=whole(1), default=1, help="models trained and measured at the same time (default: 1)")
+    parser.add_argument("--threads", type=whole(1), help="CPU threads of a process; default: the cores, shared by the jobs")
     parser.add_argument("--device", default="cpu", help="of all trainings (default: %(default)s)")
     args = parser.parse_args()
 

@@ -18,7 +18,8 @@ from gemnet.cell import Cell
 from gemnet.operators import Cost
 from search.base import CellArrays
 from search.benchmarks.files import check, find_file, read_arrays
-from search.benchmarks.tabular import Table, TabularSpace
+from search.benchmarks.tabular import Data, Pool, Table, TabularSpace
+from search.checks import takes_settings
 
 FILE = "nasbench101.npz"
 OPERATORS = ("conv3x3", "conv1x1", "maxpool3x3", "output")
@@ -47,10 +48,11 @@ _KINDS = {
 }
 
 
+@takes_settings("space")
 class NasBench101Space(TabularSpace):
-    """The table's cells. data: the compact file or its folder (see `files.find_file`). pool: see TabularSpace."""
+    """The table's cells, of the compact file that `files.find_file` finds."""
 
-    def __init__(self, data: str | os.PathLike[str] | None = None, pool: str = "evaluated") -> None:
+    def __init__(self, data: Data = None, pool: Pool = "evaluated") -> None:
         super().__init__(load_table(data), pool)
 
     def checked(self, cell: Cell) -> Cell:

@@ -19,7 +19,8 @@ from gemnet.cell import Cell
 from gemnet.operators import Cost
 from search.base import CellArrays
 from search.benchmarks.files import check, find_file, read_arrays
-from search.benchmarks.tabular import Table, TabularSpace
+from search.benchmarks.tabular import Data, Pool, Table, TabularSpace
+from search.checks import takes_settings
 
 FILE = "nasbench201.npz"
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -52,10 +53,11 @@ ADJACENCY = _adjacency()
 CELL_EDGES: tuple[tuple[int, int], ...] = tuple(map(tuple, np.argwhere(ADJACENCY).tolist()))
 
 
+@takes_settings("space")
 class NasBench201Space(TabularSpace):
-    """The table's cells. data: the compact file or its folder (see `files.find_file`). pool: see TabularSpace."""
+    """The table's cells, of the compact file that `files.find_file` finds."""
 
-    def __init__(self, data: str | os.PathLike[str] | None = None, pool: str = "evaluated") -> None:
+    def __init__(self, data: Data = None, pool: Pool = "evaluated") -> None:
         super().__init__(load_table(data), pool)
 
     def checked(self, cell: Cell) -> Cell:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.operators import INPUT, Cost
+from gemnet.settings import Setting
 from search.base import CellArrays, Evaluation, EvaluationError, Job, SearchError
+from search.checks import takes_settings
 
 if TYPE_CHECKING:
     from search.isomorphism import Index
 
 POOLS = ("evaluated", "all")
+Pool = Annotated[
+    str,
+    Setting("the table's cells that have a validation accuracy and can be searched, or all, to train encoders", choices=POOLS),
+]
+Data = Annotated[
+    str | os.PathLike[str] | None,
+    Setting("the benchmark's compact file, or the folder that has it; None for where it is looked for by default"),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +98,10 @@ class Table:
 
 
 class TabularSpace(ABC):
-    """The cells of a table as a search space: `sample` draws rows of the pool, with replacement, each equally likely.
+    """The cells of a table as a search space: `sample` draws rows of the pool, with replacement, each equally likely."""
 
-    pool: "evaluated" for the rows with validation accuracy, which can be searched; "all" for every row, for training encoders.
-    """
-
-    def __init__(self, table: Table, pool: str = "evaluated") -> None:
-        if pool not in POOLS:
-            raise SearchError(f"space: pool: expected one of {', '.join(POOLS)}, found {pool!r}")
+    @takes_settings("space")
+    def __init__(self, table: Table, pool: Pool = "evaluated") -> None:
         self.table, self.pool_name = table, pool
         self.pool = table.evaluated if pool == "evaluated" else np.arange(len(table))
         if not len(self.pool):

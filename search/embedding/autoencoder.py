@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.base import CellArrays, SearchError, Space
-from search.embedding.common import HELD_OUT_PAIRS, cosines, kernel_figures
+from gemnet.settings import Setting
+from search.base import CellArrays, Space
+from search.checks import takes_settings
+from search.embedding.common import (
+    HELD_OUT_PAIRS,
+    Batch,
+    Device,
+    Dim,
+    Hidden,
+    Iterations,
+    LearningRate,
+    cosines,
+    kernel_figures,
+)
 from search.embedding.features import features, num_edges, num_features
 from search.embedding.fully_connected import FullyConnectedEncoder
 from search.embedding.order import ORDERS, canonical_order, random_order
@@ -21,13 +34,10 @@ from search.wl_kernel import wl_kernel
 BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
 
 
+@takes_settings("encoder")
 class AutoencoderEncoder(FullyConnectedEncoder):
-    """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of each cell.
-
-    hidden: mirrored in the decoder. batch: of fresh random cells. order: of the nodes that the matrices have, see
-    `search.embedding.order`; "given" is the paper's, in "canonical" isomorphic cells embed alike. Other settings as in
-    FullyConnectedEncoder.
-    """
+    """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of each cell. A batch is of fresh random
+    cells. Orders of nodes: see `search.embedding.order`."""
 
     name = "autoencoder"
     h = 3  # iterations of the kernel in the figures on held-out pairs
@@ -35,16 +45,16 @@ class AutoencoderEncoder(FullyConnectedEncoder):
     def __init__(
         self,
         space: Space,
-        dim: int = 50,
-        hidden: Sequence[int] = (256,),
-        iterations: int = 2000,
-        batch: int = 128,
-        lr: float = 5e-3,
-        order: str = "given",
-        device: str = "cpu",
+        dim: Dim = 50,
+        hidden: Hidden = (256,),
+        iterations: Iterations = 2000,
+        batch: Batch = 128,
+        lr: LearningRate = 5e-3,
+        order: Annotated[
+            str, Setting("of the nodes in a matrix: the cell's, or one in which isomorphic cells embed alike", choices=ORDERS)
+        ] = "given",
+        device: Device = "cpu",
     ) -> None:
-        if order not in ORDERS:
-            raise SearchError(f"encoder: order: expected one of {', '.join(ORDERS)}, found {order!r}")
         super().__init__(space, dim, hidden, iterations, batch, lr, device)
         self.order = order
 

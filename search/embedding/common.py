@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,12 +11,28 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from gemnet.settings import Setting
 from search.base import CellArrays, Encoder, SearchError
 from search.wl_kernel import wl_gram
 
 HELD_OUT_PAIRS = 2000
 MAX_WIDTH = 65_536
 """Of a layer: no saved description may ask for more."""
+
+Dim = Annotated[int, Setting("length d of a cell's vector", at_least=1, at_most=MAX_WIDTH)]
+Hidden = Annotated[
+    Sequence[int],
+    Setting(
+        "widths of the layers between what is read and the vector, mirrored in the decoder",
+        item=Setting("", int, at_least=1, at_most=MAX_WIDTH),
+    ),
+]
+Iterations = Annotated[int, Setting("Adam steps of the training", at_least=1)]
+Batch = Annotated[int, Setting("cells of a step", at_least=1)]
+LearningRate = Annotated[float, Setting("learning rate at its highest", above=0)]
+Epochs = Annotated[int, Setting("passes over the cells", at_least=1)]
+H = Annotated[int, Setting("iterations of the Weisfeiler-Lehman kernel", at_least=0)]
+Device = Annotated[str, Setting("where torch trains and embeds, such as 'cpu' or 'cuda:0'")]
 
 
 def check_device(device: str) -> None:
@@ -44,9 +61,10 @@ def by_cosines(encoder: Encoder) -> bool:
 def kernel_figures(cosine: np.ndarray, kernel: np.ndarray) -> dict[str, float]:
     """How cosines [B] of embedded pairs follow their kernels [B]: "R^2", "Spearman" and "similarity MSE"."""
     error = float(((cosine - kernel) ** 2).mean())
+    differ = len(cosine) > 1 and np.ptp(cosine) > 0 and np.ptp(kernel) > 0  # else there is no order to compare
     return {
         "R^2": 1 - error / max(float(kernel.var()), 1e-12),
-        "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)),
+        "Spearman": float(np.nan_to_num(spearmanr(cosine, kernel).statistic)) if differ else 0.0,
         "similarity MSE": error,
     }
 

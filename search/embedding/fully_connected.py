@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
-import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.base import CellArrays, Progress, SearchError, Space
-from search.embedding.common import MAX_WIDTH, check_device
+from search.base import CellArrays, Progress, Space
+from search.embedding.common import check_device
 from search.embedding.storage import save_encoder
+from search.layers import one_cycle
 from search.threads import torch_threads
 
 CHUNK = 8192
@@ -21,24 +20,14 @@ CHUNK = 8192
 
 
 class FullyConnectedEncoder:
-    """A network of which the part "encoder" makes the vectors; a class of its own says what it reads and learns.
-
-    dim: d, length of the embedding. hidden: widths between what is read and the embedding. iterations, batch: Adam steps, and
-    cells a step. lr: the peak of a one-cycle schedule. device: where to train and embed.
-    """
+    """A network of which the part "encoder" makes the vectors; a class of its own says what it reads and learns, and describes
+    the settings. The learning rate is that of a one-cycle schedule."""
 
     name: str
 
     def __init__(
         self, space: Space, dim: int, hidden: Sequence[int], iterations: int, batch: int, lr: float, device: str
     ) -> None:
-        counts = {"dim": [dim], "hidden": list(hidden), "iterations": [iterations], "batch": [batch]}
-        for label, values in counts.items():
-            most = MAX_WIDTH if label in ("dim", "hidden") else sys.maxsize
-            if any(type(value) is not int or not 1 <= value <= most for value in values):
-                raise SearchError(f"encoder: {label}: expected whole numbers from 1 to {most}, found {values}")
-        if not 0 < lr < math.inf:
-            raise SearchError(f"encoder: lr: expected a finite number above 0, found {lr!r}")
         check_device(device)
         self.space, self.dim, self.device = space, dim, device
         self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
@@ -68,7 +57,7 @@ class FullyConnectedEncoder:
     def _minimise(self, losses: Iterable[Tensor], progress: Progress | None) -> None:
         """A step for each of `iterations` losses; each is asked for after the step before."""
         optimizer = torch.optim.Adam(self._trained().parameters(), lr=self.lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, self.iterations, pct_start=0.1)
+        schedule = one_cycle(optimizer, self.lr, self.iterations)
         for done, loss in enumerate(losses, 1):
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

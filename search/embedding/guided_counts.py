@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.base import CellArrays, Progress, SearchError, Space
-from search.checks import check_whole
-from search.embedding.common import HELD_OUT_PAIRS, cosines, kernel_figures, similarity_loss
+from gemnet.settings import Setting
+from search.base import CellArrays, Progress, Space
+from search.checks import takes_settings
+from search.embedding.common import (
+    HELD_OUT_PAIRS,
+    Batch,
+    Device,
+    Dim,
+    H,
+    Hidden,
+    Iterations,
+    LearningRate,
+    cosines,
+    kernel_figures,
+    similarity_loss,
+)
 from search.embedding.fully_connected import FullyConnectedEncoder
-from search.embedding.statistics import StatisticsEncoder
+from search.embedding.statistics import Dropped, Identities, StatisticsEncoder
 from search.layers import mlp
 from search.space import prune
 from search.wl_kernel import wl_kernel
@@ -26,6 +38,7 @@ FAR = 4.0
 """Counts count as at most so many deviations from their mean: one rare thing would be most of the vector."""
 
 
+@takes_settings("encoder")
 class GuidedCountsEncoder(FullyConnectedEncoder):
     """An autoencoder of a cell's counts (`StatisticsEncoder`), guided by the Weisfeiler-Lehman kernel through a head.
 
@@ -34,11 +47,8 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
     on vectors whose own cosines have to be the kernel, predictors rank worse (`tools/reproduce.py table3`). What follows the
     kernel is `similarity`.
 
-    dim: of what the head makes, too. hidden: mirrored in the decoder; the head has them between d and d. h: iterations of the
-    kernel. similarity_weight: factor of the similarity loss beside twice the reconstruction loss, the mean squared error in
-    variances of the counts; 0 leaves an autoencoder, without a head. head: whether there is one; without, the cosines are the
-    vectors' own, as in Eq. 2. sample: cells that are drawn once to train on. dropped, identities: see StatisticsEncoder. Other
-    settings as in FullyConnectedEncoder.
+    What the head makes is of length d, too, and it has the hidden widths in between. The similarity loss stands beside twice
+    the reconstruction loss, the mean squared error in variances of the counts.
     """
 
     name = "guided_counts"
@@ -46,27 +56,21 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
     def __init__(
         self,
         space: Space,
-        dim: int = 50,
-        hidden: Sequence[int] = (256,),
-        iterations: int = 2000,
-        batch: int = 128,
-        lr: float = 2e-3,
-        h: int = 3,
-        similarity_weight: float = 50.0,
-        head: bool = True,
-        sample: int = 16_384,
-        dropped: tuple[str, ...] = (),
-        identities: tuple[str, ...] = (),
-        device: str = "cpu",
+        dim: Dim = 50,
+        hidden: Hidden = (256,),
+        iterations: Iterations = 2000,
+        batch: Batch = 128,
+        lr: LearningRate = 2e-3,
+        h: H = 3,
+        similarity_weight: Annotated[
+            float, Setting("factor of the similarity loss; 0 leaves an autoencoder, without a head", at_least=0)
+        ] = 50.0,
+        head: Annotated[bool, Setting("whether the kernel guides a head's cosines, not the vectors' own as in Eq. 2")] = True,
+        sample: Annotated[int, Setting("cells that are drawn once to train on", at_least=2)] = 16_384,
+        dropped: Dropped = (),
+        identities: Identities = (),
+        device: Device = "cpu",
     ) -> None:
-        check_whole("encoder", 0, sys.maxsize, h=h)
-        check_whole("encoder", 2, sys.maxsize, sample=sample)
-        if not 0 <= similarity_weight < math.inf:
-            raise SearchError(
-                f"encoder: similarity_weight: expected a finite number of at least 0, found {similarity_weight!r}"
-            )
-        if type(head) is not bool:
-            raise SearchError(f"encoder: head: expected True or False, found {head!r}")
         super().__init__(space, dim, hidden, iterations, batch, lr, device)
         self.h, self.similarity_weight, self.head, self.sample = h, similarity_weight, head, sample
         self.counts = StatisticsEncoder(space, dropped, identities)

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
-from search.base import CellArrays, SearchError, Space
-from search.checks import check_whole
+from gemnet.settings import Setting
+from search.base import CellArrays, Space
+from search.checks import takes_settings
 from search.embedding.autoencoder import AutoencoderEncoder
-from search.embedding.common import similarity_loss
+from search.embedding.common import H, similarity_loss
 
 
+@takes_settings("encoder")
 class KernelGuidedEncoder(AutoencoderEncoder):
     """The autoencoder with the similarity loss of Eq. 3 beside its reconstruction loss: together Eq. 4.
 
-    h: iterations of the kernel. similarity_weight: factor of the similarity loss, whose size is the variance of the kernel, a
-    hundredth of that of the reconstruction loss; Eq. 4 has 1. Other settings as in AutoencoderEncoder.
+    The size of the similarity loss is the variance of the kernel, a hundredth of that of the reconstruction loss; where its
+    factor is 50 here, Eq. 4 has 1.
     """
 
     name = "kernel_guided"
 
-    def __init__(self, space: Space, h: int = 3, similarity_weight: float = 50.0, **settings: Any) -> None:
-        check_whole("encoder", 0, sys.maxsize, h=h)
-        if not 0 < similarity_weight < math.inf:
-            raise SearchError(f"encoder: similarity_weight: expected a finite number above 0, found {similarity_weight!r}")
+    def __init__(
+        self,
+        space: Space,
+        h: H = 3,
+        similarity_weight: Annotated[float, Setting("factor of the similarity loss", above=0)] = 50.0,
+        **settings: Annotated[Any, AutoencoderEncoder],
+    ) -> None:
         self.h, self.similarity_weight = h, similarity_weight
         super().__init__(space, **settings)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
 
+from gemnet.settings import Setting
 from search.base import CellArrays, Progress, SearchError, Space
-from search.checks import check_whole
-from search.embedding.common import HELD_OUT_PAIRS, kernel_figures
+from search.checks import takes_settings
+from search.embedding.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
 from search.embedding.storage import save_encoder
 from search.space import prune
 from search.wl_kernel import wl_gram, wl_kernel
@@ -23,12 +24,13 @@ HIGHEST = "highest R^2"
 """What tables call `highest_r_squared`."""
 
 
+@takes_settings("encoder")
 class LandmarkEncoder:
     """Vectors whose inner product is the kernel of their cells; nothing is trained.
 
     With K the kernels of `landmarks` cells with each other, and k(x) those of a cell x with them, x is embedded as
     U^T k(x) / sqrt(w), w and U the `dim` largest eigenvalues of K and their vectors (Williams and Seeger, NeurIPS 2001).
-    Isomorphic cells embed alike. h: iterations of the kernel.
+    Isomorphic cells embed alike.
 
     No vector is longer than 1. What it lacks is the cell's private share, of labels that no other cell has. Vectors that are
     all of length 1, as those whose cosine is the kernel (NASGEM, Eq. 2), have to keep that share apart for each cell, and there
@@ -38,9 +40,13 @@ class LandmarkEncoder:
     name = "landmarks"
     inner_products = True
 
-    def __init__(self, space: Space, dim: int = 50, landmarks: int = 500, h: int = 3) -> None:
-        check_whole("encoder", 1, sys.maxsize, dim=dim, landmarks=landmarks)
-        check_whole("encoder", 0, sys.maxsize, h=h)
+    def __init__(
+        self,
+        space: Space,
+        dim: Dim = 50,
+        landmarks: Annotated[int, Setting("cells whose kernels with a cell make its vector; at least dim", at_least=1)] = 500,
+        h: H = 3,
+    ) -> None:
         if dim > landmarks:
             raise SearchError(f"encoder: dim: expected at most as many as landmarks ({landmarks}), found {dim}")
         self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h

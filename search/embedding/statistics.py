@@ -8,12 +8,15 @@ NAS-Bench-201, for one predictor on both; one that knows the groups finds weight
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 
+from gemnet.settings import Setting
 from search.base import CellArrays, Progress, SearchError, Space
-from search.checks import check_whole
+from search.checks import takes_settings
 from search.embedding.computed import computed
 from search.embedding.counts import count
 from search.embedding.flows import flow, shares
@@ -42,12 +45,17 @@ _CHUNK = 512
 """Cells at a time, of about the same size: the arrays stay in the processor's cache, and small cells cost little."""
 
 
+Dropped = Annotated[Sequence[str], Setting("operators that give zeros, like NAS-Bench-201's none: no part of the cell")]
+Identities = Annotated[
+    Sequence[str], Setting("operators that do nothing, like NAS-Bench-201's skip_connect: edges take their place")
+]
+
+
+@takes_settings("encoder")
 class StatisticsEncoder:
     """Embeds a cell as its standardised numbers, group by group, in the order of GROUP_WEIGHTS.
 
-    dropped: operators that give zeros, like NAS-Bench-201's `none`, and identities, like its `skip_connect`: neither is part of
-    the cell, see `computed`. sample: cells of the space that the means and deviations are taken from. cells: whether the cell
-    itself, packed (`packing`), follows the numbers, for predictors that read graphs.
+    What dropped operators and identities mean: see `computed`. The packed cell: see `packing`.
 
     groups: sizes of the parts of the groups, for predictors that weigh them; the packed cell is the last one.
     """
@@ -57,10 +65,12 @@ class StatisticsEncoder:
     def __init__(
         self,
         space: Space,
-        dropped: tuple[str, ...] = (),
-        identities: tuple[str, ...] = (),
-        sample: int = 4096,
-        cells: bool = False,
+        dropped: Dropped = (),
+        identities: Identities = (),
+        sample: Annotated[int, Setting("cells that means and deviations are taken from", at_least=2)] = 4096,
+        cells: Annotated[
+            bool, Setting("whether the cell itself, packed, follows the numbers, for predictors that read graphs")
+        ] = False,
     ) -> None:
         for label, names in {"dropped": dropped, "identities": identities}.items():
             unknown = set(names) - set(space.operators)
@@ -74,9 +84,6 @@ class StatisticsEncoder:
             raise SearchError(f"encoder: {END!r} ends paths; it is neither dropped nor an identity")
         if identities and END not in space.operators:
             raise SearchError(f"encoder: identities: expected none in a space without {END!r}, whose last nodes may be some")
-        if type(cells) is not bool:
-            raise SearchError(f"encoder: cells: expected True or False, found {cells!r}")
-        check_whole("encoder", 2, sample=sample)
         self.space, self.dropped, self.identities = space, tuple(dropped), tuple(identities)
         self.sample, self.cells = sample, cells
         groups = self._groups(self._computed(_one_node(space)))

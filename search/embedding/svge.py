@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gemnet.settings import Setting
 from search.base import CellArrays, Progress, SearchError
-from search.checks import check_whole
-from search.embedding.common import MAX_WIDTH, check_device, similarity_loss
+from search.checks import check_whole, takes_settings
+from search.embedding.common import (
+    MAX_WIDTH,
+    Batch,
+    Device,
+    Dim,
+    Epochs,
+    H,
+    LearningRate,
+    check_device,
+    similarity_loss,
+)
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.mending import connected
 from search.embedding.readout import LinearReadout
 from search.embedding.storage import restored, save_encoder
 from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
-from search.embedding.training import Plan, digest, train
+from search.embedding.training import Optimizer, Patience, Plan, Schedule, digest, train
 from search.named import build_named
 from search.threads import torch_threads
 
@@ -35,21 +45,19 @@ MAX_LAYERS = 64
 MAX_LATENT = 1e6
 """Values of latent vectors are about 1; far beyond this one a decoder's numbers overflow."""
 
+State = Annotated[int, Setting("of a node, half of it for each direction; even", at_least=2, at_most=MAX_WIDTH)]
 
+
+@takes_settings("encoder")
 class SVGe:
     """Graphs <-> latent vectors, and the accuracy of a latent vector once fine-tuned.
 
-    Defaults are the authors'. dim: d, of the latent vector. state: of a node, even; half of it for each direction. layers: of
-    messages. noise: scale of the noise on the latent vector in training, in standard deviations of the posterior. kl_weight:
-    factor of a graph's Kullback-Leibler divergence; the public code sums it over the batch, and takes the mean of the rest,
-    which is .005 x 32 = .16 here. edge_weight: alpha in 2 ((1 - alpha) types + alpha edges). similarity_weight: factor of
-    NASGEM's similarity loss (its Eq. 3) on the means of the latent vectors, with h iterations of the kernel; SVGe has none.
-    epochs, batch, lr, patience, schedule, optimizer: see `Plan`. half_precision: bfloat16 in training; for machines that
-    multiply it faster, it takes three times as long on CPUs that only emulate it. device: where to compute.
+    Defaults are the authors'. The public code sums the Kullback-Leibler divergence over the batch, and takes the mean of the
+    rest: its .005 x 32 = .16 is kl_weight here. bfloat16 takes three times as long on CPUs that only emulate it. How the
+    training runs: see `Plan`.
 
-    What SVGe has not, besides similarity_weight: exchange, of states between the encoder's directions from its second layer
-    on; places, whether its nodes know theirs: see `GraphEncoder`; readout, factor of the loss of a `LinearReadout` of the
-    latent vector.
+    SVGe has no similarity loss, which is NASGEM's (its Eq. 3), and neither exchange nor places (see `GraphEncoder`) nor a
+    readout (`LinearReadout`).
 
     Isomorphic graphs in different orders have the same vector, so at most one of their orders can be reconstructed.
 
@@ -62,43 +70,32 @@ class SVGe:
     def __init__(
         self,
         space: GraphSpace,
-        dim: int = 56,
-        state: int = 250,
-        layers: int = 2,
-        noise: float = 0.01,
-        kl_weight: float = 0.005,
-        edge_weight: float = 0.5,
-        similarity_weight: float = 0.0,
-        h: int = 3,
-        epochs: int = 300,
-        batch: int = 32,
-        lr: float = 1e-4,
-        patience: int = 10,
-        schedule: str = "plateau",
-        optimizer: str = "adam",
-        half_precision: bool = False,
-        exchange: bool = False,
-        places: bool = False,
-        readout: float = 0.0,
-        device: str = "cpu",
+        dim: Dim = 56,
+        state: State = 250,
+        layers: Annotated[int, Setting("of messages between nodes", at_least=1, at_most=MAX_LAYERS)] = 2,
+        noise: Annotated[
+            float, Setting("on the latent vector in training", at_least=0, unit="standard deviations of the posterior")
+        ] = 0.01,
+        kl_weight: Annotated[float, Setting("factor of a graph's Kullback-Leibler divergence", at_least=0)] = 0.005,
+        edge_weight: Annotated[float, Setting("alpha in the loss 2 ((1 - alpha) types + alpha edges)", above=0, below=1)] = 0.5,
+        similarity_weight: Annotated[
+            float, Setting("factor of NASGEM's similarity loss on the means of the latent vectors", at_least=0)
+        ] = 0.0,
+        h: H = 3,
+        epochs: Epochs = Plan.epochs,
+        batch: Batch = Plan.batch,
+        lr: LearningRate = Plan.lr,
+        patience: Patience = Plan.patience,
+        schedule: Schedule = Plan.schedule,
+        optimizer: Optimizer = Plan.optimizer,
+        half_precision: Annotated[bool, Setting("whether training computes in bfloat16")] = False,
+        exchange: Annotated[bool, Setting("whether the encoder's directions exchange states from its second layer on")] = False,
+        places: Annotated[bool, Setting("whether the encoder's nodes know their places")] = False,
+        readout: Annotated[float, Setting("factor of the loss of a linear readout of the latent vector", at_least=0)] = 0.0,
+        device: Device = "cpu",
     ) -> None:
-        check_whole("encoder", 1, MAX_WIDTH, dim=dim, state=state)
-        check_whole("encoder", 1, MAX_LAYERS, layers=layers)
-        check_whole("encoder", 1, sys.maxsize, epochs=epochs, batch=batch, patience=patience)
-        check_whole("encoder", 0, h=h)
         if state % 2:
             raise SearchError(f"encoder: state: expected an even number, found {state}")
-        weights = {"noise": noise, "kl_weight": kl_weight, "similarity_weight": similarity_weight, "readout": readout}
-        for label, value in weights.items():
-            if not _is_number(value) or not 0 <= value < float("inf"):
-                raise SearchError(f"encoder: {label}: expected a number from 0, found {value!r}")
-        if not _is_number(edge_weight) or not 0 < edge_weight < 1:
-            raise SearchError(f"encoder: edge_weight: expected a number between 0 and 1, found {edge_weight!r}")
-        if not _is_number(lr) or not 0 < lr < float("inf"):
-            raise SearchError(f"encoder: lr: expected a number above 0, found {lr!r}")
-        for label, value in {"half_precision": half_precision, "exchange": exchange, "places": places}.items():
-            if type(value) is not bool:
-                raise SearchError(f"encoder: {label}: expected True or False, found {value!r}")
         check_device(device)
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
@@ -376,10 +373,6 @@ class SVGe:
             figures["similarity loss"] = similarity_loss(mean, cells, self.h)
             figures["loss"] = figures["loss"] + self.similarity_weight * figures["similarity loss"]
         return figures, mean
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _num_places(weights: Mapping[str, Tensor]) -> int | None:

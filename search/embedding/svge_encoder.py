@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
 
+from gemnet.settings import Setting
 from search.base import CellArrays, Progress, Space
-from search.checks import check_whole
-from search.embedding.common import cosines, kernel_figures
+from search.checks import takes_settings
+from search.embedding.common import Batch, Epochs, LearningRate, cosines, kernel_figures
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.embedding.graphs import Graphs
 from search.embedding.storage import save_encoder
-from search.embedding.svge import SVGe
+from search.embedding.svge import State, SVGe
 from search.space import prune
 from search.wl_kernel import wl_kernel
 
 HELD_OUT_CELLS = 500
 
 
+@takes_settings("encoder")
 class SVGeEncoder:
     """`SVGe` on cells sampled from the space; a cell's embedding is the mean of its latent vector.
 
-    cells: sampled for training. settings: of `SVGe`; its defaults, meant for graphs of 8 nodes, are replaced here by ones that
-    train in about two minutes on one CPU core for 30 nodes: nodes of state 64 instead of 250, and 2,048 cells seen 4 times in
-    batches of 64 at a learning rate of 2e-3. That is too little to reconstruct 30 nodes and hundreds of possible edges; it
-    embeds.
+    The defaults of `SVGe`, meant for graphs of 8 nodes, are replaced here by ones that train in about two minutes on one CPU
+    core for 30 nodes. That is too little to reconstruct 30 nodes and hundreds of possible edges; it embeds.
     """
 
     name = "svge"
@@ -38,14 +37,13 @@ class SVGeEncoder:
     def __init__(
         self,
         space: Space,
-        cells: int = 2048,
-        state: int = 64,
-        epochs: int = 4,
-        batch: int = 64,
-        lr: float = 2e-3,
-        **settings: Any,
+        cells: Annotated[int, Setting("that are drawn to train on", at_least=1)] = 2048,
+        state: State = 64,
+        epochs: Epochs = 4,
+        batch: Batch = 64,
+        lr: LearningRate = 2e-3,
+        **settings: Annotated[Any, SVGe],
     ) -> None:
-        check_whole("encoder", 1, sys.maxsize, cells=cells)
         self.space, self.cells = space, cells
         self.model = SVGe(cell_space(space), state=state, epochs=epochs, batch=batch, lr=lr, **settings)
         self.dim = self.model.dim

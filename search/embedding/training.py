@@ -13,20 +13,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from gemnet.files import check_regular, replacing
+from gemnet.settings import Setting
 from search.base import Progress, SearchError
+from search.checks import takes_settings
+from search.embedding.common import Batch, Epochs, LearningRate
 from search.embedding.muon import Muon, with_muon
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")
 WARM_UP = 0.03
 
+Patience = Annotated[int, Setting("of the schedule plateau: epochs without a lower loss before the rate falls", at_least=1)]
+Schedule = Annotated[str, Setting("of the learning rate: falls where the loss does not, or along a cosine", choices=SCHEDULES)]
+Optimizer = Annotated[str, Setting("of the training", choices=OPTIMIZERS)]
 
+
+@takes_settings("encoder")
 @dataclass(frozen=True)
 class Plan:
     """One of two optimisers with one of two schedules of its learning rate.
@@ -38,21 +46,16 @@ class Plan:
     linear rise over the first WARM_UP of all steps, then down along a cosine to 0, so that far fewer epochs do; a training
     with other epochs is another training then.
 
-    epochs: passes over the rows. batch: rows a step. lr: learning rate at its highest. patience 10 and factor .1 are SVGe's.
+    patience 10 and factor .1 are SVGe's.
     """
 
-    epochs: int = 300
-    batch: int = 32
-    lr: float = 1e-4
-    patience: int = 10
-    factor: float = 0.1
-    schedule: str = "plateau"
-    optimizer: str = "adam"
-
-    def __post_init__(self) -> None:
-        for label, known in {"schedule": SCHEDULES, "optimizer": OPTIMIZERS}.items():
-            if getattr(self, label) not in known:
-                raise SearchError(f"{label}: expected one of {', '.join(known)}, found {getattr(self, label)!r}")
+    epochs: Epochs = 300
+    batch: Batch = 32
+    lr: LearningRate = 1e-4
+    patience: Patience = 10
+    factor: Annotated[float, Setting("of the learning rate where it falls", above=0, below=1)] = 0.1
+    schedule: Schedule = "plateau"
+    optimizer: Optimizer = "adam"
 
     def optimizers(self, net: nn.Module) -> list[torch.optim.Optimizer]:
         """For all parameters of `net`."""

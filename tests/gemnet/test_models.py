@@ -193,7 +193,7 @@ def test_layer_decay_scales_fall_from_classifier_to_stem_and_norms_do_not_decay(
         ({"cell": "nowhere.json"}, gemnet.CellError, r"nowhere\.json: cannot be read: No such file"),
         ({"cell": 5}, gemnet.CellError, "expected a Cell, a cell file or the name of a shipped cell, found 5"),
         ({"target_macs": 1e3}, gemnet.BudgetError, "it reaches [0-9.]+ M to [0-9.]+ M MACs"),
-        ({"target_params": "4.3M"}, gemnet.BudgetError, "a budget must be a positive number"),
+        ({"target_params": "4.3M"}, UserError, "target_params: expected a number above 0, or None, found '4.3M'"),
         ({"output_stride": 16}, ValueError, "output_stride=16 is not offered: .* expected 32"),
         ({"features_only": True, "output_stride": 8}, ValueError, "output_stride=8 is not offered"),
         ({"pretrained": True}, RuntimeError, "No pretrained weights exist for gemnet"),

@@ -144,13 +144,13 @@ class Base:
     def __init__(self, space: object, dim: Annotated[int, Setting("length", at_least=1)] = 50) -> None: ...
 
 
-class Part(Base):
+class Part:
     def __init__(
         self,
         space: object,
         h: Annotated[int, Setting("iterations", at_least=0)],
         mode: Annotated[Literal["a", "b"], Setting("which")] = "a",
-        **settings: Any,
+        **more: Annotated[Any, Base],
     ) -> None: ...
 
 
@@ -162,7 +162,7 @@ class Plan:
     latency: Annotated[Mapping[str, Any], Setting("how")] = field(default_factory=dict)
 
 
-def test_settings_are_those_of_the_signature_and_of_the_base_class_that_takes_the_rest() -> None:
+def test_settings_are_those_of_the_signature_and_of_the_part_that_takes_the_rest() -> None:
     found = settings_of(Part)
     assert list(found) == ["h", "mode", "dim"]
     assert (found["h"].default, found["mode"].default, found["dim"].default) == (REQUIRED, "a", 50)

@@ -88,14 +88,14 @@ def test_a_constant_channel_has_a_std_to_divide_by(tmp_path):
 @pytest.mark.parametrize(
     ("type", "settings", "message"),
     [
-        ("mnist", {}, "unknown type 'mnist'; expected one of digits, cifar10, image_folder"),
-        ("digits", {"size": 3}, "digits has no setting 'size'; expected some of train_per_class, val_per_class, seed"),
+        ("mnist", {}, "unknown data 'mnist'; expected one of digits, cifar10, image_folder"),
+        ("digits", {"size": 3}, "data: unknown setting 'size'; expected one of train_per_class, val_per_class, seed"),
         ("digits", {"val_per_class": 0}, "val_per_class: expected a whole number from 1, found 0"),
-        ("digits", {"train_per_class": 2.5}, "train_per_class: expected a whole number from 1, found 2.5"),
+        ("digits", {"train_per_class": 2.5}, "train_per_class: expected a whole number from 1, or None, found 2.5"),
         ("digits", {"seed": -1}, "seed: expected a whole number from 0, found -1"),
         ("digits", {"val_per_class": 174}, "class '8' has 174 images; expected more than val_per_class=174"),
-        ("cifar10", {"fraction": 0}, "expected 0 < fraction < 1, found 0"),
-        ("image_folder", {}, "image_folder needs the setting 'root'"),
+        ("cifar10", {"fraction": 0}, "data: fraction: expected a number above 0 to below 1, found 0"),
+        ("image_folder", {}, "data: setting 'root' is missing: folder with one folder of images a class; expected a path"),
         ("image_folder", {"root": ".", "size": "big"}, "size: expected a whole number from 1, found 'big'"),
     ],
 )

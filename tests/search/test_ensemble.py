@@ -54,7 +54,7 @@ def test_bagged_predictors_are_told_by_their_members(sample):
     assert not np.array_equal(told[0], told[2])
     with pytest.raises(RuntimeError, match="fit first"):
         build_predictor("bagged").query(vectors)
-    with pytest.raises(SearchError, match="unknown mode"):
+    with pytest.raises(SearchError, match="mode: expected one of retrain, finetune, found 'learn'"):
         build_predictor("bagged", predictor={"type": "mlp", "mode": "learn"})
     with pytest.raises(SearchError, match="members: expected a whole number from 2, found 1"):
         build_predictor("bagged", members=1)

@@ -249,14 +249,14 @@ def test_workers_that_cannot_start_end_the_run(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"workers": 0}, "workers: expected 'auto' or a whole number from 1, found 0"),
-        ({"workers": "many"}, "workers: expected 'auto' or a whole number from 1, found 'many'"),
-        ({"workers": True}, "workers: expected 'auto' or a whole number from 1, found True"),
+        ({"workers": 0}, "workers: expected a whole number from 1, or 'auto', found 0"),
+        ({"workers": "many"}, "workers: expected a whole number from 1, or 'auto', found 'many'"),
+        ({"workers": True}, "workers: expected a whole number from 1, or 'auto', found True"),
         ({"threads": 0}, "threads: expected a whole number from 1, found 0"),
         ({"device": "cuda:9"}, "device 'cuda:9' is not there; expected 'auto' or some of cpu"),
         ({"device": "tpu"}, "device 'tpu' is not there"),
         ({"device": []}, "device: expected at least one of cpu"),
-        ({"device": 0}, "device 0 is not there"),
+        ({"device": 0}, "device: expected a text, or a list of texts, found 0"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

@@ -134,7 +134,7 @@ def head_edited(**values):
         (lambda lines: [lines[0], lines[1][:40]], "line 2: no JSON object"),
         (lambda lines: [lines[0], "[" * 100_000], "line 2: no JSON object"),
         (lambda lines: [lines[0], lines[1], lines[1]], "two of its rows have one id, or one cell"),
-        (head_edited(settings={**SETTINGS, "seed": -1}), "line 1: seed and penalty must not be negative"),
+        (head_edited(settings={**SETTINGS, "seed": -1}), "line 1: seed: expected a whole number from 0, found -1"),
         (head_edited(settings={"seed": 0}), "line 1: setting 'penalty' is missing"),
         (head_edited(settings=[1]), "line 1: no row of an exported record"),
         (head_edited(settings={**SETTINGS, "search": {"begin": 3}}), "search: .*'begin'"),

@@ -182,5 +182,5 @@ def test_weights_that_are_not_this_encoder_s_are_refused(trained, tmp_path, name
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(settings):
-    with pytest.raises(SearchError, match=rf"encoder: {next(iter(settings))}: |unexpected keyword argument 'order'"):
+    with pytest.raises(SearchError, match=rf"encoder: ({next(iter(settings))}: |unknown setting 'order')"):
         build_encoder("guided_counts", SPACE, **settings)

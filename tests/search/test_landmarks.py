@@ -1,7 +1,5 @@
 """The kernel as inner products, and how high cosines can get."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -102,9 +100,9 @@ def test_it_is_saved_and_comes_back_and_others_are_refused(encoder, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dim": 0}, f"dim: expected a whole number from 1 to {sys.maxsize}, found 0"),
-        ({"h": -1}, f"h: expected a whole number from 0 to {sys.maxsize}, found -1"),
-        ({"landmarks": 2.5}, f"landmarks: expected a whole number from 1 to {sys.maxsize}, found 2.5"),
+        ({"dim": 0}, "dim: expected a whole number from 1 to 65536, found 0"),
+        ({"h": -1}, "h: expected a whole number from 0, found -1"),
+        ({"landmarks": 2.5}, r"landmarks: expected a whole number from 1, found 2\.5"),
         ({"dim": 50, "landmarks": 40}, r"dim: expected at most as many as landmarks \(40\), found 50"),
     ],
 )

@@ -256,10 +256,18 @@ def test_optimism_with_a_predictor_that_does_not_know_how_sure_it_is_is_refused(
         {"trust": 1.5},
         {"folds": 1},
         {"repeats": 0},
+        {"batch": 2.5},
+        {"draws": 0},
+        {"top": 0},
+        {"max_macs": 0},
+        {"max_latency_ms": -1},
+        {"cells": "a.json"},
+        {"warm_start": "work_dirs/a"},
+        {"encoder_cache": ""},
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(settings):
-    with pytest.raises(SearchError, match="search: expected"):
+    with pytest.raises(SearchError, match=f"search: {next(iter(settings))}: expected"):
         Schedule(**settings)
 
 

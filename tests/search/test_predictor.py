@@ -96,7 +96,7 @@ def test_bad_samples_and_settings_are_refused():
         predictor.fit(np.zeros((1, 3)), np.zeros(1), 0)
     with pytest.raises(ValueError, match="finite"):
         predictor.fit(np.zeros((3, 3)), np.array([0, np.nan, 1]), 0)
-    with pytest.raises(SearchError, match="unknown mode 'both'; expected one of retrain, finetune"):
+    with pytest.raises(SearchError, match="predictor: mode: expected one of retrain, finetune, found 'both'"):
         build_predictor(mode="both")
     with pytest.raises(SearchError, match="unknown predictor 'forest'; expected one of mlp"):
         build_predictor("forest")

@@ -264,7 +264,7 @@ def test_weight_decay_spares_batch_normalisation_and_biases(digits):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": 1}, "proxy: unknown setting 'lr'; expected some of width, macs, stem_width, "),
+        ({"lr": 1}, "proxy: unknown setting 'lr'; expected one of width, macs, stem_width, "),
         ({"epochs": 0}, "proxy: epochs: expected a whole number from 1, found 0"),
         ({"batch_size": 1}, "proxy: batch_size: expected a whole number from 2, found 1"),
         ({"learning_rate": -1}, "proxy: learning_rate: expected a number above 0, found -1"),
@@ -273,7 +273,7 @@ def test_weight_decay_spares_batch_normalisation_and_biases(digits):
         ({"weight_decay": float("nan")}, "proxy: weight_decay: expected a number from 0, found nan"),
         ({"stem_stride": 3}, "proxy: stem_stride: expected 1 or 2, found 3"),
         ({"flip": "yes"}, "proxy: flip: expected True or False, found 'yes'"),
-        ({"amp": "fp16"}, "proxy: amp: expected 'auto', 'on' or 'off', found 'fp16'"),
+        ({"amp": "fp16"}, "proxy: amp: expected one of auto, on, off, found 'fp16'"),
         ({"shift": 8}, "proxy: shift=8: expected less than the images' 8 pixels"),
         ({"cutout": 9}, "proxy: cutout=9: expected less than the images' 8 pixels"),
     ],

@@ -58,12 +58,12 @@ def test_a_config_that_is_missing_is_told_with_the_ones_that_are_there():
     [
         ("seed = ", "SyntaxError"),
         ("raise KeyError('x')", "KeyError"),
-        ("sede = 1", "unknown setting 'sede'; expected seed, penalty"),
-        ("seed = 'x'", "seed: expected int, found 'x'"),
-        ("seed = -1", "must not be negative"),
-        ("seed = True", "seed: expected int"),
-        ("space = 3", "space"),
-        ("penalty = 'high'", "penalty: expected float"),
+        ("sede = 1", "unknown setting 'sede'; did you mean 'seed'. Expected one of seed, penalty"),
+        ("seed = 'x'", "seed: expected a whole number from 0, found 'x'"),
+        ("seed = -1", "seed: expected a whole number from 0, found -1"),
+        ("seed = True", "seed: expected a whole number from 0, found True"),
+        ("space = 3", "space: expected settings by name, found 3"),
+        ("penalty = 'high'", "penalty: expected a number from 0, found 'high'"),
     ],
 )
 def test_a_broken_config_is_told_with_its_name(tmp_path, text, message):

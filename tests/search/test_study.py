@@ -70,10 +70,25 @@ def test_other_settings_are_refused_and_the_differing_ones_named(tmp_path):
     assert "seed: 0 there, 1 here" in str(caught.value)
     assert "num_nodes" not in str(caught.value)
     open_study(tmp_path).__exit__()  # and the refusal has let go of the lock
-    grown = {**SETTINGS, "search": {"top": 2}}
-    open_study(tmp_path / "top", grown).__exit__()
-    with pytest.raises(SearchError, match=r"search\.top: 2 there, null here"):
-        open_study(tmp_path / "top", {**SETTINGS, "search": {}})
+    grown = {**SETTINGS, "search": {"rounds": 2}}
+    open_study(tmp_path / "rounds", grown).__exit__()
+    with pytest.raises(SearchError, match=r"search\.rounds: 2 there, null here"):
+        open_study(tmp_path / "rounds", {**SETTINGS, "search": {}})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({"top": 5}, {"top": 2}), ({"top": 2}, {"top": 5}), ({}, {"top": 2}), ({"top": 2}, {})]
+)
+def test_settings_that_only_show_more_or_less_may_change(tmp_path, before, after):
+    open_study(tmp_path, {**SETTINGS, "search": before}).__exit__()
+    open_study(tmp_path, {**SETTINGS, "search": after}).__exit__()
+    assert read_study(tmp_path).settings["search"] == after
+
+
+def test_the_name_of_a_cost_may_change(tmp_path):
+    for name in ("watts", "watts of a phone"):
+        open_study(tmp_path, {**SETTINGS, "cost": {"type": "function", "name": name}}).__exit__()
+    assert read_study(tmp_path).settings["cost"]["name"] == "watts of a phone"
 
 
 def test_a_second_search_is_refused_while_the_first_runs_and_names_it(tmp_path):
