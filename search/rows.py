@@ -326,8 +326,3 @@ def _is_number(value: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _plain(value: Any) -> Any:
-    """Scalars of NumPy and torch as Python's own."""
-    return value.item() if hasattr(value, "item") else value

@@ -18,7 +18,6 @@ from search.exported import read_export, read_record, write_export
 from search.pipeline import run_search
 from search.records import records_command
 from search.retraining import retrain
-from search.rows import checked
 from search.schedule import Schedule
 from search.study import RECORD, Outcome, Study, read_study
 from search.trainings import Trainings
@@ -380,22 +379,6 @@ def test_a_damaged_line_of_trainings_is_told_by_its_number(tmp_path, line, messa
     (tmp_path / "trainings.jsonl").write_text(f'{{"id": "a", "accuracy": 0.5}}\n{line}\n')
     with pytest.raises(SearchError, match=f"no record of trainings: line 2: {message}.*; remove that line"):
         Trainings(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "message"),
-    [
-        (Evaluation(float("nan"), (0.5,), False, 1.0), "accuracy: expected a number, found 'nan'"),
-        (Evaluation(93.5, (0.5,), False, 1.0), "accuracy: expected a number from 0 to 1, found '93.5'"),
-        (Evaluation(None, (0.5,), False, 1.0), "accuracy: expected a number, found nothing"),
-        (Evaluation(0.5, (float("inf"),), False, 1.0), "curve: expected a number, found 'inf'"),
-        (Evaluation(0.5, (), False, "long"), "seconds: expected a number, found 'long'"),
-    ],
-)
-def test_what_no_record_can_hold_is_a_failed_candidate(evaluation, message):
-    outcome = checked(Outcome(1, evaluation))
-    assert outcome.evaluation is None
-    assert outcome.error == f"the evaluator gave no accuracy that can be recorded: {message}"
 
 
 def test_an_evaluator_that_gives_nan_costs_its_candidate_alone(tmp_path):
