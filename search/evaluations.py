@@ -38,8 +38,8 @@ def checked_cost(evaluator: Evaluator, cost: Cost) -> Cost:
     return Cost(**check(dict.fromkeys(names, COUNT), {name: getattr(cost, name, None) for name in names}, _name(evaluator)))
 
 
-def checked_outcome(outcome: Outcome, evaluator: Evaluator) -> Outcome:
-    """The outcome in Python's own numbers.
+def checked_outcome(outcome: Outcome, evaluator: Evaluator, one_length: bool = True) -> Outcome:
+    """The outcome in Python's own numbers. one_length: all that is not stopped has the evaluator's number of epochs.
 
     An accuracy that is NaN or infinite is that candidate's failure. Whatever else is no evaluation, such as percent, the
     evaluator would give of other candidates too: SearchError, with the remedy, so that nothing of it is recorded.
@@ -60,7 +60,8 @@ def checked_outcome(outcome: Outcome, evaluator: Evaluator) -> Outcome:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 < value <= 100:
             raise SearchError(f"{place}: {name} is {shown(value)}; expected a share from 0 to 1: divide percent by 100")
     found = check(EVALUATION, given, place)
-    _check_length(place, found, evaluator.epochs)
+    if one_length:
+        _check_length(place, found, evaluator.epochs)
     curve = tuple(float(value) for value in found["curve"])
     return replace(outcome, evaluation=Evaluation(float(found["accuracy"]), curve, found["stopped"], float(found["seconds"])))
 

@@ -69,7 +69,7 @@ def run_missing(
     with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
         progress(len(ids) - len(missing), len(ids))
         for given in workers.run([job(name, place) for place, name in enumerate(missing)]):
-            outcome = checked_outcome(given, evaluator)
+            outcome = checked_outcome(given, evaluator, one_length=False)  # stages of a trial have their own
             name = missing[outcome.key]
             if outcome.evaluation is None:
                 errors.append(f"{_words(name)}: {outcome.error}")
