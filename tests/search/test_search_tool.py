@@ -132,7 +132,7 @@ def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
         (["configs/search/digitz.py"], SMALL, r"digitz\.py does not exist; there are .*digits\.py"),
         ([], ["encoder.type=gnn"], r"unknown encoder 'gnn'.*kernel_guided"),
         ([], ["data.type=mnist"], r"mnist.*digits"),
-        ([], ["space.operators=['conv9x9']"], "unknown operator 'conv9x9'; expected some of conv1x1"),
+        ([], ["space.operators=['conv9x9']"], "operators: value [12]: expected one of conv1x1, .*, found 'conv9x9'"),
         ([], ["serach.start=3"], "unknown setting 'serach'"),
         ([], ["search.begin=3"], "begin"),
         ([], ["executor.device=cuda:7"], "cuda:7"),
