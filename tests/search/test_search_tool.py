@@ -154,7 +154,7 @@ def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_t
         (["configs/search/digitz.py"], SMALL, r"digitz\.py does not exist; there are .*digits\.py"),
         ([], ["encoder.type=gnn"], r"unknown encoder 'gnn'.*kernel_guided"),
         ([], ["data.type=mnist"], r"mnist.*digits"),
-        ([], ["space.operators=['conv9x9']"], "unknown operator 'conv9x9'; expected some of conv1x1"),
+        ([], ["space.operators=['conv9x9']"], "operators: value [12]: expected one of conv1x1, .*, found 'conv9x9'"),
         ([], ["serach.start=3"], "unknown setting 'serach'"),
         ([], ["search.begin=3"], "begin"),
         ([], ["executor.device=cuda:7"], "cuda:7"),
