@@ -14,13 +14,13 @@ setup(
     packages=find_packages(include=["gemnet", "gemnet.*", "search", "search.*"]),
     package_data={"gemnet.cells": ["*.json", "*.jsonl"], "search": ["*.html"], "search.svge": ["*.json"]},
     install_requires=[
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.8",
+        "torchvision>=0.23",
         "timm>=1.0.21",
         # The kept forks of mmengine, mmcv, mmdet and mmpretrain, under these import names; never beside the upstream ones.
         "onnx>=1.17",
         "onnxruntime>=1.20",
-        "onnxscript>=0.3",
+        "onnxscript>=0.7",
         "onedl-mmengine>=0.10",
         "onedl-mmcv>=2.3",
         "onedl-mmdetection>=3.5",

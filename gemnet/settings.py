@@ -219,6 +219,8 @@ def _settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for parameter in inspect.signature(takes).parameters.values():
         annotation = hints.get(parameter.name)
+        if not hasattr(annotation, "__metadata__"):  # Python 3.10 puts what has the default None into an Optional
+            annotation = next((one for one in typing.get_args(annotation) if hasattr(one, "__metadata__")), annotation)
         for told in getattr(annotation, "__metadata__", ()):
             if isinstance(told, Setting):
                 field, default = fields.get(parameter.name), parameter.default
