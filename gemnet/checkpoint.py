@@ -14,6 +14,7 @@ import hashlib
 import os
 import pickle
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     try:
         file = _download(text) if re.match(r"https?://", text) else Path(text).expanduser()
         check_regular(file)
+        _check_kind(file)
         return safetensors.torch.load_file(file) if file.suffix == ".safetensors" else _load_inert(file, map_location)
     except FileNotFoundError:
         raise WeightsError(f"{text}: no such checkpoint") from None
@@ -65,8 +67,19 @@ def read_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
         reason = f"{getattr(error, 'code', '')} {error.reason}".strip()
         raise WeightsError(f"{text}: cannot be fetched ({reason}); without a network, give a file") from error
     except Exception as error:  # a damaged pickle raises anything
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines()
+        first = lines[0] if lines and not isinstance(error, KeyError) else type(error).__name__
         raise WeightsError(f"{text}: not a checkpoint that can be read safely ({first})") from error
+
+
+def _check_kind(file: Path) -> None:
+    """Raises ValueError for an empty file, and for TorchScript, whose code `torch.load` would want to run."""
+    if file.stat().st_size == 0:
+        raise ValueError("it is empty: fetch or save it again")
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError("a TorchScript file: take the checkpoint that it was made from")
 
 
 def _download(address: str) -> Path:
@@ -159,10 +172,14 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def plain_tensors(source: str | os.PathLike[str], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors`; raises WeightsError where one is sparse, quantised, complex or without data."""
+    """`tensors`; raises WeightsError where one is sparse, quantised, complex or without data, or not finite."""
     odd = [key for key, value in tensors.items() if not _is_plain(value)]
     if odd:
         raise WeightsError(f"{source}: {', '.join(odd[:TOLD])}: no weights to load; expected plain tensors of real numbers")
+    diverged = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if diverged:
+        told = f"NaN or infinity in {len(diverged)} of {len(tensors)} weights, first {', '.join(diverged[:TOLD])}"
+        raise WeightsError(f"{source}: {told}: the training diverged; take an earlier checkpoint")
     return tensors
 
 
@@ -208,7 +225,10 @@ def _swapped_by_mmengine(checkpoint: Any) -> dict[str, bool]:
 
 def _largest(source: str | os.PathLike[str], held: list[Held]) -> Held:
     if not held:
-        raise WeightsError(f"{source}: holds no weights; expected a state dict, or one in a container as state_dict")
+        raise WeightsError(
+            f"{source}: holds no weights as tensors; expected a state dict, as torch.save(model.state_dict(), FILE) writes, or "
+            "one in a container as state_dict"
+        )
     return max(held, key=lambda one: (one.averaged, len(one.container)))
 
 

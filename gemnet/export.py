@@ -200,6 +200,8 @@ def export(
             for count, size in product(BATCHES, sizes):
                 images = torch.randn(count, channels, *size, generator=random)
                 for found, expected in zip(run(images), _tuple(plain(images)), strict=True):
+                    if not expected.isfinite().all():
+                        raise ExportError("the model's outputs are not finite (NaN or infinity); nothing can be compared")
                     scale = expected.abs().max().clamp(min=1)
                     worst = max(worst, ((found - expected).abs().max() / scale).item())
         if not worst <= tolerance:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -36,10 +36,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.fsdecode(path))
     temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
+        temporary.open("wb").close()  # writers in C tell neither the file nor the system's error
         yield temporary
         os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(target)
         raise
 
 

@@ -70,11 +70,11 @@ def _ordered(out_indices: int | Sequence[int], count: int) -> int | tuple[int, .
     told = (
         f"out_indices={out_indices!r}: expected the last 1 to {count} maps as a number, or numbers from {-count} to {count - 1}"
     )
-    if isinstance(out_indices, int):
+    if type(out_indices) is int:
         if not 1 <= out_indices <= count:
             raise UserError(told)
         return out_indices
-    if not isinstance(out_indices, Sequence) or not out_indices or any(not isinstance(index, int) for index in out_indices):
+    if not isinstance(out_indices, Sequence) or not out_indices or any(type(index) is not int for index in out_indices):
         raise UserError(told)
     if any(not -count <= index < count for index in out_indices):
         raise UserError(told)

@@ -21,7 +21,15 @@ from gemnet.errors import UserError
 from gemnet.layer_names import POOLS, activation, normalisation
 from gemnet.layers import ConvNormAct
 from gemnet.operators import OPERATORS
+from gemnet.settings import Setting
 
+SETTINGS = {
+    "num_classes": Setting("of the classifier; 0: none", int, at_least=0),
+    "in_chans": Setting("channels of an image", int, at_least=1),
+    "drop_rate": Setting("share of the features that dropout leaves out", float, at_least=0, at_most=1),
+    "drop_path_rate": Setting("how often the last cell is left out in training", float, at_least=0, below=1),
+}
+"""Numbers that a network takes."""
 is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none
 
 
@@ -169,8 +177,9 @@ class GEMNet(nn.Module):
         stride, reduction = architecture.stride, architecture.stem_stride
         if output_stride not in (None, stride):
             raise UserError(f"output_stride={output_stride} is not offered: GEMNet cannot dilate; expected {stride}")
-        if not 0 <= drop_path_rate < 1:
-            raise UserError(f"drop_path_rate={drop_path_rate}: expected a share of at least 0 and below 1")
+        given = {"num_classes": num_classes, "in_chans": in_chans, "drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+        for name, value in given.items():
+            SETTINGS[name].check(name, value)
         self.architecture = architecture
         self.num_classes = num_classes
         self.in_chans = in_chans
@@ -234,8 +243,9 @@ class GEMNet(nn.Module):
         """A new classifier for `num_classes` (0: none) on the device, in the dtype and in the mode of the network.
 
         global_pool: None keeps the pooling, or for a new classifier takes `avg` where there was none; '' removes it (then
-        `num_classes` must be 0). Raises UserError, and changes nothing, for a pooling that is not offered.
+        `num_classes` must be 0). Raises UserError, and changes nothing, for what is not offered.
         """
+        SETTINGS["num_classes"].check("num_classes", num_classes)
         weight = self.stem.conv.weight
         pool = global_pool
         if pool is None:

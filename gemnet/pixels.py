@@ -12,7 +12,8 @@ The file alone decides what its pixels become:
   is 9 to 15, otherwise the least of 8, 10, 12, 14 and 16 that holds the image's largest value: 12 bits in 16 are not black.
   Whole numbers keep their 8 highest bits. The three channels of colour are scaled as one.
 - Grey of floating point is scaled from 0 to 1, or from the least of the ranges above that holds it; a tenth more, as resampling
-  leaves it, is clipped. NaN is black; infinite values are as the largest and the least finite ones.
+  leaves it, is clipped. NaN is black; infinite values are as the largest and the least finite ones; without a finite value the
+  image is refused.
 - Grey beyond 65,535 or below 0 has no such range: the least value becomes 0, the largest 255.
 - Of an animation or of several pages the first is taken; the first such file is told on standard error.
 """
@@ -299,7 +300,9 @@ def _scaled_whole(values: np.ndarray, declared: int | None) -> np.ndarray:
 
 def _scaled_float(values: np.ndarray) -> np.ndarray:
     finite = values[np.isfinite(values)].astype(np.float64)
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if not finite.size:
+        raise ValueError("it has not one finite value")
+    low, high = float(finite.min()), float(finite.max())
     if low >= -_OVERSHOOT * high:
         fitting = [top for top in (1, *_TOPS) if high <= (1 + _OVERSHOOT) * top]
         if fitting:
@@ -309,6 +312,7 @@ def _scaled_float(values: np.ndarray) -> np.ndarray:
 
 
 def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """float64 [H, W], of which `low` becomes 0 and `high` 255; rounded, and clipped."""
-    scaled = (values.clip(low, high) - low) * (255 / (high - low) if high > low else 0)
-    return np.rint(scaled).astype(np.uint8)
+    """float64 [H, W], of which `low` becomes 0 and `high` 255; rounded, and clipped. Of one value above 0 it is white."""
+    if high <= low:
+        return np.full(values.shape, 255 if high > 0 else 0, np.uint8)
+    return np.rint((values.clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)

@@ -122,12 +122,26 @@ def _network(source: str | os.PathLike[str], checkpoint: Any, prefix: str | None
         raise WeightsError(f"{source}: no weights of a GEMNet; expected stem.*, stages.*, ...")
     if not any(".bn." in key for key in plain) and any(key.endswith("conv.bias") for key in plain):
         raise WeightsError(f"{source}: {FUSED}")
+    _check_layers(source, plain)
     for start in (held.prefix + CLASSIFIER, held.prefix.removesuffix("backbone.") + "head.fc.", held.prefix + "head.fc."):
         head = {CLASSIFIER + key.removeprefix(start): held.container[key] for key in held.container if key.startswith(start)}
         if head:
             plain |= head
             break
     return Network(taken, plain_tensors(source, plain))
+
+
+def _check_layers(source: str | os.PathLike[str], weights: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError where of a layer, a convolution and its normalisation, only a part is there."""
+    found: dict[str, set[str]] = {}
+    for key in weights:
+        layer, part, name = re.fullmatch(r"(.*?)(?:\.?(conv|bn)\.)?(\w+)", key).groups()
+        if part:
+            found.setdefault(layer, set()).add(f"{part}.{name}")
+    normalised = set().union(*found.values()) - {"bn.num_batches_tracked"}
+    lost = [f"{layer}.{name}" for layer, there in found.items() for name in sorted(normalised - there)]
+    if lost:
+        raise WeightsError(f"{source}: incomplete: {len(lost)} weights are missing, first {', '.join(lost[:TOLD])}")
 
 
 def _body_names(checkpoint: Any) -> set[str]:

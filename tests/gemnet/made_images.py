@@ -189,6 +189,6 @@ def made() -> dict[str, tuple[bytes, np.ndarray]]:
         "float_negative.tif": (tiff(signed.astype(np.float32)), grey(stretched)),
         "float_overshoot.tif": (tiff(beyond), grey(np.rint(beyond.clip(0, 1).astype(float) * 255))),
         "float_holes.tif": (tiff(holes), grey(np.rint(filled.astype(float) * 255))),
-        "float_nan.tif": (tiff(np.full(SIZE, np.nan, np.float32)), np.zeros((*SIZE, 3), np.uint8)),
+        "signed32_equal.tif": (tiff(np.full(SIZE, 100_000, np.int32)), np.full((*SIZE, 3), 255, np.uint8)),
         "float_equal.tif": (tiff(np.full(SIZE, -3, np.float32)), np.zeros((*SIZE, 3), np.uint8)),
     }  # fmt: skip

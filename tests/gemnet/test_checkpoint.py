@@ -277,3 +277,39 @@ class TestThroughTimm:
         file = saved(timm.create_model("resnet10t").state_dict(), tmp_path)
         with pytest.raises(WeightsError, match="no weights of a GEMNet"):
             self.load(file, num_classes=7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("head_conv.conv.weight"), r"incomplete: 1 .* first head_conv\.conv\.weight"),
+        (lambda state: state.pop("head_conv.bn.running_var"), r"incomplete: 1 .* first head_conv\.bn\.running_var"),
+        (lambda state: state.update({"head_conv.conv.weight": torch.full((2, 2), torch.nan)}), "NaN or infinity in 1 of"),
+    ],
+)
+def test_a_part_of_a_layer_and_weights_of_a_training_that_diverged_are_told(change, message, state, tmp_path):
+    content = dict(state)
+    change(content)
+    with pytest.raises(WeightsError, match=message):
+        convert(saved(content, tmp_path), tmp_path / "out.safetensors", "timm")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "it is empty"),
+        (lambda path: torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), str(path)), "a TorchScript file"),
+        (lambda path: torch.save(nn.Linear(2, 2), path), r"holds no weights as tensors; .*model\.state_dict\(\)"),
+    ],
+)
+def test_files_of_other_kinds_are_told_by_what_they_are(make, message, tmp_path):
+    make(tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=message):
+        convert(tmp_path / "a.pth", tmp_path / "out.pth", "timm")
+
+
+def test_a_target_that_cannot_be_written_is_an_error_of_the_system_that_names_it(state, tmp_path):
+    for suffix in (".pth", ".safetensors"):
+        with pytest.raises(OSError, match=rf"out\{suffix}'$"):
+            convert(saved(state, tmp_path), f"/proc/out{suffix}", "timm")

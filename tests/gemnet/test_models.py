@@ -325,9 +325,23 @@ def test_an_activation_and_a_normalisation_come_by_name_or_class(create):
         ({"global_pool": "mean"}, "global_pool='mean' is not offered; expected 'avg', 'max'"),
         ({"global_pool": ""}, "a classifier of 1000 classes reads pooled features; set num_classes=0"),
         ({"drop_path_rate": 0.1}, "this network has none; build it with residual=True"),
-        ({"drop_path_rate": 1.0, "residual": True}, "expected a share of at least 0 and below 1"),
+        ({"drop_path_rate": 1.0, "residual": True}, "drop_path_rate: expected a number from 0 to below 1, found 1.0"),
+        ({"drop_path_rate": "0.1"}, "drop_path_rate: expected a number"),
+        ({"drop_rate": 2}, "drop_rate: expected a number from 0 to 1, found 2"),
+        ({"num_classes": -1}, "num_classes: expected a whole number from 0, found -1"),
+        ({"num_classes": 2.5}, "num_classes: expected a whole number from 0, found 2.5"),
+        ({"in_chans": 0}, "in_chans: expected a whole number from 1, found 0"),
+        ({"features_only": True, "out_indices": (True,)}, r"out_indices=\(True,\): expected"),
     ],
 )
 def test_layers_that_are_not_offered_are_told_with_those_that_are(settings, message, create):
     with pytest.raises(UserError, match=message):
         create(**settings)
+
+
+@pytest.mark.parametrize("classes", [2.5, -3, True])
+def test_a_classifier_of_no_number_of_classes_is_refused_and_the_one_there_stays(classes, create):
+    model = create(num_classes=7)
+    with pytest.raises(UserError, match="num_classes: expected a whole number from 0"):
+        model.reset_classifier(classes)
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)

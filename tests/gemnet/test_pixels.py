@@ -52,13 +52,11 @@ def test_every_kind_of_file_gives_the_pixels_that_it_was_made_of(name, tmp_path)
 def loaders() -> dict[str, dict]:
     """The first step of each pipeline that the configs have, so of training, validation and prediction."""
     steps = {}
-    for config in ("gemnet_a_image_folder", "gemnet_a_imagenet", "retinanet_gemnet_a", "fcos_gemnet_a"):
-        file = ROOT / "configs" / f"{config}.py"
-        if file.exists():
-            settings = Config.fromfile(file)
-            for part in ("train", "val", "test"):
-                dataset = settings[f"{part}_dataloader"].dataset
-                steps[f"{config}.{part}"] = dataset.get("dataset", dataset).pipeline[0].to_dict()
+    for config in ("gemnet_a_image_folder", "gemnet_a_imagenet", "retinanet_gemnet_a"):
+        settings = Config.fromfile(ROOT / "configs" / f"{config}.py")
+        for part in ("train", "val", "test"):
+            dataset = settings[f"{part}_dataloader"].dataset
+            steps[f"{config}.{part}"] = dataset.get("dataset", dataset).pipeline[0].to_dict()
     return steps
 
 
@@ -252,6 +250,7 @@ BROKEN = {
     "new.jpg": (b"\xff\x0a\0\0", "it is JPEG XL; convert it"),
     "array.png": (b"\x93NUMPY\1\0", "it is an array of NumPy; save it as PNG or TIFF"),
     "float_colour.tif": (tiff(rgb().astype(np.float32), 2), "a kind of TIFF that is not read; save it as JPEG, PNG"),
+    "nan.tif": (tiff(np.full((4, 4), np.nan, np.float32)), "it has not one finite value"),
     "float64.tif": (tiff(np.zeros((4, 4))), "a kind of TIFF that is not read"),
 }  # fmt: skip
 
