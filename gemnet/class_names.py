@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gemnet.weights import read_checkpoint
+from gemnet.checkpoint_meta import checkpoint_meta
 
 Colour = tuple[int, int, int]
 
@@ -23,9 +23,7 @@ def checkpoint_classes(path: str | os.PathLike[str]) -> ClassNames:
 
     Both are None for a file of weights alone. Raises WeightsError where the file cannot be read.
     """
-    checkpoint = read_checkpoint(path)
-    meta = checkpoint.get("meta") if isinstance(checkpoint, Mapping) else None
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = checkpoint_meta(path)
     data = meta.get("dataset_meta")
     data = data if isinstance(data, Mapping) else {}
     found = (data.get("classes"), data.get("CLASSES"), meta.get("classes"), meta.get("CLASSES"))

@@ -25,6 +25,7 @@ from torch import nn
 
 from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
+from gemnet.checkpoint_meta import checkpoint_recipe
 from gemnet.class_names import checkpoint_classes, difference
 from gemnet.detection.classes import settle_classes
 from gemnet.detection.findings import plain_name
@@ -302,11 +303,15 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the config's test set; returns the metrics.
 
-    Raises WeightsError for a checkpoint, ConfigError for a test set that does not fit the config's model, as by its classes.
+    Images are made as large as in the checkpoint's training, unless `options` set another size. Raises WeightsError for a
+    checkpoint, ConfigError for a test set that does not fit the config's model, as by its classes.
     out: prefix of the files with the predictions in COCO's form. show_dir: pictures with the boxes go there.
     """
     settings = load_config(config, options, work_dir)
     settings.load_from, settings.resume = None, False
+    line = recipe.adopt_image_size(settings, checkpoint_recipe(checkpoint), options)
+    if line and int(os.environ.get("RANK", "0")) == 0:
+        print(f"test: {line}", file=sys.stderr)
     names = checkpoint_classes(checkpoint).classes
     settle_classes(settings, names, checkpoint)
     if out is not None:

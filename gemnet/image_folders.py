@@ -129,7 +129,7 @@ def folder_classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such folder (from {Path.cwd()}); expected images as <data_root>/train/<class>/*.jpg and "
-            "<data_root>/val/<class>/*.jpg; set *_dataloader.dataset.data_root"
+            "<data_root>/val/<class>/*.jpg; set data_root, as --cfg-options data_root=FOLDER"
         )
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))

@@ -25,7 +25,12 @@ class EveryImageTested(BaseDataset):
 
     def prepare_data(self, index: int) -> Any:
         """An image through the pipeline; None, for another one to be taken, only in training."""
-        data = super().prepare_data(index)
+        try:
+            data = super().prepare_data(index)
+        except DataError as error:
+            if isinstance(error.__cause__, ImageError) and not self.test_mode:
+                raise DataError(f"{error}, or set on_error='skip' in the pipeline") from error
+            raise
         if data is None and self.test_mode:
             path, where = self.get_data_info(index)["img_path"], self.ann_file or self.data_root
             raise DataError(f"{path}: cannot be used, and testing needs every image; mend it or take it out of {where}")
@@ -104,7 +109,7 @@ class LoadImage(LoadImageFromFile):
                 raise ImageError(f"{path}: {problem}; mend or remove it", problem)
         except ImageError as error:
             if self.on_error == "raise":
-                raise DataError(f"{error}, or set on_error='skip' in the pipeline") from error
+                raise DataError(str(error)) from error
             if path not in self.told:
                 print(f"{path}: {error.problem}; skipped", file=sys.stderr, flush=True)
             self.told.add(path)

@@ -8,6 +8,7 @@ as they stand. `gemnet.schedule` has what follows from the length.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -83,6 +84,39 @@ def override(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
             raise RecipeError(f"{name}={shown(new)}: nothing in {config.filename} follows this number")
         _carry(config, name, new, old, left)
     return left
+
+
+def adopt_image_size(config: Config, trained: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> str | None:
+    """Have a config test with the image size that a model was `trained` with (`checkpoint_recipe`); returns what to tell of it.
+
+    A size that the options (dotted keys, or nested dictionaries) set, as a number or in a pipeline, stays, and so does that of
+    a config which the number does not fit.
+    """
+    own, size = reference(config, "image_size"), trained.get("image_size")
+    if own is None or size is None or _sets_test_size(options or {}):
+        return None
+    try:
+        size = checked(config, "image_size", size)
+        if _same(size, own):
+            return None
+        _carry(copy.deepcopy(config), "image_size", size, own)  # it may fail half way
+    except UserError:
+        return (
+            f"the checkpoint was trained with image_size={shown(size)}, which {config.filename} cannot follow: it has its own"
+        )
+    _carry(config, "image_size", size, own)
+    return f"image_size={shown(size)}, as the checkpoint was trained, not {shown(own)} as in {config.filename}"
+
+
+def _sets_test_size(options: Mapping[str, Any]) -> bool:
+    """Whether options set the image size, or a pipeline but those of training and validation."""
+    for key, value in options.items():
+        path = str(key).split(".")
+        if path[0].startswith(("train_", "val_")):
+            continue
+        if {"image_size", "pipeline", "test_pipeline"} & set(path) or (isinstance(value, Mapping) and _sets_test_size(value)):
+            return True
+    return False
 
 
 def sets_schedule(options: Collection[str]) -> bool:

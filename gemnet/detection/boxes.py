@@ -60,6 +60,11 @@ def clipped(box: Box, width: int, height: int, place: str, notes: Findings) -> B
     return inside
 
 
+def fits_as_corners(box: Box, width: int, height: int) -> bool:
+    """Whether the four numbers can be corners x1, y1, x2, y2 of a box in an image of `width` x `height`."""
+    return 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height
+
+
 def _spanned(segmentation: Any) -> Box | None:
     """The box around polygons [[x, y, x, y, ...], ...] or a run-length encoded mask; None for what is neither."""
     if isinstance(segmentation, dict):

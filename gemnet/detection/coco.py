@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemnet.detection.boxes import Box, box_of, clipped
+from gemnet.detection.boxes import Box, box_of, clipped, fits_as_corners
 from gemnet.detection.findings import Finding, Findings, number, plain_name, shown, whole_number
 from gemnet.detection.image_entries import Entries, ImageEntries
 from gemnet.detection.json_file import BROKEN, EXPECTED, read_json
@@ -19,6 +19,11 @@ from gemnet.errors import DataError
 
 LARGEST_ID = 2**53
 """COCO's evaluation keeps ids of annotations in floats."""
+
+CORNERS = (
+    "boxes that reach out of their image, in a file whose boxes all fit as corners [x1, y1, x2, y2] (expected [x, y, width, "
+    "height]: write x2 - x1 and y2 - y1 for x2 and y2; where they are width and height already, clip them to their image)"
+)
 
 
 @dataclass(frozen=True)
@@ -222,7 +227,7 @@ class _Reader:
             if box is None or strange:
                 continue
             image = images[ids["image_id"]]
-            boxes.append((box, image))
+            boxes.append((box, image, place))
             if ids["image_id"] in swapped and _reaches_out(box, image):
                 self.refused.add("boxes outside of an image whose width and height seem swapped", place, list(box))
             if ids["category_id"] not in classes:
@@ -271,6 +276,8 @@ class _Reader:
             crowd = 0
         elif crowd not in (0, 1):
             self.refused.add("annotations whose iscrowd is neither 0 nor 1", place, given)
+        elif type(given) is not int:
+            self.notes.add("values of iscrowd written as text, fraction or True/False, read as 0 or 1", place, given)
         if entry.get("ignore") not in (None, 0, "", "0", "false"):
             self.notes.add("annotations marked 'ignore', taken as crowds: neither trained on nor counted", place)
             crowd = 1
@@ -285,7 +292,7 @@ class _Reader:
             return own
         return given if inside == box else min(given, own)
 
-    def _hints(self, boxes: list[tuple[Box, dict[str, Any]]], unknown: dict[str, set[Any]], known: dict[str, Any]) -> None:
+    def _hints(self, boxes: list[tuple[Box, dict[str, Any], str]], unknown: dict[str, set[Any]], known: dict[str, Any]) -> None:
         """What the whole file looks like, where it looks wrong."""
         for key, ids in unknown.items():
             own = list(known[key])
@@ -293,11 +300,16 @@ class _Reader:
                 self.refused.hint(f"{key} seems to count from 0 and what it means from {min(own)}: expected the same ids")
             elif ids:
                 self.refused.hint(f"expected as {key} one of {', '.join(map(str, own[:8]))}{', ...' * (len(own) > 8)}")
-        if boxes and all(max(box) <= 1 for box, _ in boxes):
+        if boxes and all(max(box) <= 1 for box, _, _ in boxes):
             self.refused.hint(f"boxes are fractions of their image, first {list(boxes[0][0])}; expected pixels")
-        reaching = [box for box, image in boxes if _reaches_out(box, image)]
-        if len(reaching) * 10 > len(boxes) and all(box[2] > box[0] and box[3] > box[1] for box, _ in boxes):
-            self.notes.hint(f"are boxes such as {list(reaching[0])} corners [x1, y1, x2, y2]? Expected [x, y, width, height]")
+        corners = [fits_as_corners(box, image["width"], image["height"]) for box, image, _ in boxes]
+        reaching = [entry for entry, fits in zip(boxes, corners) if fits and _reaches_out(*entry[:2])]
+        if reaching and all(corners):
+            for box, _, place in reaching:
+                self.refused.add(CORNERS, place, list(box))
+        elif len(reaching) * 10 > len(boxes) and all(box[2] > box[0] and box[3] > box[1] for box, _, _ in boxes):
+            box = list(reaching[0][0])
+            self.notes.hint(f"are boxes such as {box} corners [x1, y1, x2, y2]? Expected [x, y, width, height]")
 
 
 def _reaches_out(box: Box, image: dict[str, Any]) -> bool:

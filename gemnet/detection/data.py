@@ -98,5 +98,5 @@ class CocoDataset(EveryImageTested, _CocoDataset):
 def _where() -> str:
     return (
         f" (from {Path.cwd()}). COCO 2017 (https://cocodataset.org/#download) is expected as\n{COCO_TREE}\n"
-        "For a data set elsewhere, link it to data/coco or set *_dataloader.dataset.data_root"
+        "For a data set elsewhere, link it to data/coco or set data_root, as --cfg-options data_root=FOLDER"
     )

@@ -41,6 +41,8 @@ def predict(
     full. A detector gives "objects", [{"box": [x, y, width, height] in pixels, "score", "class"}], with scores of at least
     `score_threshold`; a classifier "classes", the five likeliest, [{"class", "score"}]. None as pictures: a detector's.
 
+    The size of images is that of the checkpoint's training, unless `options` set another (`recipe.adopt_image_size`).
+
     An image that cannot be read, or that the model fails on, is told on standard error and costs itself alone. Raises DataError
     where there is no image at all or nothing can be written, UserError for a threshold or device that cannot be.
     """
@@ -51,7 +53,7 @@ def predict(
     for line in told:
         _tell(line)
     settings = engine.load_config(config, options)
-    predictor = Predictor(settings, checkpoint, device)
+    predictor = Predictor(settings, checkpoint, device, options)
     if predictor.classes is None:
         _tell(f"{checkpoint}: has no names of classes, and {config} names none: they are numbered")
     failed = 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 
-from gemnet import engine
+from gemnet import engine, recipe
+from gemnet.checkpoint_meta import checkpoint_recipe
 from gemnet.class_names import Colour, checkpoint_classes
 from gemnet.detection.classes import configured_classes, settle_classes
 from gemnet.errors import DataError, UserError
@@ -36,13 +40,20 @@ class Prediction:
 class Predictor:
     """A model of MMDetection or MMPretrain, with its weights and the names of its classes.
 
-    `classes` are the checkpoint's, else those that the config names; None where neither does. Raises UserError for a device
-    that cannot be used, and where checkpoint, config and head have other classes; WeightsError for the checkpoint.
+    `classes` are the checkpoint's, else those that the config names; None where neither does. The images' size is that of the
+    checkpoint's training, which standard error tells, unless the `options` that the config was loaded with set another. Raises
+    UserError for a device that cannot be used, and where checkpoint, config and head have other classes; WeightsError for the
+    checkpoint.
     """
 
-    def __init__(self, config: Config, checkpoint: str, device: str | None = None) -> None:
+    def __init__(
+        self, config: Config, checkpoint: str, device: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
         device = usable_device(device)
         names, self.palette = checkpoint_classes(checkpoint)
+        line = recipe.adopt_image_size(config, checkpoint_recipe(checkpoint), options)
+        if line:
+            print(f"predict: {line}", file=sys.stderr, flush=True)
         settle_classes(config, names, checkpoint)
         engine.complete(config)
         if "data_preprocessor" in config:

@@ -109,10 +109,13 @@ def test_a_broken_image_in_a_folder_is_named(content, tmp_path):
         list(ImageFolder(data_root=str(root), split="train", pipeline=[{"type": "gemnet.LoadImage"}]))
     found = ImageFolder(data_root=str(root), split="train", pipeline=[{"type": "gemnet.LoadImage", "on_error": "skip"}])
     assert len(list(found)) == 9
+    tested = ImageFolder(data_root=str(root), split="train", pipeline=[{"type": "gemnet.LoadImage"}], test_mode=True)
+    with pytest.raises(DataError, match=r"train/dark/2\.jpg: .*; mend or remove it$"):  # testing skips none
+        list(tested)
 
 
 def test_folders_that_cannot_be_used_are_told(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere/train: no such folder.*data_root"):
+    with pytest.raises(DataError, match=r"nowhere/train: no such folder.*; set data_root, as --cfg-options data_root=FOLDER"):
         folder(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"one/train: 1 classes; expected"):
         folder(write_folder(tmp_path / "one", classes=("only",)))

@@ -161,7 +161,9 @@ REPAIRED = {
     "as it should be": (lambda data, root: None, None),
     "no iscrowd": (each("annotations", iscrowd=None), "without iscrowd, taken as 0: 4"),
     "iscrowd null": (first("annotations", iscrowd=None), "without iscrowd"),
-    "iscrowd false": (first("annotations", iscrowd=False), None),
+    "iscrowd false": (first("annotations", iscrowd=False), "iscrowd written as .*, read as 0 or 1: 1, .*False"),
+    "iscrowd as text": (each("annotations", iscrowd="0"), "iscrowd written as .*, read as 0 or 1: 4, .*'0'"),
+    "iscrowd as a fraction": (first("annotations", iscrowd=0.0), "iscrowd written as .*, read as 0 or 1: 1, .*0.0"),
     "no area": (each("annotations", area=None), "without an area, taken from the box: 4"),
     "area 0": (first("annotations", area=0), "whose area is not above 0 .*: 1"),
     "area NaN": (first("annotations", area=float("nan")), "whose area is not above 0"),
@@ -266,13 +268,34 @@ def test_a_box_is_clipped_to_its_image_for_all(root):
     assert notes[0].count == 2
 
 
-def test_boxes_that_look_like_corners_are_said_to(root):
+def corner_notes(root, *boxes):
+    """What is told of a file with these boxes, the last of them on all images that are left."""
     data = content()
-    for annotation in data["annotations"]:
-        annotation.update(bbox=[50, 30, 90, 60], area=900)
+    for index, annotation in enumerate(data["annotations"]):
+        annotation.update(bbox=boxes[min(index, len(boxes) - 1)], area=4)
     write(root, data)
-    notes = read_coco(root / "a.json", root / "images").notes
-    assert any("corners [x1, y1, x2, y2]?" in str(note) for note in notes)
+    return "\n".join(map(str, read_coco(root / "a.json", root / "images").notes))
+
+
+def test_a_file_whose_boxes_are_corners_is_refused(root):
+    message = (
+        r"a\.json: boxes that reach out of their image, in a file whose boxes all fit as corners .*"
+        r"expected \[x, y, width, height\]: write x2 - x1.*: 3, first annotations\[1\] \(id 2\): \[50, 30, 90, 60\]"
+    )
+    with pytest.raises(DataError, match=message):
+        corner_notes(root, [8, 8, 20, 20], [50, 30, 90, 60])
+
+
+@pytest.mark.parametrize("box", [[-10, 8, 20, 80], [50, 30, 97, 60], [50, 30, 90, 65], [90, 30, 50, 60], [50, 60, 90, 60]])
+def test_a_box_that_cannot_be_corners_is_clipped_and_nobody_asks_whether_it_is(box, root):
+    assert "corners" not in corner_notes(root, box)
+    assert "boxes that reach out of their image, clipped to it: 4" in corner_notes(root, box)
+
+
+def test_boxes_that_may_be_corners_among_others_that_cannot_are_asked_about(root):
+    assert "are boxes such as [50, 30, 90, 60] corners [x1, y1, x2, y2]?" in corner_notes(
+        root, [8, 8, 100, 20], [50, 30, 90, 60]
+    )
 
 
 def test_an_image_that_has_no_box_counts_in_validation_and_is_left_out_of_training_aloud(root):

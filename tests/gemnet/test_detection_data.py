@@ -43,7 +43,9 @@ def test_a_made_set_is_read(root):
 
 
 def test_a_missing_set_is_told_with_the_tree(tmp_path):
-    with pytest.raises(DataError, match=r"(?s)no such file.*train2017/\*\.jpg.*data_root"):
+    with pytest.raises(
+        DataError, match=r"(?s)no such file.*train2017/\*\.jpg.*set data_root, as --cfg-options data_root=FOLDER"
+    ):
         dataset(tmp_path / "nowhere")
 
 

@@ -15,11 +15,13 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from gemnet import engine
+from gemnet.checkpoint_meta import checkpoint_recipe
 from gemnet.detection import prediction_files
 from gemnet.detection.predict import predict
 from gemnet.detection.prediction_files import find_images
 from gemnet.detection.predictor import Predictor
 from gemnet.errors import DataError, UserError
+from gemnet.recipe import adopt_image_size
 
 ROOT = Path(__file__).parents[2]
 RETINANET, FOLDER = str(ROOT / "configs/retinanet_gemnet_a.py"), str(ROOT / "configs/gemnet_a_image_folder.py")
@@ -101,6 +103,7 @@ def test_thin_broken_and_huge_images_cost_themselves_alone_and_the_exit_code_tel
     assert done == {f"{n}.png": (60, 40) for n in range(3)} | {"40x2.png": (40, 2), "2x40.png": (2, 40), "1x1.png": (1, 1)}
     for name in ("broken.jpg", "empty.jpg", "nowhere.jpg"):
         assert re.search(rf"predict: .*{name}: ", error)
+    assert "on_error" not in error  # a remedy of training
     assert "900x2.png: the model or its pipeline fails on this image of 2x900 pixels" in error
     assert "Traceback" not in error
 
@@ -135,6 +138,94 @@ def test_a_classifier_tells_the_five_likeliest_classes(classifier, photos, tmp_p
         assert [found["class"] for found in record["classes"]] == ["abcdefg"[label] for label in order]
         assert [found["score"] for found in record["classes"]] == pytest.approx(expected[order].tolist(), abs=1e-4)
     assert not list((tmp_path / "out").glob("*.jpg"))
+
+
+def trained_with(path, checkpoint, config, options, text=None):
+    """The checkpoint as a training with these options wrote it, with the text of the config."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["meta"]["cfg"] = engine.load_config(config, options).pretty_text if text is None else text
+    torch.save(content, path)
+    return str(path)
+
+
+def sizes_of_images(monkeypatch):
+    """Heights and widths of the images that models get, as they get them."""
+    found = []
+    build = Predictor.__init__
+
+    def watched(self, *arguments):
+        build(self, *arguments)
+        step = self.model.test_step
+        self.model.test_step = lambda data: (found.append(tuple(data["inputs"][0].shape[1:])), step(data))[1]
+
+    monkeypatch.setattr(Predictor, "__init__", watched)
+    return found
+
+
+def test_a_classifier_sees_images_of_the_size_it_was_trained_with(classifier, photos, tmp_path, monkeypatch, capsys):
+    found = sizes_of_images(monkeypatch)
+    file = trained_with(tmp_path / "epoch_3.pth", classifier, FOLDER, {"image_size": 32, "epochs": 3})
+    predict(FOLDER, file, [str(photos / "0.png")], str(tmp_path / "out"), device="cpu")
+    assert f"predict: image_size=32, as the checkpoint was trained, not 224 as in {FOLDER}\n" in capsys.readouterr().err
+    for options in ({"image_size": 64}, {"test_dataloader.dataset.pipeline.2.crop_size": 48}):
+        predict(FOLDER, file, [str(photos / "0.png")], str(tmp_path / "out"), device="cpu", options=options)
+        assert "image_size" not in capsys.readouterr().err
+    assert found == [(32, 32), (64, 64), (48, 48)]
+
+
+def test_a_detector_sees_images_of_the_size_it_was_trained_with(detector, photos, tmp_path, monkeypatch, capsys):
+    found = sizes_of_images(monkeypatch)
+    file = trained_with(tmp_path / "epoch_3.pth", detector, RETINANET, {"image_size": [96, 64]})
+    predict(RETINANET, file, [str(photos / "0.png")], str(tmp_path / "out"), device="cpu")
+    assert found == [(64, 96)]
+    assert "predict: image_size=[96, 64], as the checkpoint was trained, not (1333, 800)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "recipe = None", "recipe = dict(image_size=open('made', 'w'))", "recipe = dict(image_size='big', epochs=1)", "((",
+     "recipe = dict(image_size=224)", "recipe = dict(**other)", "recipe = {1: 2, **{}}", "a = 1\0", "(" * 5000, 7, None],
+)  # fmt: skip
+def test_a_checkpoint_that_tells_no_other_size_changes_nothing_and_nothing_of_it_is_run(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"meta": {"cfg": text}, "state_dict": {"a": torch.ones(1)}}, "a.pth")
+    settings = engine.load_config(FOLDER)
+    before = settings.to_dict()
+    line = adopt_image_size(settings, checkpoint_recipe("a.pth"))
+    assert settings.to_dict() == before
+    assert (line is None) != ("big" in str(text))
+    assert not Path("made").exists()
+
+
+def test_the_numbers_of_a_training_are_read_from_its_config(tmp_path):
+    config = engine.load_config(RETINANET, {"image_size": [96, 64], "data_root": "photos"})
+    torch.save({"meta": {"cfg": config.pretty_text}, "state_dict": {"a": torch.ones(1)}}, tmp_path / "a.pth")
+    found = checkpoint_recipe(tmp_path / "a.pth")
+    assert list(found["image_size"]) == [96, 64]
+    assert found == config.recipe.to_dict()
+    torch.save({"a": torch.ones(1)}, tmp_path / "b.pth")
+    assert checkpoint_recipe(tmp_path / "b.pth") == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"test_dataloader.dataset.pipeline.2.crop_size": 48}])
+def test_testing_takes_the_size_of_the_training_too(options, classifier, tmp_path, monkeypatch, capsys):
+    file = trained_with(tmp_path / "epoch_3.pth", classifier, FOLDER, {"image_size": 32})
+    settings = []
+
+    class Stopped(Exception):
+        pass
+
+    def stop(config, launcher):
+        settings.append(config)
+        raise Stopped
+
+    monkeypatch.setattr(engine, "build_runner", stop)
+    with pytest.raises(Stopped):
+        engine.evaluate(FOLDER, file, str(tmp_path / "work"), options=options)
+    told = capsys.readouterr().err
+    assert ("test: image_size=32, as the checkpoint was trained, not 224" in told) == (not options)
+    crop = settings[0].test_dataloader.dataset.pipeline[2]
+    assert crop.crop_size == (48 if options else 32)
 
 
 def test_pictures_of_a_classifier_are_written_when_asked_for(classifier, photos, tmp_path):
