@@ -200,8 +200,10 @@ def step(name: str, setting: Setting, device: str = "cpu", resolution: int = RES
 
 
 def _reason(error: Exception) -> str:
-    """One line: what a C++ compiler in the background complained of, or else the first line of the message."""
+    """One line: what a C++ compiler in the background complained of, or else the first line of the message that is no heading,
+    as "backend='inductor' raised:"."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    lines = [line for line in lines if not line.rstrip().endswith(" raised:")] or lines
     compiler = [line.partition("error: ")[2] for line in lines if "error: " in line]
     return f"{type(error).__name__}: {(compiler or lines)[0].strip()[:200]}"
 
