@@ -101,6 +101,26 @@ def test_an_export_that_cannot_be_written_is_told(work_dir, capsys):
     assert "none/such" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["study.sqlite", "study.sqlite-wal", "lock", "encoder/weights.pt", "encoder", "link"])
+def test_an_export_never_takes_the_place_of_a_file_of_the_search(work_dir, name, capsys):
+    (work_dir / "link").symlink_to(work_dir / "study.sqlite")
+    before = (work_dir / "study.sqlite").read_bytes()
+    assert records_command("export", str(work_dir), str(work_dir / "sub" / ".." / name)) == 1
+    err = capsys.readouterr().err
+    assert f"{name}: a file of the search itself, which would be lost; name another file with --out" in err
+    assert (work_dir / "study.sqlite").read_bytes() == before
+    assert not (work_dir / "encoder").exists()
+
+
+def test_an_export_is_not_written_into_a_file_nor_over_a_directory(work_dir, capsys):
+    (work_dir / "file").touch()
+    (work_dir / "folder").mkdir()
+    assert records_command("export", str(work_dir), str(work_dir / "file" / "out.jsonl")) == 1
+    assert f"{work_dir}/file is a file, not a directory; name another file with --out" in capsys.readouterr().err
+    assert records_command("export", str(work_dir), str(work_dir / "folder")) == 1
+    assert f"--out {work_dir}/folder: is a directory, not a file" in capsys.readouterr().err
+
+
 def test_of_a_stopped_candidate_a_predictor_learns_what_the_others_would_have_made_of_it():
     curves = [(0.2, 0.3, 0.5), (0.1, 0.4, 0.4), (0.1, 0.2), (0.05,)]
     records = [
