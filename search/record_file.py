@@ -260,8 +260,7 @@ def _meta(db: sqlite3.Connection, path: Path) -> dict[str, str]:
     version = _of_meta(meta, path, "format", lambda value: whole({"format": value}, "format"))
     if version != FORMAT_VERSION:
         raise SearchError(
-            f"{path} is a record of format {version}; this gemnet reads format {FORMAT_VERSION}."
-            " Use the release that wrote it."
+            f"{path} is a record of format {version}; this gemnet reads format {FORMAT_VERSION}. Use the release that wrote it."
         )
     return meta
 

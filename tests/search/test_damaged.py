@@ -174,7 +174,7 @@ DAMAGES = [
     ("UPDATE meta SET value = '1e18' WHERE key = 'created'", "row 'created', column value: created: expected seconds since"),
     ("UPDATE meta SET value = '[-1]' WHERE key = 'sessions'", "row 'sessions', column value: a start: expected seconds since"),
     ("DELETE FROM meta WHERE key = 'format'", "table meta: row 'format' is missing; restore"),
-    ("UPDATE meta SET value = 'two' WHERE key = 'format'", "table meta, row 'format', column value: expected JSON, found 'two'"),
+    ("UPDATE meta SET value = 'two' WHERE key = 'format'", "row 'format', column value: expected JSON, found 'two'"),
     ("UPDATE meta SET value = '99' WHERE key = 'format'", "record of format 99; this gemnet reads format 2"),
     ("UPDATE meta SET value = x'ff' WHERE key = 'machine'", "table meta, row 'machine': value: expected a text"),
     # tables

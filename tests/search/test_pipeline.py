@@ -108,13 +108,13 @@ def test_a_search_of_one_round_whose_candidates_all_fail_says_why_and_how_to_go_
     schedule = {"start": 4, "rounds": 0}
     settings = {**WHOLE, "search": schedule}
     records = run(tmp_path, MadeEvaluator(fails=lambda job: True), settings, Schedule(**schedule, draws=200))
-    with pytest.raises(SearchError, match="no candidate was evaluated successfully; the first error: the loss is NaN.*--retry-failed"):
+    with pytest.raises(
+        SearchError, match=r"no candidate was evaluated successfully; the first error: the loss is NaN.*--retry-failed"
+    ):
         write_result(records, settings, tmp_path, "x")
 
 
-@pytest.mark.parametrize(
-    "encoder", [{"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3, "lr": 1e30}]
-)
+@pytest.mark.parametrize("encoder", [{"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3, "lr": 1e30}])
 def test_an_encoder_that_has_diverged_is_told_and_nothing_of_it_is_kept(tmp_path, encoder):
     settings = {**SETTINGS, "encoder": encoder, "space": {"num_nodes": 8}}
     schedule = Schedule(start=4, rounds=1, batch=2, draws=200, encoder_cache=str(tmp_path / "cache"))

@@ -1,6 +1,7 @@
 """A search's record looked at from outside: status, best cells, JSON lines."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_a_report_can_be_made_at_any_time(work_dir):
 def test_a_folder_without_a_search_is_told(action, tmp_path, capsys):
     assert records_command(action, str(tmp_path)) == 1
     assert "holds no search" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["status", "top", "export", "report"])
+def test_a_record_named_in_the_place_of_its_directory_is_told(action, work_dir, capsys):
+    assert records_command(action, str(work_dir / "study.sqlite")) == 1
+    err = capsys.readouterr().err
+    assert f"{work_dir}/study.sqlite is a file, and no work directory; name the directory of the search, {work_dir}\n" in err
+
+
+def test_status_needs_no_standard_output(work_dir, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert records_command("status", str(work_dir)) == 0
+    assert records_command("top", str(work_dir)) == 0
 
 
 def test_an_export_that_cannot_be_written_is_told(work_dir, capsys):
