@@ -215,12 +215,12 @@ def check_counts(snapshot: Snapshot) -> None:
 def check_costs(records: Sequence[Record], settings: Mapping[str, Any]) -> None:
     """Raises RowError, with a message that begins with "macs", where costs are those MACs, in millions, and a row has others.
 
-    A `Search` may be given a cost of its own: unless the settings name MACs, one row at least has to tell that they are it.
+    A `Search` may be given a cost of its own, whatever the settings say: one row at least has to tell that MACs are it.
     """
     if settings["cost"].get("type", "macs") != "macs":
         return
     fits = [abs(r.macs / 1e6 - r.cost) <= COST_TOLERANCE * r.cost for r in records]
-    if all(fits) or not (any(fits) or "type" in settings["cost"]):
+    if all(fits) or not any(fits):
         return
     place = fits.index(False)
     r = records[place]
