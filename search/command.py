@@ -41,7 +41,8 @@ def reported(
     try:
         with terminating():
             task()
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None where it was closed before Python started
+                sys.stdout.flush()
         return 0
     except UserError as error:
         message = str(error)
@@ -59,18 +60,20 @@ def reported(
     except KeyboardInterrupt:
         message = stopped
     with contextlib.suppress(OSError):
-        print(f"{name}: {message}", file=sys.stderr, flush=True)
+        if sys.stderr is not None:  # print would take standard output
+            print(f"{name}: {message}", file=sys.stderr, flush=True)
     return 1
 
 
 def _drop_output() -> None:
     """What is still to be written to standard output cannot be: Python is not to try it again when it ends."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def settings_command(name: str | None = None, out: str | None = None) -> int:
-    """Print the settings of a search, or write the page of them all to `out`; the exit code. name: see `described.tables`."""
+    """Print the settings of a search, or write them to `out`, without a name as the page of them all; the exit code. name: see
+    `described.tables`."""
 
     def task() -> None:
         from search.described import page, tables  # which needs all parts
@@ -78,9 +81,18 @@ def settings_command(name: str | None = None, out: str | None = None) -> int:
         if out is None:
             print("\n".join(tables(name)).strip())
         else:
-            save_text(out, page())
+            save_text(out, page() if name is None else "\n".join(tables(name)).strip() + "\n")
 
-    return reported("search settings", task, out or "")
+    return reported("search settings", task, out or "standard output", elsewhere="--out")
+
+
+def _check_name(directory: Path) -> None:
+    """Raises SearchError for a name that is no UTF-8: JSON, SQLite and reports, which hold it, have no other."""
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        shown = str(directory).encode(errors="backslashreplace").decode()
+        raise SearchError(f"work directory {shown}: its name is not UTF-8; name another with --work-dir") from None
 
 
 def search_command(
@@ -105,9 +117,11 @@ def search_command(
     directory = Path(work_dir or Path("work_dirs") / name)
     pairs = [f"{key}={value}" for key, value in options.items()] if isinstance(options, Mapping) else list(options or ())
     given = ["--cfg-options", *pairs] if pairs else []
-    again = shell_line(config, "--work-dir", directory, *given)
+    place = [f"--work-dir={directory}"] if str(directory).startswith("-") else ["--work-dir", directory]
+    again = shell_line(config, *place, *given)
 
     def task() -> None:
+        _check_name(directory)
         settings = load_settings(config, options)
         for asked, option in ((resume, "--resume"), (retry_failed, "--retry-failed")):
             if asked and not os.path.lexists(directory / RECORD):
@@ -121,7 +135,7 @@ def search_command(
         display.line(f"Report: {report}  ({time.monotonic() - start:.0f} s)")
         failed = [r for r in records if r.state == FAILED]
         if failed:
-            retry = shell_line(config, "--work-dir", directory, "--retry-failed", *given)
+            retry = shell_line(config, *place, "--retry-failed", *given)
             display.line(f"{len(failed)} candidates failed; the first: {failed[0].error}. Try them again with: {retry}")
 
     return reported("search", task, str(directory), f"stopped; what was recorded is safe. Go on with: {again}", again)

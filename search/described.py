@@ -99,7 +99,8 @@ def _checked(section: str, given: Mapping[str, Any], settings: Mapping[str, Any]
 
 
 def tables(name: str | None = None) -> list[str]:
-    """Markdown lines: the settings of all sections, of one ("encoder"), or of one type of it ("encoder.svge").
+    """Markdown lines: the settings of all sections, of one ("encoder"), of one type of it ("encoder.svge"), or one setting
+    ("search.start").
 
     Raises SearchError for an unknown name.
     """
@@ -113,6 +114,11 @@ def tables(name: str | None = None) -> list[str]:
     if section not in known:
         raise SearchError(f"unknown section {name!r}; {expected_name(section, known)}")
     lines = ["", f"## {section}: {SECTIONS[section].meaning}"]
+    if kind and section not in CHOICES:
+        settings = described(section)
+        if kind not in settings:
+            raise SearchError(f"unknown setting {name!r}; {expected_name(kind, settings)}")
+        return [*lines, "", *markdown({kind: settings[kind]}, f"{section}.")]
     if section not in CHOICES:
         lines += ["", *markdown(described(section), f"{section}.")]
         if section == "search":

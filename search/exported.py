@@ -25,12 +25,14 @@ from search.rows import (
     RowError,
     Snapshot,
     check_cells,
+    check_costs,
     check_counts,
     check_ids,
     check_note,
     check_retries,
     check_rounds,
     check_together,
+    moment,
     record_of,
     shown,
     whole,
@@ -76,6 +78,11 @@ def check_fits(snapshot: Snapshot, path: Path, space: Space | None = None) -> No
         check_cells(snapshot.records, space) if space else _check_space(snapshot)
     except RowError as error:
         raise damaged(path, f"table evaluations, row id {snapshot.records[error.place].id}, column cell", error) from None
+    try:
+        check_costs(snapshot.records, snapshot.settings)
+    except RowError as error:
+        where = f"table evaluations, row id {snapshot.records[error.place].id}"
+        raise damaged(path, where, f"column {error}") from None
 
 
 def _check_space(snapshot: Snapshot) -> None:
@@ -148,6 +155,7 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
             _settings(head["settings"], f"{path}, line 1"),
             calendar.timegm(time.strptime(head["created"], TIME)),
         )
+        moment({"created": created}, "created")
         retries = retries_of(head.get("retries", []))
         for place, line in enumerate(lines[1:], 2):
             records.append(_record(_parsed(path, place, line), settings["penalty"]))
@@ -169,6 +177,7 @@ def read_export(path: str | os.PathLike[str]) -> Snapshot:
 def _check_rows(snapshot: Snapshot, expected: int | None) -> None:
     """expected: how many there are, None in older exports. Raises RowError, or ValueError that is about the first line."""
     check_together(snapshot.records, snapshot.rounds)
+    check_costs(snapshot.records, snapshot.settings)
     _check_space(snapshot)
     check_retries(snapshot.retries, snapshot.records, snapshot.rounds)
     for index, note in snapshot.rounds.items():

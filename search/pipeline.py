@@ -32,7 +32,7 @@ from search.base import (
 from search.benchmarks import TabularSpace
 from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost, build_latency
-from search.described import check_search
+from search.described import check_search, described
 from search.display import Display
 from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
@@ -54,6 +54,8 @@ from search.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Propo
 
 OVERDRAW = 16
 """Cells that stand by for each one that is evaluated, where some cost more than they may."""
+PROBES = 16
+"""Random cells whose vectors tell whether the encoder's training has diverged."""
 
 
 @dataclass
@@ -140,12 +142,22 @@ class Search:
             encoder = build_encoder(space=self.space, **self.settings["encoder"])
             with self.display.progress("Training the encoder") as progress:
                 figures = encoder.fit(self.seed, progress)
+            self._check_vectors(encoder)
             if figures:
                 told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
                 self.display.line(f"Encoder, held-out pairs: {told}")
             if cache:
                 cache.save(encoder)
         return encoder
+
+    def _check_vectors(self, encoder: Encoder) -> None:
+        """Raises SearchError for an encoder whose training has diverged: before it is saved, or others take it."""
+        cells = self.space.sample(np.random.default_rng(self.seed), PROBES)
+        if not np.isfinite(encoder.embed(prune(cells))).all():
+            settings = dict(self.settings["encoder"])
+            lr = {name: s.default for name, s in described("encoder", settings.pop("type")).items()} | settings
+            which = f" with encoder.lr={lr['lr']:g}; give a smaller encoder.lr" if "lr" in lr else ""
+            raise SearchError(f"encoder: vectors of cells are not finite after its training{which}; nothing of it was kept")
 
     def _cached(self, cache: EncoderCache) -> Encoder | None:
         """The encoder of another search; None where there is none that can be used."""
@@ -240,14 +252,15 @@ class Search:
                 break
         chosen, found = self._chosen((Scored(0.0, cell, digest=digest) for digest, cell in drawn.items()), count)
         if len(chosen) + len(known) < 3:
-            limits = [f"max_macs={self.schedule.max_macs:g} (the smallest has {least:g})"] if self.schedule.max_macs else []
+            limited = self.schedule.max_macs is not None
+            limits = [f"max_macs={self.schedule.max_macs:g} (the smallest has {least:g})"] if limited else []
             limits += self.limits.nearest(found)
             impossible = list(found.impossible.values())
             raise SearchError(
-                f"search: {len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
+                f"{len(chosen)} of {len(drawn)} distinct cells from {200 * self.schedule.start} draws do"
                 + (f" within {' and '.join(limits)}" if limits else "")
                 + (f"; of {len(impossible)} no network can be made, such as: {impossible[0]}" if impossible else "")
-                + "; 3 are needed: allow more nodes, operators or cost"
+                + f"; 3 are needed: allow more nodes, operators{', MACs (search.max_macs)' if limited else ''} or cost"
             )
         met.dear += found.dear
         met.timed += found.timed
@@ -449,6 +462,7 @@ def run_search(
     if schedule.max_latency_ms is not None:
         latency = build_latency(space, settings["model"], schedule.max_latency_ms, **schedule.latency)
     _check_record(directory, settings, space)
+    _check_places(directory, schedule)
     with (
         closing(build_executor(evaluator, **settings["executor"])) as executor,  # its workers start with the first job
         Study(directory, decisive(settings), evaluation_part(settings)) as study,
@@ -460,6 +474,24 @@ def run_search(
             total = schedule.evaluations(study.records())
             display.line(f"Going on with the search in {directory}: {done} of {total} evaluations are recorded.")
         return Search(settings, space, schedule, evaluator, study, executor, display, cost, latency).run()
+
+
+def _check_places(directory: str | os.PathLike[str], schedule: Schedule) -> None:
+    """Raises SearchError where the encoder could not be kept, in the work directory or in the cache."""
+    encoder = Path(directory) / ENCODER_DIRECTORY
+    if os.path.lexists(encoder) and not encoder.is_dir():
+        raise SearchError(f"{encoder}: is no directory, but the encoder's place: move it away, or name another with --work-dir")
+    if not schedule.encoder_cache:
+        return
+    cache = Path(schedule.encoder_cache).expanduser()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SearchError(
+            f"search: encoder_cache: {cache}: {error.strerror}; expected a directory, or a place where one can be made"
+        ) from None
+    if not os.access(cache, os.W_OK | os.X_OK):
+        raise SearchError(f"search: encoder_cache: {cache} cannot be written to; name another directory")
 
 
 def _check_record(directory: str | os.PathLike[str], settings: Mapping[str, Any], space: Space) -> None:

@@ -31,6 +31,7 @@ from search.rows import (
     check_retries,
     check_rounds,
     check_together,
+    moment,
     number,
     parsed,
     record_of,
@@ -253,14 +254,14 @@ def _meta(db: sqlite3.Connection, path: Path) -> dict[str, str]:
         if not isinstance(row["key"], str) or not isinstance(row["value"], str):
             raise damaged(path, f"table meta, row {shown(row['key'])}", f"value: expected a text, found {shown(row['value'])}")
         meta[row["key"]] = row["value"]
-    if meta.get("format") != str(FORMAT_VERSION):
-        raise SearchError(
-            f"{path} is a record of format {meta.get('format')}; this gemnet reads format {FORMAT_VERSION}."
-            " Use the release that wrote it."
-        )
-    for key in ("settings", "created"):
+    for key in ("format", "settings", "created"):
         if key not in meta:
             raise SearchError(f"{path}: table meta: row {key!r} is missing; {REMEDY}")
+    version = _of_meta(meta, path, "format", lambda value: whole({"format": value}, "format"))
+    if version != FORMAT_VERSION:
+        raise SearchError(
+            f"{path} is a record of format {version}; this gemnet reads format {FORMAT_VERSION}. Use the release that wrote it."
+        )
     return meta
 
 
@@ -283,14 +284,14 @@ def _settings(meta: Mapping[str, str], path: Path) -> dict[str, Any]:
 
 
 def _created(meta: Mapping[str, str], path: Path) -> float:
-    return _of_meta(meta, path, "created", lambda value: number({"created": value}, "created"))
+    return _of_meta(meta, path, "created", lambda value: moment({"created": value}, "created"))
 
 
 def _sessions(meta: Mapping[str, str], path: Path) -> tuple[float, ...]:
     """Empty in older records, which do not tell."""
 
     def read(values: Any) -> tuple[float, ...]:
-        return tuple(number({"a start": value}, "a start") for value in _list(values))
+        return tuple(moment({"a start": value}, "a start") for value in _list(values))
 
     return _of_meta(meta, path, "sessions", read) if "sessions" in meta else ()
 
@@ -335,7 +336,7 @@ def _rounds(db: sqlite3.Connection, path: Path) -> dict[int, dict[str, Any]]:
         where = f"table rounds, round {row['round']}"
         try:
             whole(row, "round")
-            number(row, "created")
+            moment(row, "created")
         except ValueError as error:
             raise damaged(path, where, f"column {error}") from None
         try:

@@ -13,7 +13,10 @@ from search.exported import is_export, read_record, write_export
 from search.overhead import spent
 from search.ranking import STOPPED, best_first, best_table
 from search.schedule import Schedule
-from search.study import DONE, FAILED, PENDING, holder
+from search.study import DONE, ENCODER_DIRECTORY, FAILED, LOCK, PENDING, RECORD, holder
+
+OWN = (RECORD, *(RECORD + end for end in ("-wal", "-shm", "-journal")), LOCK)
+"""Files in a work directory that nothing may take the place of, nor of what is in its encoder's folder."""
 
 
 def status(directory: str | os.PathLike[str], display: Display) -> None:
@@ -54,13 +57,32 @@ def top(directory: str | os.PathLike[str], display: Display, count: int = 10) ->
 def export(directory: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
     """Write the record as JSON lines: settings and rounds first, then a line an evaluation. Returns their number.
 
-    Raises SearchError where `directory` is no work directory.
+    Raises SearchError where `directory` is no work directory, and for a `path` that is one of the search's own files.
     """
     if is_export(directory):
         raise SearchError(f"{directory} is an exported record; what is exported is a work directory")
     snapshot = read_record(directory)
+    _check_free(path, directory)
     write_export(snapshot, path)
     return len(snapshot.records)
+
+
+def _check_free(path: str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
+    """Raises SearchError where an export to `path` would take the place of what the search in `directory` needs, or cannot be
+    written because that is a directory."""
+    target, encoder = _real(path), _real(Path(directory) / ENCODER_DIRECTORY)
+    if target in [_real(Path(directory) / name) for name in OWN] or target == encoder or encoder in target.parents:
+        raise SearchError(f"--out {path}: a file of the search itself, which would be lost; name another file with --out")
+    if target.is_dir():
+        raise SearchError(f"--out {path}: is a directory, not a file; name a file in it with --out")
+    above = next(place for place in target.parents if place.exists())
+    if not above.is_dir():
+        raise SearchError(f"--out {path}: {above} is a file, not a directory; name another file with --out")
+
+
+def _real(path: str | os.PathLike[str]) -> Path:
+    """The path without links, which also names what is not there yet."""
+    return Path(os.path.realpath(path))
 
 
 def records_command(action: str, directory: str, out: str | None = None, count: int = 10) -> int:

@@ -39,7 +39,9 @@ def write_result(
     """
     ranked = best_first(records)
     if not ranked:
-        raise SearchError(f"{directory}: no candidate was evaluated successfully")
+        errors = [r.error for r in records if r.error]
+        reason = f"; the first error: {errors[0]}; with that mended, --retry-failed tries them again" if errors else ""
+        raise SearchError(f"{directory}: no candidate was evaluated successfully{reason}")
     cells = [with_provenance(r, settings, name) for r in ranked[: Schedule.of(settings).top]]
     path = write_cells(cells, directory)
     return Result(ranked[0], cells[0], path)

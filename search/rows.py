@@ -24,6 +24,10 @@ TOGETHER = {"kendall_tau": ("evaluated",), "lipschitz": ("variance", "bound")}
 """In the note of a round: what else is there where the first is."""
 SCORE_TOLERANCE = 1e-6
 """By which a score may be off: older exports have 6 digits."""
+COST_TOLERANCE = 1e-6
+"""By which a cost may be off, relative to it: exports have 9 digits."""
+LATEST = 253402300799
+"""The end of the year 9999, seconds since 1970: no time that is written out is later."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def record_of(row: Mapping[str, Any], cell: Cell, penalty: Any) -> Record:
         curve=_curve(row["curve"], done),
         seconds=_not_negative(row, "seconds", ended),
         error=_text(row, "error", state == FAILED),
-        created=number(row, "created") if "created" in row else 0.0,
-        finished=number(row, "finished", ended) if "finished" in row else None,
+        created=moment(row, "created") if "created" in row else 0.0,
+        finished=moment(row, "finished", ended) if "finished" in row else None,
         judged=number(row, "judged", None if done else False) if "judged" in row else None,
     )
     if done and penalty is not None:
@@ -208,6 +212,21 @@ def check_counts(snapshot: Snapshot) -> None:
             )
 
 
+def check_costs(records: Sequence[Record], settings: Mapping[str, Any]) -> None:
+    """Raises RowError, with a message that begins with "macs", where costs are those MACs, in millions, and a row has others.
+
+    A `Search` may be given a cost of its own, whatever the settings say: one row at least has to tell that MACs are it.
+    """
+    if settings["cost"].get("type", "macs") != "macs":
+        return
+    fits = [abs(r.macs / 1e6 - r.cost) <= COST_TOLERANCE * r.cost for r in records]
+    if all(fits) or not any(fits):
+        return
+    place = fits.index(False)
+    r = records[place]
+    raise RowError(place, f"macs: expected {1e6 * r.cost:.9g}, which cost={r.cost:.9g} in millions gives, found {r.macs}")
+
+
 def check_cells(records: Sequence[Record], space: Space) -> None:
     """Raises RowError for a cell that is not of the space."""
     for place, r in enumerate(records):
@@ -267,6 +286,14 @@ def number(row: Mapping[str, Any], name: str, there: bool | None = True) -> floa
     return float(value)
 
 
+def moment(row: Mapping[str, Any], name: str, there: bool | None = True) -> float | None:
+    """The same of a time, seconds since 1970."""
+    value = number(row, name, there)
+    if value is not None and not 0 <= value <= LATEST:
+        raise ValueError(f"{name}: expected seconds since 1970, to the end of the year 9999, found {shown(row[name])}")
+    return value
+
+
 def share(row: Mapping[str, Any], name: str, there: bool | None = True) -> float | None:
     """The same of a number from 0 to 1."""
     value = number(row, name, there)
@@ -311,6 +338,8 @@ def _curve(values: Any, there: bool) -> tuple[float, ...]:
     if not isinstance(values, (list, tuple)) or (values and not there):
         expected = "a list of numbers" if there else "none, by the row's state"
         raise ValueError(f"curve: expected {expected}, found {shown(values)}")
+    if there and not values:
+        raise ValueError("curve: expected the accuracy after each epoch, found none")
     return tuple(share({"curve": value}, "curve") for value in values)
 
 

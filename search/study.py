@@ -273,6 +273,10 @@ class Study:
 def read_study(directory: str | os.PathLike[str]) -> Snapshot:
     """Read the record of a search, running or not, without writing. Raises SearchError where there is none that can be read."""
     path = Path(directory) / RECORD
+    if os.path.lexists(directory) and not Path(directory).is_dir():
+        folder = Path(directory).parent
+        there = f", {folder}" if os.path.lexists(folder / RECORD) else ""
+        raise SearchError(f"{directory} is a file, and no work directory; name the directory of the search{there}")
     if not os.path.lexists(path):
         raise SearchError(f"{directory} holds no search: {RECORD} is missing")
     snapshot = read_snapshot(path)

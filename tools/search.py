@@ -66,6 +66,7 @@ examples:
   python tools/search.py settings                                     all
   python tools/search.py settings encoder                             a section
   python tools/search.py settings encoder.svge                        one type of it
+  python tools/search.py settings search.start                        one setting
   python tools/search.py settings --out docs/settings.md              the page of all""",
 }
 
@@ -77,8 +78,8 @@ def work_with_record() -> int:
         name: actions.add_parser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
         for name, about in ACTIONS.items()
     }
-    parsers["settings"].add_argument("name", nargs="?", help="a section, as encoder, or a type of it, as encoder.svge")
-    parsers["settings"].add_argument("--out", metavar="FILE", help="write the page of all settings there")
+    parsers["settings"].add_argument("name", nargs="?", help="a section, a type as encoder.svge, or a setting as search.start")
+    parsers["settings"].add_argument("--out", metavar="FILE", help="write them there: without a name, the page of all")
     for name, action in parsers.items():
         if name == "settings":
             continue

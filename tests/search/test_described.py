@@ -150,5 +150,27 @@ def test_settings_are_listed_by_section_and_by_type(capsys: pytest.CaptureFixtur
     assert "| `encoder.edge_weight` | float | above 0 to below 1 |" in told
     assert "iterations" in "\n".join(tables("encoder"))
     assert {section for section in SECTIONS if f"## {section}" in page()} == {*CHOICES, *PLAIN}
+    assert settings_command("search.start") == 0
+    told = capsys.readouterr().out
+    assert "`search.start`" in told
+    assert "`search.rounds`" not in told
+    assert "`search.latency" not in told
+    assert settings_command("search.strat") == 1
+    assert "unknown setting 'search.strat'; did you mean 'start'" in capsys.readouterr().err
     assert settings_command("encodr") == 1
     assert "unknown section 'encodr'; did you mean 'encoder'" in capsys.readouterr().err
+
+
+def test_a_section_is_written_to_a_file_and_what_cannot_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings_command("encoder.svge", str(tmp_path / "page.md")) == 0
+    assert settings_command("encoder.svge") == 0
+    assert (tmp_path / "page.md").read_text() == capsys.readouterr().out
+    assert settings_command(None, str(tmp_path / "all.md")) == 0
+    assert (tmp_path / "all.md").read_text() == page()
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert settings_command("encoder") == 1
+        monkeypatch.undo()
+    assert "search settings: standard output: No space left on device" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from search.exported import write_export
 from search.pipeline import run_search
 from search.predictor import cross_validated_predictions
 from search.ranking import best_first, best_table
+from search.result import write_result
 from search.schedule import Schedule
 from search.settings import load_settings
 from search.space import DagSpace, prune
@@ -101,6 +102,42 @@ def test_failed_candidates_are_recorded_and_the_search_goes_on(tmp_path):
 def test_a_search_whose_candidates_all_fail_says_why(tmp_path):
     with pytest.raises(SearchError, match="only 0 of 8 candidates could be evaluated; the first error: the loss is NaN"):
         run(tmp_path, MadeEvaluator(fails=lambda job: True))
+
+
+def test_a_search_of_one_round_whose_candidates_all_fail_says_why_and_how_to_go_on(tmp_path):
+    schedule = {"start": 4, "rounds": 0}
+    settings = {**WHOLE, "search": schedule}
+    records = run(tmp_path, MadeEvaluator(fails=lambda job: True), settings, Schedule(**schedule, draws=200))
+    with pytest.raises(
+        SearchError, match=r"no candidate was evaluated successfully; the first error: the loss is NaN.*--retry-failed"
+    ):
+        write_result(records, settings, tmp_path, "x")
+
+
+@pytest.mark.parametrize("encoder", [{"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3, "lr": 1e30}])
+def test_an_encoder_that_has_diverged_is_told_and_nothing_of_it_is_kept(tmp_path, encoder):
+    settings = {**SETTINGS, "encoder": encoder, "space": {"num_nodes": 8}}
+    schedule = Schedule(start=4, rounds=1, batch=2, draws=200, encoder_cache=str(tmp_path / "cache"))
+    with pytest.raises(SearchError, match=r"not finite after its training with encoder\.lr=1e\+30; give a smaller encoder\.lr"):
+        run(tmp_path / "w", settings=settings, schedule=schedule)
+    assert not (tmp_path / "w/encoder").exists()
+    assert not list(tmp_path.glob("cache/*"))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_place_where_no_encoder_can_be_kept_is_told_before_any_work(tmp_path, place):
+    (tmp_path / "file").touch()
+    settings = load_settings("configs/search/digits.py", {"search.encoder_cache": str(tmp_path / place)})
+    with pytest.raises(SearchError, match=f"search: encoder_cache: {tmp_path}/{place}: .*expected a directory"):
+        run_search(settings, tmp_path / "w", Display(quiet=True))
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_file_in_the_place_of_the_encoder_is_told_before_any_work(tmp_path):
+    (tmp_path / "encoder").touch()
+    with pytest.raises(SearchError, match=f"{tmp_path}/encoder: is no directory, but the encoder's place: move it away"):
+        run_search(load_settings("configs/search/digits.py"), tmp_path, Display(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
 def test_hopeless_candidates_are_stopped_early_and_never_win(tmp_path):

@@ -1,5 +1,6 @@
 """Lines that are printed to be used work where the user stands, whatever is in their paths."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from made import WHOLE, MadeEvaluator, run
 
 from gemnet.complexity import fit
-from search import command, result
+from search import result
 from search.base import SearchError
 from search.command import reported, search_command
 from search.display import Display
@@ -74,7 +75,7 @@ def test_the_command_to_go_on_is_the_command_that_was_given(error, told, tmp_pat
         raise error
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "run_search", search)
+    monkeypatch.setattr("search.pipeline.run_search", search)
     config, options = str(ROOT / "configs/search/digits.py"), ["seed=3", "space.operators=['conv1x1', 'sepconv3x3']"]
     assert search_command(config, HARD, options=options) == 1
     err = capsys.readouterr().err
@@ -82,6 +83,24 @@ def test_the_command_to_go_on_is_the_command_that_was_given(error, told, tmp_pat
     again = shlex.split(err.split("o on with: ")[1])
     assert again[2:] == [config, "--work-dir", HARD, "--cfg-options", *options]
     assert again[0] in ("python", sys.executable)
+
+
+def test_a_directory_that_begins_with_a_dash_is_no_option_of_the_printed_command(tmp_path, monkeypatch, capsys):
+    def search(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("search.pipeline.run_search", search)
+    assert search_command(str(ROOT / "configs/search/digits.py"), "-w") == 1
+    again = shlex.split(capsys.readouterr().err.split("o on with: ")[1])
+    assert again[-1] == "--work-dir=-w"
+
+
+def test_a_directory_whose_name_is_not_utf_8_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert search_command(str(ROOT / "configs/search/digits.py"), os.fsdecode(b"bad\xff")) == 1
+    assert capsys.readouterr().err == "search: work directory bad\\udcff: its name is not UTF-8; name another with --work-dir\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_record_is_asked_for_where_failures_are_to_be_tried_again(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A search's record looked at from outside: status, best cells, JSON lines."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,42 @@ def test_a_folder_without_a_search_is_told(action, tmp_path, capsys):
     assert "holds no search" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("action", ["status", "top", "export", "report"])
+def test_a_record_named_in_the_place_of_its_directory_is_told(action, work_dir, capsys):
+    assert records_command(action, str(work_dir / "study.sqlite")) == 1
+    err = capsys.readouterr().err
+    assert f"{work_dir}/study.sqlite is a file, and no work directory; name the directory of the search, {work_dir}\n" in err
+
+
+def test_status_needs_no_standard_output(work_dir, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert records_command("status", str(work_dir)) == 0
+    assert records_command("top", str(work_dir)) == 0
+
+
 def test_an_export_that_cannot_be_written_is_told(work_dir, capsys):
     assert records_command("export", str(work_dir), str(work_dir / "none/such/file.jsonl")) == 1
     assert "none/such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["study.sqlite", "study.sqlite-wal", "lock", "encoder/weights.pt", "encoder", "link"])
+def test_an_export_never_takes_the_place_of_a_file_of_the_search(work_dir, name, capsys):
+    (work_dir / "link").symlink_to(work_dir / "study.sqlite")
+    before = (work_dir / "study.sqlite").read_bytes()
+    assert records_command("export", str(work_dir), str(work_dir / "sub" / ".." / name)) == 1
+    err = capsys.readouterr().err
+    assert f"{name}: a file of the search itself, which would be lost; name another file with --out" in err
+    assert (work_dir / "study.sqlite").read_bytes() == before
+    assert not (work_dir / "encoder").exists()
+
+
+def test_an_export_is_not_written_into_a_file_nor_over_a_directory(work_dir, capsys):
+    (work_dir / "file").touch()
+    (work_dir / "folder").mkdir()
+    assert records_command("export", str(work_dir), str(work_dir / "file" / "out.jsonl")) == 1
+    assert f"{work_dir}/file is a file, not a directory; name another file with --out" in capsys.readouterr().err
+    assert records_command("export", str(work_dir), str(work_dir / "folder")) == 1
+    assert f"--out {work_dir}/folder: is a directory, not a file" in capsys.readouterr().err
 
 
 def test_of_a_stopped_candidate_a_predictor_learns_what_the_others_would_have_made_of_it():
