@@ -435,7 +435,7 @@ class Parts(HTMLParser):
 
 def stopped_search(directory, stopped):
     """A search of one round whose candidates were stopped early as `stopped` says."""
-    with Study(directory, {"seed": 0}, {}) as study:
+    with Study(directory, {**WHOLE, "penalty": 0.0}, {}) as study:
         cells = [cell(i) for i in range(len(stopped))]
         study.propose(0, [Proposal(c, c.digest(), 0, 1000, 10, 0.5, None) for c in cells], {})
         for r, early in zip(study.records(), stopped):
