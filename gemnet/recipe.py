@@ -216,14 +216,15 @@ def _epochs(config: Config, new: int, old: int, by_hand: Collection[str]) -> boo
 
 
 def _batch_size(config: Config, new: int, old: int, by_hand: Collection[str]) -> bool:
-    loaders = [loader for loader in _parts(config, LOADERS) if loader.get("batch_size") == old]
+    loaders = [loader for loader in _parts(config, LOADERS) if loader.get("batch_size") in (old, new)]
     for loader in loaders:
         loader.batch_size = new
     return bool(loaders)
 
 
 def _data_root(config: Config, new: str, old: str, by_hand: Collection[str]) -> bool:
-    parts = [part for part in _dictionaries(_parts(config, LOADERS)) if _same(part.get("data_root"), old)]
+    roots = [part for part in _dictionaries(_parts(config, LOADERS)) if part.get("data_root")]
+    parts = [part for part in roots if _same(part["data_root"], old) or _same(part["data_root"], new)]
     for part in parts:
         part["data_root"] = new
     for part in _dictionaries(_parts(config, EVALUATORS)):

@@ -305,7 +305,7 @@ def test_a_cell_is_resolved_from_itself_a_path_or_a_name(tmp_path, monkeypatch):
         ("", "expected one of gemnet_a"),
         (None, "expected a Cell, a cell file or the name of a shipped cell, found None"),
         (5, "found 5"),
-        ({"nodes": []}, "found {'nodes': "),
+        ({"nodes": []}, "cell: key 'format' is missing"),
     ],
 )
 def test_what_is_no_cell_is_a_cell_error(given, told):

@@ -37,7 +37,10 @@ print("done", flush=True)
 
 def started(first, last, *before):
     command = [*before, sys.executable, "-c", SCRIPT.format(file=str(FILE), first=first, last=last)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    heeded = None if before else lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, preexec_fn=heeded
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 

@@ -48,7 +48,14 @@ def test_a_command_ends_with_one_line_and_without_orphans(tmp_path, task, number
     script = tmp_path / "driver.py"
     script.write_text(DRIVER.format(path=[str(ROOT), str(Path(__file__).parent)], task=task))
     command = [sys.executable, str(script)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # also where the tests run under nohup
+    )
     try:
         assert process.stdout.readline() == "one is done\n"
         pids = children(process.pid)

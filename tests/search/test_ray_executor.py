@@ -142,7 +142,7 @@ def test_an_address_that_does_not_answer_is_told_at_once(evaluator):
     ("settings", "message"),
     [({"type": "ray", "device": "cuda"}, "the Ray cluster has no GPU"),
      ({"type": "ray", "threads": 64}, "threads=64: the largest machine of the Ray cluster offers 1 cores"),
-     ({"type": "slurm"}, "unknown type 'slurm'; expected local or ray"),
+     ({"type": "slurm"}, "type: expected one of local, ray, found 'slurm'"),
      ({"type": "local", "address": "auto"}, "address='auto' is for executor.type=ray")],
 )  # fmt: skip
 def test_settings_that_do_not_do_are_told(cluster, evaluator, settings, message):

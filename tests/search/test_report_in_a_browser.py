@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from browser import NEEDS_BROWSER, Browser
+from made import WHOLE
 
 from search.base import Evaluation, Outcome
 from search.embedding import build_encoder
@@ -19,13 +20,14 @@ HEADS = 'document.querySelectorAll("table.sortable thead th")'
 def recorded(directory, cells, outcome, predicted=None):
     """The work directory of a search of `cells` in rounds of 10; outcome: id -> error, or whether it was stopped early, or None
     where it is pending."""
-    settings = {"seed": 5, "space": SPACE, "predictor": {"type": "mlp", "steps": 5}, "data": {"root": f"/{LONG}"}}
+    settings = {**WHOLE, "seed": 5, "penalty": 0.0, "space": SPACE, "predictor": {"type": "mlp", "steps": 5}}
+    settings["data"] = {"root": f"/{LONG}"}
     rng = np.random.default_rng(0)
     with Study(directory, settings, {}) as study:
         for index in range(-(-len(cells) // 10)):
             some = cells[10 * index : 10 * index + 10]
             guess = [float(rng.random()) if index else None for _ in some]
-            proposals = [Proposal(c, f"{c.digest()[:6]}{index}", 0, 10**7, 10**6, 1.5, g) for c, g in zip(some, guess)]
+            proposals = [Proposal(c, c.pruned().digest(), 0, 10**7, 10**6, 1.5, g) for c, g in zip(some, guess)]
             study.propose(index, proposals, {"evaluated": 10 * index, "kendall_tau": 0.1} if index else {})
         for r in study.records():
             found = outcome(r.id)
