@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_a_cell_error_that_says_why(tmp_path):
     for path, why in (
         (tmp_path / "missing.json", "No such file"),
         (tmp_path, "directory"),
-        (tmp_path / "a\0b.json", "null byte"),
+        (tmp_path / "a\0b.json", "null "),  # byte or, from Python 3.14 on, character
         (tmp_path / ("x" * 300 + ".json"), "too long"),
     ):
         with pytest.raises(CellError) as error:
