@@ -22,15 +22,17 @@ def checkpoint_meta(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 
 
 def checkpoint_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """`recipe_of` a checkpoint's `meta`. Raises WeightsError where the file cannot be read."""
+    return recipe_of(checkpoint_meta(path))
+
+
+def recipe_of(meta: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the training (`gemnet.recipe`) in the config that mmengine wrote into a checkpoint, as `image_size`.
 
     The config is a Python program, which is not run: of `recipe = dict(name=value, ...)` the values that are plain are taken.
-    Empty where there is none. Raises WeightsError where the file cannot be read.
+    Empty where there is none.
     """
-    return _recipe(checkpoint_meta(path).get("cfg"))
-
-
-def _recipe(text: Any) -> dict[str, Any]:
+    text = meta.get("cfg")
     if not isinstance(text, str) or len(text) > LONGEST:
         return {}
     try:

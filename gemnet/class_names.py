@@ -19,11 +19,15 @@ class ClassNames(NamedTuple):
 
 
 def checkpoint_classes(path: str | os.PathLike[str]) -> ClassNames:
-    """The classes in a training checkpoint of mmengine (`meta.dataset_meta`), or of OpenMMLab before it (`meta.CLASSES`).
+    """`classes_of` a checkpoint's `meta`. Raises WeightsError where the file cannot be read."""
+    return classes_of(checkpoint_meta(path))
 
-    Both are None for a file of weights alone. Raises WeightsError where the file cannot be read.
+
+def classes_of(meta: Mapping[str, Any]) -> ClassNames:
+    """The classes in the `meta` of a training of mmengine (`dataset_meta`), or of OpenMMLab before it (`CLASSES`).
+
+    Both are None for the empty `meta` of a file of weights alone.
     """
-    meta = checkpoint_meta(path)
     data = meta.get("dataset_meta")
     data = data if isinstance(data, Mapping) else {}
     found = (data.get("classes"), data.get("CLASSES"), meta.get("classes"), meta.get("CLASSES"))

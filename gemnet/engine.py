@@ -25,8 +25,8 @@ from torch import nn
 
 from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
-from gemnet.checkpoint_meta import checkpoint_recipe
-from gemnet.class_names import checkpoint_classes, difference
+from gemnet.checkpoint_meta import checkpoint_meta, recipe_of
+from gemnet.class_names import classes_of, difference
 from gemnet.detection.classes import settle_classes
 from gemnet.detection.findings import plain_name
 from gemnet.distributed import init_processes, leave_processes
@@ -309,10 +309,11 @@ def evaluate(
     """
     settings = load_config(config, options, work_dir)
     settings.load_from, settings.resume = None, False
-    line = recipe.adopt_image_size(settings, checkpoint_recipe(checkpoint), options)
+    meta = checkpoint_meta(checkpoint)
+    line = recipe.adopt_image_size(settings, recipe_of(meta), options)
     if line and int(os.environ.get("RANK", "0")) == 0:
         print(f"test: {line}", file=sys.stderr)
-    names = checkpoint_classes(checkpoint).classes
+    names = classes_of(meta).classes
     settle_classes(settings, names, checkpoint)
     if out is not None:
         if not isinstance(settings.test_evaluator, dict):

@@ -14,8 +14,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 
 from gemnet import engine, recipe
-from gemnet.checkpoint_meta import checkpoint_recipe
-from gemnet.class_names import Colour, checkpoint_classes
+from gemnet.checkpoint_meta import checkpoint_meta, recipe_of
+from gemnet.class_names import Colour, classes_of
 from gemnet.detection.classes import configured_classes, settle_classes
 from gemnet.errors import DataError, UserError
 from gemnet.weights import load_weights
@@ -50,8 +50,9 @@ class Predictor:
         self, config: Config, checkpoint: str, device: str | None = None, options: Mapping[str, Any] | None = None
     ) -> None:
         device = usable_device(device)
-        names, self.palette = checkpoint_classes(checkpoint)
-        line = recipe.adopt_image_size(config, checkpoint_recipe(checkpoint), options)
+        meta = checkpoint_meta(checkpoint)
+        names, self.palette = classes_of(meta)
+        line = recipe.adopt_image_size(config, recipe_of(meta), options)
         if line:
             print(f"predict: {line}", file=sys.stderr, flush=True)
         settle_classes(config, names, checkpoint)
