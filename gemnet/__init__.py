@@ -7,7 +7,7 @@ compiled operators finds stand-ins, as soon as both libraries, gemnet and theirs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gemnet.importing import watch
+from gemnet.core.importing import watch
 
 if TYPE_CHECKING:
     from gemnet.architecture import Architecture

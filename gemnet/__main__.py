@@ -16,7 +16,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 
 def program(name: str) -> Path:

@@ -6,8 +6,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
-from gemnet.errors import UserError
-from gemnet.settings import Setting, shown
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Setting, shown
 
 
 def argument(setting: Setting) -> Callable[[str], Any]:

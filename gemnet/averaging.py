@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 from torch import Tensor
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.registry import HOOKS, MODELS
 
 RAW = "raw/"

@@ -18,7 +18,7 @@ from gemnet.addresses import resolve
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.models import architecture as shipped
 from gemnet.network import GEMNet as Network
 from gemnet.registry import MODELS

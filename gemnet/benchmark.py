@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from gemnet.cell import Cell
 from gemnet.complexity import counted
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
+from gemnet.core.machine import processor
+from gemnet.core.tables import markdown_lines, marks, publish
 from gemnet.library import create_library_model
-from gemnet.machine import processor
 from gemnet.models import gemnet
-from gemnet.tables import markdown_lines, marks, publish
 
 Name = TypeVar("Name", bound=Hashable)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemnet.canonical import certificate
-from gemnet.errors import UserError
-from gemnet.files import TextError, decode_text, open_regular, save_text
+from gemnet.core.errors import UserError
+from gemnet.core.files import TextError, decode_text, open_regular, save_text
 from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:

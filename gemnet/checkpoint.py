@@ -27,8 +27,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from gemnet.errors import UserError
-from gemnet.files import check_regular
+from gemnet.core.errors import UserError
+from gemnet.core.files import check_regular
 
 TOLD = 8
 LEVELS = 4

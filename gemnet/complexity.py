@@ -16,9 +16,9 @@ import numpy as np
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Setting, takes_settings
 from gemnet.operators import OPERATORS, Cost, Operator
-from gemnet.settings import Setting, takes_settings
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,7 +20,7 @@ from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.registry import MODEL_WRAPPERS, MODELS, OPTIM_WRAPPERS
 
 

@@ -27,13 +27,13 @@ from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
 from gemnet.checkpoint_meta import checkpoint_meta, recipe_of
 from gemnet.class_names import classes_of, difference
+from gemnet.core.errors import UserError
+from gemnet.core.signals import terminating
 from gemnet.detection.classes import settle_classes
 from gemnet.detection.findings import plain_name
 from gemnet.distributed import init_processes, leave_processes
-from gemnet.errors import UserError
 from gemnet.images import folder_classes
 from gemnet.overrides import check_options, check_values
-from gemnet.signals import terminating
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
 RESUME = "gemnet-run:"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet.class_names import checkpoint_classes
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.fusion import fused
 from gemnet.network import GEMNet
 from gemnet.weights import load_classifier, load_features

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from gemnet.backbone import Backbone, flag, positive
+from gemnet.core.errors import UserError
 from gemnet.distributed import synchronised
-from gemnet.errors import UserError
 from gemnet.library import create_library_model, set_bn_momentum
 from gemnet.registry import MODELS
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.layers import ConvNormAct, SepConvNormAct
 from gemnet.network import CellModule, CellNode
 

@@ -11,7 +11,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.registry import HOOKS
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gemnet.errors import DataError
-from gemnet.files import open_regular
+from gemnet.core.errors import DataError
+from gemnet.core.files import open_regular
 from gemnet.image_formats import SIGNATURE_BYTES, SUFFIXES, UNREAD, is_readable, unread_kind
 
 _told: set[str] = set()

@@ -11,7 +11,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get
 
-from gemnet.errors import DataError
+from gemnet.core.errors import DataError
 from gemnet.image_folders import class_images, folder_classes, image_files
 from gemnet.pixels import ImageError, read_image
 from gemnet.registry import DATASETS, TRANSFORMS

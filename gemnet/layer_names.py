@@ -10,7 +10,7 @@ from typing import Any
 from timm.layers import create_act_layer, get_norm_layer
 from torch import nn
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 POOLS = ("avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fastavgmax", "fastcatavgmax", "")
 """timm's global poolings; '' for none."""

@@ -11,7 +11,7 @@ from timm.models.efficientnet import _gen_mobilenet_v2  # private to timm: no pu
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 
 def create_library_model(model: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.weights import fitting_weights
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Setting
 from gemnet.layer_names import POOLS, activation, normalisation
 from gemnet.layers import ConvNormAct
 from gemnet.operators import OPERATORS
-from gemnet.settings import Setting
 
 SETTINGS = {
     "num_classes": Setting("of the classifier; 0: none", int, at_least=0),

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 
 def named(given: Mapping[str, Any] | Sequence[str] | None, flag: str = "--cfg-options") -> dict[str, Any]:

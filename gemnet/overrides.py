@@ -12,9 +12,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Setting, shown
 from gemnet.recipe import LENGTH, NUMBERS, VALIDATION
-from gemnet.settings import Setting, shown
 
 ALIKE = 0.85
 """How alike, of 1, a new name and one that is there must be to be held for a slip."""

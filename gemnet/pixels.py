@@ -35,8 +35,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from gemnet.errors import DataError
-from gemnet.files import open_regular
+from gemnet.core.errors import DataError
+from gemnet.core.files import open_regular
 from gemnet.image_formats import FORMATS, RAW_SUFFIXES, SIGNATURE_BYTES, UNREAD, unread_kind
 
 MAX_PIXELS = 178_956_970

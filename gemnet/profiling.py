@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gemnet.benchmark import RESOLUTION, Setting, build, measure_together, step
+from gemnet.core.tables import markdown_lines
 from gemnet.fusion import fold_batch_norm, fused
-from gemnet.tables import markdown_lines
 
 KINDS = (
     "1x1 convolution", "depthwise convolution", "other convolution", "normalisation", "activation", "concatenation", "pooling",

@@ -25,8 +25,8 @@ from torch import nn
 
 from gemnet.benchmark import Timing, measure_together
 from gemnet.class_names import difference
+from gemnet.core.files import replacing
 from gemnet.export import CLASSES, ExportError, export
-from gemnet.files import replacing
 from gemnet.image_folders import class_images
 from gemnet.images import DataError, LoadImage, folder_classes, image_files
 

@@ -16,8 +16,8 @@ from typing import Any
 from mmengine.config import Config
 
 from gemnet import schedule
-from gemnet.errors import UserError
-from gemnet.settings import Setting, shown
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Setting, shown
 
 LENGTH = "train_cfg.max_epochs"
 """mmengine's own name of `epochs`; either may be given."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 REFERENCE = "import torch"
 RECORD = "gemnet/cells/nasgem_cifar10.jsonl"

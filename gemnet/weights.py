@@ -24,7 +24,7 @@ from gemnet.checkpoint import (
     read_state_dict,
     trained_backbone,
 )  # fmt: skip
-from gemnet.files import replacing
+from gemnet.core.files import replacing
 
 if TYPE_CHECKING:
     from gemnet.network import GEMNet

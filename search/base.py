@@ -11,7 +11,7 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.operators import Cost
 
 

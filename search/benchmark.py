@@ -15,7 +15,7 @@ from gemnet.architecture import Architecture
 from gemnet.benchmark import Timing, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
-from gemnet.files import save_png
+from gemnet.core.files import save_png
 from search.base import CellArrays, Job
 from search.bootstrap import Draws, bootstrap
 from search.data import build_data

@@ -1,4 +1,4 @@
-"""Settings of the search's parts, described in their signatures (`gemnet.settings`), are checked where a part is built."""
+"""Settings of the search's parts, described in their signatures (`gemnet.core.settings`), are checked where a part is built."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from gemnet import settings
-from gemnet.errors import UserError
-from gemnet.settings import Part, Setting, check_settings
+from gemnet.core import settings
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Part, Setting, check_settings
 from search.base import SearchError
 
 
@@ -24,13 +24,13 @@ def as_search_errors() -> Iterator[None]:
 
 
 def check(described: Mapping[str, Setting], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`gemnet.settings.check_settings`, whose errors are SearchErrors."""
+    """`gemnet.core.settings.check_settings`, whose errors are SearchErrors."""
     with as_search_errors():
         return check_settings(described, given, where)
 
 
 def takes_settings(section: str) -> Callable[[Part], Part]:
-    """`gemnet.settings.takes_settings`, whose errors are SearchErrors."""
+    """`gemnet.core.settings.takes_settings`, whose errors are SearchErrors."""
     return settings.takes_settings(section, as_search_errors)
 
 

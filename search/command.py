@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemnet.errors import UserError
-from gemnet.files import save_text
-from gemnet.signals import terminating
+from gemnet.core.errors import UserError
+from gemnet.core.files import save_text
+from gemnet.core.signals import terminating
 from search.base import SearchError
 from search.display import Display
 from search.printed import shell_line

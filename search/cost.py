@@ -15,11 +15,11 @@ from gemnet.architecture import Architecture
 from gemnet.benchmark import Timing, folded, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import fit
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
+from gemnet.core.settings import Setting, settings_of, shown
 from gemnet.library import create_library_model
 from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
-from gemnet.settings import Setting, settings_of, shown
 from search.base import SearchError, Space
 from search.benchmarks import TabularSpace
 from search.checks import as_search_errors, check, takes_settings

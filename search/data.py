@@ -15,11 +15,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from gemnet.errors import DataError
+from gemnet.core.errors import DataError
+from gemnet.core.settings import Setting
 from gemnet.image_folders import class_images
 from gemnet.image_formats import SUFFIXES
 from gemnet.pixels import ImageError, read_image
-from gemnet.settings import Setting
 from search.base import SearchError
 from search.checks import check_whole, takes_settings
 from search.named import build_named

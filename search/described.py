@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gemnet.settings import REQUIRED, Setting, expected_name, markdown, settings_of
+from gemnet.core.settings import REQUIRED, Setting, expected_name, markdown, settings_of
 from search.base import SearchError
 from search.checks import check
 from search.cost import COSTS, build_cost, check_latency, latency_settings

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.ensemble import GradientBoostingRegressor
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.checks import takes_settings
 from search.gaussian_process import GaussianProcess
 

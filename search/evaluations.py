@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gemnet.core.settings import Setting, plain, shown
 from gemnet.operators import Cost
-from gemnet.settings import Setting, plain, shown
 from search.base import Evaluation, Evaluator, Outcome, SearchError
 from search.checks import check
 

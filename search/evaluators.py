@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemnet.complexity import Residual, TargetMacs, TargetParams
-from gemnet.settings import settings_of
+from gemnet.core.settings import settings_of
 from search.base import Evaluator, SearchError, Space
 from search.benchmarks import TabularEvaluator, TabularSpace
 from search.checks import check

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 
 import torch
 
-from gemnet.settings import Setting
-from gemnet.signals import ENDING
+from gemnet.core.settings import Setting
+from gemnet.core.signals import ENDING
 from search import memory
 from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
 from search.checks import takes_settings

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.cell import Cell, CellError
-from gemnet.errors import UserError
-from gemnet.files import TextError, read_text, save_text
+from gemnet.core.errors import UserError
+from gemnet.core.files import TextError, read_text, save_text
 from search.base import SearchError, Space
 from search.ranking import pareto_front
 from search.record_file import damaged, retries_of

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import SearchError
 from search.checks import takes_settings
 from search.data import ImageFolder, ProxyData, digits, load_cifar10, load_digits

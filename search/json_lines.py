@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gemnet.files import open_regular
+from gemnet.core.files import open_regular
 from search.base import SearchError
 
 Row = TypeVar("Row")

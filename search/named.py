@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gemnet.settings import expected_name, settings_of, shown
+from gemnet.core.settings import expected_name, settings_of, shown
 from search.base import SearchError
 from search.checks import check
 
 
 def build_named(what: str, known: Mapping[str, Callable[..., Any]], name: str, *parts: Any, **settings: Any) -> Any:
     """`known[name](*parts, **settings)`. Raises SearchError for an unknown name, with the known ones, and for a setting that is
-    unknown, missing, or may not be what it is (`gemnet.settings`)."""
+    unknown, missing, or may not be what it is (`gemnet.core.settings`)."""
     part = named_part(what, known, name)
     return part(*parts, **check(settings_of(part), settings, what))
 

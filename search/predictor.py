@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import Encoder, Predictor, SearchError
 from search.checks import takes_settings
 from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked

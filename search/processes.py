@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
-from gemnet.signals import ENDING
+from gemnet.core.signals import ENDING
 from search.base import Progress, SearchError
 
 TELL_SECONDS = 1.0

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, CellStatistics, fit, network_cost
+from gemnet.core.settings import Setting, settings_of
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
-from gemnet.settings import Setting, settings_of
 from search.base import Evaluation, EvaluationError, Job, SearchError
 from search.checks import check, takes_settings
 from search.data import ProxyData

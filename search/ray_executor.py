@@ -17,7 +17,7 @@ from typing import Any
 
 import gemnet
 import search
-from gemnet.signals import ENDING
+from gemnet.core.signals import ENDING
 from search.base import Evaluator, Job, Outcome, SearchError
 from search.executor import ATTEMPTS, died, evaluate_job
 from search.threads import torch_threads

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from gemnet.files import check_regular
+from gemnet.core.files import check_regular
 from search.base import SearchError
 from search.rows import (
     JUDGED,

@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from gemnet.files import replacing, save_png, save_text
+from gemnet.core.files import replacing, save_png, save_text
 from search.base import Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.data import ProxyData, build_data

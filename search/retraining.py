@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from gemnet.files import save_text
+from gemnet.core.files import save_text
+from gemnet.core.tables import markdown_lines
 from gemnet.options import named
-from gemnet.tables import markdown_lines
 from search.base import Job, SearchError
 from search.benchmarks import TabularSpace
 from search.command import reported

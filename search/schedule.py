@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from gemnet.settings import Setting, settings_of
+from gemnet.core.settings import Setting, settings_of
 from search.base import SearchError
 from search.checks import check, takes_settings
 from search.study import Record

@@ -9,8 +9,8 @@ import numpy as np
 
 from gemnet.cell import MAX_NODES, Cell
 from gemnet.complexity import CellStatistics, OperatorCounts
+from gemnet.core.settings import Setting
 from gemnet.operators import INPUT, OPERATORS
-from gemnet.settings import Setting
 from search.base import CellArrays, SearchError, Space
 from search.benchmarks import SPACES as BENCHMARKS
 from search.checks import takes_settings

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.cell import Cell
-from gemnet.machine import processor
+from gemnet.core.machine import processor
 from search.base import Evaluation, Outcome, SearchError
 from search.record_file import (
     FORMAT_VERSION,

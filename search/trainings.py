@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gemnet.machine import processor
+from gemnet.core.machine import processor
 from search.base import Evaluation, Evaluator, SearchError
 from search.display import Display
 from search.evaluations import checked_outcome

@@ -22,8 +22,8 @@ from torch import nn
 from gemnet.benchmark import measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
+from gemnet.core.settings import Setting
 from gemnet.library import SCALABLE
-from gemnet.settings import Setting
 from search.base import Job, SearchError, Space
 from search.checks import takes_settings
 from search.contestants import Contestant, of_cell, of_library, randwire_cell

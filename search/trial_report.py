@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, spearmanr
 
-from gemnet.files import save_png, save_text
-from gemnet.tables import marks, publish
+from gemnet.core.files import save_png, save_text
+from gemnet.core.tables import marks, publish
 from search.figures import SIZE, legend_below
 from search.trainings import deviation
 from search.trial import RANDOM

@@ -16,7 +16,7 @@ from scipy.stats import kendalltau
 
 import gemnet
 from gemnet import benchmark, comparison
-from gemnet.tables import between
+from gemnet.core.tables import between
 from search import trial_report
 from search.reproduce import overview
 from search.reproduce.output import FOLDER, PAGE, marks, published_table

@@ -12,7 +12,7 @@ import pytest
 
 from gemnet import startup
 from gemnet.cell import Cell
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.export import FORMATS, TOLERANCE
 from gemnet.options import named
 from gemnet.quantization import CALIBRATION_IMAGES

@@ -11,9 +11,9 @@ from typing import Any
 from mmengine.config import Config
 
 from gemnet.class_names import difference
+from gemnet.core.errors import DataError, UserError
 from gemnet.detection.coco import file_classes
 from gemnet.detection.findings import plain_name
-from gemnet.errors import DataError, UserError
 
 COCO_CLASSES = 80
 """`num_classes` of mmdet's own heads; a config that leaves it so has not decided."""

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gemnet.core.errors import DataError
 from gemnet.detection.findings import shown
-from gemnet.errors import DataError
 
 BROKEN = "not a COCO annotation file for detection"
 EXPECTED = (

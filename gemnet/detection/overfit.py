@@ -13,11 +13,11 @@ from mmengine.config import Config
 from PIL import Image
 
 from gemnet import engine
+from gemnet.core.tables import marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.coco import read_coco
 from gemnet.detection.predict import predict
 from gemnet.images import DataError
-from gemnet.tables import marks, publish
 
 RECORDS = "configs/overfit.json"
 MARKS = marks("overfitting", "tools/overfit.py --record")

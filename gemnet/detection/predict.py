@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import track
 
 from gemnet import engine
+from gemnet.core.errors import DataError, UserError
 from gemnet.detection.prediction_files import Results, draw, find_images, save_picture
 from gemnet.detection.predictor import Prediction, Predictor
-from gemnet.errors import DataError, UserError
 from gemnet.pixels import image_size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from gemnet.errors import DataError
-from gemnet.files import replacing, save_text
+from gemnet.core.errors import DataError
+from gemnet.core.files import replacing, save_text
 from gemnet.image_folders import image_files
 from gemnet.pixels import read_image
 

@@ -16,8 +16,8 @@ from mmengine.registry import MODELS, DefaultScope
 from gemnet import engine, recipe
 from gemnet.checkpoint_meta import checkpoint_meta, recipe_of
 from gemnet.class_names import Colour, classes_of
+from gemnet.core.errors import DataError, UserError
 from gemnet.detection.classes import configured_classes, settle_classes
-from gemnet.errors import DataError, UserError
 from gemnet.weights import load_weights
 
 TOP = 5

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
+from gemnet.core.tables import marks, publish
 from gemnet.detection.complexity import INPUT_SIZE, detector_cost, total
 from gemnet.engine import load_config
-from gemnet.tables import marks, publish
 
 # NASGEM (AAAI 2021), Table 2: params in millions, MACs in 10^9 at 800 x 1333, AP on COCO minival.
 PAPER = {

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 PACKAGE = "mmcv.ops"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gemnet.files import replacing
+from gemnet.core.files import replacing
 from search.base import Progress, SearchError
 from search.benchmarks import nasbench101, nasbench201
 from search.benchmarks.files import VERSION

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gemnet.files import check_regular
+from gemnet.core.files import check_regular
 from search.base import SearchError
 
 ENVIRONMENT = "GEMNET_DATA"

@@ -15,8 +15,8 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
+from gemnet.core.settings import Setting
 from gemnet.operators import INPUT, Cost
-from gemnet.settings import Setting
 from search.base import CellArrays, Evaluation, EvaluationError, Job, SearchError
 from search.checks import takes_settings
 

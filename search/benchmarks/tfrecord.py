@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numba import njit
 
-from gemnet.files import open_regular
+from gemnet.core.files import open_regular
 from search.base import SearchError
 
 MAX_RECORD_BYTES = 16 * 2**20

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import CellArrays, Encoder, SearchError
 from search.wl_kernel import wl_gram
 

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from gemnet.files import TextError, read_text
+from gemnet.core.files import TextError, read_text
 from search.base import SearchError
 from search.embedding.graph_spaces import enas_space
 from search.embedding.graphs import Graphs

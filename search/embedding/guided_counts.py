@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import CellArrays, Progress, Space
 from search.checks import takes_settings
 from search.embedding.common import (

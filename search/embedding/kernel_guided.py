@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import CellArrays, Space
 from search.checks import takes_settings
 from search.embedding.autoencoder import AutoencoderEncoder

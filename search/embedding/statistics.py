@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import CellArrays, Progress, SearchError, Space
 from search.checks import takes_settings
 from search.embedding.computed import computed

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from gemnet.files import check_regular, read_text, replacing
+from gemnet.core.files import check_regular, read_text, replacing
 from search.base import SearchError, Space
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import CellArrays, Progress, SearchError
 from search.checks import check_whole, takes_settings
 from search.embedding.common import (

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from torch import Tensor
 
-from gemnet.settings import Setting
+from gemnet.core.settings import Setting
 from search.base import CellArrays, Progress, Space
 from search.checks import takes_settings
 from search.embedding.common import Batch, Epochs, LearningRate, cosines, kernel_figures

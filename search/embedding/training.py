@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from gemnet.files import check_regular, replacing
-from gemnet.settings import Setting
+from gemnet.core.files import check_regular, replacing
+from gemnet.core.settings import Setting
 from search.base import Progress, SearchError
 from search.checks import takes_settings
 from search.embedding.common import Batch, Epochs, LearningRate

@@ -10,9 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gemnet import tables
-from gemnet.files import replacing, save_png, save_text
-from gemnet.machine import processor
+from gemnet.core import tables
+from gemnet.core.files import replacing, save_png, save_text
+from gemnet.core.machine import processor
 from search.reproduce.base import Part, Result
 from search.reproduce.summary import rounded, summarized
 

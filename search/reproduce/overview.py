@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemnet.tables import marks, renew
+from gemnet.core.tables import marks, renew
 from search.reproduce import published
 from search.reproduce.figure5 import FIGURE
 from search.reproduce.output import FOLDER

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gemnet import tables
+from gemnet.core import tables
 from search.base import SearchError
 from search.svge.measuring import COLUMNS, joined, markdown, told
 from search.svge.tasks import TASKS

@@ -20,7 +20,7 @@ from torch import nn
 
 from gemnet import engine
 from gemnet.averaging import EMAHook, WarmedUpEMA, tell_reach
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.weights import load_weights, read_checkpoint, read_state_dict
 
 ROOT = Path(__file__).parents[2]

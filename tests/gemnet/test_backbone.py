@@ -19,7 +19,7 @@ import gemnet
 from gemnet.addresses import resolve
 from gemnet.backbone import GEMNet, out_channels
 from gemnet.complexity import fit
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.features import FeatureBackbone
 from gemnet.models import architecture
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from gemnet import benchmark, profiling
 from gemnet.benchmark import SETTINGS, Setting, compare, cost, measure_models, merged, settings_named, step, write
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.profiling import KINDS, bytes_written, kind, profile_models
 
 ROOT = Path(__file__).parents[2]

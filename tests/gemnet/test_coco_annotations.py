@@ -14,10 +14,10 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from pycocotools import mask as masks
 
+from gemnet.core.errors import DataError
 from gemnet.detection.coco import read_coco
 from gemnet.detection.data import CocoDataset
 from gemnet.detection.evaluation import CocoMetric
-from gemnet.errors import DataError
 
 BOX = [16, 16, 40, 32]
 WIDTH, HEIGHT = 96, 64

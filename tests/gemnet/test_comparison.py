@@ -10,7 +10,7 @@ from test_classification import write_folder
 
 from gemnet import comparison
 from gemnet.complexity import counted
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [str(ROOT / f"configs/{name}_tiny_imagenet.py") for name in ("gemnet_a", "mobilenetv2_100", "mnasnet_100")]

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import PROFILES, BudgetError, cell_cost, cell_statistics, fit, network_cost, operator_cost
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.network import CellModule, GEMNet
 from gemnet.operators import OPERATORS
 

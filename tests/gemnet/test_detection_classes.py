@@ -12,8 +12,8 @@ from PIL import Image
 
 from gemnet import engine
 from gemnet.class_names import checkpoint_classes
+from gemnet.core.errors import DataError, UserError
 from gemnet.detection.classes import settle_classes
-from gemnet.errors import DataError, UserError
 
 ROOT = Path(__file__).parents[2]
 RETINANET = str(ROOT / "configs/retinanet_gemnet_a.py")

@@ -13,12 +13,12 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from gemnet.core.tables import between
 from gemnet.detection import overfit, zoo
 from gemnet.detection.complexity import detector_cost, total
 from gemnet.engine import ConfigError, check_parts, load_config
 from gemnet.mmcv_ops import Extension
 from gemnet.models import architecture
-from gemnet.tables import between
 
 STAGES, HEAD = architecture("gemnet_a").stage_channels, architecture("gemnet_a").head_width
 ROOT = Path(__file__).parents[2]

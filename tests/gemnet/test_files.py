@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemnet import Cell, CellError
-from gemnet.files import TextError, read_text
+from gemnet.core.files import TextError, read_text
 from gemnet.weights import WeightsError, read_checkpoint
 from search.base import SearchError
 from search.benchmarks.files import read_arrays

@@ -13,8 +13,8 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 import gemnet
+from gemnet.core.errors import UserError
 from gemnet.distributed import CPUSyncBatchNorm
-from gemnet.errors import UserError
 from gemnet.export import Features
 from gemnet.fusion import fold_batch_norm, fused
 from gemnet.operators import OPERATORS

@@ -9,7 +9,7 @@ import pytest
 from made_images import made as make_all
 from PIL import Image
 
-from gemnet.errors import DataError
+from gemnet.core.errors import DataError
 from gemnet.image_folders import class_images, find_images, image_files
 from gemnet.images import ImageFolder
 from gemnet.quantization import labelled_files

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gemnet
-from gemnet import importing
+from gemnet.core import importing
 
 ROOT = Path(gemnet.__file__).parents[1]
 

@@ -18,9 +18,9 @@ from mmengine.runner import Runner
 
 from gemnet.__main__ import main, program
 from gemnet.backbone import GEMNet
+from gemnet.core.errors import UserError
 from gemnet.detection.made import write_made_coco
 from gemnet.engine import load_config
-from gemnet.errors import UserError
 from gemnet.images import LoadImage
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def test_a_programs_name_is_a_file_or_one_that_a_package_brings_along(tmp_path):
 def test_a_program_gets_its_arguments_and_its_folder_and_what_the_user_can_mend_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "beside.py").write_text("value = 7\n")
     (tmp_path / "tool.py").write_text(
-        "import sys\nfrom beside import value\nfrom gemnet.errors import UserError\nprint(__name__, sys.argv[1:], value)\n"
+        "import sys\nfrom beside import value\nfrom gemnet.core.errors import UserError\nprint(__name__, sys.argv[1:], value)\n"
         "if '--wrong' in sys.argv:\n    raise UserError('data: no such folder')\n"
     )
     monkeypatch.setattr(sys, "argv", list(sys.argv))

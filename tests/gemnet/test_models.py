@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import gemnet
 from gemnet.complexity import network_cost
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 TINY = {"target_macs": 40e6, "target_params": 1.2e6}
 

@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image, ImageOps
 
 import gemnet.images  # noqa: F401 - registers the transform
-from gemnet.errors import DataError
+from gemnet.core.errors import DataError
 from gemnet.pixels import MAX_PIXELS, image_size, read_image
 from gemnet.quantization import read_batches
 from gemnet.registry import TRANSFORMS

@@ -16,11 +16,11 @@ from PIL import Image
 
 from gemnet import engine
 from gemnet.checkpoint_meta import checkpoint_recipe
+from gemnet.core.errors import DataError, UserError
 from gemnet.detection import prediction_files
 from gemnet.detection.predict import predict
 from gemnet.detection.prediction_files import find_images
 from gemnet.detection.predictor import Predictor
-from gemnet.errors import DataError, UserError
 from gemnet.recipe import adopt_image_size
 
 ROOT = Path(__file__).parents[2]

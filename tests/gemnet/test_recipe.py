@@ -15,8 +15,8 @@ from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 
 from gemnet import schedule
+from gemnet.core.errors import UserError
 from gemnet.engine import emulates_bfloat16, load_config, merge, use_pretrained
-from gemnet.errors import UserError
 from gemnet.images import LoadImage
 
 ROOT = Path(__file__).parents[2]

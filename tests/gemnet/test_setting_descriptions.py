@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from gemnet.arguments import number, whole
-from gemnet.errors import UserError
-from gemnet.settings import REQUIRED, Setting, check_settings, markdown, settings_of, shown
+from gemnet.core.errors import UserError
+from gemnet.core.settings import REQUIRED, Setting, check_settings, markdown, settings_of, shown
 
 WHOLE = Setting("count", int, at_least=1, at_most=8)
 RATE = Setting("rate", float, above=0, below=1)

@@ -12,8 +12,8 @@ import pytest
 
 from gemnet import engine
 from gemnet.comparison import Children
-from gemnet.errors import UserError
-from gemnet.signals import terminating
+from gemnet.core.errors import UserError
+from gemnet.core.signals import terminating
 
 FILE = Path(__file__).parents[2] / "gemnet" / "signals.py"
 SCRIPT = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gemnet.settings import REQUIRED, Setting, settings_of
+from gemnet.core.settings import REQUIRED, Setting, settings_of
 from search.base import SearchError
 from search.command import settings_command
 from search.described import CHOICES, PLAIN, check_search, described, page, tables

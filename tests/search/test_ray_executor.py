@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 from test_executor import CELL, Scripted, jobs
 
-from gemnet.signals import ENDING
+from gemnet.core.signals import ENDING
 from search.base import Job, SearchError
 from search.data import build_data
 from search.executor import SerialExecutor, build_executor

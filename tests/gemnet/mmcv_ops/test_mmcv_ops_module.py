@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import gemnet
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from gemnet.mmcv_ops import EXTENSION, OPERATORS, Extension, Finder
 from gemnet.mmcv_ops.missing import replace_fallbacks
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 from search.reproduce import overview
 from search.reproduce.rows import COUNTS, GEMNET
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gemnet.errors import UserError
-from gemnet.tables import between
+from gemnet.core.errors import UserError
+from gemnet.core.tables import between
 from search.reproduce.command import reproduce_command
 from search.reproduce.output import FOLDER, PAGE, marks, publish_part, published_table
 from search.reproduce.parts import PARTS

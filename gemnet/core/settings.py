@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of a setting that has none: it must be given."""

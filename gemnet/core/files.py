@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

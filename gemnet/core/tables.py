@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemnet.errors import UserError
+from gemnet.core.errors import UserError
 
 
 def markdown_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
