@@ -32,7 +32,7 @@ from gemnet.core.signals import terminating
 from gemnet.detection.classes import settle_classes
 from gemnet.detection.findings import plain_name
 from gemnet.distributed import init_processes, leave_processes
-from gemnet.images import folder_classes
+from gemnet.openmmlab.images import folder_classes
 from gemnet.overrides import check_options, check_values
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 

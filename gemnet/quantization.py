@@ -27,8 +27,8 @@ from gemnet.benchmark import Timing, measure_together
 from gemnet.class_names import difference
 from gemnet.core.files import replacing
 from gemnet.export import CLASSES, ExportError, export
-from gemnet.image_folders import class_images
-from gemnet.images import DataError, LoadImage, folder_classes, image_files
+from gemnet.images.folders import class_images
+from gemnet.openmmlab.images import DataError, LoadImage, folder_classes, image_files
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

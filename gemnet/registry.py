@@ -17,12 +17,12 @@ MODELS = registry.Registry(
 )  # fmt: skip
 DATASETS = registry.Registry(
     "dataset", parent=registry.DATASETS, scope=SCOPE,
-    locations=["gemnet.images", *(["gemnet.detection.data"] if DETECTION else [])],
+    locations=["gemnet.openmmlab.images", *(["gemnet.detection.data"] if DETECTION else [])],
 )  # fmt: skip
 METRICS = registry.Registry(
     "metric", parent=registry.METRICS, scope=SCOPE, locations=["gemnet.detection.evaluation"] if DETECTION else []
 )
-TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.images"])
+TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.openmmlab.images"])
 HOOKS = registry.Registry(
     "hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks", "gemnet.averaging", "gemnet.schedule"]
 )

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gemnet.core.errors import DataError
 from gemnet.core.settings import Setting
-from gemnet.image_folders import class_images
-from gemnet.image_formats import SUFFIXES
-from gemnet.pixels import ImageError, read_image
+from gemnet.images.folders import class_images
+from gemnet.images.formats import SUFFIXES
+from gemnet.images.pixels import ImageError, read_image
 from search.base import SearchError
 from search.checks import check_whole, takes_settings
 from search.named import build_named
@@ -127,7 +127,7 @@ def image_folder(
 ) -> ProxyData:
     """Any folder root/<class>/**/<image>, as colour images of size x size pixels: the largest centred square, resized.
 
-    Images are read by `gemnet.pixels.read_image`; only those that are drawn are decoded. Hidden files and images that lie in no
+    Images are read by `gemnet.images.pixels.read_image`; only those that are drawn are decoded. Hidden files and images that lie in no
     class folder are ignored; files of other kinds are told. Raises SearchError for an image that cannot be read, unless these
     are skipped.
     """

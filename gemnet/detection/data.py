@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger, print_log
 
 from gemnet.detection.classes import named_classes
 from gemnet.detection.coco import read_coco
-from gemnet.images import DataError, EveryImageTested
+from gemnet.openmmlab.images import DataError, EveryImageTested
 from gemnet.registry import DATASETS
 
 COCO_TREE = """\

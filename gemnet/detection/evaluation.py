@@ -11,7 +11,7 @@ from mmdet.evaluation import CocoMetric as _CocoMetric
 
 from gemnet.detection.coco import read_coco
 from gemnet.detection.data import indexed
-from gemnet.images import DataError
+from gemnet.openmmlab.images import DataError
 from gemnet.registry import METRICS
 
 

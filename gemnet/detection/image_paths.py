@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
-from gemnet.pixels import ImageError, image_size
+from gemnet.images.pixels import ImageError, image_size
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """EXIF's tag, and its values that swap height and width."""

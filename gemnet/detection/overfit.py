@@ -17,7 +17,7 @@ from gemnet.core.tables import marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.coco import read_coco
 from gemnet.detection.predict import predict
-from gemnet.images import DataError
+from gemnet.openmmlab.images import DataError
 
 RECORDS = "configs/overfit.json"
 MARKS = marks("overfitting", "tools/overfit.py --record")

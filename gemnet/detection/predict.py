@@ -18,7 +18,7 @@ from gemnet import engine
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.prediction_files import Results, draw, find_images, save_picture
 from gemnet.detection.predictor import Prediction, Predictor
-from gemnet.pixels import image_size
+from gemnet.images.pixels import image_size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 """Errors of writing that the next image would meet too."""

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gemnet.core.errors import DataError
 from gemnet.core.files import replacing, save_text
-from gemnet.image_folders import image_files
-from gemnet.pixels import read_image
+from gemnet.images.folders import image_files
+from gemnet.images.pixels import read_image
 
 LONGEST_JPEG = 65500
 """Pixels on a side."""

@@ -16,8 +16,8 @@ from PIL import Image
 
 from gemnet.backbone import out_channels
 from gemnet.engine import ConfigError, check_classes, check_parts, complete, load_config
-from gemnet.images import DataError, ImageFolder
 from gemnet.models import architecture
+from gemnet.openmmlab.images import DataError, ImageFolder
 from gemnet.weights import WeightsError, convert, load_weights, read_checkpoint, read_state_dict
 
 HEAD = architecture("gemnet_a").head_width

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gemnet.detection.data import CocoDataset
 from gemnet.detection.made import write_made_coco
-from gemnet.images import DataError, LoadImage
+from gemnet.openmmlab.images import DataError, LoadImage
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from made_images import made as make_all
 from PIL import Image
 
 from gemnet.core.errors import DataError
-from gemnet.image_folders import class_images, find_images, image_files
-from gemnet.images import ImageFolder
+from gemnet.images.folders import class_images, find_images, image_files
+from gemnet.openmmlab.images import ImageFolder
 from gemnet.quantization import labelled_files
 from search.base import SearchError
 from search.data import ImageFolder as SearchFolder

@@ -21,7 +21,7 @@ from gemnet.backbone import GEMNet
 from gemnet.core.errors import UserError
 from gemnet.detection.made import write_made_coco
 from gemnet.engine import load_config
-from gemnet.images import LoadImage
+from gemnet.openmmlab.images import LoadImage
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(importlib.util.find_spec("mmdet").origin).parent / ".mim/tools"

@@ -18,9 +18,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image, ImageOps
 
-import gemnet.images  # noqa: F401 - registers the transform
+import gemnet.openmmlab.images  # noqa: F401 - registers the transform
 from gemnet.core.errors import DataError
-from gemnet.pixels import MAX_PIXELS, image_size, read_image
+from gemnet.images.pixels import MAX_PIXELS, image_size, read_image
 from gemnet.quantization import read_batches
 from gemnet.registry import TRANSFORMS
 from search.data import build_data
@@ -194,7 +194,7 @@ def test_of_several_frames_the_first_is_read_which_is_said_once_and_without_mmen
         first.save(path, format, save_all=True, append_images=[second], **options)
         np.testing.assert_array_equal(read_image(path), np.array(first))
     code = (
-        "import os, sys; from gemnet.pixels import read_image as read; [read(path) for path in sys.argv[1:]]\n"
+        "import os, sys; from gemnet.images.pixels import read_image as read; [read(path) for path in sys.argv[1:]]\n"
         "if not os.fork(): read(sys.argv[1]); os._exit(0)\n"  # as a loader's worker
         "os.wait(); assert not [name for name in sys.modules if name.startswith('mmengine')]"
     )

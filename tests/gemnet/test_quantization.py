@@ -21,8 +21,8 @@ from sklearn.datasets import load_digits
 from gemnet import Architecture, Cell
 from gemnet.engine import load_config
 from gemnet.export import ExportError, export
-from gemnet.images import DataError
 from gemnet.network import GEMNet
+from gemnet.openmmlab.images import DataError
 from gemnet.quantization import QuantizationError, calibration_files, export_int8, quantize, read_batches, top1
 
 ROOT = Path(__file__).parents[2]

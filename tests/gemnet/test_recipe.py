@@ -17,7 +17,7 @@ from PIL import Image
 from gemnet import schedule
 from gemnet.core.errors import UserError
 from gemnet.engine import emulates_bfloat16, load_config, merge, use_pretrained
-from gemnet.images import LoadImage
+from gemnet.openmmlab.images import LoadImage
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").glob("*.py"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gemnet.core.errors import DataError
 from gemnet.core.files import open_regular
-from gemnet.image_formats import SIGNATURE_BYTES, SUFFIXES, UNREAD, is_readable, unread_kind
+from gemnet.images.formats import SIGNATURE_BYTES, SUFFIXES, UNREAD, is_readable, unread_kind
 
 _told: set[str] = set()
 

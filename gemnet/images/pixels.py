@@ -37,7 +37,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from gemnet.core.errors import DataError
 from gemnet.core.files import open_regular
-from gemnet.image_formats import FORMATS, RAW_SUFFIXES, SIGNATURE_BYTES, UNREAD, unread_kind
+from gemnet.images.formats import FORMATS, RAW_SUFFIXES, SIGNATURE_BYTES, UNREAD, unread_kind
 
 MAX_PIXELS = 178_956_970
 """An image of more pixels is not decoded, for a file of a few kilobytes can claim gigabytes. It is Pillow's own limit."""

@@ -1,0 +1,1 @@
+"""Images on disk, read as untrusted: their formats, their folders, their pixels."""

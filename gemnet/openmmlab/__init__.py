@@ -1,0 +1,1 @@
+"""What mmengine's runner needs: backbones, training and its schedule, processes, hooks, images, mmcv's operators."""
