@@ -182,7 +182,7 @@ class Cell:
 
     def draw(self, path: str | os.PathLike[str]) -> None:
         """Draw to a PNG or SVG file, told by its ending. Raises ValueError for another ending."""
-        from gemnet.drawing import draw_cell
+        from gemnet.drawing.cells import draw_cell
 
         draw_cell(self, path)
 

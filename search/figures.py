@@ -21,7 +21,7 @@ from scipy.stats import binned_statistic_2d, kendalltau
 
 from gemnet.cell import Cell
 from gemnet.core.files import save_png
-from gemnet.drawing import draw_on
+from gemnet.drawing.cells import draw_on
 from search.dynamics import Bin, Dynamics
 from search.ranking import best_first, pareto_front
 from search.study import DONE, Record

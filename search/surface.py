@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
-from gemnet.drawing import COLOURS, RADIUS, ROW
-from gemnet.layout import layered
+from gemnet.drawing.cells import COLOURS, RADIUS, ROW
+from gemnet.drawing.layout import layered
 from search.dynamics import Dynamics
 from search.figures import data_url, surface_plot
 from search.study import Record

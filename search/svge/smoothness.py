@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from gemnet.drawing import COLOURS, draw_on
+from gemnet.drawing.cells import COLOURS, draw_on
 from search.base import Progress
 from search.embedding.common import cosines, kernel_figures
 from search.embedding.graphs import Graphs

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gemnet.cell import Cell
-from gemnet.drawing import COLOURS, draw_on
-from gemnet.layout import layered
+from gemnet.drawing.cells import COLOURS, draw_on
+from gemnet.drawing.layout import layered
 from gemnet.operators import LABELS, OPERATORS
 
 SMALLEST = Cell(("input", "conv1x1"), ((0, 1),))
@@ -73,7 +73,7 @@ def test_a_very_long_or_wide_cell_fits_into_a_picture(cell, tmp_path):
 def test_a_cell_with_too_many_edges_to_see_is_drawn_without_them(monkeypatch):
     complete = Cell(("input", *["conv1x1"] * 29), tuple(itertools.combinations(range(30), 2)))
     assert layered(complete).lines
-    monkeypatch.setattr("gemnet.layout.MAX_POINTS", 300)
+    monkeypatch.setattr("gemnet.drawing.layout.MAX_POINTS", 300)
     assert not layered(complete).lines
     axes = Figure().subplots()
     draw_on(axes, complete)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gemnet.layout import layered
+from gemnet.drawing.layout import layered
 from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:
