@@ -25,8 +25,8 @@ from torch import nn
 
 from gemnet import averaging, recipe, schedule
 from gemnet.backbone import Backbone
-from gemnet.checkpoint_meta import checkpoint_meta, recipe_of
-from gemnet.class_names import classes_of, difference
+from gemnet.checkpoints.class_names import classes_of, difference
+from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.errors import UserError
 from gemnet.core.signals import terminating
 from gemnet.detection.classes import settle_classes

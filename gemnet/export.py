@@ -20,7 +20,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gemnet.class_names import checkpoint_classes
+from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import UserError
 from gemnet.fusion import fused
 from gemnet.network import GEMNet

@@ -24,7 +24,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from gemnet.benchmark import Timing, measure_together
-from gemnet.class_names import difference
+from gemnet.checkpoints.class_names import difference
 from gemnet.core.files import replacing
 from gemnet.export import CLASSES, ExportError, export
 from gemnet.images.folders import class_images

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gemnet.checkpoint import (
+from gemnet.checkpoints.reading import (
     TOLD,
     Taken,
     WeightsError,

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from gemnet.class_names import difference
+from gemnet.checkpoints.class_names import difference
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.coco import file_classes
 from gemnet.detection.findings import plain_name

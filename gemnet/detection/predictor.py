@@ -14,8 +14,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 
 from gemnet import engine, recipe
-from gemnet.checkpoint_meta import checkpoint_meta, recipe_of
-from gemnet.class_names import Colour, classes_of
+from gemnet.checkpoints.class_names import Colour, classes_of
+from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.classes import configured_classes, settle_classes
 from gemnet.weights import load_weights

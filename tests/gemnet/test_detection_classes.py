@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
 from gemnet import engine
-from gemnet.class_names import checkpoint_classes
+from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.classes import settle_classes
 

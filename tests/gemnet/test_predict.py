@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from gemnet import engine
-from gemnet.checkpoint_meta import checkpoint_recipe
+from gemnet.checkpoints.meta import checkpoint_recipe
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection import prediction_files
 from gemnet.detection.predict import predict

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from gemnet.checkpoint import read_checkpoint
+from gemnet.checkpoints.reading import read_checkpoint
 
 LONGEST = 1_000_000
 """Characters of a config beyond which it is not read: those of MMDetection have some 10,000."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gemnet.checkpoint_meta import checkpoint_meta
+from gemnet.checkpoints.meta import checkpoint_meta
 
 Colour = tuple[int, int, int]
 

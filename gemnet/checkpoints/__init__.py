@@ -1,0 +1,1 @@
+"""Checkpoints, read as untrusted: their weights, and what they tell of their training."""
