@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from gemnet import engine
 from gemnet.complexity import counted
 from gemnet.core import tables
 from gemnet.core.errors import UserError
+from gemnet.openmmlab import engine
 
 RESULT = "comparison.json"
 

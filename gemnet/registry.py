@@ -13,7 +13,7 @@ DETECTION = ["gemnet.detection.head"] if find_spec("mmdet") else []  # MMPretrai
 
 MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,
-    locations=["gemnet.backbone", "gemnet.features", "gemnet.distributed", "gemnet.averaging", *DETECTION],
+    locations=["gemnet.openmmlab.backbone", "gemnet.openmmlab.features", "gemnet.openmmlab.distributed", "gemnet.openmmlab.averaging", *DETECTION],
 )  # fmt: skip
 DATASETS = registry.Registry(
     "dataset", parent=registry.DATASETS, scope=SCOPE,
@@ -24,11 +24,14 @@ METRICS = registry.Registry(
 )
 TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.openmmlab.images"])
 HOOKS = registry.Registry(
-    "hook", parent=registry.HOOKS, scope=SCOPE, locations=["gemnet.hooks", "gemnet.averaging", "gemnet.schedule"]
+    "hook",
+    parent=registry.HOOKS,
+    scope=SCOPE,
+    locations=["gemnet.openmmlab.hooks", "gemnet.openmmlab.averaging", "gemnet.openmmlab.schedule"],
 )
 MODEL_WRAPPERS = registry.Registry(
-    "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]
+    "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.openmmlab.distributed"]
 )
 OPTIM_WRAPPERS = registry.Registry(
-    "optim_wrapper", parent=registry.OPTIM_WRAPPERS, scope=SCOPE, locations=["gemnet.distributed"]
+    "optim_wrapper", parent=registry.OPTIM_WRAPPERS, scope=SCOPE, locations=["gemnet.openmmlab.distributed"]
 )

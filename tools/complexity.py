@@ -31,8 +31,8 @@ def main() -> int:
     if (args.config is None) != args.table2:
         parser.error("give a config, or --table2")
 
-    from gemnet import engine
     from gemnet.detection import zoo
+    from gemnet.openmmlab import engine
     from gemnet.options import named
 
     if args.table2:

@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--weights", choices=["averaged", "raw"], help="which, where it has both; default: averaged")
     args = parser.parse_args()
 
-    from gemnet import engine
+    from gemnet.openmmlab import engine
     from gemnet.weights import convert
 
     def task() -> None:

@@ -61,8 +61,8 @@ def main() -> int:
     if args.format == "int8" and args.dynamic_size:
         parser.error("--dynamic-size is not for --format int8, whose ranges are found at one size")
 
-    from gemnet import engine
     from gemnet.export import create, export, smallest_side
+    from gemnet.openmmlab import engine
     from gemnet.quantization import export_int8
 
     def task() -> None:

@@ -31,8 +31,8 @@ def main() -> int:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
 
-    from gemnet import engine
     from gemnet.detection.overfit import overfit, record
+    from gemnet.openmmlab import engine
     from gemnet.options import named
 
     def task() -> None:

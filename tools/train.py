@@ -46,7 +46,7 @@ def main() -> int:
     )
     args = parser.parse_args()
 
-    from gemnet import engine
+    from gemnet.openmmlab import engine
     from gemnet.options import named
 
     return engine.command(

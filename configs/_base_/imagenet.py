@@ -3,14 +3,14 @@
 #   SGD, Nesterov momentum .9, learning rate .8 at batch 1,024, weight decay 5e-5, none on biases and normalisation:
 #     Radosavovic et al., Designing Network Design Spaces, CVPR 2020 (mobile regime: .1 per 128 images)
 #   label smoothing .1: Tan et al., MnasNet, CVPR 2019; Howard et al., MobileNetV3, ICCV 2019
-#   EMA with decay .9999: MobileNetV3 (less in runs of under 200,000 iterations: gemnet.averaging)
+#   EMA with decay .9999: MobileNetV3 (less in runs of under 200,000 iterations: gemnet.openmmlab.averaging)
 #   RandAugment 2 x magnitude 9 with deviation .5: timm's MobileNetV3 and EfficientNet-B0
 #   no Mixup: networks of this size underfit; neither MnasNet nor MobileNetV3 uses it
-# The four numbers change a run, in a config that inherits or by --cfg-options epochs=20; gemnet.recipe carries them to all that
+# The four numbers change a run, in a config that inherits or by --cfg-options epochs=20; gemnet.openmmlab.recipe carries them to all that
 # follows.
 _base_ = ["mmpretrain::_base_/default_runtime.py"]
 custom_imports = dict(imports=["gemnet.registry"], allow_failed_imports=False)
-channels_last = True  # see gemnet.engine.build_runner
+channels_last = True  # see gemnet.openmmlab.engine.build_runner
 
 epochs = 300
 batch_size = 128  # a process

@@ -28,14 +28,14 @@ def _models_after() -> Iterator[None]:
 
 @contextmanager
 def _operators_before() -> Iterator[None]:
-    import_module("gemnet.mmcv_ops")
+    import_module("gemnet.openmmlab.mmcv_ops")
     yield
 
 
 @contextmanager
 def _missing_told_after() -> Iterator[None]:
     yield
-    import_module("gemnet.mmcv_ops").refuse_missing()
+    import_module("gemnet.openmmlab.mmcv_ops").refuse_missing()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from gemnet.complexity import counted
-from gemnet.engine import ConfigError, check_parts, complete
+from gemnet.openmmlab.engine import ConfigError, check_parts, complete
 from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)

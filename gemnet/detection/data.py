@@ -13,8 +13,8 @@ from mmdet.datasets import CocoDataset as _CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger, print_log
 
-from gemnet.detection.classes import named_classes
 from gemnet.detection.coco import read_coco
+from gemnet.openmmlab.classes import named_classes
 from gemnet.openmmlab.images import DataError, EveryImageTested
 from gemnet.registry import DATASETS
 

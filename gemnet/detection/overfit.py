@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from PIL import Image
 
-from gemnet import engine
 from gemnet.core.tables import marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.coco import read_coco
 from gemnet.detection.predict import predict
+from gemnet.openmmlab import engine
 from gemnet.openmmlab.images import DataError
 
 RECORDS = "configs/overfit.json"

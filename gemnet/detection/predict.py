@@ -14,11 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from gemnet import engine
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.prediction_files import Results, draw, find_images, save_picture
 from gemnet.detection.predictor import Prediction, Predictor
 from gemnet.images.pixels import image_size
+from gemnet.openmmlab import engine
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 """Errors of writing that the next image would meet too."""

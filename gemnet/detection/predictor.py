@@ -13,11 +13,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 
-from gemnet import engine, recipe
 from gemnet.checkpoints.class_names import Colour, classes_of
 from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.errors import DataError, UserError
-from gemnet.detection.classes import configured_classes, settle_classes
+from gemnet.openmmlab import engine, recipe
+from gemnet.openmmlab.classes import configured_classes, settle_classes
 from gemnet.weights import load_weights
 
 TOP = 5

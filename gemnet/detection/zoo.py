@@ -13,7 +13,7 @@ import yaml
 
 from gemnet.core.tables import marks, publish
 from gemnet.detection.complexity import INPUT_SIZE, detector_cost, total
-from gemnet.engine import load_config
+from gemnet.openmmlab.engine import load_config
 
 # NASGEM (AAAI 2021), Table 2: params in millions, MACs in 10^9 at 800 x 1333, AP on COCO minival.
 PAPER = {

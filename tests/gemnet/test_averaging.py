@@ -18,9 +18,9 @@ from mmengine.registry import HOOKS
 from PIL import Image
 from torch import nn
 
-from gemnet import engine
-from gemnet.averaging import EMAHook, WarmedUpEMA, tell_reach
 from gemnet.core.errors import UserError
+from gemnet.openmmlab import engine
+from gemnet.openmmlab.averaging import EMAHook, WarmedUpEMA, tell_reach
 from gemnet.weights import load_weights, read_checkpoint, read_state_dict
 
 ROOT = Path(__file__).parents[2]

@@ -16,15 +16,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import gemnet
-from gemnet.addresses import resolve
-from gemnet.backbone import GEMNet, out_channels
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError
-from gemnet.features import FeatureBackbone
 from gemnet.models import architecture
+from gemnet.openmmlab.addresses import resolve
+from gemnet.openmmlab.backbone import GEMNet, out_channels
+from gemnet.openmmlab.features import FeatureBackbone
 
 HEAD = architecture("gemnet_a").head_width
-COMPILED = not isinstance(importlib.import_module("mmcv._ext"), gemnet.mmcv_ops.Extension)
+COMPILED = not isinstance(importlib.import_module("mmcv._ext"), gemnet.openmmlab.mmcv_ops.Extension)
 
 
 def image(height=65, width=97, batch=2):
@@ -52,7 +52,7 @@ def test_it_resolves_by_name_with_nothing_imported_before(scope):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"gemnet.backbone {tuple(out_channels('a'))}"
+    assert result.stdout.splitlines()[-1] == f"gemnet.openmmlab.backbone {tuple(out_channels('a'))}"
 
 
 @pytest.mark.parametrize("arch", ["a", "b"])

@@ -14,9 +14,9 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
-from gemnet.backbone import out_channels
-from gemnet.engine import ConfigError, check_classes, check_parts, complete, load_config
 from gemnet.models import architecture
+from gemnet.openmmlab.backbone import out_channels
+from gemnet.openmmlab.engine import ConfigError, check_classes, check_parts, complete, load_config
 from gemnet.openmmlab.images import DataError, ImageFolder
 from gemnet.weights import WeightsError, convert, load_weights, read_checkpoint, read_state_dict
 

@@ -10,10 +10,10 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from gemnet import engine
 from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import DataError, UserError
-from gemnet.detection.classes import settle_classes
+from gemnet.openmmlab import engine
+from gemnet.openmmlab.classes import settle_classes
 
 ROOT = Path(__file__).parents[2]
 RETINANET = str(ROOT / "configs/retinanet_gemnet_a.py")

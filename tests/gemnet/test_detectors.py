@@ -16,9 +16,9 @@ from mmengine.structures import InstanceData
 from gemnet.core.tables import between
 from gemnet.detection import overfit, zoo
 from gemnet.detection.complexity import detector_cost, total
-from gemnet.engine import ConfigError, check_parts, load_config
-from gemnet.mmcv_ops import Extension
 from gemnet.models import architecture
+from gemnet.openmmlab.engine import ConfigError, check_parts, load_config
+from gemnet.openmmlab.mmcv_ops import Extension
 
 STAGES, HEAD = architecture("gemnet_a").stage_channels, architecture("gemnet_a").head_width
 ROOT = Path(__file__).parents[2]

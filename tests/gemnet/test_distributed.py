@@ -14,9 +14,9 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
-from gemnet.distributed import CPUSyncBatchNorm, DistributedDataParallel, LaunchError, init_processes
-from gemnet.engine import command, load_config
-from gemnet.features import FeatureBackbone
+from gemnet.openmmlab.distributed import CPUSyncBatchNorm, DistributedDataParallel, LaunchError, init_processes
+from gemnet.openmmlab.engine import command, load_config
+from gemnet.openmmlab.features import FeatureBackbone
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 

@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from torch.nn import BatchNorm2d
 
-from gemnet.backbone import out_channels
+from gemnet.openmmlab.backbone import out_channels
 
 DEFORMABLE = (DeformConv2d, ModulatedDeformConv2d, CARAFEPack, DeformRoIPool, MultiScaleDeformableAttention)
 ON_GEMNET = [  # on GEMNet-A, with the operators that the neck or the head needs

@@ -17,10 +17,10 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from gemnet.__main__ import main, program
-from gemnet.backbone import GEMNet
 from gemnet.core.errors import UserError
 from gemnet.detection.made import write_made_coco
-from gemnet.engine import load_config
+from gemnet.openmmlab.backbone import GEMNet
+from gemnet.openmmlab.engine import load_config
 from gemnet.openmmlab.images import LoadImage
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ def test_a_config_runs_on_mmengines_runner_alone(config, tmp_path):
 
 def test_a_config_in_pure_python_is_read(tmp_path):
     (tmp_path / "base.py").write_text(
-        "from gemnet.backbone import GEMNet\nbackbone = dict(type=GEMNet, arch='a', out_indices=(2, 3, 5))\n"
+        "from gemnet.openmmlab.backbone import GEMNet\nbackbone = dict(type=GEMNet, arch='a', out_indices=(2, 3, 5))\n"
     )
     (tmp_path / "mine.py").write_text(
         """from mmengine.config import read_base

@@ -14,14 +14,14 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
-from gemnet import engine
 from gemnet.checkpoints.meta import checkpoint_recipe
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection import prediction_files
 from gemnet.detection.predict import predict
 from gemnet.detection.prediction_files import find_images
 from gemnet.detection.predictor import Predictor
-from gemnet.recipe import adopt_image_size
+from gemnet.openmmlab import engine
+from gemnet.openmmlab.recipe import adopt_image_size
 
 ROOT = Path(__file__).parents[2]
 RETINANET, FOLDER = str(ROOT / "configs/retinanet_gemnet_a.py"), str(ROOT / "configs/gemnet_a_image_folder.py")

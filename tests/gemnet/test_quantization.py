@@ -19,9 +19,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from gemnet import Architecture, Cell
-from gemnet.engine import load_config
 from gemnet.export import ExportError, export
 from gemnet.network import GEMNet
+from gemnet.openmmlab.engine import load_config
 from gemnet.openmmlab.images import DataError
 from gemnet.quantization import QuantizationError, calibration_files, export_int8, quantize, read_batches, top1
 

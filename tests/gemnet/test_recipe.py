@@ -14,9 +14,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from PIL import Image
 
-from gemnet import schedule
 from gemnet.core.errors import UserError
-from gemnet.engine import emulates_bfloat16, load_config, merge, use_pretrained
+from gemnet.openmmlab import schedule
+from gemnet.openmmlab.engine import emulates_bfloat16, load_config, merge, use_pretrained
 from gemnet.openmmlab.images import LoadImage
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gemnet import engine
 from gemnet.comparison import Children
 from gemnet.core.errors import UserError
 from gemnet.core.signals import terminating
+from gemnet.openmmlab import engine
 
 FILE = Path(__file__).parents[2] / "gemnet" / "signals.py"
 SCRIPT = """

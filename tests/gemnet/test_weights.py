@@ -18,10 +18,10 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from gemnet.backbone import GEMNet
-from gemnet.engine import ConfigError, use_start
-from gemnet.features import FeatureBackbone
 from gemnet.models import architecture
+from gemnet.openmmlab.backbone import GEMNet
+from gemnet.openmmlab.engine import ConfigError, use_start
+from gemnet.openmmlab.features import FeatureBackbone
 from gemnet.weights import WeightsError, load_classifier, load_weights, read_checkpoint, read_state_dict
 
 HEAD = architecture("gemnet_a").head_width

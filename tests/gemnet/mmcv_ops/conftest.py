@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from gemnet.mmcv_ops import EXTENSION, Extension
+from gemnet.openmmlab.mmcv_ops import EXTENSION, Extension
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmcv_ops_cases import DTYPES, gradcheck
 
-from gemnet.mmcv_ops import OPERATORS
+from gemnet.openmmlab.mmcv_ops import OPERATORS
 
 GEOMETRIES = {  # stride, padding, dilation, groups, deform_groups, kernel
     "plain": (1, 1, 1, 1, 1, (3, 3)),

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from mmcv_ops_cases import DTYPES
 
-from gemnet.mmcv_ops import OPERATORS
+from gemnet.openmmlab.mmcv_ops import OPERATORS
 
 
 def focal_loss(logits, target, gamma=2.0, alpha=0.25, weight=None):

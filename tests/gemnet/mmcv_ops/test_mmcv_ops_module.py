@@ -11,8 +11,8 @@ import torch
 
 import gemnet
 from gemnet.core.errors import UserError
-from gemnet.mmcv_ops import EXTENSION, OPERATORS, Extension, Finder
-from gemnet.mmcv_ops.missing import replace_fallbacks
+from gemnet.openmmlab.mmcv_ops import EXTENSION, OPERATORS, Extension, Finder
+from gemnet.openmmlab.mmcv_ops.missing import replace_fallbacks
 
 ROOT = Path(__file__).parents[3]
 
@@ -110,8 +110,8 @@ def test_the_stand_in_is_used_only_where_there_is_no_compiled_extension(tmp_path
 def test_a_second_install_adds_no_second_finder(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, Finder)])
     before = list(sys.meta_path)
-    gemnet.mmcv_ops.install()
-    gemnet.mmcv_ops.install()
+    gemnet.openmmlab.mmcv_ops.install()
+    gemnet.openmmlab.mmcv_ops.install()
     assert sys.meta_path[:-1] == before
     assert isinstance(sys.meta_path[-1], Finder)
 

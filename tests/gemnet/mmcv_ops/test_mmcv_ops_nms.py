@@ -16,7 +16,7 @@ from mmcv_ops_cases import (
     soft_nms,
 )
 
-from gemnet.mmcv_ops import EXTENSION, OPERATORS, Extension
+from gemnet.openmmlab.mmcv_ops import EXTENSION, OPERATORS, Extension
 
 
 # Not huge boxes with an offset: beyond 2^24 a float32 x2 + 1 is x2.

@@ -13,7 +13,7 @@ from mmcv_ops_cases import (
     roi_align,
 )
 
-from gemnet.mmcv_ops import OPERATORS
+from gemnet.openmmlab.mmcv_ops import OPERATORS
 
 
 @pytest.mark.parametrize("sampling_ratio", [0, 2])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmcv_ops_cases import ROI_KINDS, draw_rois, gradcheck
 
-from gemnet.mmcv_ops import OPERATORS
+from gemnet.openmmlab.mmcv_ops import OPERATORS
 
 SIZE, SCALE = (3, 2), 0.25
 

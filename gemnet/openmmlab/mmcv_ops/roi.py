@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gemnet.mmcv_ops.precision import full
+from gemnet.openmmlab.mmcv_ops.precision import full
 
 
 def roi_align_forward(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gemnet.mmcv_ops.precision import full
+from gemnet.openmmlab.mmcv_ops.precision import full
 
 Geometry = tuple[int, int, int, int, int, int, int, int]
 """Strides, paddings and dilations (height, width each), groups of the weight, groups of the offsets."""

@@ -23,17 +23,17 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
-from gemnet import averaging, recipe, schedule
-from gemnet.backbone import Backbone
 from gemnet.checkpoints.class_names import classes_of, difference
 from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.errors import UserError
 from gemnet.core.signals import terminating
-from gemnet.detection.classes import settle_classes
 from gemnet.detection.findings import plain_name
-from gemnet.distributed import init_processes, leave_processes
+from gemnet.openmmlab import averaging, recipe, schedule
+from gemnet.openmmlab.backbone import Backbone
+from gemnet.openmmlab.classes import settle_classes
+from gemnet.openmmlab.distributed import init_processes, leave_processes
 from gemnet.openmmlab.images import folder_classes
-from gemnet.overrides import check_options, check_values
+from gemnet.openmmlab.overrides import check_options, check_values
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
 RESUME = "gemnet-run:"
@@ -49,7 +49,7 @@ class ConfigError(UserError):
 def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None) -> Config:
     """The config at `path` with `options` (dotted keys) over it; its work_dir is `work_dirs/<name>` unless given.
 
-    A number for the whole run, as `epochs`, changes all that follows from it (`gemnet.recipe`). Raises ConfigError that names
+    A number for the whole run, as `epochs`, changes all that follows from it (`gemnet.openmmlab.recipe`). Raises ConfigError that names
     the file, and UserError for an option. A config is a Python program: read only those that you trust.
     """
     if not Path(path).is_file():

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting, shown
-from gemnet.recipe import LENGTH, NUMBERS, VALIDATION
+from gemnet.openmmlab.recipe import LENGTH, NUMBERS, VALIDATION
 
 ALIKE = 0.85
 """How alike, of 1, a new name and one that is there must be to be held for a slip."""

@@ -14,13 +14,13 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gemnet.addresses import resolve
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError
 from gemnet.models import architecture as shipped
 from gemnet.network import GEMNet as Network
+from gemnet.openmmlab.addresses import resolve
 from gemnet.registry import MODELS
 from gemnet.weights import load_weights
 
@@ -131,7 +131,7 @@ class Backbone(BaseModule):
 
     init_cfg: None, one of mmengine's or a list of them. dict(type='Pretrained', checkpoint=..., prefix=...) comes last: see
     `gemnet.weights.load_weights`, which reads it safely and raises WeightsError where it does not fit; checkpoint is a file, an
-    http(s) address or one of `gemnet.addresses.SCHEMES`. Others, as dict(type='Kaiming', layer='Conv2d'), are mmengine's.
+    http(s) address or one of `gemnet.openmmlab.addresses.SCHEMES`. Others, as dict(type='Kaiming', layer='Conv2d'), are mmengine's.
     """
 
     out_channels: tuple[int, ...]

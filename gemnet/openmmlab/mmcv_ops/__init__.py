@@ -6,7 +6,7 @@ the stand-in never is. Nothing of mmcv is imported here.
 
 The stand-in has what the detectors of mmdet use in training and testing, in mmcv's calling convention (outputs are written into
 tensors that the caller made). On CPU and GPU, in any floating dtype; what torchvision lacks in half precision is computed in
-float32. A module that needs any other operator says so when it is made (`gemnet.mmcv_ops.missing`), a function when it is
+float32. A module that needs any other operator says so when it is made (`gemnet.openmmlab.mmcv_ops.missing`), a function when it is
 called.
 """
 
@@ -19,8 +19,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
 
-from gemnet.mmcv_ops import deform, focal_loss, nms, reassembly, roi, sync_bn
-from gemnet.mmcv_ops.missing import refusal, refuse_modules, replace_fallbacks
+from gemnet.openmmlab.mmcv_ops import deform, focal_loss, nms, reassembly, roi, sync_bn
+from gemnet.openmmlab.mmcv_ops.missing import refusal, refuse_modules, replace_fallbacks
 
 EXTENSION = "mmcv._ext"
 

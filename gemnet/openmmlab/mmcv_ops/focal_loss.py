@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gemnet.mmcv_ops.precision import full
+from gemnet.openmmlab.mmcv_ops.precision import full
 
 
 def sigmoid_focal_loss_forward(

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from gemnet.backbone import Backbone, flag, positive
 from gemnet.core.errors import UserError
-from gemnet.distributed import synchronised
 from gemnet.library import create_library_model, set_bn_momentum
+from gemnet.openmmlab.backbone import Backbone, flag, positive
+from gemnet.openmmlab.distributed import synchronised
 from gemnet.registry import MODELS
 
 

@@ -3,7 +3,7 @@
 A config states the numbers at its top level (`epochs`, `batch_size`, `image_size`, `data_root`), and in `recipe` those that its
 other values were made with. A number that differs, in a config that inherits or on the command line, is carried to every value
 that was made with the former one; what somebody set by hand stays. mmengine alone reads the same files, whose values are right
-as they stand. `gemnet.schedule` has what follows from the length.
+as they stand. `gemnet.openmmlab.schedule` has what follows from the length.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from gemnet import schedule
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting, shown
+from gemnet.openmmlab import schedule
 
 LENGTH = "train_cfg.max_epochs"
 """mmengine's own name of `epochs`; either may be given."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gemnet.mmcv_ops.precision import full
+from gemnet.openmmlab.mmcv_ops.precision import full
 
 
 def _places(features: Tensor, masks: Tensor, kernel_size: int, groups: int, scale: int) -> Iterator[tuple[Tensor, Tensor]]:

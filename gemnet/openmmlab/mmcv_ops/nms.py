@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from gemnet.mmcv_ops.precision import full
+from gemnet.openmmlab.mmcv_ops.precision import full
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
