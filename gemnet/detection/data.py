@@ -13,7 +13,7 @@ from mmdet.datasets import CocoDataset as _CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import MMLogger, print_log
 
-from gemnet.detection.coco import read_coco
+from gemnet.annotations.coco import read_coco
 from gemnet.openmmlab.classes import named_classes
 from gemnet.openmmlab.images import DataError, EveryImageTested
 from gemnet.registry import DATASETS
@@ -49,7 +49,7 @@ def indexed(content: dict[str, Any]) -> COCO:
 
 @DATASETS.register_module()
 class CocoDataset(EveryImageTested, _CocoDataset):
-    """mmdet's CocoDataset on local files, with the boxes and classes that `gemnet.detection.coco.read_coco` takes from them.
+    """mmdet's CocoDataset on local files, with the boxes and classes that `gemnet.annotations.coco.read_coco` takes from them.
 
     `metainfo.classes` names the classes in the order of the labels; without it they are the file's own. What was repaired is
     logged, a line a kind. In test mode `metainfo` tells gemnet.CocoMetric the annotation file and the folder of images. Raises

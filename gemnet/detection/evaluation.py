@@ -9,7 +9,7 @@ from typing import Any
 
 from mmdet.evaluation import CocoMetric as _CocoMetric
 
-from gemnet.detection.coco import read_coco
+from gemnet.annotations.coco import read_coco
 from gemnet.detection.data import indexed
 from gemnet.openmmlab.images import DataError
 from gemnet.registry import METRICS

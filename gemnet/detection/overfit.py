@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from PIL import Image
 
+from gemnet.annotations.coco import read_coco
 from gemnet.core.tables import marks, publish
 from gemnet.detection import zoo
-from gemnet.detection.coco import read_coco
 from gemnet.detection.predict import predict
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.images import DataError

@@ -10,10 +10,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from gemnet.annotations.coco import file_classes
+from gemnet.annotations.findings import plain_name
 from gemnet.checkpoints.class_names import difference
 from gemnet.core.errors import DataError, UserError
-from gemnet.detection.coco import file_classes
-from gemnet.detection.findings import plain_name
 
 COCO_CLASSES = 80
 """`num_classes` of mmdet's own heads; a config that leaves it so has not decided."""

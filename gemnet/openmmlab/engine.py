@@ -23,11 +23,11 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
+from gemnet.annotations.findings import plain_name
 from gemnet.checkpoints.class_names import classes_of, difference
 from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.errors import UserError
 from gemnet.core.signals import terminating
-from gemnet.detection.findings import plain_name
 from gemnet.openmmlab import averaging, recipe, schedule
 from gemnet.openmmlab.backbone import Backbone
 from gemnet.openmmlab.classes import settle_classes

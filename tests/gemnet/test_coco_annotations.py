@@ -14,8 +14,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from pycocotools import mask as masks
 
+from gemnet.annotations.coco import read_coco
 from gemnet.core.errors import DataError
-from gemnet.detection.coco import read_coco
 from gemnet.detection.data import CocoDataset
 from gemnet.detection.evaluation import CocoMetric
 

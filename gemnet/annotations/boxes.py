@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gemnet.detection.findings import Findings, number
+from gemnet.annotations.findings import Findings, number
 
 Box = tuple[float, float, float, float]
 ROUNDING = 0.01

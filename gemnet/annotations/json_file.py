@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gemnet.annotations.findings import shown
 from gemnet.core.errors import DataError
-from gemnet.detection.findings import shown
 
 BROKEN = "not a COCO annotation file for detection"
 EXPECTED = (

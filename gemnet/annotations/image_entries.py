@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from gemnet.annotations.findings import TOLD, Findings, whole_number
+from gemnet.annotations.image_paths import found_name, image_sizes, is_turned, leaves, near_names
 from gemnet.core.errors import DataError
-from gemnet.detection.findings import TOLD, Findings, whole_number
-from gemnet.detection.image_paths import found_name, image_sizes, is_turned, leaves, near_names
 
 Entries = dict[int, tuple[str, dict[str, Any]]]
 """id of an image -> its place in the file, for messages, and its entry."""

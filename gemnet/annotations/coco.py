@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gemnet.annotations.boxes import Box, box_of, clipped, fits_as_corners
+from gemnet.annotations.findings import Finding, Findings, number, plain_name, shown, whole_number
+from gemnet.annotations.image_entries import Entries, ImageEntries
+from gemnet.annotations.json_file import BROKEN, EXPECTED, read_json
 from gemnet.core.errors import DataError
-from gemnet.detection.boxes import Box, box_of, clipped, fits_as_corners
-from gemnet.detection.findings import Finding, Findings, number, plain_name, shown, whole_number
-from gemnet.detection.image_entries import Entries, ImageEntries
-from gemnet.detection.json_file import BROKEN, EXPECTED, read_json
 
 LARGEST_ID = 2**53
 """COCO's evaluation keeps ids of annotations in floats."""
