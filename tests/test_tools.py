@@ -13,9 +13,9 @@ import pytest
 from gemnet import startup
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
-from gemnet.export import FORMATS, TOLERANCE
+from gemnet.deploy.export import FORMATS, TOLERANCE
+from gemnet.deploy.quantization import CALIBRATION_IMAGES
 from gemnet.options import named
-from gemnet.quantization import CALIBRATION_IMAGES
 from gemnet.weights import FORMS
 from search.base import Evaluation, Outcome
 from search.efficiency import efficiency_score

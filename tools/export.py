@@ -61,9 +61,9 @@ def main() -> int:
     if args.format == "int8" and args.dynamic_size:
         parser.error("--dynamic-size is not for --format int8, whose ranges are found at one size")
 
-    from gemnet.export import create, export, smallest_side
+    from gemnet.deploy.export import create, export, smallest_side
+    from gemnet.deploy.quantization import export_int8
     from gemnet.openmmlab import engine
-    from gemnet.quantization import export_int8
 
     def task() -> None:
         names = ("prefix", "weights", "cell", "target_macs", "target_params", "act_layer", "norm_layer", "global_pool")

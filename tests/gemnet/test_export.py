@@ -14,7 +14,7 @@ import timm
 import torch
 
 from gemnet.cell import Cell
-from gemnet.export import FORMATS, ExportError, Features, create, export
+from gemnet.deploy.export import FORMATS, ExportError, Features, create, export
 from gemnet.models import architecture
 from gemnet.weights import WeightsError, convert
 

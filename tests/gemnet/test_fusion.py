@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import gemnet
 from gemnet.core.errors import UserError
-from gemnet.export import Features
+from gemnet.deploy.export import Features
 from gemnet.fusion import fold_batch_norm, fused
 from gemnet.openmmlab.distributed import CPUSyncBatchNorm
 from gemnet.operators import OPERATORS

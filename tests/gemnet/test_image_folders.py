@@ -10,9 +10,9 @@ from made_images import made as make_all
 from PIL import Image
 
 from gemnet.core.errors import DataError
+from gemnet.deploy.quantization import labelled_files
 from gemnet.images.folders import class_images, find_images, image_files
 from gemnet.openmmlab.images import ImageFolder
-from gemnet.quantization import labelled_files
 from search.base import SearchError
 from search.data import ImageFolder as SearchFolder
 

@@ -8,7 +8,7 @@ import timm
 import torch
 
 import gemnet
-from gemnet.export import export
+from gemnet.deploy.export import export
 from gemnet.openmmlab.backbone import GEMNet
 
 SIZES = [(32, 32), (33, 33), (47, 47), (65, 65), (97, 97), (161, 161), (64, 131), (131, 64), (1, 90), (200, 3), (1, 1)]

@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 
 import gemnet.openmmlab.images  # noqa: F401 - registers the transform
 from gemnet.core.errors import DataError
+from gemnet.deploy.quantization import read_batches
 from gemnet.images.pixels import MAX_PIXELS, image_size, read_image
-from gemnet.quantization import read_batches
 from gemnet.registry import TRANSFORMS
 from search.data import build_data
 from search.final_data import build_final_data

@@ -19,11 +19,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from gemnet import Architecture, Cell
-from gemnet.export import ExportError, export
+from gemnet.deploy.export import ExportError, export
+from gemnet.deploy.quantization import QuantizationError, calibration_files, export_int8, quantize, read_batches, top1
 from gemnet.network import GEMNet
 from gemnet.openmmlab.engine import load_config
 from gemnet.openmmlab.images import DataError
-from gemnet.quantization import QuantizationError, calibration_files, export_int8, quantize, read_batches, top1
 
 ROOT = Path(__file__).parents[2]
 SIZE = (3, 16, 16)

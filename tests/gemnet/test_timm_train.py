@@ -18,7 +18,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import CheckpointSaver, ModelEmaV3, random_seed
 
 import gemnet
-from gemnet.export import create
+from gemnet.deploy.export import create
 from gemnet.weights import convert, load_classifier, read_state_dict
 
 EPOCHS = 4

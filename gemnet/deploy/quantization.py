@@ -26,7 +26,7 @@ from torch import nn
 from gemnet.benchmark import Timing, measure_together
 from gemnet.checkpoints.class_names import difference
 from gemnet.core.files import replacing
-from gemnet.export import CLASSES, ExportError, export
+from gemnet.deploy.export import CLASSES, ExportError, export
 from gemnet.images.folders import class_images
 from gemnet.openmmlab.images import DataError, LoadImage, folder_classes, image_files
 

@@ -1,0 +1,1 @@
+"""A trained network as a file for deployment, and its int8 form."""
