@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gemnet.architecture import Architecture
-from gemnet.benchmark import Timing, measure, measure_together
+from gemnet.bench.benchmark import Timing, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
 from gemnet.core.files import save_png

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gemnet.architecture import Architecture
-from gemnet.benchmark import Timing, folded, measure, measure_together
+from gemnet.bench.benchmark import Timing, folded, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError

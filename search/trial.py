@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gemnet.benchmark import measure_together
+from gemnet.bench.benchmark import measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from gemnet.core.settings import Setting

@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import kendalltau
 
 import gemnet
-from gemnet import benchmark, comparison
+from gemnet.bench import benchmark, comparison
 from gemnet.core.tables import between
 from search import trial_report
 from search.reproduce import overview

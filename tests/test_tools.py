@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gemnet import startup
+from gemnet.bench import startup
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
 from gemnet.deploy.export import FORMATS, TOLERANCE

@@ -70,17 +70,17 @@ def main() -> int:
 def measure(args: argparse.Namespace) -> None:
     """Measure and print the parts that are asked for."""
     if args.part == "startup":
-        from gemnet import startup
+        from gemnet.bench import startup
 
         print(startup.table(startup.measure_startup(ROOT, args.repeats)))
         return
     import torch
 
-    import gemnet.benchmark
-    import gemnet.profiling
+    import gemnet.bench.benchmark
+    import gemnet.bench.profiling
     import search.benchmark
 
-    settings = gemnet.benchmark.settings_named(args.settings)
+    settings = gemnet.bench.benchmark.settings_named(args.settings)
     if args.threads:
         torch.set_num_threads(args.threads)
     print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}")
@@ -102,29 +102,29 @@ def measure(args: argparse.Namespace) -> None:
         timing = search.benchmark.bootstrap_cells(args.cells)
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")
     if args.part in ("models", "all"):
-        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *gemnet.benchmark.PEERS]
-        measured = gemnet.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
-        print(gemnet.benchmark.table(measured))
+        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *gemnet.bench.benchmark.PEERS]
+        measured = gemnet.bench.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
+        print(gemnet.bench.benchmark.table(measured))
         if args.write:
-            gemnet.benchmark.write(ROOT, measured)
+            gemnet.bench.benchmark.write(ROOT, measured)
             print(f"written: {gemnet.benchmark.MEASURED}, README.md")
     if args.part == "executors":
         one, two = search.benchmark.executor_efficiency(args.jobs)
         print(f"{args.jobs} trainings on 1 worker: {one.rate(args.jobs)}; on 2 workers: {two.rate(args.jobs)};")
         print(f"  efficiency {one.median / (2 * two.median):.2f}")
     if args.part == "shapes":
-        names = [f"shape/{name}" for name in gemnet.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.benchmark.PEERS[0]]
-        measured = gemnet.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
-        print(gemnet.benchmark.table(measured))
+        names = [f"shape/{name}" for name in gemnet.bench.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.bench.benchmark.PEERS[0]]
+        measured = gemnet.bench.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
+        print(gemnet.bench.benchmark.table(measured))
     if args.part == "fusion":
-        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *(f"shape/{name}" for name in gemnet.benchmark.SHAPES)]
-        print(gemnet.profiling.measure_fusion(names, args.repeats, args.device, args.resolution))
+        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *(f"shape/{name}" for name in gemnet.bench.benchmark.SHAPES)]
+        print(gemnet.bench.profiling.measure_fusion(names, args.repeats, args.device, args.resolution))
     if args.part == "profile":
         os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's notes to its authors
-        names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), gemnet.benchmark.PEERS[0]])]
-        setting = gemnet.benchmark.Setting(args.batch, training=args.training)
-        found = gemnet.profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
-        print(gemnet.profiling.table(found))
+        names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), gemnet.bench.benchmark.PEERS[0]])]
+        setting = gemnet.bench.benchmark.Setting(args.batch, training=args.training)
+        found = gemnet.bench.profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
+        print(gemnet.bench.profiling.table(found))
 
 
 if __name__ == "__main__":

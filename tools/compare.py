@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override every config")
     args = parser.parse_args()
 
-    from gemnet import comparison
+    from gemnet.bench import comparison
     from gemnet.openmmlab import engine
     from gemnet.options import named
 

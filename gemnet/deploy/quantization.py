@@ -23,7 +23,7 @@ from rich.progress import track
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from gemnet.benchmark import Timing, measure_together
+from gemnet.bench.benchmark import Timing, measure_together
 from gemnet.checkpoints.class_names import difference
 from gemnet.core.files import replacing
 from gemnet.deploy.export import CLASSES, ExportError, export

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from gemnet import benchmark, profiling
-from gemnet.benchmark import SETTINGS, Setting, compare, cost, measure_models, merged, settings_named, step, write
+from gemnet.bench import benchmark, profiling
+from gemnet.bench.benchmark import SETTINGS, Setting, compare, cost, measure_models, merged, settings_named, step, write
+from gemnet.bench.profiling import KINDS, bytes_written, kind, profile_models
 from gemnet.core.errors import UserError
-from gemnet.profiling import KINDS, bytes_written, kind, profile_models
 
 ROOT = Path(__file__).parents[2]
 OURS, PEER = "shape/sepconv3x3", "timm/test_efficientnet"  # timm's test models have some 0.3 M params

@@ -8,7 +8,7 @@ import timm
 import torch
 from test_classification import write_folder
 
-from gemnet import comparison
+from gemnet.bench import comparison
 from gemnet.complexity import counted
 from gemnet.core.errors import UserError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gemnet.comparison import Children
+from gemnet.bench.comparison import Children
 from gemnet.core.errors import UserError
 from gemnet.core.signals import terminating
 from gemnet.openmmlab import engine

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 import search.cost
-from gemnet.benchmark import Timing, measure_together
+from gemnet.bench.benchmark import Timing, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
 from search.base import SearchError

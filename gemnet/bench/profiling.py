@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gemnet.benchmark import RESOLUTION, Setting, build, measure_together, step
+from gemnet.bench.benchmark import RESOLUTION, Setting, build, measure_together, step
 from gemnet.core.tables import markdown_lines
 from gemnet.fusion import fold_batch_norm, fused
 

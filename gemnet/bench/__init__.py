@@ -1,0 +1,1 @@
+"""How fast models are, where their time goes, and how good classifiers are beside each other."""
