@@ -19,8 +19,8 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from gemnet.core.files import save_text
+from gemnet.core.options import named
 from gemnet.core.tables import markdown_lines
-from gemnet.options import named
 from search.base import Job, SearchError
 from search.benchmarks import TabularSpace
 from search.command import reported

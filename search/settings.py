@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemnet.core.options import named
 from gemnet.core.settings import Setting, plain, shown
-from gemnet.options import named
 from search.base import SearchError
 from search.checks import check
 

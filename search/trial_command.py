@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemnet.options import named
+from gemnet.core.options import named
 from search import trial_report
 from search.command import reported
 from search.display import Display

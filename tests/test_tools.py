@@ -13,9 +13,9 @@ import pytest
 from gemnet.bench import startup
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
+from gemnet.core.options import named
 from gemnet.deploy.export import FORMATS, TOLERANCE
 from gemnet.deploy.quantization import CALIBRATION_IMAGES
-from gemnet.options import named
 from gemnet.weights import FORMS
 from search.base import Evaluation, Outcome
 from search.efficiency import efficiency_score

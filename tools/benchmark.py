@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 KERNEL_PLOT = "docs/wl_kernel.png"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 
 def main() -> int:
@@ -35,8 +35,8 @@ def main() -> int:
     args = parser.parse_args()
 
     from gemnet.bench import comparison
+    from gemnet.core.options import named
     from gemnet.openmmlab import engine
-    from gemnet.options import named
 
     def task() -> None:
         rows = comparison.compare(args.configs, args.seeds, args.work_dir, args.jobs, args.amp, named(args.cfg_options))

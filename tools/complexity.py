@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 
 def main() -> int:
@@ -31,9 +31,9 @@ def main() -> int:
     if (args.config is None) != args.table2:
         parser.error("give a config, or --table2")
 
+    from gemnet.core.options import named
     from gemnet.detection import zoo
     from gemnet.openmmlab import engine
-    from gemnet.options import named
 
     if args.table2:
         return engine.command("complexity", lambda: zoo.show_table2(ROOT, args.write))

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would hide the package `search`
 
-from gemnet.arguments import number, whole  # noqa: E402
+from gemnet.cli.arguments import number, whole  # noqa: E402
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from gemnet.arguments import number, whole  # noqa: E402
+from gemnet.cli.arguments import number, whole  # noqa: E402
 
 
 def main() -> int:

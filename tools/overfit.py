@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 
 def main() -> int:
@@ -31,9 +31,9 @@ def main() -> int:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
 
+    from gemnet.core.options import named
     from gemnet.detection.overfit import overfit, record
     from gemnet.openmmlab import engine
-    from gemnet.options import named
 
     def task() -> None:
         overfit(

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from gemnet.arguments import number  # noqa: E402
+from gemnet.cli.arguments import number  # noqa: E402
 
 
 def main() -> int:
@@ -50,9 +50,9 @@ def main() -> int:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
 
+    from gemnet.core.options import named
     from gemnet.detection.predict import predict
     from gemnet.openmmlab import engine
-    from gemnet.options import named
 
     failed = []
 

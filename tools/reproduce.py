@@ -35,7 +35,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find tools/search.py
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 PARTS = re.findall(r"^  (\w+) .*seeds?\)$", __doc__, re.MULTILINE)
 

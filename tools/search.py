@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this file's folder would make `import search` find this file
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 ACTIONS = {
     "status": """Tell whether a search runs, how far it is, what training took, and its best cell.

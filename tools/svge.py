@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from gemnet.arguments import whole  # noqa: E402
+from gemnet.cli.arguments import whole  # noqa: E402
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="of all trainings (default: %(default)s)")
     args = parser.parse_args()
 
-    from gemnet.options import named
+    from gemnet.core.options import named
     from search import reproduce_svge
     from search.command import reported
 

@@ -25,8 +25,8 @@ def main() -> int:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args()
 
+    from gemnet.core.options import named
     from gemnet.openmmlab import engine
-    from gemnet.options import named
 
     return engine.command(
         "test",

@@ -46,8 +46,8 @@ def main() -> int:
     )
     args = parser.parse_args()
 
+    from gemnet.core.options import named
     from gemnet.openmmlab import engine
-    from gemnet.options import named
 
     return engine.command(
         "train",

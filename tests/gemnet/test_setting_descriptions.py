@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from gemnet.arguments import number, whole
+from gemnet.cli.arguments import number, whole
 from gemnet.core.errors import UserError
 from gemnet.core.settings import REQUIRED, Setting, check_settings, markdown, settings_of, shown
 
