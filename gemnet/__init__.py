@@ -34,7 +34,7 @@ _HOMES = {
     "gemnet_b": "models",
     "network_cost": "complexity",
 }
-_MODULES = {*_HOMES.values(), "mmcv_ops"}
+_MODULES = {*_HOMES.values(), "backbone"}
 
 watch()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import Predictor
+from search.core.types import Predictor
 
 
 class Optimistic:

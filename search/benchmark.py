@@ -16,8 +16,8 @@ from gemnet.bench.benchmark import Timing, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
 from gemnet.core.files import save_png
-from search.base import CellArrays, Job
 from search.bootstrap import Draws, bootstrap
+from search.core.types import CellArrays, Job
 from search.data import build_data
 from search.embedding import build_encoder
 from search.executor import WorkerExecutor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.base import CellArrays, Encoder, Predictor, Progress, Scored, Space
+from search.core.types import CellArrays, Encoder, Predictor, Progress, Scored, Space
 from search.embedding.order import canonical_order
 from search.space import prune
 

@@ -15,8 +15,8 @@ from typing import Any
 from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
 from gemnet.core.signals import terminating
-from search.base import SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.printed import shell_line
 from search.study import FAILED, RECORD
 

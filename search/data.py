@@ -20,9 +20,9 @@ from gemnet.core.settings import Setting
 from gemnet.images.folders import class_images
 from gemnet.images.formats import SUFFIXES
 from gemnet.images.pixels import ImageError, read_image
-from search.base import SearchError
-from search.checks import check_whole, takes_settings
-from search.named import build_named
+from search.core.checks import check_whole, takes_settings
+from search.core.registry import build_named
+from search.core.types import SearchError
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gemnet.core.settings import REQUIRED, Setting, expected_name, markdown, settings_of
-from search.base import SearchError
-from search.checks import check
+from search.core.checks import check
+from search.core.registry import named_part
+from search.core.types import SearchError
 from search.cost import COSTS, build_cost, check_latency, latency_settings
 from search.data import DATA_SETS
 from search.embedding import ENCODERS
 from search.evaluators import PROXIES, Model
 from search.executor import build_executor
-from search.named import named_part
 from search.predictor import PREDICTORS, build_predictor
 from search.schedule import Schedule
 from search.settings import SECTIONS, check_settings

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from search.base import Encoder, SearchError
+from search.core.types import Encoder, SearchError
 from search.study import DONE, ENCODER_DIRECTORY, Record, Snapshot
 
 DRAWN = 5000

@@ -15,7 +15,7 @@ from scipy.stats import norm, rankdata
 from sklearn.ensemble import GradientBoostingRegressor
 
 from gemnet.core.settings import Setting
-from search.checks import takes_settings
+from search.core.checks import takes_settings
 from search.gaussian_process import GaussianProcess
 
 Trees = Annotated[int, Setting("trees that are boosted", at_least=2)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from gemnet.core.settings import Setting, plain, shown
 from gemnet.operators import Cost
-from search.base import Evaluation, Evaluator, Outcome, SearchError
-from search.checks import check
+from search.core.checks import check
+from search.core.types import Evaluation, Evaluator, Outcome, SearchError
 
 SHARE = Setting("share of the validation images that are classified correctly", float, at_least=0, at_most=1)
 COUNT = Setting("of a network", int, at_least=0)

@@ -8,11 +8,11 @@ from typing import Any
 
 from gemnet.complexity import Residual, TargetMacs, TargetParams
 from gemnet.core.settings import settings_of
-from search.base import Evaluator, SearchError, Space
 from search.benchmarks import TabularEvaluator, TabularSpace
-from search.checks import check
+from search.core.checks import check
+from search.core.registry import named_part
+from search.core.types import Evaluator, SearchError, Space
 from search.data import build_data
-from search.named import named_part
 from search.proxy import ProxyEvaluator, ProxySettings
 
 PROXIES: dict[str, Callable[..., Any]] = {"training": ProxySettings, "table": TabularEvaluator}

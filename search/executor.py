@@ -21,11 +21,11 @@ import torch
 
 from gemnet.core.settings import Setting
 from gemnet.core.signals import ENDING
-from search import memory
-from search.base import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
-from search.checks import takes_settings
-from search.processes import end_with
-from search.threads import torch_threads
+from search.core import memory
+from search.core.checks import takes_settings
+from search.core.processes import end_with
+from search.core.threads import torch_threads
+from search.core.types import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
 
 ATTEMPTS = 2
 """How often a job is given to a worker before the worker's death counts as the job's fault."""

@@ -14,7 +14,7 @@ from typing import Any
 from gemnet.cell import Cell, CellError
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, read_text, save_text
-from search.base import SearchError, Space
+from search.core.types import SearchError, Space
 from search.ranking import pareto_front
 from search.record_file import damaged, retries_of
 from search.rows import (

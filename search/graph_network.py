@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.embedding.muon import Muon, with_muon
+from search.core.layers import one_cycle
+from search.core.muon import Muon, with_muon
+from search.core.threads import torch_threads
 from search.embedding.packing import SHARES, PackedCells
-from search.layers import one_cycle
-from search.threads import torch_threads
 
 SHARPNESS = 3.0
 """Of the ranking loss: its slope at a tie, in normal scores."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 
 from gemnet.core.settings import Setting
-from search.checks import takes_settings
+from search.core.checks import takes_settings
 from search.embedding.packing import PackedCells, unpack
 from search.ensemble import EnsemblePredictor, Groups, NormalScale, Subset, Trees, checked
 from search.graph_network import predict, train

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from search.base import CellArrays
+from search.core.types import CellArrays
 
 ROUNDS = 4
 

@@ -16,7 +16,11 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from search.acquisition import Optimistic
-from search.base import (
+from search.benchmarks import TabularSpace
+from search.bootstrap import Draws, bootstrap
+from search.core.display import Display
+from search.core.efficiency import efficiency_score
+from search.core.types import (
     CellArrays,
     Encoder,
     Evaluation,
@@ -29,12 +33,8 @@ from search.base import (
     SearchError,
     Space,
 )
-from search.benchmarks import TabularSpace
-from search.bootstrap import Draws, bootstrap
 from search.cost import CellCost, build_cost, build_latency
 from search.described import check_search, described
-from search.display import Display
-from search.efficiency import efficiency_score
 from search.embedding import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
 from search.embedding.cache import EncoderCache
 from search.evaluations import check_evaluator, checked_cost, checked_outcome

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from gemnet.core.settings import Setting
-from search.base import Encoder, Predictor, SearchError
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.layers import mlp
+from search.core.registry import build_named
+from search.core.threads import torch_threads
+from search.core.types import Encoder, Predictor, SearchError
 from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
 from search.graph_predictor import GraphEnsemblePredictor
-from search.layers import mlp
-from search.named import build_named
-from search.threads import torch_threads
 
 MODES = ("retrain", "finetune")
 

@@ -20,10 +20,10 @@ from gemnet.complexity import BudgetError, CellStatistics, fit, network_cost
 from gemnet.core.settings import Setting, settings_of
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
-from search.base import Evaluation, EvaluationError, Job, SearchError
-from search.checks import check, takes_settings
+from search.core.checks import check, takes_settings
+from search.core.memory import gpu_is_full
+from search.core.types import Evaluation, EvaluationError, Job, SearchError
 from search.data import ProxyData
-from search.memory import gpu_is_full
 
 WIDEST = 512
 """A proxy network is at most twice as wide as the model, in steps of 1/256."""

@@ -18,9 +18,9 @@ from typing import Any
 import gemnet
 import search
 from gemnet.core.signals import ENDING
-from search.base import Evaluator, Job, Outcome, SearchError
+from search.core.threads import torch_threads
+from search.core.types import Evaluator, Job, Outcome, SearchError
 from search.executor import ATTEMPTS, died, evaluate_job
-from search.threads import torch_threads
 
 ANSWER_SECONDS = 25.0
 """How long the head of a cluster may take to answer."""

@@ -10,7 +10,7 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit
 from gemnet.operators import INPUT
-from search.base import SearchError, Space
+from search.core.types import SearchError, Space
 
 DRAWN = 2
 """Cells of the space that are tried."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from gemnet.core.files import check_regular
-from search.base import SearchError
+from search.core.types import SearchError
 from search.rows import (
     JUDGED,
     Record,

@@ -6,9 +6,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from search.base import SearchError
 from search.command import reported
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.exported import is_export, read_record, write_export
 from search.overhead import spent
 from search.ranking import STOPPED, best_first, best_table

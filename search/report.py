@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from gemnet.core.files import save_text
-from search.base import SearchError
+from search.core.types import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
 from search.exported import is_export, read_record
 from search.figures import (

@@ -21,12 +21,13 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from gemnet.core.files import replacing, save_png, save_text
-from search.base import Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
+from search.core.display import Display
+from search.core.processes import RemoteBars, in_processes
+from search.core.threads import torch_threads
+from search.core.types import Progress, SearchError
 from search.data import ProxyData, build_data
-from search.display import Display
 from search.embedding.svge import SVGe
-from search.processes import RemoteBars, in_processes
 from search.proxy import ProxySettings
 from search.settings import load_settings
 from search.svge import measuring, optimisation, pages, smoothness
@@ -35,7 +36,6 @@ from search.svge.measuring import MODELS, RESULTS, Effort, check_seeds, measure,
 from search.svge.prediction import accuracy_process
 from search.svge.results import Results
 from search.svge.tasks import Task, load_task
-from search.threads import torch_threads
 
 PARTS = ("measures", "smoothness", "optimisation", "extrapolation")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
-from search.base import SearchError
 from search.benchmarks import TabularSpace
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.ranking import best_first
 from search.schedule import Schedule
 from search.space import build_space

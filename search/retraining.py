@@ -21,11 +21,11 @@ from scipy.stats import kendalltau
 from gemnet.core.files import save_text
 from gemnet.core.options import named
 from gemnet.core.tables import markdown_lines
-from search.base import Job, SearchError
 from search.benchmarks import TabularSpace
 from search.command import reported
-from search.display import Display
-from search.efficiency import efficiency_score
+from search.core.display import Display
+from search.core.efficiency import efficiency_score
+from search.core.types import Job, SearchError
 from search.evaluators import evaluator_of
 from search.exported import is_export, read_record
 from search.pipeline import candidate_seed

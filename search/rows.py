@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from gemnet.cell import Cell, CellError
-from search.base import SearchError, Space
-from search.efficiency import efficiency_score
+from search.core.efficiency import efficiency_score
+from search.core.types import SearchError, Space
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
 JUDGED = "judged"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from gemnet.core.settings import Setting, settings_of
-from search.base import SearchError
-from search.checks import check, takes_settings
+from search.core.checks import check, takes_settings
+from search.core.types import SearchError
 from search.study import Record
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from gemnet.core.options import named
 from gemnet.core.settings import Setting, plain, shown
-from search.base import SearchError
-from search.checks import check
+from search.core.checks import check
+from search.core.types import SearchError
 
 EXECUTION = ("executor", "search.encoder_cache")
 """Settings that change where and how fast a search runs, not what it finds."""

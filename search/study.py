@@ -22,7 +22,7 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.core.machine import processor
-from search.base import Evaluation, Outcome, SearchError
+from search.core.types import Evaluation, Outcome, SearchError
 from search.record_file import (
     FORMAT_VERSION,
     RECORD,

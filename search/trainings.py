@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from gemnet.core.machine import processor
-from search.base import Evaluation, Evaluator, SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.json_lines import add_row, read_rows
+from search.core.types import Evaluation, Evaluator, SearchError
 from search.evaluations import checked_outcome
 from search.executor import build_executor
-from search.json_lines import add_row, read_rows
 from search.rows import number, share, shown
 from search.study import TIME, fingerprint, take_lock
 

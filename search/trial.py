@@ -24,16 +24,16 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from gemnet.core.settings import Setting
 from gemnet.library import SCALABLE
-from search.base import Job, SearchError, Space
-from search.checks import takes_settings
 from search.contestants import Contestant, of_cell, of_library, randwire_cell
-from search.display import Display
+from search.core.checks import takes_settings
+from search.core.display import Display
+from search.core.threads import torch_threads
+from search.core.types import Job, SearchError, Space
 from search.evaluators import evaluator_of
 from search.final_data import PerClass, build_final_data
 from search.pipeline import candidate_seed
 from search.proxy import ProxyEvaluator, build_evaluator
 from search.space import build_space
-from search.threads import torch_threads
 from search.trainings import Trainings, run_missing, this_machine
 
 SHIPPED, CHOSEN, RANDOM, RANDWIRE, KNOWN = "shipped", "best random by the proxy", "random", "RandWire", "well-known"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import MAX_OPERATOR, CellArrays, SearchError
+from search.core.types import MAX_OPERATOR, CellArrays, SearchError
 from search.wl_labels import PAIRS_AT_ONCE, SPARE, count_gram, count_pairs, union_of
 
 DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}

@@ -17,8 +17,8 @@ from gemnet.core.options import named
 from gemnet.deploy.export import FORMATS, TOLERANCE
 from gemnet.deploy.quantization import CALIBRATION_IMAGES
 from gemnet.weights import FORMS
-from search.base import Evaluation, Outcome
-from search.efficiency import efficiency_score
+from search.core.efficiency import efficiency_score
+from search.core.types import Evaluation, Outcome
 from search.reproduce.parts import PARTS as REPRODUCED
 from search.reproduce_svge import MODELS, PARTS
 from search.settings import decisive, load_settings

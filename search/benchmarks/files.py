@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gemnet.core.files import check_regular
-from search.base import SearchError
+from search.core.types import SearchError
 
 ENVIRONMENT = "GEMNET_DATA"
 VERSION = 1

@@ -16,10 +16,10 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.operators import Cost
-from search.base import CellArrays
 from search.benchmarks.files import check, find_file, read_arrays
 from search.benchmarks.tabular import Data, Pool, Table, TabularSpace
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays
 
 FILE = "nasbench101.npz"
 OPERATORS = ("conv3x3", "conv1x1", "maxpool3x3", "output")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from gemnet.cell import Cell
 from gemnet.layers import ConvNormAct
 from gemnet.operators import Cost
-from search.base import CellArrays
+from search.core.types import CellArrays
 
 STEM_CHANNELS = 128
 STACKS, CELLS_IN_STACK = 3, 3

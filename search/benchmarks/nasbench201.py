@@ -17,10 +17,10 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.operators import Cost
-from search.base import CellArrays
 from search.benchmarks.files import check, find_file, read_arrays
 from search.benchmarks.tabular import Data, Pool, Table, TabularSpace
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays
 
 FILE = "nasbench201.npz"
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))

@@ -12,9 +12,9 @@ from torch import nn
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics, counted
 from gemnet.operators import Cost
-from search.base import Job, SearchError
 from search.benchmarks.enas_network import EnasNetwork
 from search.benchmarks.nasbench101_network import NasBench101Network
+from search.core.types import Job, SearchError
 from search.data import ProxyData
 from search.proxy import ProxyEvaluator, ProxySettings
 

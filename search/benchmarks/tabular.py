@@ -17,8 +17,8 @@ from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.settings import Setting
 from gemnet.operators import INPUT, Cost
-from search.base import CellArrays, Evaluation, EvaluationError, Job, SearchError
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays, Evaluation, EvaluationError, Job, SearchError
 
 if TYPE_CHECKING:
     from search.isomorphism import Index

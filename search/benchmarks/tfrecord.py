@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from gemnet.core.files import open_regular
-from search.base import SearchError
+from search.core.types import SearchError
 
 MAX_RECORD_BYTES = 16 * 2**20
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed

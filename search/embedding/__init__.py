@@ -1,11 +1,12 @@
-"""Encoders of cells, one interface (`search.base.Encoder`), chosen by name."""
+"""Encoders of cells, one interface (`search.core.types.Encoder`), chosen by name."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from search.base import Encoder, Space
+from search.core.registry import build_named
+from search.core.types import Encoder, Space
 from search.embedding.adjacency import AdjacencyEncoder
 from search.embedding.autoencoder import AutoencoderEncoder
 from search.embedding.guided_counts import GuidedCountsEncoder
@@ -15,7 +16,6 @@ from search.embedding.statistics import StatisticsEncoder
 from search.embedding.storage import DESCRIPTION, check_settings_of, files_digest, restored
 from search.embedding.svge import SVGe
 from search.embedding.svge_encoder import SVGeEncoder
-from search.named import build_named
 
 ENCODERS: dict[str, Any] = {
     "adjacency": AdjacencyEncoder,

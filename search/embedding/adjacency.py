@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from search.base import CellArrays, Progress, Space
+from search.core.types import CellArrays, Progress, Space
 from search.embedding.features import features, num_features
 from search.embedding.storage import save_encoder
 

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Space
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.layers import mlp
+from search.core.types import CellArrays, Space
 from search.embedding.common import (
     HELD_OUT_PAIRS,
     Batch,
@@ -27,7 +28,6 @@ from search.embedding.common import (
 from search.embedding.features import features, num_edges, num_features
 from search.embedding.fully_connected import FullyConnectedEncoder
 from search.embedding.order import ORDERS, canonical_order, random_order
-from search.layers import mlp
 from search.space import prune
 from search.wl_kernel import wl_kernel
 

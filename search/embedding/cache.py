@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from search.base import Encoder, Space
+from search.core.types import Encoder, Space
 from search.embedding import DESCRIPTION, load_encoder
 from search.study import fingerprint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.checks import check_whole
+from search.core.checks import check_whole
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 

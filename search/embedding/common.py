@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Encoder, SearchError
+from search.core.types import CellArrays, Encoder, SearchError
 from search.wl_kernel import wl_gram
 
 HELD_OUT_PAIRS = 2000

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from search.base import CellArrays
+from search.core.types import CellArrays
 
 
 def computed(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import CellArrays
+from search.core.types import CellArrays
 
 MAX_SEQUENCES = 400
 MAX_DEGREE = 4

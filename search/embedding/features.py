@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from search.base import CellArrays, Space
+from search.core.types import CellArrays, Space
 
 
 def num_features(space: Space) -> int:

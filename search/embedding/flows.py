@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.base import CellArrays
+from search.core.types import CellArrays
 from search.embedding.counts import end_nodes
 
 MOST = 5

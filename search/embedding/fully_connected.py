@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.base import CellArrays, Progress, Space
+from search.core.layers import one_cycle
+from search.core.threads import torch_threads
+from search.core.types import CellArrays, Progress, Space
 from search.embedding.common import check_device
 from search.embedding.storage import save_encoder
-from search.layers import one_cycle
-from search.threads import torch_threads
 
 CHUNK = 8192
 """Cells embedded at a time."""

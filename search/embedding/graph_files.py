@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from gemnet.core.files import TextError, read_text
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding.graph_spaces import enas_space
 from search.embedding.graphs import Graphs
 

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from gemnet.operators import INPUT
-from search.base import CellArrays, SearchError, Space
 from search.benchmarks import Table, TabularSpace, nasbench101, nasbench201
+from search.core.types import CellArrays, SearchError, Space
 from search.embedding.graphs import ABSENT, Graphs, GraphSpace, packed
 from search.embedding.mending import chained, ended_by_leaves, in_order_of_enumeration, trimmed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.base import CellArrays, SearchError
+from search.core.types import CellArrays, SearchError
 
 ABSENT = -1
 """The type of a place without a node."""

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Progress, Space
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.layers import mlp
+from search.core.types import CellArrays, Progress, Space
 from search.embedding.common import (
     HELD_OUT_PAIRS,
     Batch,
@@ -28,7 +29,6 @@ from search.embedding.common import (
 )
 from search.embedding.fully_connected import FullyConnectedEncoder
 from search.embedding.statistics import Dropped, Identities, StatisticsEncoder
-from search.layers import mlp
 from search.space import prune
 from search.wl_kernel import wl_kernel
 

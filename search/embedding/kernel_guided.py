@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Space
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays, Space
 from search.embedding.autoencoder import AutoencoderEncoder
 from search.embedding.common import H, similarity_loss
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Progress, SearchError, Space
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays, Progress, SearchError, Space
 from search.embedding.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
 from search.embedding.storage import save_encoder
 from search.space import prune

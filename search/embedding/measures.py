@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.base import Progress, SearchError
+from search.core.types import Progress, SearchError
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 from search.isomorphism import isomorphism_hash

@@ -11,7 +11,7 @@ from itertools import permutations
 
 import numpy as np
 
-from search.base import CellArrays
+from search.core.types import CellArrays
 from search.embedding.graphs import ABSENT, Graphs, packed
 
 MAX_ENUMERATED = 8

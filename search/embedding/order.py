@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from search.base import CellArrays
+from search.core.types import CellArrays
 from search.isomorphism import node_hashes
 
 ORDERS = ("given", "canonical")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.base import MAX_OPERATOR, CellArrays
+from search.core.types import MAX_OPERATOR, CellArrays
 
 SHARES = 5
 """Numbers of each node besides its operator: those of `flows.Shares`."""

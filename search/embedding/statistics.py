@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Progress, SearchError, Space
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays, Progress, SearchError, Space
 from search.embedding.computed import computed
 from search.embedding.counts import count
 from search.embedding.flows import flow, shares

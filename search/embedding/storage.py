@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from gemnet.core.files import check_regular, read_text, replacing
-from search.base import SearchError, Space
+from search.core.types import SearchError, Space
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 FORMAT, VERSION = "gemnet.encoder", 1

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Progress, SearchError
-from search.checks import check_whole, takes_settings
+from search.core.checks import check_whole, takes_settings
+from search.core.registry import build_named
+from search.core.threads import torch_threads
+from search.core.types import CellArrays, Progress, SearchError
 from search.embedding.common import (
     MAX_WIDTH,
     Batch,
@@ -31,8 +33,6 @@ from search.embedding.readout import LinearReadout
 from search.embedding.storage import restored, save_encoder
 from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
 from search.embedding.training import Optimizer, Patience, Plan, Schedule, digest, train
-from search.named import build_named
-from search.threads import torch_threads
 
 CHUNK = 2048
 """Graphs encoded or decoded at a time."""

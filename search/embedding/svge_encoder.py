@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from gemnet.core.settings import Setting
-from search.base import CellArrays, Progress, Space
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.types import CellArrays, Progress, Space
 from search.embedding.common import Batch, Epochs, LearningRate, cosines, kernel_figures
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.embedding.graphs import Graphs

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.layers import mlp
+from search.core.layers import mlp
 
 
 class MessageLayer(nn.Module):

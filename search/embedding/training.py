@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from gemnet.core.files import check_regular, replacing
 from gemnet.core.settings import Setting
-from search.base import Progress, SearchError
-from search.checks import takes_settings
+from search.core.checks import takes_settings
+from search.core.muon import Muon, with_muon
+from search.core.types import Progress, SearchError
 from search.embedding.common import Batch, Epochs, LearningRate
-from search.embedding.muon import Muon, with_muon
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from search.base import CellArrays, Encoder, Predictor, SearchError, Space
 from search.benchmarks import SPACES, NasBench101Space, TabularSpace
+from search.core.types import CellArrays, Encoder, Predictor, SearchError, Space
 from search.embedding import build_encoder
 from search.embedding.cache import EncoderCache
 from search.embedding.storage import describe

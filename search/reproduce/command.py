@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.base import SearchError
 from search.command import reported
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.reproduce.base import TUNING_SEEDS, Context, Part, Unit
 from search.reproduce.ledger import Ledger
 from search.reproduce.output import FOLDER, publish_part, write_files

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from search.base import CellArrays
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import MAX_EDGES, MAX_NODES
+from search.core.types import CellArrays
 from search.isomorphism import isomorphism_hash
 
 OUTPUT = 4

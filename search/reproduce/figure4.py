@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 
-from search.efficiency import efficiency_score
+from search.core.efficiency import efficiency_score
 from search.figures import surface_on
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from search.base import SearchError
-from search.json_lines import add_row, read_rows
+from search.core.json_lines import add_row, read_rows
+from search.core.types import SearchError
 from search.reproduce.base import Measured, Result, Unit
 
 FILE = "results.jsonl"

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from search.base import SearchError
 from search.benchmarks import TabularSpace
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.pipeline import run_search
 from search.ranking import best_first
 from search.reproduce.base import Context

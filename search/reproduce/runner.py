@@ -9,11 +9,11 @@ from contextlib import closing
 
 from threadpoolctl import threadpool_limits
 
-from search.display import Display
-from search.processes import in_processes
+from search.core.display import Display
+from search.core.processes import in_processes
+from search.core.threads import torch_threads
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.ledger import Ledger
-from search.threads import torch_threads
 
 
 def run(part: Part, units: Sequence[Unit], ledger: Ledger, context: Context, jobs: int, display: Display) -> list[Result]:

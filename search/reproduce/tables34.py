@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import pearsonr
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import Conv3x3Space, fitted, predicted, rank_correlation, trained_encoder

@@ -11,8 +11,8 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.operators import Cost
-from search.base import EvaluationError, Job, Progress, SearchError
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
+from search.core.types import EvaluationError, Job, Progress, SearchError
 from search.embedding.graph_spaces import enas_space, nasbench101_space
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.svge import SVGe

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from search.base import Progress, SearchError
+from search.core.registry import build_named
+from search.core.types import Progress, SearchError
 from search.embedding.checking import decode_checked
 from search.embedding.common import cosines, kernel_figures
 from search.embedding.measures import Decode, prior, reconstruction
 from search.embedding.svge import SVGe
 from search.embedding.training import Plan, history
-from search.named import build_named
 from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.svge.results import Results
 from search.svge.tasks import Task
@@ -62,7 +62,7 @@ COLUMNS = {
 
 
 class Bars(Protocol):
-    """Gives a Progress for the time of a `with`; `search.display.Display` and `search.processes.RemoteBars` are some."""
+    """Gives a Progress for the time of a `with`; `search.core.display.Display` and `search.core.processes.RemoteBars` are some."""
 
     def progress(self, title: str) -> AbstractContextManager[Progress]: ...
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from search.base import Progress, SearchError
+from search.core.types import Progress, SearchError
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 from search.figures import GREY, SIZE

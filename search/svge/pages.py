@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.core import tables
-from search.base import SearchError
+from search.core.types import SearchError
 from search.svge.measuring import COLUMNS, joined, markdown, told
 from search.svge.tasks import TASKS
 

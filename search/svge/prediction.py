@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import BayesianRidge
 
-from search.base import Progress, SearchError
+from search.core.types import Progress, SearchError
 from search.embedding.svge import SVGe
 from search.embedding.training import Plan
 from search.svge.tasks import Task

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.base import SearchError
-from search.json_lines import add_row, read_rows
+from search.core.json_lines import add_row, read_rows
+from search.core.types import SearchError
 
 
 class Results:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from gemnet.drawing.cells import COLOURS, draw_on
-from search.base import Progress
+from search.core.types import Progress
 from search.embedding.common import cosines, kernel_figures
 from search.embedding.graphs import Graphs
 from search.embedding.kernel_guided import KernelGuidedEncoder

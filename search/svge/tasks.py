@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
-from search.base import CellArrays, SearchError
 from search.benchmarks import nasbench101, nasbench201
 from search.benchmarks.files import find_file
+from search.core.types import CellArrays, SearchError
 from search.embedding.graph_files import read_enas
 from search.embedding.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
 from search.embedding.graphs import Graphs, GraphSpace, split

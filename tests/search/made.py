@@ -6,10 +6,10 @@ import numpy as np
 
 from gemnet.architecture import Architecture
 from gemnet.complexity import BudgetError, network_cost
-from search.base import Evaluation, Outcome
+from search.core.display import Display
+from search.core.efficiency import efficiency_score
+from search.core.types import Evaluation, Outcome
 from search.cost import build_cost
-from search.display import Display
-from search.efficiency import efficiency_score
 from search.pipeline import Search
 from search.schedule import Schedule
 from search.space import DagSpace

@@ -2,8 +2,8 @@
 
 import pytest
 
-from search.base import SearchError
-from search.checks import check_whole
+from search.core.checks import check_whole
+from search.core.types import SearchError
 
 
 @pytest.mark.parametrize("value", [2, 5, 7])

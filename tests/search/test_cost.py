@@ -9,7 +9,7 @@ import search.cost
 from gemnet.bench.benchmark import Timing, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
-from search.base import SearchError
+from search.core.types import SearchError
 from search.cost import build_cost, build_latency
 from search.data import build_data
 from search.evaluators import evaluator_of

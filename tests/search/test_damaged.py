@@ -12,8 +12,8 @@ import pytest
 from made import SCHEDULE, WHOLE, MadeEvaluator, run
 
 from gemnet.cell import Cell
-from search.base import Evaluation, SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.types import Evaluation, SearchError
 from search.exported import read_export, read_record, write_export
 from search.pipeline import run_search
 from search.records import records_command

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from made import SETTINGS, WHOLE, essence, run
 
-from search.display import Display
+from search.core.display import Display
 from search.embedding import KernelGuidedEncoder
 from search.embedding.storage import DESCRIPTION, WEIGHTS
 from search.records import records_command

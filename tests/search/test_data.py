@@ -12,7 +12,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.data import ProxyData, build_data
 
 

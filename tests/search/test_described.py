@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gemnet.core.settings import REQUIRED, Setting, settings_of
-from search.base import SearchError
 from search.command import settings_command
+from search.core.types import SearchError
 from search.described import CHOICES, PLAIN, check_search, described, page, tables
 from search.exported import read_record
 from search.pipeline import run_search

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.efficiency import efficiency_score
+from search.core.efficiency import efficiency_score
 
 
 def test_the_score_is_accuracy_less_a_tenth_of_log10_of_the_millions_of_macs():

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import mean_squared_error, r2_score
 
 from gemnet.cell import Cell
-from search.base import CellArrays, SearchError
+from search.core.types import CellArrays, SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.features import features, num_features
 from search.embedding.order import canonical_order, random_order

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.study import DONE, PENDING, RECORD, holder, read_study
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from search.acquisition import Optimistic
-from search.base import SearchError
+from search.core.types import SearchError
 from search.predictor import build_predictor
 
 

@@ -13,7 +13,7 @@ import torch
 from made import MadeEvaluator, run
 
 from gemnet.operators import Cost
-from search.base import Evaluation, Outcome, SearchError
+from search.core.types import Evaluation, Outcome, SearchError
 from search.evaluations import check_evaluator, checked_cost, checked_outcome
 from search.study import DONE, FAILED, read_study
 

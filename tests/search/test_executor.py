@@ -18,7 +18,7 @@ import torch
 from watching import alive, children, eventually
 
 from gemnet.cell import Cell
-from search.base import Evaluation, EvaluationError, Job, SearchError
+from search.core.types import Evaluation, EvaluationError, Job, SearchError
 from search.data import build_data
 from search.executor import SerialExecutor, WorkerExecutor, build_executor
 from search.proxy import ProxyEvaluator, build_evaluator

@@ -9,8 +9,8 @@ import pytest
 from made import score
 
 from gemnet.cell import Cell
-from search.base import Evaluation, Outcome, SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.types import Evaluation, Outcome, SearchError
 from search.exported import read_export, read_record, write_export
 from search.records import records_command, status
 from search.report import write_report

@@ -6,7 +6,7 @@ from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.gaussian_process import GROUP_SPREAD, NOISE, GaussianProcess, _Objective, _squared_distances
 from search.predictor import build_predictor, with_groups
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from search.base import CellArrays, SearchError
+from search.core.types import CellArrays, SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.packing import SHARES, PackedCells, pack, packed_size, unpack
 from search.graph_network import predict, train

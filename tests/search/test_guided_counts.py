@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
 from gemnet.cell import Cell
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.common import by_cosines, cosines, similarity_of
 from search.embedding.order import random_order

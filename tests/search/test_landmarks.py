@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding import LandmarkEncoder, build_encoder, load_encoder
 from search.embedding.landmarks import highest_r_squared
 from search.embedding.order import random_order

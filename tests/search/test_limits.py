@@ -7,7 +7,7 @@ import pytest
 from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, essence, run
 
 from gemnet.cell import Cell
-from search.base import SearchError
+from search.core.types import SearchError
 from search.limits import Limits
 from search.schedule import Schedule
 from search.study import read_study

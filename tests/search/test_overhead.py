@@ -4,7 +4,7 @@ import pytest
 from test_study import open_study, proposal
 
 from gemnet.cell import Cell
-from search.base import Evaluation, Outcome
+from search.core.types import Evaluation, Outcome
 from search.overhead import spent
 from search.study import Record, Snapshot, read_study
 

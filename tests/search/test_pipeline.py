@@ -7,8 +7,8 @@ import pytest
 from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, MadeEvaluator, essence, run
 
 from gemnet.cell import Cell
-from search.base import SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.embedding import KernelGuidedEncoder, build_encoder
 from search.ensemble import EnsemblePredictor
 from search.exported import write_export

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
 
 

@@ -11,9 +11,9 @@ from made import WHOLE, MadeEvaluator, run
 
 from gemnet.complexity import fit
 from search import result
-from search.base import SearchError
 from search.command import reported, search_command
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.printed import TOOL, shell_line
 from search.result import show_result, write_result
 
@@ -122,7 +122,7 @@ PIPES = """
 import sys
 sys.path.insert(0, {root!r})
 from search.command import reported
-from search.display import Display
+from search.core.display import Display
 
 def task():
     for number in range(100_000):

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from watching import alive, children, eventually
 
-from search.base import SearchError
-from search.processes import RemoteBars, in_processes
+from search.core.processes import RemoteBars, in_processes
+from search.core.types import SearchError
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = """
 import sys
 sys.path[:0] = {path}
 from test_processes import work
-from search.processes import in_processes
+from search.core.processes import in_processes
 
 if __name__ == "__main__":
     for ended in in_processes(work, [(0,), ("sleep",)], 2, "test"):

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gemnet.cell import Cell
 from gemnet.complexity import cell_statistics
 from gemnet.network import GEMNet
-from search.base import EvaluationError, Job, SearchError
+from search.core.types import EvaluationError, Job, SearchError
 from search.data import ProxyData, build_data
 from search.proxy import ProxySettings, _learning_rates, _optimizer, _PlacedData, build_evaluator
 from search.space import DagSpace

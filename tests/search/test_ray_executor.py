@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 from test_executor import CELL, Scripted, jobs
 
 from gemnet.core.signals import ENDING
-from search.base import Job, SearchError
+from search.core.types import Job, SearchError
 from search.data import build_data
 from search.executor import SerialExecutor, build_executor
 from search.proxy import build_evaluator
@@ -113,7 +113,7 @@ class Slow(Scripted):
     def evaluate(self, job, device):
         from pathlib import Path
 
-        from search.base import Evaluation
+        from search.core.types import Evaluation
 
         Path(self.directory, f"{job.key}.{time.monotonic_ns()}").touch()
         time.sleep(1)

@@ -12,9 +12,9 @@ from made import SETTINGS, MadeEvaluator, run
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit
-from search.base import SearchError
+from search.core.display import Display
+from search.core.types import SearchError
 from search.cost import build_cost
-from search.display import Display
 from search.pipeline import Search, run_search
 from search.reach import check_model_budget
 from search.schedule import Schedule

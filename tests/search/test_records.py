@@ -9,7 +9,7 @@ from made import WHOLE, score
 from PIL import Image
 
 from gemnet.cell import Cell
-from search.base import Evaluation, Outcome
+from search.core.types import Evaluation, Outcome
 from search.ranking import expected_scores, pareto_front
 from search.records import records_command
 from search.study import Proposal, Record, Study

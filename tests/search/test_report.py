@@ -15,7 +15,7 @@ from browser import NEEDS_BROWSER
 from made import WHOLE
 
 from gemnet.cell import Cell
-from search.base import Evaluation, Outcome, SearchError
+from search.core.types import Evaluation, Outcome, SearchError
 from search.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
 from search.embedding import build_encoder
 from search.ensemble import EnsemblePredictor

@@ -5,7 +5,7 @@ import pytest
 from browser import NEEDS_BROWSER, Browser
 from made import WHOLE
 
-from search.base import Evaluation, Outcome
+from search.core.types import Evaluation, Outcome
 from search.embedding import build_encoder
 from search.report import write_report
 from search.space import build_space

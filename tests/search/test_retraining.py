@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gemnet.cell import Cell
-from search.base import Job, SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.types import Job, SearchError
 from search.evaluators import evaluator_of
 from search.exported import write_export
 from search.pipeline import run_search

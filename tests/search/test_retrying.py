@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from made import SCHEDULE, WHOLE, MadeEvaluator, MadeExecutor, essence, run
 
-from search.base import EvaluationError, Job
+from search.core.display import Display
+from search.core.types import EvaluationError, Job
 from search.cost import build_cost
-from search.display import Display
 from search.executor import SerialExecutor
 from search.exported import read_record, write_export
 from search.pipeline import Search, _retry

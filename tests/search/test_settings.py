@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding import build_encoder
 from search.predictor import build_predictor
 from search.settings import SECTIONS, decisive, load_settings

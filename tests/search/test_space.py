@@ -5,7 +5,7 @@ import pytest
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
-from search.base import SearchError
+from search.core.types import SearchError
 from search.space import DagSpace, build_space, prune, statistics
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gemnet.cell import Cell
-from search.base import CellArrays, SearchError
+from search.core.types import CellArrays, SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.computed import computed
 from search.embedding.counts import count

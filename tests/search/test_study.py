@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from gemnet.cell import Cell
-from search.base import Evaluation, Outcome, SearchError
+from search.core.types import Evaluation, Outcome, SearchError
 from search.study import DONE, FAILED, LOCK, PENDING, RECORD, Proposal, Study, read_study
 
 SETTINGS = {"seed": 0, "proxy": {"epochs": 3}, "space": {"num_nodes": 5}}
@@ -109,7 +109,7 @@ WRITER = textwrap.dedent("""
     import os, sys, time
     sys.path[:0] = sys.argv[2:]
     from test_study import open_study, proposal
-    from search.base import Evaluation, Outcome
+    from search.core.types import Evaluation, Outcome
     study = open_study(sys.argv[1])
     study.propose(0, [proposal(i) for i in range(8)], {})
     for i in range(1, 9):

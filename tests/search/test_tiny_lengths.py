@@ -10,10 +10,10 @@ import pytest
 import torch
 from made import run
 
-from search.base import Job
+from search.core.layers import one_cycle
+from search.core.types import Job
 from search.data import ProxyData
 from search.embedding import build_encoder
-from search.layers import one_cycle
 from search.predictor import build_predictor, cross_validated_predictions
 from search.proxy import ProxyEvaluator, ProxySettings
 from search.schedule import Schedule

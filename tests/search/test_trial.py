@@ -15,10 +15,10 @@ from gemnet import library
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, counted
 from search import trial_report
-from search.base import SearchError
 from search.contestants import of_cell, of_library, randwire_cell
+from search.core.display import Display
+from search.core.types import SearchError
 from search.data import build_data
-from search.display import Display
 from search.final_data import build_final_data
 from search.settings import load_settings
 from search.trainings import Trainings

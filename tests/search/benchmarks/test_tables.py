@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from made_tables import MADE_CELLS, compact101, compact201
 
-from search.base import SearchError
 from search.benchmarks import NasBench101Space, NasBench201Space
 from search.benchmarks.nasbench101 import load_table
+from search.core.types import SearchError
 from search.space import build_space
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from made_tables import compact101, compact201
 
-from search.base import EvaluationError, Job, SearchError
 from search.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator
 from search.command import search_command
-from search.display import Display
+from search.core.display import Display
+from search.core.types import EvaluationError, Job, SearchError
 from search.evaluators import evaluator_of
 from search.pipeline import run_search
 from search.settings import load_settings

@@ -8,9 +8,9 @@ from networkx.algorithms.isomorphism import categorical_node_match
 
 from gemnet.cell import Cell, CellError
 from gemnet.complexity import fit
-from search.base import CellArrays, SearchError
 from search.benchmarks import NasBench101Space, NasBench201Space
 from search.benchmarks.nasbench101 import pruned_both_ways
+from search.core.types import CellArrays, SearchError
 from search.embedding import build_encoder
 from search.isomorphism import isomorphism_hash
 from search.space import build_space, prune

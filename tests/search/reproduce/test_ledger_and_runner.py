@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search.base import SearchError
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.reproduce.base import Context, Measured, Part, Unit
 from search.reproduce.ledger import FILE, Ledger
 from search.reproduce.runner import run

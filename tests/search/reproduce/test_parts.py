@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.base import SearchError
 from search.benchmarks import NasBench101Space
 from search.benchmarks.nasbench101 import pruned_both_ways
+from search.core.types import SearchError
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.reproduce import (
     encoder,

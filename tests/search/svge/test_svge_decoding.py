@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_space import CELLS, SMALL, random_graphs
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding import SVGe
 from search.embedding.checking import decode_checked
 from search.embedding.graph_spaces import cell_space, enas_space, nasbench101_space, nasbench201_space

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from gemnet.cell import Cell
-from search.base import Evaluation, EvaluationError, Job, SearchError
 from search.benchmarks.enas_network import EnasNetwork
 from search.benchmarks.proxy import BenchmarkProxyEvaluator
+from search.core.types import Evaluation, EvaluationError, Job, SearchError
 from search.data import build_data
 from search.embedding.graphs import GraphSpace
 from search.proxy import ProxySettings

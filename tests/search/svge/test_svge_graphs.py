@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_space import CELLS, SMALL, random_graphs, same, slowly_valid
 
-from search.base import SearchError
 from search.benchmarks import nasbench101, nasbench201
+from search.core.types import SearchError
 from search.embedding.graph_files import read_enas
 from search.embedding.graph_spaces import (
     cell_space,

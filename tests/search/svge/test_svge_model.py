@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, ordered, random_graphs, same, slowly_valid
 
-from search.base import CellArrays, SearchError
+from search.core.types import CellArrays, SearchError
 from search.embedding import SVGe, build_encoder, load_encoder
 from search.embedding.graph_spaces import enas_space
 from search.embedding.graphs import Graphs, GraphSpace

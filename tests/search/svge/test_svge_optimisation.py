@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding.graphs import Graphs
 from search.svge.optimisation import METHODS, Budget, Pool, curves, markdown, optimise, rows, summary
 

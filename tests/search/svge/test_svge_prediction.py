@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from search.base import SearchError
+from search.core.types import SearchError
 from search.embedding.training import Plan
 from search.svge.prediction import (
     SparseGaussianProcess,

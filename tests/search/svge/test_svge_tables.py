@@ -11,9 +11,9 @@ import torch
 from made_task import made_task
 
 from search import reproduce_svge
-from search.base import SearchError
 from search.benchmarks.files import ENVIRONMENT
-from search.display import Display
+from search.core.display import Display
+from search.core.types import SearchError
 from search.embedding.graphs import Graphs, GraphSpace
 from search.svge import measuring, pages, smoothness, tasks
 from search.svge.measuring import published

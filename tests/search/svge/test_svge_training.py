@@ -3,9 +3,9 @@ import pytest
 import torch
 from small_space import CELLS, QUICK, SMALL
 
-from search.base import SearchError
+from search.core.muon import Muon
+from search.core.types import SearchError
 from search.embedding import SVGe, build_encoder
-from search.embedding.muon import Muon
 from search.embedding.training import CHECKPOINT, Plan, history, train
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from search.base import Progress
+from search.core.types import Progress
 
 LOG_SECONDS = 10
 """How often a bar becomes a line where the output is no terminal."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gemnet.core.settings import expected_name, settings_of, shown
-from search.base import SearchError
-from search.checks import check
+from search.core.checks import check
+from search.core.types import SearchError
 
 
 def build_named(what: str, known: Mapping[str, Callable[..., Any]], name: str, *parts: Any, **settings: Any) -> Any:

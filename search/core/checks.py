@@ -9,7 +9,7 @@ from typing import Any
 from gemnet.core import settings
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Part, Setting, check_settings
-from search.base import SearchError
+from search.core.types import SearchError
 
 
 @contextmanager

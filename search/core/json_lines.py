@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gemnet.core.files import open_regular
-from search.base import SearchError
+from search.core.types import SearchError
 
 Row = TypeVar("Row")
 

@@ -15,7 +15,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from gemnet.core.signals import ENDING
-from search.base import Progress, SearchError
+from search.core.types import Progress, SearchError
 
 TELL_SECONDS = 1.0
 """How often a call tells how far it is."""
@@ -57,7 +57,7 @@ def in_processes(
 
 
 class RemoteBars:
-    """Bars of a call of `in_processes`: what `search.display.Display` is in this process, told to that one."""
+    """Bars of a call of `in_processes`: what `search.core.display.Display` is in this process, told to that one."""
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
