@@ -23,7 +23,7 @@ from search.embedding import build_encoder
 from search.executor import WorkerExecutor
 from search.predictor import MLPPredictor
 from search.proxy import build_evaluator
-from search.space import DagSpace, prune, statistics
+from search.spaces.dag import DagSpace, prune, statistics
 from search.wl_kernel import wl_kernel
 
 DIRECTIONS_TIMED = {"both": "in- and out-neighbours, as the search", "out": "out-neighbours alone, as grakel"}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.core.types import CellArrays, Encoder, Predictor, Progress, Scored, Space
-from search.embedding.order import canonical_order
-from search.space import prune
+from search.spaces.dag import prune
+from search.spaces.node_order import canonical_order
 
 CHUNK = 4096
 """Cells at a time: memory does not grow with the number of cells drawn."""

@@ -20,11 +20,11 @@ from gemnet.core.settings import Setting, settings_of, shown
 from gemnet.library import create_library_model
 from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
-from search.benchmarks import TabularSpace
 from search.core.checks import as_search_errors, check, takes_settings
 from search.core.registry import build_named
 from search.core.threads import torch_threads
 from search.core.types import SearchError, Space
+from search.spaces.benchmarks import TabularSpace
 
 POSITIVE = Setting("what a cell costs", float, above=0)
 Max = Annotated[float | None, Setting("cells that cost more are not evaluated; None for no bound", above=0)]

@@ -19,7 +19,7 @@ from search.executor import build_executor
 from search.predictor import PREDICTORS, build_predictor
 from search.schedule import Schedule
 from search.settings import SECTIONS, check_settings
-from search.space import SPACES, build_space
+from search.spaces.dag import SPACES, build_space
 
 
 @dataclass(frozen=True)

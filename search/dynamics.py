@@ -76,7 +76,7 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
 
     from search.embedding import load_encoder
     from search.predictor import build_predictor, cross_validated_opinions, with_groups
-    from search.space import build_space, prune
+    from search.spaces.dag import build_space, prune
 
     seed, space = settings["seed"], build_space(**settings["space"])
     encoder = load_encoder(path, space)

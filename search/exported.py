@@ -87,8 +87,8 @@ def check_fits(snapshot: Snapshot, path: Path, space: Space | None = None) -> No
 
 def _check_space(snapshot: Snapshot) -> None:
     """Those of a benchmark are looked up when the search goes on: reading its table takes long."""
-    from search.benchmarks import SPACES as BENCHMARKS
-    from search.space import build_space
+    from search.spaces.benchmarks import SPACES as BENCHMARKS
+    from search.spaces.dag import build_space
 
     settings = snapshot.settings["space"]
     if settings.get("type", "dag") not in BENCHMARKS:

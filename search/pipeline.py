@@ -16,7 +16,6 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from search.acquisition import Optimistic
-from search.benchmarks import TabularSpace
 from search.bootstrap import Draws, bootstrap
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
@@ -49,7 +48,8 @@ from search.reach import check_model_budget
 from search.record_file import RECORD, read_snapshot
 from search.schedule import Schedule
 from search.settings import decisive, evaluation_part
-from search.space import build_space, prune, statistics
+from search.spaces.benchmarks import TabularSpace
+from search.spaces.dag import build_space, prune, statistics
 from search.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences
 
 OVERDRAW = 16

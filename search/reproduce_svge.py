@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from gemnet.core.files import replacing, save_png, save_text
-from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.core.display import Display
 from search.core.processes import RemoteBars, in_processes
 from search.core.threads import torch_threads
 from search.core.types import Progress, SearchError
 from search.data import ProxyData, build_data
 from search.embedding.svge import SVGe
+from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.proxy import ProxySettings
 from search.settings import load_settings
 from search.svge import measuring, optimisation, pages, smoothness

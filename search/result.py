@@ -10,12 +10,12 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
-from search.benchmarks import TabularSpace
 from search.core.display import Display
 from search.core.types import SearchError
 from search.ranking import best_first
 from search.schedule import Schedule
-from search.space import build_space
+from search.spaces.benchmarks import TabularSpace
+from search.spaces.dag import build_space
 from search.study import Record
 
 BEST, TOP = "best_cell", "top_cells"

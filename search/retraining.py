@@ -21,7 +21,6 @@ from scipy.stats import kendalltau
 from gemnet.core.files import save_text
 from gemnet.core.options import named
 from gemnet.core.tables import markdown_lines
-from search.benchmarks import TabularSpace
 from search.command import reported
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
@@ -32,7 +31,8 @@ from search.pipeline import candidate_seed
 from search.ranking import best_first
 from search.result import BEST, TOP, with_provenance, write_cells
 from search.settings import check_settings
-from search.space import build_space
+from search.spaces.benchmarks import TabularSpace
+from search.spaces.dag import build_space
 from search.study import RECORD as STUDY
 from search.study import Record
 from search.trainings import Trainings, deviation, run_missing

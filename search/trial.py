@@ -33,7 +33,7 @@ from search.evaluators import evaluator_of
 from search.final_data import PerClass, build_final_data
 from search.pipeline import candidate_seed
 from search.proxy import ProxyEvaluator, build_evaluator
-from search.space import build_space
+from search.spaces.dag import build_space
 from search.trainings import Trainings, run_missing, this_machine
 
 SHIPPED, CHOSEN, RANDOM, RANDWIRE, KNOWN = "shipped", "best random by the proxy", "random", "RandWire", "well-known"

@@ -28,8 +28,8 @@ def main() -> int:
     parser.add_argument("target", help="the compact file to write, .npz")
     args = parser.parse_args()
 
-    from search.benchmarks.conversion import convert
     from search.command import reported
+    from search.experiments.convert.conversion import convert
 
     def task() -> None:
         convert(args.benchmark, args.source, args.target)

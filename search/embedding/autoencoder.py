@@ -27,8 +27,8 @@ from search.embedding.common import (
 )
 from search.embedding.features import features, num_edges, num_features
 from search.embedding.fully_connected import FullyConnectedEncoder
-from search.embedding.order import ORDERS, canonical_order, random_order
-from search.space import prune
+from search.spaces.dag import prune
+from search.spaces.node_order import ORDERS, canonical_order, random_order
 from search.wl_kernel import wl_kernel
 
 BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
@@ -37,7 +37,7 @@ BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more tha
 @takes_settings("encoder")
 class AutoencoderEncoder(FullyConnectedEncoder):
     """Encoder and decoder with ReLU layers; the loss is the reconstruction loss L_r of each cell. A batch is of fresh random
-    cells. Orders of nodes: see `search.embedding.order`."""
+    cells. Orders of nodes: see `search.spaces.node_order`."""
 
     name = "autoencoder"
     h = 3  # iterations of the kernel in the figures on held-out pairs

@@ -8,10 +8,11 @@ from functools import partial
 import numpy as np
 
 from gemnet.operators import INPUT
-from search.benchmarks import Table, TabularSpace, nasbench101, nasbench201
 from search.core.types import CellArrays, SearchError, Space
 from search.embedding.graphs import ABSENT, Graphs, GraphSpace, packed
 from search.embedding.mending import chained, ended_by_leaves, in_order_of_enumeration, trimmed
+from search.spaces import nasbench101, nasbench201
+from search.spaces.benchmarks import Table, TabularSpace
 
 
 def enas_space(layers: int = 6) -> GraphSpace:

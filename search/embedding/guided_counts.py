@@ -29,7 +29,7 @@ from search.embedding.common import (
 )
 from search.embedding.fully_connected import FullyConnectedEncoder
 from search.embedding.statistics import Dropped, Identities, StatisticsEncoder
-from search.space import prune
+from search.spaces.dag import prune
 from search.wl_kernel import wl_kernel
 
 COUNTS = "counts."

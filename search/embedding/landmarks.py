@@ -15,7 +15,7 @@ from search.core.checks import takes_settings
 from search.core.types import CellArrays, Progress, SearchError, Space
 from search.embedding.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
 from search.embedding.storage import save_encoder
-from search.space import prune
+from search.spaces.dag import prune
 from search.wl_kernel import wl_gram, wl_kernel
 
 CHUNK = 2048

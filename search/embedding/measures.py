@@ -9,7 +9,7 @@ import numpy as np
 from search.core.types import Progress, SearchError
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
-from search.isomorphism import isomorphism_hash
+from search.spaces.isomorphism import isomorphism_hash
 
 AT_A_TIME = 20_000
 """Graphs decoded between two reports of progress."""

@@ -22,7 +22,7 @@ from search.embedding.counts import count
 from search.embedding.flows import flow, shares
 from search.embedding.packing import PackedCells, pack, packed_size
 from search.embedding.storage import save_encoder
-from search.space import prune
+from search.spaces.dag import prune
 
 GROUP_WEIGHTS = {
     "nodes": 0.2,

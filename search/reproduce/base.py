@@ -55,7 +55,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a unit finds what it needs. data: the benchmarks' compact files, see `search.benchmarks.files.find_file`.
+    """Where a unit finds what it needs. data: the benchmarks' compact files, see `search.spaces.benchmark_files.find_file`.
 
     directory: the work directory, for encoders that several units share.
     """

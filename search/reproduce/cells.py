@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from search.benchmarks import SPACES, NasBench101Space, TabularSpace
 from search.core.types import CellArrays, Encoder, Predictor, SearchError, Space
 from search.embedding import build_encoder
 from search.embedding.cache import EncoderCache
 from search.embedding.storage import describe
 from search.predictor import build_predictor, with_groups
 from search.reproduce.base import Context
-from search.space import prune
+from search.spaces.benchmarks import SPACES, NasBench101Space, TabularSpace
+from search.spaces.dag import prune
 
 CHUNK = 20_000
 """Cells embedded and scored at a time."""

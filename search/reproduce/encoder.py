@@ -3,7 +3,7 @@
 The paper's space of 30 nodes; 10,000 iterations. Pairs that the encoder has not seen: R^2 and Spearman's correlation of cosine
 and kernel, beside the highest R^2 that any cosines of so many numbers can have (`search.embedding.landmarks`). Isomorphic cells
 have a kernel of 1: their cosine is that of cells whose nodes come in another random topological order. The paper's encoder
-reads matrices as they are; the second row sorts the nodes first (`search.embedding.order`); the third reads counts, and its
+reads matrices as they are; the second row sorts the nodes first (`search.spaces.node_order`); the third reads counts, and its
 cosines are those behind a head (`search.embedding.guided_counts`). The last is not trained, and its similarity is the inner
 product: the kernel of different cells, not that of a cell with itself.
 """
@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from search.embedding import build_encoder
 from search.embedding.common import by_cosines, cosines, similarity_of
 from search.embedding.landmarks import HIGHEST, highest_r_squared
-from search.embedding.order import random_order
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
 from search.reproduce.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
+from search.spaces.node_order import random_order
 from search.wl_kernel import wl_kernel
 
 NODES, ITERATIONS = 30, 10_000

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from search.benchmarks import NasBench101Space
-from search.benchmarks.nasbench101 import MAX_EDGES, MAX_NODES
 from search.core.types import CellArrays
-from search.isomorphism import isomorphism_hash
+from search.spaces.benchmarks import NasBench101Space
+from search.spaces.isomorphism import isomorphism_hash
+from search.spaces.nasbench101 import MAX_EDGES, MAX_NODES
 
 OUTPUT = 4
 LITTER = 500

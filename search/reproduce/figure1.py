@@ -19,7 +19,7 @@ from search.reproduce.cells import benchmark_space, trained_encoder
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, NASGEM, SVGE
 from search.reproduce.summary import markdown, rounded, rows_of, seeds_text, shown
-from search.space import prune
+from search.spaces.dag import prune
 from search.wl_kernel import wl_kernel
 
 PAIRS = 5000

@@ -24,7 +24,7 @@ from search.reproduce.base import Comparison, Context, Measured, Part, Result, U
 from search.reproduce.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows
 from search.reproduce.rows import ADJACENCY, SURFACE
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
-from search.space import prune
+from search.spaces.dag import prune
 
 EVALUATED, DRAWS, PENALTY = 500, 50_000, 0.1
 NEIGHBOURS, JUDGED = 15, 5000

@@ -20,7 +20,7 @@ from search.reproduce.cells import benchmark_space, fitted, trained_encoder, tra
 from search.reproduce.plots import by_setting
 from search.reproduce.rows import ADJACENCY, BIAS
 from search.reproduce.summary import grid, seeds_text
-from search.space import prune
+from search.spaces.dag import prune
 
 SAMPLES = (200, 500, 1000, 2000)
 DRAWS = 50_000

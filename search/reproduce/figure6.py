@@ -22,7 +22,7 @@ from search.reproduce.cells import trained_encoder
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import GUIDED, LANDMARKS, NASGEM
 from search.reproduce.summary import grid, rows_of, seeds_text, settings_of, summarized
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 
 NODES = (10, 30, 60, 100, 150, 250)
 DIMENSIONS = (10, 30, 50)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from search.benchmarks import TabularSpace
 from search.core.display import Display
 from search.core.types import SearchError
 from search.pipeline import run_search
@@ -18,6 +17,7 @@ from search.ranking import best_first
 from search.reproduce.base import Context
 from search.reproduce.evolution import evolve
 from search.schedule import Schedule
+from search.spaces.benchmarks import TabularSpace
 from search.study import fingerprint, read_study
 
 

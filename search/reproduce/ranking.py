@@ -20,7 +20,7 @@ from search.reproduce.cells import benchmark_space, fitted, predicted, rank_corr
 from search.reproduce.plots import by_setting
 from search.reproduce.rows import ADJACENCY, PREDICTORS
 from search.reproduce.summary import grid, seeds_text
-from search.space import prune
+from search.spaces.dag import prune
 
 LABELS = "the validation accuracies themselves"
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.operators import Cost
-from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.core.types import EvaluationError, Job, Progress, SearchError
 from search.embedding.graph_spaces import enas_space, nasbench101_space
 from search.embedding.graphs import Graphs, GraphSpace
 from search.embedding.svge import SVGe
-from search.isomorphism import isomorphism_hash
+from search.experiments.svge.proxy import BenchmarkProxyEvaluator
+from search.spaces.isomorphism import isomorphism_hash
 from search.svge.results import Results
 from search.svge.tasks import Task
 

@@ -14,8 +14,8 @@ from search.core.types import Progress, SearchError
 from search.embedding.graphs import Graphs
 from search.embedding.svge import SVGe
 from search.figures import GREY, SIZE
-from search.isomorphism import Index
 from search.predictor import MLPPredictor
+from search.spaces.isomorphism import Index
 from search.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.svge.tasks import Task
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
-from search.benchmarks import nasbench101, nasbench201
-from search.benchmarks.files import find_file
 from search.core.types import CellArrays, SearchError
 from search.embedding.graph_files import read_enas
 from search.embedding.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
 from search.embedding.graphs import Graphs, GraphSpace, split
+from search.spaces import nasbench101, nasbench201
+from search.spaces.benchmark_files import find_file
 
 ENAS_FILE, ENAS_LAYERS = "enas_final_structures6.txt", 6
 ENAS_REMEDY = f"To get it: final_structures{ENAS_LAYERS}.txt of https://github.com/muhanzhang/D-VAE, under that name"

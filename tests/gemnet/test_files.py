@@ -12,11 +12,11 @@ import pytest
 from gemnet import Cell, CellError
 from gemnet.core.files import TextError, read_text
 from gemnet.weights import WeightsError, read_checkpoint
-from search.benchmarks.files import read_arrays
 from search.core.json_lines import read_rows
 from search.core.types import SearchError
 from search.embedding.graph_files import read_enas
 from search.exported import read_record
+from search.spaces.benchmark_files import read_arrays
 
 
 def made(kind: str, path: Path) -> Path:

@@ -12,7 +12,7 @@ from search.core.types import Evaluation, Outcome
 from search.cost import build_cost
 from search.pipeline import Search
 from search.schedule import Schedule
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 from search.study import Study
 
 SETTINGS = {

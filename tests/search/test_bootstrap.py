@@ -3,7 +3,7 @@ import pytest
 
 from search import bootstrap as module
 from search.bootstrap import Draws, bootstrap
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
 
 
 class EdgeCount:

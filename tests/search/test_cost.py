@@ -14,7 +14,7 @@ from search.cost import build_cost, build_latency
 from search.data import build_data
 from search.evaluators import evaluator_of
 from search.proxy import build_evaluator
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 
 CELL = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
 LARGE = Cell(("input", *["sepconv3x3"] * 12), tuple((u, v) for v in range(1, 13) for u in range(v)))

@@ -10,7 +10,7 @@ from search.embedding import build_encoder, load_encoder
 from search.embedding.packing import SHARES, PackedCells, pack, packed_size, unpack
 from search.graph_network import predict, train
 from search.predictor import build_predictor
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
 
 SPACE = DagSpace(7, ("conv1x1", "sepconv3x3"), (0.3, 0.6))
 

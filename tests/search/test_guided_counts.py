@@ -11,8 +11,8 @@ from gemnet.cell import Cell
 from search.core.types import SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.common import by_cosines, cosines, similarity_of
-from search.embedding.order import random_order
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
+from search.spaces.node_order import random_order
 from search.wl_kernel import wl_kernel
 
 SPACE = DagSpace(10)

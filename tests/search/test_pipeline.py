@@ -18,7 +18,7 @@ from search.ranking import best_first, best_table
 from search.result import write_result
 from search.schedule import Schedule
 from search.settings import load_settings
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
 from search.study import DONE, FAILED, PENDING, read_study
 
 

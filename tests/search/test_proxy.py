@@ -17,7 +17,7 @@ from gemnet.network import GEMNet
 from search.core.types import EvaluationError, Job, SearchError
 from search.data import ProxyData, build_data
 from search.proxy import ProxySettings, _learning_rates, _optimizer, _PlacedData, build_evaluator
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 
 CPU = torch.device("cpu")
 CELL = Cell(("input", "sepconv3x3", "conv1x1", "sepconv3x3"), ((0, 1), (0, 2), (1, 3), (2, 3)))

@@ -19,7 +19,7 @@ from search.pipeline import Search, run_search
 from search.reach import check_model_budget
 from search.schedule import Schedule
 from search.settings import load_settings
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 
 SPACE = DagSpace(6)
 CHAIN = Cell(("input", *["conv1x1"] * 5), tuple((i, i + 1) for i in range(5)))

@@ -23,7 +23,7 @@ from search.predictor import cross_validated_predictions
 from search.records import records_command
 from search.report import write_report
 from search.result import with_provenance
-from search.space import build_space, prune
+from search.spaces.dag import build_space, prune
 from search.study import DONE, Proposal, Study, read_study
 
 SPACE = {"type": "dag", "num_nodes": 6}

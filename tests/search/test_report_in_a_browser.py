@@ -8,7 +8,7 @@ from made import WHOLE
 from search.core.types import Evaluation, Outcome
 from search.embedding import build_encoder
 from search.report import write_report
-from search.space import build_space
+from search.spaces.dag import build_space
 from search.study import Proposal, Study
 
 pytestmark = NEEDS_BROWSER

@@ -16,7 +16,7 @@ from search.exported import write_export
 from search.pipeline import run_search
 from search.retraining import COLUMNS, agreement, retrain
 from search.settings import load_settings
-from search.space import build_space
+from search.spaces.dag import build_space
 from search.study import read_study
 from search.trainings import Trainings
 

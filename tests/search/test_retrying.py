@@ -11,7 +11,7 @@ from search.cost import build_cost
 from search.executor import SerialExecutor
 from search.exported import read_record, write_export
 from search.pipeline import Search, _retry
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 from search.study import DONE, FAILED, PENDING, Study
 
 SETTINGS = {**WHOLE, "space": {"num_nodes": 8}, "search": {"start": 8, "rounds": 3, "batch": 4, "draws": 2000}}

@@ -6,7 +6,7 @@ from search.core.types import SearchError
 from search.embedding import build_encoder
 from search.predictor import build_predictor
 from search.settings import SECTIONS, decisive, load_settings
-from search.space import build_space
+from search.spaces.dag import build_space
 
 CONFIGS = Path(__file__).parents[2] / "configs/search"
 

@@ -6,7 +6,7 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
 from search.core.types import SearchError
-from search.space import DagSpace, build_space, prune, statistics
+from search.spaces.dag import DagSpace, build_space, prune, statistics
 
 
 def test_the_same_seed_gives_the_same_cells_and_another_seed_others():

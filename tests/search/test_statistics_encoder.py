@@ -13,7 +13,7 @@ from search.embedding.computed import computed
 from search.embedding.counts import count
 from search.embedding.flows import MOST, flow, shares
 from search.embedding.statistics import GROUP_WEIGHTS
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
 
 OPERATORS = ("conv1x1", "sepconv3x3")
 

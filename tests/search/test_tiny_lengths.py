@@ -17,7 +17,7 @@ from search.embedding import build_encoder
 from search.predictor import build_predictor, cross_validated_predictions
 from search.proxy import ProxyEvaluator, ProxySettings
 from search.schedule import Schedule
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
 
 pytestmark = pytest.mark.filterwarnings("error")
 SPACE = DagSpace(5)

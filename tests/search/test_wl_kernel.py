@@ -11,7 +11,7 @@ import pytest
 from gemnet.cell import Cell
 from search import wl_labels
 from search.core.types import CellArrays, SearchError
-from search.space import DagSpace, prune
+from search.spaces.dag import DagSpace, prune
 from search.wl_kernel import DIRECTIONS, wl_gram, wl_kernel
 
 

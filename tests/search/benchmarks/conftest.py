@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_tables import compact101, compact201, real
 
-from search.benchmarks import NasBench101Space, NasBench201Space
+from search.spaces.benchmarks import NasBench101Space, NasBench201Space
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.benchmarks.nasbench201 import OPERATORS
+from search.spaces.nasbench201 import OPERATORS
 
 PUBLISHED = ["input", "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3", "output"]
 # nodes between input and output, edges; the accuracies grow down the list

@@ -15,11 +15,11 @@ import pytest
 import torch
 from made_tables import MADE_CELLS, PUBLISHED
 
-from search.benchmarks.conversion import convert_nasbench101, convert_nasbench201, operators_of
-from search.benchmarks.nasbench101 import load_table
-from search.benchmarks.nasbench201 import load_table as load_table_201
-from search.benchmarks.tfrecord import crc32c, masked_crc32c, message_fields, read_records
 from search.core.types import SearchError
+from search.experiments.convert.conversion import convert_nasbench101, convert_nasbench201, operators_of
+from search.experiments.convert.tfrecord import crc32c, masked_crc32c, message_fields, read_records
+from search.spaces.nasbench101 import load_table
+from search.spaces.nasbench201 import load_table as load_table_201
 
 ROOT = Path(__file__).parents[3]
 LENGTHS = (4, 12, 36, 108)

@@ -6,9 +6,9 @@ import torch
 
 from gemnet.cell import Cell
 from gemnet.complexity import counted
-from search.benchmarks import NasBench101Space
-from search.benchmarks.nasbench101_network import Module, NasBench101Network, network_cost, vertex_channels
-from search.benchmarks.nasbench201 import network_cost as network_cost_201
+from search.spaces.benchmarks import NasBench101Space
+from search.spaces.nasbench101_network import Module, NasBench101Network, network_cost, vertex_channels
+from search.spaces.nasbench201 import network_cost as network_cost_201
 
 
 def test_channels_are_shared_at_the_output_and_handed_back():

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from made_tables import MADE_CELLS, compact101, compact201
 
-from search.benchmarks import NasBench101Space, NasBench201Space
-from search.benchmarks.nasbench101 import load_table
 from search.core.types import SearchError
-from search.space import build_space
+from search.spaces.benchmarks import NasBench101Space, NasBench201Space
+from search.spaces.dag import build_space
+from search.spaces.nasbench101 import load_table
 
 
 def test_a_table_holds_what_its_file_holds(made101):
@@ -39,7 +39,9 @@ def test_a_table_is_found_by_setting_environment_or_beside_the_repository(made10
     with pytest.raises(SearchError, match=r"nasbench201.npz does not exist.*NAS-Bench-201-v1_1"):
         build_space("nasbench201", data=made101.parent)
     monkeypatch.delenv("GEMNET_DATA")
-    monkeypatch.setattr("search.benchmarks.files.__file__", str(made101.parent / "repository/search/benchmarks/files.py"))
+    monkeypatch.setattr(
+        "search.spaces.benchmark_files.__file__", str(made101.parent / "repository/search/spaces/benchmark_files.py")
+    )
     with pytest.raises(SearchError, match=re.escape(str(made101.parent / "shared/data/nasbench101.npz"))):
         load_table()
 
@@ -116,7 +118,7 @@ def test_a_file_cut_off_or_damaged_anywhere_is_an_error(made101):
 
 
 def test_a_file_with_more_than_a_table_can_have_is_refused_unread(made101, monkeypatch):
-    monkeypatch.setattr("search.benchmarks.files.MAX_BYTES", 1000)
+    monkeypatch.setattr("search.spaces.benchmark_files.MAX_BYTES", 1000)
     with pytest.raises(SearchError, match="its arrays are larger than"):
         load_table(made101)
 

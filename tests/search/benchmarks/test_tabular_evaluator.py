@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from made_tables import compact101, compact201
 
-from search.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator
 from search.command import search_command
 from search.core.display import Display
 from search.core.types import EvaluationError, Job, SearchError
 from search.evaluators import evaluator_of
 from search.pipeline import run_search
 from search.settings import load_settings
-from search.space import DagSpace
+from search.spaces.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator
+from search.spaces.dag import DagSpace
 from search.study import DONE, read_study
 
 CONFIGS = Path(__file__).parents[3] / "configs/search"

@@ -8,12 +8,12 @@ from networkx.algorithms.isomorphism import categorical_node_match
 
 from gemnet.cell import Cell, CellError
 from gemnet.complexity import fit
-from search.benchmarks import NasBench101Space, NasBench201Space
-from search.benchmarks.nasbench101 import pruned_both_ways
 from search.core.types import CellArrays, SearchError
 from search.embedding import build_encoder
-from search.isomorphism import isomorphism_hash
-from search.space import build_space, prune
+from search.spaces.benchmarks import NasBench101Space, NasBench201Space
+from search.spaces.dag import build_space, prune
+from search.spaces.isomorphism import isomorphism_hash
+from search.spaces.nasbench101 import pruned_both_ways
 
 SAME_OPERATOR = categorical_node_match("operator", None)
 

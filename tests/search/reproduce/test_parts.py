@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.benchmarks import NasBench101Space
-from search.benchmarks.nasbench101 import pruned_both_ways
 from search.core.types import SearchError
 from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.reproduce import (
@@ -28,7 +26,9 @@ from search.reproduce.methods import search_history
 from search.reproduce.output import write_files
 from search.reproduce.parts import PARTS
 from search.reproduce.rows import searches
-from search.space import prune
+from search.spaces.benchmarks import NasBench101Space
+from search.spaces.dag import prune
+from search.spaces.nasbench101 import pruned_both_ways
 
 KERNEL = {"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3, "batch": 8}
 SMALL = {"encoder": {"type": "adjacency"}, "predictor": {"type": "mlp", "steps": 20}}
@@ -264,7 +264,7 @@ def test_an_encoder_of_counts_is_judged_by_the_cosines_behind_its_head(context):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_search_asks_for_distinct_cells_of_the_pool_and_chooses_among_them_without_tests(context, method, monkeypatch):
     space = benchmark_space("nasbench101", context, "evaluated")
-    monkeypatch.setattr("search.benchmarks.tabular.Table.test_accuracy", lambda table: pytest.fail("a test accuracy was read"))
+    monkeypatch.setattr("search.spaces.tabular.Table.test_accuracy", lambda table: pytest.fail("a test accuracy was read"))
     recipe = tabular_search.with_settings({"method": method.split(",")[0], **METHODS[method]})
     rows, chosen, tau = search_history(space, 0, 8, recipe, context)
     assert len(rows) == len(set(rows)) == len(chosen) == 8

@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 
 from search.embedding.graphs import Graphs, GraphSpace
-from search.space import DagSpace
+from search.spaces.dag import DagSpace
 
 SMALL = GraphSpace("small", ("input", "a", "b", "c", "output"), 4)
 QUICK = {"dim": 8, "state": 16, "epochs": 2, "batch": 16, "lr": 1e-3}

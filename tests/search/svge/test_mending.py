@@ -10,7 +10,7 @@ from search.core.types import SearchError
 from search.embedding.graph_spaces import nasbench101_space
 from search.embedding.graphs import Graphs, GraphSpace, is_dag_with_input_and_output, packed
 from search.embedding.mending import connected, ended_by_leaves, in_order_of_enumeration, trimmed
-from search.isomorphism import isomorphism_hash
+from search.spaces.isomorphism import isomorphism_hash
 
 END = 4
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from gemnet.cell import Cell
-from search.benchmarks.enas_network import EnasNetwork
-from search.benchmarks.proxy import BenchmarkProxyEvaluator
 from search.core.types import Evaluation, EvaluationError, Job, SearchError
 from search.data import build_data
 from search.embedding.graphs import GraphSpace
+from search.experiments.svge.enas_network import EnasNetwork
+from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.proxy import ProxySettings
 from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals
 from search.svge.results import Results

@@ -7,7 +7,6 @@ import pytest
 import torch
 from small_space import CELLS, SMALL, random_graphs, same, slowly_valid
 
-from search.benchmarks import nasbench101, nasbench201
 from search.core.types import SearchError
 from search.embedding.graph_files import read_enas
 from search.embedding.graph_spaces import (
@@ -22,7 +21,8 @@ from search.embedding.graph_spaces import (
 from search.embedding.graphs import Graphs, GraphSpace, split
 from search.embedding.mending import in_order_of_enumeration
 from search.embedding.svge_network import GraphEncoder
-from search.space import prune
+from search.spaces import nasbench101, nasbench201
+from search.spaces.dag import prune
 
 DATA = Path(os.environ.get("GEMNET_DATA", Path(__file__).parents[4] / "shared" / "data"))
 

@@ -15,7 +15,7 @@ from search.embedding.measures import judge, prior, reconstruction
 from search.embedding.readout import LinearReadout
 from search.embedding.svge_network import GraphDecoder, GraphEncoder, place
 from search.embedding.training import Plan
-from search.space import prune
+from search.spaces.dag import prune
 from search.wl_kernel import wl_gram
 
 

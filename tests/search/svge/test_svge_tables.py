@@ -11,10 +11,10 @@ import torch
 from made_task import made_task
 
 from search import reproduce_svge
-from search.benchmarks.files import ENVIRONMENT
 from search.core.display import Display
 from search.core.types import SearchError
 from search.embedding.graphs import Graphs, GraphSpace
+from search.spaces.benchmark_files import ENVIRONMENT
 from search.svge import measuring, pages, smoothness, tasks
 from search.svge.measuring import published
 from search.svge.optimisation import METHODS, Pool

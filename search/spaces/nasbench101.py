@@ -16,10 +16,10 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.operators import Cost
-from search.benchmarks.files import check, find_file, read_arrays
-from search.benchmarks.tabular import Data, Pool, Table, TabularSpace
 from search.core.checks import takes_settings
 from search.core.types import CellArrays
+from search.spaces.benchmark_files import check, find_file, read_arrays
+from search.spaces.tabular import Data, Pool, Table, TabularSpace
 
 FILE = "nasbench101.npz"
 OPERATORS = ("conv3x3", "conv1x1", "maxpool3x3", "output")
@@ -69,7 +69,7 @@ class NasBench101Space(TabularSpace):
         return cell
 
     def count(self, arrays: CellArrays) -> Cost:
-        from search.benchmarks.nasbench101_network import network_cost  # imports torch
+        from search.spaces.nasbench101_network import network_cost  # imports torch
 
         return network_cost(arrays)
 

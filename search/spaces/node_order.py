@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from search.core.types import CellArrays
-from search.isomorphism import node_hashes
+from search.spaces.isomorphism import node_hashes
 
 ORDERS = ("given", "canonical")
 """As the arrays have them, or sorted."""

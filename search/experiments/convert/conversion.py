@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from gemnet.core.files import replacing
-from search.benchmarks import nasbench101, nasbench201
-from search.benchmarks.files import VERSION
-from search.benchmarks.tfrecord import message_fields, read_records
 from search.core.display import Display
 from search.core.types import Progress, SearchError
+from search.experiments.convert.tfrecord import message_fields, read_records
+from search.spaces import nasbench101, nasbench201
+from search.spaces.benchmark_files import VERSION
 
 VALIDATION_IMAGES = 9984
 """Images that the benchmark counts a validation or test accuracy of: 39 batches of 256."""

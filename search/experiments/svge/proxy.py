@@ -12,11 +12,11 @@ from torch import nn
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics, counted
 from gemnet.operators import Cost
-from search.benchmarks.enas_network import EnasNetwork
-from search.benchmarks.nasbench101_network import NasBench101Network
 from search.core.types import Job, SearchError
 from search.data import ProxyData
+from search.experiments.svge.enas_network import EnasNetwork
 from search.proxy import ProxyEvaluator, ProxySettings
+from search.spaces.nasbench101_network import NasBench101Network
 
 NARROWEST, WIDEST = 8, 512
 """Channels that a network may have."""

@@ -21,7 +21,7 @@ from search.core.checks import takes_settings
 from search.core.types import CellArrays, Evaluation, EvaluationError, Job, SearchError
 
 if TYPE_CHECKING:
-    from search.isomorphism import Index
+    from search.spaces.isomorphism import Index
 
 POOLS = ("evaluated", "all")
 Pool = Annotated[
@@ -79,14 +79,14 @@ class Table:
 
     @cached_property
     def _evaluated_index(self) -> Index:
-        from search.isomorphism import Index  # imports numba
+        from search.spaces.isomorphism import Index  # imports numba
 
         return Index(self.cells, self.evaluated)
 
     @cached_property
     def _other_index(self) -> Index:
         """Of the rows that are hardly ever asked for: apart, since hashing all cells takes a second."""
-        from search.isomorphism import Index
+        from search.spaces.isomorphism import Index
 
         return Index(self.cells, np.setdiff1d(np.arange(len(self)), self.evaluated))
 

@@ -1,8 +1,8 @@
 """Published tabular benchmarks as search spaces: every cell was trained once for all, and its accuracy is looked up."""
 
-from search.benchmarks.nasbench101 import NasBench101Space
-from search.benchmarks.nasbench201 import NasBench201Space
-from search.benchmarks.tabular import Table, TabularEvaluator, TabularSpace
+from search.spaces.nasbench101 import NasBench101Space
+from search.spaces.nasbench201 import NasBench201Space
+from search.spaces.tabular import Table, TabularEvaluator, TabularSpace
 
 SPACES = {"nasbench101": NasBench101Space, "nasbench201": NasBench201Space}
 

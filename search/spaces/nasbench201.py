@@ -17,10 +17,10 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.operators import Cost
-from search.benchmarks.files import check, find_file, read_arrays
-from search.benchmarks.tabular import Data, Pool, Table, TabularSpace
 from search.core.checks import takes_settings
 from search.core.types import CellArrays
+from search.spaces.benchmark_files import check, find_file, read_arrays
+from search.spaces.tabular import Data, Pool, Table, TabularSpace
 
 FILE = "nasbench201.npz"
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))

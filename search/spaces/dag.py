@@ -11,10 +11,10 @@ from gemnet.cell import MAX_NODES, Cell
 from gemnet.complexity import CellStatistics, OperatorCounts
 from gemnet.core.settings import Setting
 from gemnet.operators import INPUT, OPERATORS
-from search.benchmarks import SPACES as BENCHMARKS
 from search.core.checks import takes_settings
 from search.core.registry import build_named
 from search.core.types import CellArrays, SearchError, Space
+from search.spaces.benchmarks import SPACES as BENCHMARKS
 
 SHARE = Setting("", float, above=0, at_most=1)
 
