@@ -21,10 +21,10 @@ from search.core.types import CellArrays, Job
 from search.data import build_data
 from search.embedding import build_encoder
 from search.executor import WorkerExecutor
+from search.kernel.wl import wl_kernel
 from search.predictor import MLPPredictor
 from search.proxy import build_evaluator
 from search.spaces.dag import DagSpace, prune, statistics
-from search.wl_kernel import wl_kernel
 
 DIRECTIONS_TIMED = {"both": "in- and out-neighbours, as the search", "out": "out-neighbours alone, as grakel"}
 H = 3

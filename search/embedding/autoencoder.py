@@ -27,9 +27,9 @@ from search.embedding.common import (
 )
 from search.embedding.features import features, num_edges, num_features
 from search.embedding.fully_connected import FullyConnectedEncoder
+from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 from search.spaces.node_order import ORDERS, canonical_order, random_order
-from search.wl_kernel import wl_kernel
 
 BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
 

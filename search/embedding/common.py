@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gemnet.core.settings import Setting
 from search.core.types import CellArrays, Encoder, SearchError
-from search.wl_kernel import wl_gram
+from search.kernel.wl import wl_gram
 
 HELD_OUT_PAIRS = 2000
 MAX_WIDTH = 65_536

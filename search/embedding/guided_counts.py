@@ -29,8 +29,8 @@ from search.embedding.common import (
 )
 from search.embedding.fully_connected import FullyConnectedEncoder
 from search.embedding.statistics import Dropped, Identities, StatisticsEncoder
+from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
-from search.wl_kernel import wl_kernel
 
 COUNTS = "counts."
 """Prefix of the counts' own weights in a file."""

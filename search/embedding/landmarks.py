@@ -15,8 +15,8 @@ from search.core.checks import takes_settings
 from search.core.types import CellArrays, Progress, SearchError, Space
 from search.embedding.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
 from search.embedding.storage import save_encoder
+from search.kernel.wl import wl_gram, wl_kernel
 from search.spaces.dag import prune
-from search.wl_kernel import wl_gram, wl_kernel
 
 CHUNK = 2048
 """Cells embedded at a time."""

@@ -17,8 +17,8 @@ from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of
 from search.embedding.graphs import Graphs
 from search.embedding.storage import save_encoder
 from search.embedding.svge import State, SVGe
+from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
-from search.wl_kernel import wl_kernel
 
 HELD_OUT_CELLS = 500
 

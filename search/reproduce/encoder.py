@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 from search.embedding import build_encoder
 from search.embedding.common import by_cosines, cosines, similarity_of
 from search.embedding.landmarks import HIGHEST, highest_r_squared
+from search.kernel.wl import wl_kernel
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
 from search.reproduce.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM
 from search.reproduce.summary import markdown, rounded, seeds_text, shown
 from search.spaces.dag import DagSpace, prune
 from search.spaces.node_order import random_order
-from search.wl_kernel import wl_kernel
 
 NODES, ITERATIONS = 30, 10_000
 SHOWN = 400

@@ -14,13 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from search.kernel.wl import wl_kernel
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, trained_encoder
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import ADJACENCY, AUTOENCODER, COUNTS, NASGEM, SVGE
 from search.reproduce.summary import markdown, rounded, rows_of, seeds_text, shown
 from search.spaces.dag import prune
-from search.wl_kernel import wl_kernel
 
 PAIRS = 5000
 SHOWN = 400

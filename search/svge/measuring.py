@@ -22,10 +22,10 @@ from search.embedding.common import cosines, kernel_figures
 from search.embedding.measures import Decode, prior, reconstruction
 from search.embedding.svge import SVGe
 from search.embedding.training import Plan, history
+from search.kernel.wl import wl_kernel
 from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.svge.results import Results
 from search.svge.tasks import Task
-from search.wl_kernel import wl_kernel
 
 RESULTS = "results.jsonl"
 MODELS: dict[str, dict[str, Any]] = {"SVGe": {}, "SVGe with WL kernel": {"similarity_weight": 50.0}}

@@ -17,10 +17,10 @@ from search.embedding.graphs import Graphs
 from search.embedding.kernel_guided import KernelGuidedEncoder
 from search.embedding.svge import SVGe
 from search.figures import BLUE, GREY
+from search.kernel.wl import wl_kernel
 from search.svge.optimisation import Pool
 from search.svge.prediction import SparseGaussianProcess
 from search.svge.tasks import PoolSpace, Task
-from search.wl_kernel import wl_kernel
 
 Rows = list[dict[str, Any]]
 SHOWN = 0.02

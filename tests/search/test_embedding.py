@@ -10,10 +10,10 @@ from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.features import features, num_features
+from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.isomorphism import isomorphism_hash
 from search.spaces.node_order import canonical_order, random_order
-from search.wl_kernel import wl_kernel
 
 SPACE = DagSpace(10)
 QUICK = {"dim": 50, "hidden": [128], "iterations": 400, "batch": 64}

@@ -11,9 +11,9 @@ from gemnet.cell import Cell
 from search.core.types import SearchError
 from search.embedding import build_encoder, load_encoder
 from search.embedding.common import by_cosines, cosines, similarity_of
+from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.node_order import random_order
-from search.wl_kernel import wl_kernel
 
 SPACE = DagSpace(10)
 QUICK = {"hidden": [128], "iterations": 500, "sample": 4000}

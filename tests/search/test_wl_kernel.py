@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gemnet.cell import Cell
-from search import wl_labels
 from search.core.types import CellArrays, SearchError
+from search.kernel import wl_labels
+from search.kernel.wl import DIRECTIONS, wl_gram, wl_kernel
 from search.spaces.dag import DagSpace, prune
-from search.wl_kernel import DIRECTIONS, wl_gram, wl_kernel
 
 
 def random_cells(count: int, num_nodes: int = 30, seed: int = 0, operators=("conv1x1", "sepconv3x3")) -> CellArrays:
@@ -136,7 +136,7 @@ def test_operators_whose_counts_share_a_place_in_the_sum_are_told_apart(first, s
 
 @pytest.fixture(scope="module")
 def colliding(tmp_path_factory):
-    """`search.wl_labels` with one code for all labels: every sum of as many codes collides."""
+    """`search.kernel.wl_labels` with one code for all labels: every sum of as many codes collides."""
     source, code = Path(wl_labels.__file__).read_text(), "return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)"
     head, tail = source.split("def _code(label):")
     assert code in tail.split("@njit")[0]
@@ -156,7 +156,7 @@ def test_a_collision_of_codes_changes_nothing(monkeypatch, colliding, num_operat
     a, b = (with_operators(similar_cells(4, 9, seed), num_operators, rng) for seed in (1, 2))
     gram = wl_gram(a, b, normalize=False)
     for name in ("count_pairs", "count_gram"):
-        monkeypatch.setattr(f"search.wl_kernel.{name}", getattr(colliding, name))
+        monkeypatch.setattr(f"search.kernel.wl.{name}", getattr(colliding, name))
     assert np.array_equal(wl_kernel(a, b, normalize=False), reference(a, b, 3, "both"))
     assert np.array_equal(wl_gram(a, b, normalize=False), gram)
 

@@ -15,8 +15,8 @@ from search.embedding.measures import judge, prior, reconstruction
 from search.embedding.readout import LinearReadout
 from search.embedding.svge_network import GraphDecoder, GraphEncoder, place
 from search.embedding.training import Plan
+from search.kernel.wl import wl_gram
 from search.spaces.dag import prune
-from search.wl_kernel import wl_gram
 
 
 def test_a_small_space_is_learned_wholly_and_decoded_to_valid_graphs_only(learned, graphs):

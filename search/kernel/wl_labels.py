@@ -1,4 +1,4 @@
-"""Labels of the Weisfeiler-Lehman kernel (`search/wl_kernel.py`): found by refining a partition of nodes, and counted.
+"""Labels of the Weisfeiler-Lehman kernel (`search/kernel/wl.py`): found by refining a partition of nodes, and counted.
 
 The cells that are compared are one graph, their disjoint union, whose partition into classes of equal labels is refined
 h times. Nodes meet in a hash table by sums of codes of their neighbours' labels. Equal sums only propose; unless the codes make

@@ -5,7 +5,7 @@ label and the same multisets of labels of in-neighbours and of out-neighbours. W
 label l at iteration t, the kernel after h iterations is k(g, g') = sum over t = 0..h and l of c_t(g, l) c_t(g', l), and the
 normalised kernel k(g, g') / sqrt(k(g, g) k(g', g')), which is 1 for isomorphic cells, compares with a cosine (Eq. 2).
 
-How labels are found and counted: `search/wl_labels.py`.
+How labels are found and counted: `search/kernel/wl_labels.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from search.core.types import MAX_OPERATOR, CellArrays, SearchError
-from search.wl_labels import PAIRS_AT_ONCE, SPARE, count_gram, count_pairs, union_of
+from search.kernel.wl_labels import PAIRS_AT_ONCE, SPARE, count_gram, count_pairs, union_of
 
 DIRECTIONS = {"both": (True, True), "in": (True, False), "out": (False, True)}
 """Whether the in-neighbours and the out-neighbours of a node make its next label."""

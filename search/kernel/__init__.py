@@ -1,0 +1,1 @@
+"""The Weisfeiler-Lehman kernel of cells (Eq. 1)."""
