@@ -19,7 +19,7 @@ from gemnet.core.files import save_png
 from search.bootstrap import Draws, bootstrap
 from search.core.types import CellArrays, Job
 from search.data import build_data
-from search.embedding import build_encoder
+from search.encoders import build_encoder
 from search.executor import WorkerExecutor
 from search.kernel.wl import wl_kernel
 from search.predictor import MLPPredictor

@@ -13,7 +13,7 @@ from search.core.registry import named_part
 from search.core.types import SearchError
 from search.cost import COSTS, build_cost, check_latency, latency_settings
 from search.data import DATA_SETS
-from search.embedding import ENCODERS
+from search.encoders import ENCODERS
 from search.evaluators import PROXIES, Model
 from search.executor import build_executor
 from search.predictor import PREDICTORS, build_predictor

@@ -58,7 +58,7 @@ def learning_dynamics(snapshot: Snapshot, directory: str | os.PathLike[str]) -> 
     evaluated = tuple(r for r in snapshot.records if r.state == DONE and not r.stopped)
     if len(evaluated) < FEWEST:
         raise SearchError(f"{len(evaluated)} cells are evaluated to the end, {FEWEST} are needed")
-    from search.embedding import DESCRIPTION  # torch and all encoders, which a report without a surface does without
+    from search.encoders import DESCRIPTION  # torch and all encoders, which a report without a surface does without
 
     path = Path(directory) / ENCODER_DIRECTORY
     if not (path / DESCRIPTION).exists():
@@ -74,7 +74,7 @@ def learning_dynamics(snapshot: Snapshot, directory: str | os.PathLike[str]) -> 
 def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: Path) -> Dynamics:
     from sklearn.decomposition import PCA
 
-    from search.embedding import load_encoder
+    from search.encoders import load_encoder
     from search.predictor import build_predictor, cross_validated_opinions, with_groups
     from search.spaces.dag import build_space, prune
 
@@ -107,7 +107,7 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
 
 def _plain(encoder: Encoder, vectors: np.ndarray) -> np.ndarray:
     """Vectors without the cells that may follow the counts, float64."""
-    from search.embedding import StatisticsEncoder
+    from search.encoders import StatisticsEncoder
 
     return np.asarray(vectors[:, : encoder.counts] if isinstance(encoder, StatisticsEncoder) else vectors, np.float64)
 

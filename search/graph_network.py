@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from search.core.layers import one_cycle
 from search.core.muon import Muon, with_muon
 from search.core.threads import torch_threads
-from search.embedding.packing import SHARES, PackedCells
+from search.encoders.packing import SHARES, PackedCells
 
 SHARPNESS = 3.0
 """Of the ranking loss: its slope at a tie, in normal scores."""

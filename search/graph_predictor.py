@@ -11,7 +11,7 @@ import numpy as np
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.embedding.packing import PackedCells, unpack
+from search.encoders.packing import PackedCells, unpack
 from search.ensemble import EnsemblePredictor, Groups, NormalScale, Subset, Trees, checked
 from search.graph_network import predict, train
 

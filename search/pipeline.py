@@ -34,8 +34,8 @@ from search.core.types import (
 )
 from search.cost import CellCost, build_cost, build_latency
 from search.described import check_search, described
-from search.embedding import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
-from search.embedding.cache import EncoderCache
+from search.encoders import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
+from search.encoders.cache import EncoderCache
 from search.evaluations import check_evaluator, checked_cost, checked_outcome
 from search.evaluators import evaluator_of
 from search.executor import build_executor

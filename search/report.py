@@ -211,7 +211,7 @@ def _predictor_table(snapshot: Snapshot) -> str:
 def _encoder_table(directory: Path) -> str:
     if not (directory / ENCODER_DIRECTORY).is_dir():
         return ""
-    from search.embedding.storage import read_description  # imports torch
+    from search.encoders.io import read_description  # imports torch
 
     try:
         figures = read_description(directory / ENCODER_DIRECTORY)["metrics"]

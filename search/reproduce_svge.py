@@ -26,7 +26,7 @@ from search.core.processes import RemoteBars, in_processes
 from search.core.threads import torch_threads
 from search.core.types import Progress, SearchError
 from search.data import ProxyData, build_data
-from search.embedding.svge import SVGe
+from search.encoders.svge.model import SVGe
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.proxy import ProxySettings
 from search.settings import load_settings

@@ -99,7 +99,7 @@ class Encoder(Protocol):
     """Embeds cells in R^d. Where it learns, it learns from unlabelled cells of the space.
 
     Those of whose vectors something else than the cosine is to follow the kernel have `similarity`, and `inner_products = True`
-    where that is no cosine at all, see `search.embedding.common`.
+    where that is no cosine at all, see `search.encoders.common`.
     """
 
     space: Space

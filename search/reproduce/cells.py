@@ -12,9 +12,9 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from search.core.types import CellArrays, Encoder, Predictor, SearchError, Space
-from search.embedding import build_encoder
-from search.embedding.cache import EncoderCache
-from search.embedding.storage import describe
+from search.encoders import build_encoder
+from search.encoders.cache import EncoderCache
+from search.encoders.io import describe
 from search.predictor import build_predictor, with_groups
 from search.reproduce.base import Context
 from search.spaces.benchmarks import SPACES, NasBench101Space, TabularSpace

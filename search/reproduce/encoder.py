@@ -1,10 +1,10 @@
 """How well encoders follow the kernel, and whether isomorphic cells embed alike, as long as the paper trains its own.
 
 The paper's space of 30 nodes; 10,000 iterations. Pairs that the encoder has not seen: R^2 and Spearman's correlation of cosine
-and kernel, beside the highest R^2 that any cosines of so many numbers can have (`search.embedding.landmarks`). Isomorphic cells
+and kernel, beside the highest R^2 that any cosines of so many numbers can have (`search.encoders.landmarks`). Isomorphic cells
 have a kernel of 1: their cosine is that of cells whose nodes come in another random topological order. The paper's encoder
 reads matrices as they are; the second row sorts the nodes first (`search.spaces.node_order`); the third reads counts, and its
-cosines are those behind a head (`search.embedding.guided_counts`). The last is not trained, and its similarity is the inner
+cosines are those behind a head (`search.encoders.guided_counts`). The last is not trained, and its similarity is the inner
 product: the kernel of different cells, not that of a cell with itself.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from search.embedding import build_encoder
-from search.embedding.common import by_cosines, cosines, similarity_of
-from search.embedding.landmarks import HIGHEST, highest_r_squared
+from search.encoders import build_encoder
+from search.encoders.common import by_cosines, cosines, similarity_of
+from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.kernel.wl import wl_kernel
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder

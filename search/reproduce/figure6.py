@@ -4,7 +4,7 @@ Judged on pairs that the encoder has not seen, drawn from the paper's space: the
 little, since random pairs have nearly equal kernels, and R^2 and Spearman's correlation of cosine and kernel, which a constant
 leaves at 0. The paper trains 10,000 iterations on 50,000 pairs; here it is ITERATIONS, on all pairs of fresh batches. Beside
 R^2 stands the highest that any cosines of d numbers can have; landmarks' similarity is the inner product (see
-`search.embedding.landmarks`), that of the encoder that reads counts the cosine behind its head. It trains on SAMPLE cells,
+`search.encoders.landmarks`), that of the encoder that reads counts the cosine behind its head. It trains on SAMPLE cells,
 fewer than by default, for counts of large cells take time.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from search.embedding.common import by_cosines
-from search.embedding.landmarks import HIGHEST, highest_r_squared
+from search.encoders.common import by_cosines
+from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.reproduce.base import Context, Measured, Part, Result, Unit
 from search.reproduce.cells import trained_encoder
 from search.reproduce.plots import COLOURS

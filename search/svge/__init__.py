@@ -1,1 +1,1 @@
-"""What SVGe (`search.embedding.svge`) is measured by: tables of measures, smoothness, optimisation and extrapolation."""
+"""What SVGe (`search.encoders.svge.model`) is measured by: tables of measures, smoothness, optimisation and extrapolation."""

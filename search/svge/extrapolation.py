@@ -12,9 +12,9 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.operators import Cost
 from search.core.types import EvaluationError, Job, Progress, SearchError
-from search.embedding.graph_spaces import enas_space, nasbench101_space
-from search.embedding.graphs import Graphs, GraphSpace
-from search.embedding.svge import SVGe
+from search.encoders.svge.graph_spaces import enas_space, nasbench101_space
+from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.encoders.svge.model import SVGe
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.spaces.isomorphism import isomorphism_hash
 from search.svge.results import Results

@@ -17,11 +17,11 @@ import numpy as np
 
 from search.core.registry import build_named
 from search.core.types import Progress, SearchError
-from search.embedding.checking import decode_checked
-from search.embedding.common import cosines, kernel_figures
-from search.embedding.measures import Decode, prior, reconstruction
-from search.embedding.svge import SVGe
-from search.embedding.training import Plan, history
+from search.encoders.common import cosines, kernel_figures
+from search.encoders.svge.measures import Decode, prior, reconstruction
+from search.encoders.svge.model import SVGe
+from search.encoders.svge.training import Plan, history
+from search.encoders.svge.verified_decoding import decode_checked
 from search.kernel.wl import wl_kernel
 from search.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.svge.results import Results

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from search.core.types import Progress, SearchError
-from search.embedding.graphs import Graphs
-from search.embedding.svge import SVGe
+from search.encoders.svge.graphs import Graphs
+from search.encoders.svge.model import SVGe
 from search.figures import GREY, SIZE
 from search.predictor import MLPPredictor
 from search.spaces.isomorphism import Index

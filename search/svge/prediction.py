@@ -15,8 +15,8 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import BayesianRidge
 
 from search.core.types import Progress, SearchError
-from search.embedding.svge import SVGe
-from search.embedding.training import Plan
+from search.encoders.svge.model import SVGe
+from search.encoders.svge.training import Plan
 from search.svge.tasks import Task
 
 FINE_TUNED = 1000

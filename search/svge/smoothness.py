@@ -12,10 +12,10 @@ from sklearn.decomposition import PCA
 
 from gemnet.drawing.cells import COLOURS, draw_on
 from search.core.types import Progress
-from search.embedding.common import cosines, kernel_figures
-from search.embedding.graphs import Graphs
-from search.embedding.kernel_guided import KernelGuidedEncoder
-from search.embedding.svge import SVGe
+from search.encoders.common import cosines, kernel_figures
+from search.encoders.kernel_guided import KernelGuidedEncoder
+from search.encoders.svge.graphs import Graphs
+from search.encoders.svge.model import SVGe
 from search.figures import BLUE, GREY
 from search.kernel.wl import wl_kernel
 from search.svge.optimisation import Pool

@@ -11,9 +11,9 @@ import numpy as np
 
 from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
-from search.embedding.graph_files import read_enas
-from search.embedding.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
-from search.embedding.graphs import Graphs, GraphSpace, split
+from search.encoders.svge.graph_files import read_enas
+from search.encoders.svge.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
+from search.encoders.svge.graphs import Graphs, GraphSpace, split
 from search.spaces import nasbench101, nasbench201
 from search.spaces.benchmark_files import find_file
 

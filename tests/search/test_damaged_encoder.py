@@ -8,8 +8,8 @@ import pytest
 from made import SETTINGS, WHOLE, essence, run
 
 from search.core.display import Display
-from search.embedding import KernelGuidedEncoder
-from search.embedding.storage import DESCRIPTION, WEIGHTS
+from search.encoders import KernelGuidedEncoder
+from search.encoders.io import DESCRIPTION, WEIGHTS
 from search.records import records_command
 from search.schedule import Schedule
 from search.study import read_study

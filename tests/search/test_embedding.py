@@ -8,8 +8,8 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
-from search.embedding import build_encoder, load_encoder
-from search.embedding.features import features, num_features
+from search.encoders import build_encoder, load_encoder
+from search.encoders.flat import features, num_features
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.isomorphism import isomorphism_hash

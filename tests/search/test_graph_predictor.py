@@ -6,8 +6,8 @@ import torch
 from scipy.stats import kendalltau
 
 from search.core.types import CellArrays, SearchError
-from search.embedding import build_encoder, load_encoder
-from search.embedding.packing import SHARES, PackedCells, pack, packed_size, unpack
+from search.encoders import build_encoder, load_encoder
+from search.encoders.packing import SHARES, PackedCells, pack, packed_size, unpack
 from search.graph_network import predict, train
 from search.predictor import build_predictor
 from search.spaces.dag import DagSpace, prune

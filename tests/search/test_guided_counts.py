@@ -9,8 +9,8 @@ from sklearn.metrics import r2_score
 
 from gemnet.cell import Cell
 from search.core.types import SearchError
-from search.embedding import build_encoder, load_encoder
-from search.embedding.common import by_cosines, cosines, similarity_of
+from search.encoders import build_encoder, load_encoder
+from search.encoders.common import by_cosines, cosines, similarity_of
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.node_order import random_order

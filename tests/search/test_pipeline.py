@@ -9,7 +9,7 @@ from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, MadeEvaluator, essence, ru
 from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import SearchError
-from search.embedding import KernelGuidedEncoder, build_encoder
+from search.encoders import KernelGuidedEncoder, build_encoder
 from search.ensemble import EnsemblePredictor
 from search.exported import write_export
 from search.pipeline import run_search

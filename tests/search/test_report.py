@@ -17,7 +17,7 @@ from made import WHOLE
 from gemnet.cell import Cell
 from search.core.types import Evaluation, Outcome, SearchError
 from search.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
-from search.embedding import build_encoder
+from search.encoders import build_encoder
 from search.ensemble import EnsemblePredictor
 from search.predictor import cross_validated_predictions
 from search.records import records_command

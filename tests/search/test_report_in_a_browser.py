@@ -6,7 +6,7 @@ from browser import NEEDS_BROWSER, Browser
 from made import WHOLE
 
 from search.core.types import Evaluation, Outcome
-from search.embedding import build_encoder
+from search.encoders import build_encoder
 from search.report import write_report
 from search.spaces.dag import build_space
 from search.study import Proposal, Study

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from search.core.types import SearchError
-from search.embedding import build_encoder
+from search.encoders import build_encoder
 from search.predictor import build_predictor
 from search.settings import SECTIONS, decisive, load_settings
 from search.spaces.dag import build_space

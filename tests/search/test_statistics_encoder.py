@@ -8,11 +8,11 @@ import pytest
 
 from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
-from search.embedding import build_encoder, load_encoder
-from search.embedding.computed import computed
-from search.embedding.counts import count
-from search.embedding.flows import MOST, flow, shares
-from search.embedding.statistics import GROUP_WEIGHTS
+from search.encoders import build_encoder, load_encoder
+from search.encoders.counts import count
+from search.encoders.flows import MOST, flow, shares
+from search.encoders.graph_features import GROUP_WEIGHTS
+from search.encoders.simplify import computed
 from search.spaces.dag import DagSpace, prune
 
 OPERATORS = ("conv1x1", "sepconv3x3")

@@ -13,7 +13,7 @@ from made import run
 from search.core.layers import one_cycle
 from search.core.types import Job
 from search.data import ProxyData
-from search.embedding import build_encoder
+from search.encoders import build_encoder
 from search.predictor import build_predictor, cross_validated_predictions
 from search.proxy import ProxyEvaluator, ProxySettings
 from search.schedule import Schedule

@@ -9,7 +9,7 @@ from networkx.algorithms.isomorphism import categorical_node_match
 from gemnet.cell import Cell, CellError
 from gemnet.complexity import fit
 from search.core.types import CellArrays, SearchError
-from search.embedding import build_encoder
+from search.encoders import build_encoder
 from search.spaces.benchmarks import NasBench101Space, NasBench201Space
 from search.spaces.dag import build_space, prune
 from search.spaces.isomorphism import isomorphism_hash

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.core.types import SearchError
-from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
+from search.encoders.svge.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.reproduce import (
     encoder,
     figure1,

@@ -4,7 +4,7 @@ import pytest
 from made_task import made_task
 from small_space import QUICK, SMALL, every_graph, ordered
 
-from search.embedding import SVGe
+from search.encoders import SVGe
 from search.svge.prediction import fine_tuned
 
 

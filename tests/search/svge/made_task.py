@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from search.embedding.graphs import Graphs, GraphSpace, split
+from search.encoders.svge.graphs import Graphs, GraphSpace, split
 from search.svge.tasks import Task
 
 MADE = GraphSpace("made", ("input", "conv1x1", "conv3x3", "maxpool3x3", "output"), 4)

@@ -5,7 +5,7 @@ import itertools
 import networkx as nx
 import numpy as np
 
-from search.embedding.graphs import Graphs, GraphSpace
+from search.encoders.svge.graphs import Graphs, GraphSpace
 from search.spaces.dag import DagSpace
 
 SMALL = GraphSpace("small", ("input", "a", "b", "c", "output"), 4)

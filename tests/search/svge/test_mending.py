@@ -7,9 +7,9 @@ import pytest
 from small_space import every_graph, isomorphic, labelled, random_graphs
 
 from search.core.types import SearchError
-from search.embedding.graph_spaces import nasbench101_space
-from search.embedding.graphs import Graphs, GraphSpace, is_dag_with_input_and_output, packed
-from search.embedding.mending import connected, ended_by_leaves, in_order_of_enumeration, trimmed
+from search.encoders.svge.graph_spaces import nasbench101_space
+from search.encoders.svge.graphs import Graphs, GraphSpace, is_dag_with_input_and_output, packed
+from search.encoders.svge.repair import connected, ended_by_leaves, in_order_of_enumeration, trimmed
 from search.spaces.isomorphism import isomorphism_hash
 
 END = 4

@@ -8,12 +8,12 @@ import torch
 from small_space import CELLS, SMALL, random_graphs
 
 from search.core.types import SearchError
-from search.embedding import SVGe
-from search.embedding.checking import decode_checked
-from search.embedding.graph_spaces import cell_space, enas_space, nasbench101_space, nasbench201_space
-from search.embedding.graphs import GraphSpace
-from search.embedding.measures import prior, reconstruction
-from search.embedding.svge_network import GraphDecoder, GraphEncoder, reverse
+from search.encoders import SVGe
+from search.encoders.svge.graph_spaces import cell_space, enas_space, nasbench101_space, nasbench201_space
+from search.encoders.svge.graphs import GraphSpace
+from search.encoders.svge.measures import prior, reconstruction
+from search.encoders.svge.network import GraphDecoder, GraphEncoder, reverse
+from search.encoders.svge.verified_decoding import decode_checked
 
 
 def test_a_graph_reversed_twice_is_itself_and_sides_are_laid_end_to_end():

@@ -8,7 +8,7 @@ import torch
 from gemnet.cell import Cell
 from search.core.types import Evaluation, EvaluationError, Job, SearchError
 from search.data import build_data
-from search.embedding.graphs import GraphSpace
+from search.encoders.svge.graphs import GraphSpace
 from search.experiments.svge.enas_network import EnasNetwork
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.proxy import ProxySettings

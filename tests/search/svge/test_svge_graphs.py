@@ -8,8 +8,8 @@ import torch
 from small_space import CELLS, SMALL, random_graphs, same, slowly_valid
 
 from search.core.types import SearchError
-from search.embedding.graph_files import read_enas
-from search.embedding.graph_spaces import (
+from search.encoders.svge.graph_files import read_enas
+from search.encoders.svge.graph_spaces import (
     cell_space,
     cells_of_graphs,
     enas_space,
@@ -18,9 +18,9 @@ from search.embedding.graph_spaces import (
     nasbench101_space,
     nasbench201_space,
 )
-from search.embedding.graphs import Graphs, GraphSpace, split
-from search.embedding.mending import in_order_of_enumeration
-from search.embedding.svge_network import GraphEncoder
+from search.encoders.svge.graphs import Graphs, GraphSpace, split
+from search.encoders.svge.network import GraphEncoder
+from search.encoders.svge.repair import in_order_of_enumeration
 from search.spaces import nasbench101, nasbench201
 from search.spaces.dag import prune
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from search.core.types import SearchError
-from search.embedding.graphs import Graphs
+from search.encoders.svge.graphs import Graphs
 from search.svge.optimisation import METHODS, Budget, Pool, curves, markdown, optimise, rows, summary
 
 BUDGET = Budget(start=8, rounds=3, batch=6, candidates=300)

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from search.core.types import SearchError
-from search.embedding.training import Plan
+from search.encoders.svge.training import Plan
 from search.svge.prediction import (
     SparseGaussianProcess,
     agreement,

@@ -13,7 +13,7 @@ from made_task import made_task
 from search import reproduce_svge
 from search.core.display import Display
 from search.core.types import SearchError
-from search.embedding.graphs import Graphs, GraphSpace
+from search.encoders.svge.graphs import Graphs, GraphSpace
 from search.spaces.benchmark_files import ENVIRONMENT
 from search.svge import measuring, pages, smoothness, tasks
 from search.svge.measuring import published

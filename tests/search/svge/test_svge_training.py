@@ -5,8 +5,8 @@ from small_space import CELLS, QUICK, SMALL
 
 from search.core.muon import Muon
 from search.core.types import SearchError
-from search.embedding import SVGe, build_encoder
-from search.embedding.training import CHECKPOINT, Plan, history, train
+from search.encoders import SVGe, build_encoder
+from search.encoders.svge.training import CHECKPOINT, Plan, history, train
 
 
 @pytest.mark.parametrize(("schedule", "optimizer"), [("plateau", "adam"), ("cosine", "adam"), ("cosine", "muon")])

@@ -9,8 +9,8 @@ import numpy as np
 
 from gemnet.core.files import TextError, read_text
 from search.core.types import SearchError
-from search.embedding.graph_spaces import enas_space
-from search.embedding.graphs import Graphs
+from search.encoders.svge.graph_spaces import enas_space
+from search.encoders.svge.graphs import Graphs
 
 
 def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000) -> tuple[Graphs, np.ndarray]:

@@ -14,7 +14,7 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.layers import mlp
 from search.core.types import CellArrays, Progress, Space
-from search.embedding.common import (
+from search.encoders.common import (
     HELD_OUT_PAIRS,
     Batch,
     Device,
@@ -27,8 +27,8 @@ from search.embedding.common import (
     kernel_figures,
     similarity_loss,
 )
-from search.embedding.fully_connected import FullyConnectedEncoder
-from search.embedding.statistics import Dropped, Identities, StatisticsEncoder
+from search.encoders.fully_connected import FullyConnectedEncoder
+from search.encoders.graph_features import Dropped, Identities, StatisticsEncoder
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 

@@ -16,7 +16,7 @@ from search.core.checks import check_whole, takes_settings
 from search.core.registry import build_named
 from search.core.threads import torch_threads
 from search.core.types import CellArrays, Progress, SearchError
-from search.embedding.common import (
+from search.encoders.common import (
     MAX_WIDTH,
     Batch,
     Device,
@@ -27,12 +27,12 @@ from search.embedding.common import (
     check_device,
     similarity_loss,
 )
-from search.embedding.graphs import Graphs, GraphSpace
-from search.embedding.mending import connected
-from search.embedding.readout import LinearReadout
-from search.embedding.storage import restored, save_encoder
-from search.embedding.svge_network import AccuracyHead, GraphDecoder, GraphEncoder
-from search.embedding.training import Optimizer, Patience, Plan, Schedule, digest, train
+from search.encoders.io import restored, save_encoder
+from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.encoders.svge.network import AccuracyHead, GraphDecoder, GraphEncoder
+from search.encoders.svge.readout import LinearReadout
+from search.encoders.svge.repair import connected
+from search.encoders.svge.training import Optimizer, Patience, Plan, Schedule, digest, train
 
 CHUNK = 2048
 """Graphs encoded or decoded at a time."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.core.types import CellArrays
-from search.embedding.counts import end_nodes
+from search.encoders.counts import end_nodes
 
 MOST = 5
 """Operators on a way are told apart up to so many: "0" to "4 or fewer"."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from gemnet.operators import INPUT
 from search.core.types import CellArrays, SearchError, Space
-from search.embedding.graphs import ABSENT, Graphs, GraphSpace, packed
-from search.embedding.mending import chained, ended_by_leaves, in_order_of_enumeration, trimmed
+from search.encoders.svge.graphs import ABSENT, Graphs, GraphSpace, packed
+from search.encoders.svge.repair import chained, ended_by_leaves, in_order_of_enumeration, trimmed
 from search.spaces import nasbench101, nasbench201
 from search.spaces.benchmarks import Table, TabularSpace
 

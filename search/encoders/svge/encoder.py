@@ -12,11 +12,11 @@ from torch import Tensor
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import CellArrays, Progress, Space
-from search.embedding.common import Batch, Epochs, LearningRate, cosines, kernel_figures
-from search.embedding.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
-from search.embedding.graphs import Graphs
-from search.embedding.storage import save_encoder
-from search.embedding.svge import State, SVGe
+from search.encoders.common import Batch, Epochs, LearningRate, cosines, kernel_figures
+from search.encoders.io import save_encoder
+from search.encoders.svge.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
+from search.encoders.svge.graphs import Graphs
+from search.encoders.svge.model import State, SVGe
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from search.core.types import Progress, SearchError
-from search.embedding.graphs import Graphs
-from search.embedding.svge import SVGe
+from search.encoders.svge.graphs import Graphs
+from search.encoders.svge.model import SVGe
 from search.spaces.isomorphism import isomorphism_hash
 
 AT_A_TIME = 20_000

@@ -14,7 +14,7 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.layers import mlp
 from search.core.types import CellArrays, Space
-from search.embedding.common import (
+from search.encoders.common import (
     HELD_OUT_PAIRS,
     Batch,
     Device,
@@ -25,8 +25,8 @@ from search.embedding.common import (
     cosines,
     kernel_figures,
 )
-from search.embedding.features import features, num_edges, num_features
-from search.embedding.fully_connected import FullyConnectedEncoder
+from search.encoders.flat import features, num_edges, num_features
+from search.encoders.fully_connected import FullyConnectedEncoder
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 from search.spaces.node_order import ORDERS, canonical_order, random_order

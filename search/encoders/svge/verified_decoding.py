@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from search.core.checks import check_whole
-from search.embedding.graphs import Graphs
-from search.embedding.svge import SVGe
+from search.encoders.svge.graphs import Graphs
+from search.encoders.svge.model import SVGe
 
 FAR = 2.0
 """A decoding is doubted from so many times the noise of training on. The graph that a vector of 56 dimensions was drawn for

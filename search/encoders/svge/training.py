@@ -23,7 +23,7 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.muon import Muon, with_muon
 from search.core.types import Progress, SearchError
-from search.embedding.common import Batch, Epochs, LearningRate
+from search.encoders.common import Batch, Epochs, LearningRate
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")

@@ -12,7 +12,7 @@ from itertools import permutations
 import numpy as np
 
 from search.core.types import CellArrays
-from search.embedding.graphs import ABSENT, Graphs, packed
+from search.encoders.svge.graphs import ABSENT, Graphs, packed
 
 MAX_ENUMERATED = 8
 """Most nodes of a graph of which all orders are tried; 720 of 8."""

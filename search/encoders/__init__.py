@@ -7,15 +7,15 @@ from typing import Any
 
 from search.core.registry import build_named
 from search.core.types import Encoder, Space
-from search.embedding.adjacency import AdjacencyEncoder
-from search.embedding.autoencoder import AutoencoderEncoder
-from search.embedding.guided_counts import GuidedCountsEncoder
-from search.embedding.kernel_guided import KernelGuidedEncoder
-from search.embedding.landmarks import LandmarkEncoder
-from search.embedding.statistics import StatisticsEncoder
-from search.embedding.storage import DESCRIPTION, check_settings_of, files_digest, restored
-from search.embedding.svge import SVGe
-from search.embedding.svge_encoder import SVGeEncoder
+from search.encoders.adjacency import AdjacencyEncoder
+from search.encoders.autoencoder import AutoencoderEncoder
+from search.encoders.graph_features import StatisticsEncoder
+from search.encoders.guided_counts import GuidedCountsEncoder
+from search.encoders.io import DESCRIPTION, check_settings_of, files_digest, restored
+from search.encoders.kernel_guided import KernelGuidedEncoder
+from search.encoders.landmarks import LandmarkEncoder
+from search.encoders.svge.encoder import SVGeEncoder
+from search.encoders.svge.model import SVGe
 
 ENCODERS: dict[str, Any] = {
     "adjacency": AdjacencyEncoder,

@@ -17,11 +17,11 @@ import torch
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import CellArrays, Progress, SearchError, Space
-from search.embedding.computed import computed
-from search.embedding.counts import count
-from search.embedding.flows import flow, shares
-from search.embedding.packing import PackedCells, pack, packed_size
-from search.embedding.storage import save_encoder
+from search.encoders.counts import count
+from search.encoders.flows import flow, shares
+from search.encoders.io import save_encoder
+from search.encoders.packing import PackedCells, pack, packed_size
+from search.encoders.simplify import computed
 from search.spaces.dag import prune
 
 GROUP_WEIGHTS = {

@@ -85,7 +85,7 @@ class GraphSpace:
     types: of nodes; the first is the input's, the last the output's, the others are operators. max_nodes: input and output
     counted. rule: what a graph must satisfy besides `is_dag_with_input_and_output` to be one of the space, batched: Graphs of B
     graphs -> bool [B]. mend: makes graphs of the space of decoded ones with at least `min_nodes` nodes, input first and output
-    last, and may reorder nodes: see `search.embedding.mending`; None for `connected`, which is enough without a rule.
+    last, and may reorder nodes: see `search.encoders.svge.repair`; None for `connected`, which is enough without a rule.
     """
 
     name: str

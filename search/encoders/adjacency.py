@@ -7,8 +7,8 @@ import os
 import numpy as np
 
 from search.core.types import CellArrays, Progress, Space
-from search.embedding.features import features, num_features
-from search.embedding.storage import save_encoder
+from search.encoders.flat import features, num_features
+from search.encoders.io import save_encoder
 
 
 class AdjacencyEncoder:

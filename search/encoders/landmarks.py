@@ -13,8 +13,8 @@ import torch
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import CellArrays, Progress, SearchError, Space
-from search.embedding.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
-from search.embedding.storage import save_encoder
+from search.encoders.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
+from search.encoders.io import save_encoder
 from search.kernel.wl import wl_gram, wl_kernel
 from search.spaces.dag import prune
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from search.core.types import Encoder, Space
-from search.embedding import DESCRIPTION, load_encoder
+from search.encoders import DESCRIPTION, load_encoder
 from search.study import fingerprint
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from search.core.layers import one_cycle
 from search.core.threads import torch_threads
 from search.core.types import CellArrays, Progress, Space
-from search.embedding.common import check_device
-from search.embedding.storage import save_encoder
+from search.encoders.common import check_device
+from search.encoders.io import save_encoder
 
 CHUNK = 8192
 """Cells embedded at a time."""

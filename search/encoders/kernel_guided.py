@@ -9,8 +9,8 @@ from torch import Tensor
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import CellArrays, Space
-from search.embedding.autoencoder import AutoencoderEncoder
-from search.embedding.common import H, similarity_loss
+from search.encoders.autoencoder import AutoencoderEncoder
+from search.encoders.common import H, similarity_loss
 
 
 @takes_settings("encoder")

@@ -1,0 +1,1 @@
+"""SVGe, the smooth two-sided variational graph autoencoder, on any space of labelled graphs."""
