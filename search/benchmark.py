@@ -22,7 +22,7 @@ from search.data import build_data
 from search.encoders import build_encoder
 from search.executor import WorkerExecutor
 from search.kernel.wl import wl_kernel
-from search.predictor import MLPPredictor
+from search.predictors.mlp import MLPPredictor
 from search.proxy import build_evaluator
 from search.spaces.dag import DagSpace, prune, statistics
 

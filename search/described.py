@@ -16,7 +16,7 @@ from search.data import DATA_SETS
 from search.encoders import ENCODERS
 from search.evaluators import PROXIES, Model
 from search.executor import build_executor
-from search.predictor import PREDICTORS, build_predictor
+from search.predictors.mlp import PREDICTORS, build_predictor
 from search.schedule import Schedule
 from search.settings import SECTIONS, check_settings
 from search.spaces.dag import SPACES, build_space

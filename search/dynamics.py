@@ -75,7 +75,7 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
     from sklearn.decomposition import PCA
 
     from search.encoders import load_encoder
-    from search.predictor import build_predictor, cross_validated_opinions, with_groups
+    from search.predictors.mlp import build_predictor, cross_validated_opinions, with_groups
     from search.spaces.dag import build_space, prune
 
     seed, space = settings["seed"], build_space(**settings["space"])

@@ -11,9 +11,9 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
-from search.acquisition import AffordableFirst, Optimistic
 from search.core.display import Display
 from search.core.types import Predictor, Scored
+from search.predictors.acquisition import AffordableFirst, Optimistic
 from search.rows import DEAR, TIMED
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
-from search.acquisition import Optimistic
 from search.bootstrap import Draws, bootstrap
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
@@ -41,7 +40,8 @@ from search.evaluators import evaluator_of
 from search.executor import build_executor
 from search.exported import check_fits, read_record
 from search.limits import Limits, Met
-from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
+from search.predictors.acquisition import Optimistic
+from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
 from search.proxy import fitted_model
 from search.ranking import best_table, expected_scores, judged
 from search.reach import check_model_budget

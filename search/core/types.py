@@ -116,7 +116,7 @@ class Encoder(Protocol):
 
 class Predictor(Protocol):
     """Predicts scores of embedded cells. Those that know how sure they are have `opinion` and `optimistic` besides, see
-    `search.ensemble.NormalScorePredictor`."""
+    `search.predictors.ensemble.NormalScorePredictor`."""
 
     def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
         """vectors: [N, d]; scores: [N]."""

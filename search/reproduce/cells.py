@@ -15,7 +15,7 @@ from search.core.types import CellArrays, Encoder, Predictor, SearchError, Space
 from search.encoders import build_encoder
 from search.encoders.cache import EncoderCache
 from search.encoders.io import describe
-from search.predictor import build_predictor, with_groups
+from search.predictors.mlp import build_predictor, with_groups
 from search.reproduce.base import Context
 from search.spaces.benchmarks import SPACES, NasBench101Space, TabularSpace
 from search.spaces.dag import prune

@@ -14,7 +14,7 @@ from search.core.types import Progress, SearchError
 from search.encoders.svge.graphs import Graphs
 from search.encoders.svge.model import SVGe
 from search.figures import GREY, SIZE
-from search.predictor import MLPPredictor
+from search.predictors.mlp import MLPPredictor
 from search.spaces.isomorphism import Index
 from search.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.svge.tasks import Task

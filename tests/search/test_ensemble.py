@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from search.acquisition import Optimistic
 from search.core.types import SearchError
-from search.predictor import build_predictor
+from search.predictors.acquisition import Optimistic
+from search.predictors.mlp import build_predictor
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.core.types import SearchError
-from search.gaussian_process import GROUP_SPREAD, NOISE, GaussianProcess, _Objective, _squared_distances
-from search.predictor import build_predictor, with_groups
+from search.predictors.gaussian_process import GROUP_SPREAD, NOISE, GaussianProcess, _Objective, _squared_distances
+from search.predictors.mlp import build_predictor, with_groups
 
 
 @pytest.fixture(scope="module")

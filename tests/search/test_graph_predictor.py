@@ -8,8 +8,8 @@ from scipy.stats import kendalltau
 from search.core.types import CellArrays, SearchError
 from search.encoders import build_encoder, load_encoder
 from search.encoders.packing import SHARES, PackedCells, pack, packed_size, unpack
-from search.graph_network import predict, train
-from search.predictor import build_predictor
+from search.predictors.graph_network import predict, train
+from search.predictors.mlp import build_predictor
 from search.spaces.dag import DagSpace, prune
 
 SPACE = DagSpace(7, ("conv1x1", "sepconv3x3"), (0.3, 0.6))

@@ -10,10 +10,10 @@ from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import SearchError
 from search.encoders import KernelGuidedEncoder, build_encoder
-from search.ensemble import EnsemblePredictor
 from search.exported import write_export
 from search.pipeline import run_search
-from search.predictor import cross_validated_predictions
+from search.predictors.ensemble import EnsemblePredictor
+from search.predictors.mlp import cross_validated_predictions
 from search.ranking import best_first, best_table
 from search.result import write_result
 from search.schedule import Schedule

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import kendalltau
 
 from search.core.types import SearchError
-from search.predictor import MLPPredictor, build_predictor, cross_validated_predictions
+from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated_predictions
 
 
 @pytest.fixture(scope="module")

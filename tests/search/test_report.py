@@ -18,8 +18,8 @@ from gemnet.cell import Cell
 from search.core.types import Evaluation, Outcome, SearchError
 from search.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
 from search.encoders import build_encoder
-from search.ensemble import EnsemblePredictor
-from search.predictor import cross_validated_predictions
+from search.predictors.ensemble import EnsemblePredictor
+from search.predictors.mlp import cross_validated_predictions
 from search.records import records_command
 from search.report import write_report
 from search.result import with_provenance

@@ -4,7 +4,7 @@ import pytest
 
 from search.core.types import SearchError
 from search.encoders import build_encoder
-from search.predictor import build_predictor
+from search.predictors.mlp import build_predictor
 from search.settings import SECTIONS, decisive, load_settings
 from search.spaces.dag import build_space
 

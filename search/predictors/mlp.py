@@ -16,8 +16,8 @@ from search.core.layers import mlp
 from search.core.registry import build_named
 from search.core.threads import torch_threads
 from search.core.types import Encoder, Predictor, SearchError
-from search.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
-from search.graph_predictor import GraphEnsemblePredictor
+from search.predictors.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
+from search.predictors.graph_ensemble import GraphEnsemblePredictor
 
 MODES = ("retrain", "finetune")
 

@@ -16,7 +16,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.gaussian_process import GaussianProcess
+from search.predictors.gaussian_process import GaussianProcess
 
 Trees = Annotated[int, Setting("trees that are boosted", at_least=2)]
 Subset = Annotated[int, Setting("cells that the Gaussian process finds its weights on, where there are more", at_least=2)]

@@ -12,8 +12,8 @@ import numpy as np
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.encoders.packing import PackedCells, unpack
-from search.ensemble import EnsemblePredictor, Groups, NormalScale, Subset, Trees, checked
-from search.graph_network import predict, train
+from search.predictors.ensemble import EnsemblePredictor, Groups, NormalScale, Subset, Trees, checked
+from search.predictors.graph_network import predict, train
 
 
 @takes_settings("predictor")

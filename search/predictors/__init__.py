@@ -1,0 +1,1 @@
+"""Predictors of the scores of cells, and what bootstrap ranks cells by."""
