@@ -18,12 +18,12 @@ from gemnet.complexity import network_cost
 from gemnet.core.files import save_png
 from search.bootstrap import Draws, bootstrap
 from search.core.types import CellArrays, Job
-from search.data import build_data
 from search.encoders import build_encoder
-from search.executor import WorkerExecutor
+from search.evaluation.data import build_data
+from search.evaluation.executor import WorkerExecutor
+from search.evaluation.proxy import build_evaluator
 from search.kernel.wl import wl_kernel
 from search.predictors.mlp import MLPPredictor
-from search.proxy import build_evaluator
 from search.spaces.dag import DagSpace, prune, statistics
 
 DIRECTIONS_TIMED = {"both": "in- and out-neighbours, as the search", "out": "out-neighbours alone, as grakel"}

@@ -18,7 +18,7 @@ from gemnet.complexity import BudgetError, counted, network_cost
 from gemnet.library import create_scaled_model, set_bn_momentum
 from gemnet.network import GEMNet
 from gemnet.operators import Cost
-from search.proxy import fitted_model
+from search.evaluation.proxy import fitted_model
 
 TOLERANCE = 0.05
 """By which share the MACs of a network may fall short of the budget."""

@@ -11,11 +11,11 @@ from gemnet.core.settings import REQUIRED, Setting, expected_name, markdown, set
 from search.core.checks import check
 from search.core.registry import named_part
 from search.core.types import SearchError
-from search.cost import COSTS, build_cost, check_latency, latency_settings
-from search.data import DATA_SETS
 from search.encoders import ENCODERS
-from search.evaluators import PROXIES, Model
-from search.executor import build_executor
+from search.evaluation.cost import COSTS, build_cost, check_latency, latency_settings
+from search.evaluation.data import DATA_SETS
+from search.evaluation.evaluators import PROXIES, Model
+from search.evaluation.executor import build_executor
 from search.predictors.mlp import PREDICTORS, build_predictor
 from search.schedule import Schedule
 from search.settings import SECTIONS, check_settings

@@ -13,7 +13,7 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.registry import named_part
 from search.core.types import SearchError
-from search.data import ImageFolder, ProxyData, digits, load_cifar10, load_digits
+from search.evaluation.data import ImageFolder, ProxyData, digits, load_cifar10, load_digits
 
 PerClass = Annotated[int | None, Setting("images a class at most; None for all", at_least=1, unit="images")]
 

@@ -31,20 +31,20 @@ from search.core.types import (
     SearchError,
     Space,
 )
-from search.cost import CellCost, build_cost, build_latency
 from search.described import check_search, described
 from search.encoders import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
 from search.encoders.cache import EncoderCache
-from search.evaluations import check_evaluator, checked_cost, checked_outcome
-from search.evaluators import evaluator_of
-from search.executor import build_executor
+from search.evaluation.checked import check_evaluator, checked_cost, checked_outcome
+from search.evaluation.constraints import Limits, Met
+from search.evaluation.cost import CellCost, build_cost, build_latency
+from search.evaluation.evaluators import evaluator_of
+from search.evaluation.executor import build_executor
+from search.evaluation.proxy import fitted_model
+from search.evaluation.reach import check_model_budget
 from search.exported import check_fits, read_record
-from search.limits import Limits, Met
 from search.predictors.acquisition import Optimistic
 from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
-from search.proxy import fitted_model
 from search.ranking import best_table, expected_scores, judged
-from search.reach import check_model_budget
 from search.record_file import RECORD, read_snapshot
 from search.schedule import Schedule
 from search.settings import decisive, evaluation_part

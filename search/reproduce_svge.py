@@ -25,10 +25,10 @@ from search.core.display import Display
 from search.core.processes import RemoteBars, in_processes
 from search.core.threads import torch_threads
 from search.core.types import Progress, SearchError
-from search.data import ProxyData, build_data
 from search.encoders.svge.model import SVGe
+from search.evaluation.data import ProxyData, build_data
+from search.evaluation.proxy import ProxySettings
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
-from search.proxy import ProxySettings
 from search.settings import load_settings
 from search.svge import measuring, optimisation, pages, smoothness
 from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals

@@ -25,7 +25,7 @@ from search.command import reported
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
-from search.evaluators import evaluator_of
+from search.evaluation.evaluators import evaluator_of
 from search.exported import is_export, read_record
 from search.pipeline import candidate_seed
 from search.ranking import best_first

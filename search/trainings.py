@@ -16,8 +16,8 @@ from gemnet.core.machine import processor
 from search.core.display import Display
 from search.core.json_lines import add_row, read_rows
 from search.core.types import Evaluation, Evaluator, SearchError
-from search.evaluations import checked_outcome
-from search.executor import build_executor
+from search.evaluation.checked import checked_outcome
+from search.evaluation.executor import build_executor
 from search.rows import number, share, shown
 from search.study import TIME, fingerprint, take_lock
 

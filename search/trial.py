@@ -29,10 +29,10 @@ from search.core.checks import takes_settings
 from search.core.display import Display
 from search.core.threads import torch_threads
 from search.core.types import Job, SearchError, Space
-from search.evaluators import evaluator_of
+from search.evaluation.evaluators import evaluator_of
+from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 from search.final_data import PerClass, build_final_data
 from search.pipeline import candidate_seed
-from search.proxy import ProxyEvaluator, build_evaluator
 from search.spaces.dag import build_space
 from search.trainings import Trainings, run_missing, this_machine
 
@@ -226,7 +226,7 @@ def _images(trial: Trial) -> dict[str, Any]:
 def latencies(networks: Iterable[Contestant], repeats: int = 20) -> dict[str, float]:
     """Seconds for one image on one core of the CPU, channels last, of each network by name, measured by turns.
 
-    As in `search.cost.Latency`, the fastest of `repeats` passes counts: what disturbs the machine can only slow one down.
+    As in `search.evaluation.cost.Latency`, the fastest of `repeats` passes counts: what disturbs the machine can only slow one down.
     """
     calls = {}
     with torch_threads(1), torch.inference_mode(), torch.random.fork_rng(devices=[]):

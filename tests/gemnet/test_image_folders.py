@@ -14,7 +14,7 @@ from gemnet.deploy.quantization import labelled_files
 from gemnet.images.folders import class_images, find_images, image_files
 from gemnet.openmmlab.images import ImageFolder
 from search.core.types import SearchError
-from search.data import ImageFolder as SearchFolder
+from search.evaluation.data import ImageFolder as SearchFolder
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 

@@ -23,7 +23,7 @@ from gemnet.core.errors import DataError
 from gemnet.deploy.quantization import read_batches
 from gemnet.images.pixels import MAX_PIXELS, image_size, read_image
 from gemnet.registry import TRANSFORMS
-from search.data import build_data
+from search.evaluation.data import build_data
 from search.final_data import build_final_data
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from gemnet.complexity import BudgetError, network_cost
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome
-from search.cost import build_cost
+from search.evaluation.cost import build_cost
 from search.pipeline import Search
 from search.schedule import Schedule
 from search.spaces.dag import DagSpace

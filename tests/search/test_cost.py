@@ -5,15 +5,15 @@ from types import ModuleType
 
 import pytest
 
-import search.cost
+import search.evaluation.cost
 from gemnet.bench.benchmark import Timing, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
 from search.core.types import SearchError
-from search.cost import build_cost, build_latency
-from search.data import build_data
-from search.evaluators import evaluator_of
-from search.proxy import build_evaluator
+from search.evaluation.cost import build_cost, build_latency
+from search.evaluation.data import build_data
+from search.evaluation.evaluators import evaluator_of
+from search.evaluation.proxy import build_evaluator
 from search.spaces.dag import DagSpace
 
 CELL = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
@@ -52,7 +52,7 @@ def test_a_network_that_is_hopelessly_slow_is_not_timed_again(evaluator, monkeyp
         asked.append(repeats)
         return measure_together(calls, repeats, warm_up, wait)
 
-    monkeypatch.setattr("search.cost.measure_together", measured)
+    monkeypatch.setattr("search.evaluation.cost.measure_together", measured)
     settings = {"reference": "timm/mobilenetv3_small_050", "batch": 1, "resolution": 32}
     assert build_cost(evaluator.cost, MODEL, type="latency", max=max, **settings)(CELL) > 1e-3
     assert asked == passes
@@ -65,7 +65,7 @@ def test_fused_networks_are_timed_on_both_sides(evaluator, monkeypatch):
         seen.append(type(network).__name__)
         return folded(network, images)
 
-    monkeypatch.setattr("search.cost.folded", counted)
+    monkeypatch.setattr("search.evaluation.cost.folded", counted)
     settings = {"reference": "timm/mobilenetv3_small_050", "batch": 1, "resolution": 32}
     assert build_cost(evaluator.cost, MODEL, type="latency", fused=True, **settings)(CELL) > 1e-3
     assert seen == ["MobileNetV3", "GEMNet"]
@@ -81,7 +81,7 @@ def test_milliseconds_are_the_median_of_fused_passes_of_the_model_to_come(monkey
         call()
         return Timing(median=0.25, fastest=0.1, slowest=3.0)
 
-    monkeypatch.setattr("search.cost.measure", measured)
+    monkeypatch.setattr("search.evaluation.cost.measure", measured)
     latency = build_latency(DagSpace(8), MODEL, 40, resolution=32)
     assert (latency(CELL), latency.max, latency.name) == (250.0, 40, "milliseconds")
     assert asked == [(10, 2)]

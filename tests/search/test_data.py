@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 
 from search.core.types import SearchError
-from search.data import ProxyData, build_data
+from search.evaluation.data import ProxyData, build_data
 
 
 def rows(images: torch.Tensor) -> list[bytes]:

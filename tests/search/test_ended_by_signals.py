@@ -15,7 +15,7 @@ import sys
 sys.path[:0] = {path}
 from contextlib import closing
 from search.command import reported
-from search.executor import WorkerExecutor
+from search.evaluation.executor import WorkerExecutor
 from search.core.processes import in_processes
 from test_executor import Scripted, jobs
 from test_processes import work

@@ -19,9 +19,9 @@ from watching import alive, children, eventually
 
 from gemnet.cell import Cell
 from search.core.types import Evaluation, EvaluationError, Job, SearchError
-from search.data import build_data
-from search.executor import SerialExecutor, WorkerExecutor, build_executor
-from search.proxy import ProxyEvaluator, build_evaluator
+from search.evaluation.data import build_data
+from search.evaluation.executor import SerialExecutor, WorkerExecutor, build_executor
+from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -187,7 +187,7 @@ DRIVER = """
 import sys
 sys.path[:0] = {path}
 from contextlib import closing
-from search.executor import WorkerExecutor
+from search.evaluation.executor import WorkerExecutor
 from test_executor import Scripted, jobs
 
 def main():

@@ -8,7 +8,7 @@ from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, essence, run
 
 from gemnet.cell import Cell
 from search.core.types import SearchError
-from search.limits import Limits
+from search.evaluation.constraints import Limits
 from search.schedule import Schedule
 from search.study import read_study
 

@@ -15,8 +15,8 @@ from gemnet.cell import Cell
 from gemnet.complexity import cell_statistics
 from gemnet.network import GEMNet
 from search.core.types import EvaluationError, Job, SearchError
-from search.data import ProxyData, build_data
-from search.proxy import ProxySettings, _learning_rates, _optimizer, _PlacedData, build_evaluator
+from search.evaluation.data import ProxyData, build_data
+from search.evaluation.proxy import ProxySettings, _learning_rates, _optimizer, _PlacedData, build_evaluator
 from search.spaces.dag import DagSpace
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from test_executor import CELL, Scripted, jobs
 
 from gemnet.core.signals import ENDING
 from search.core.types import Job, SearchError
-from search.data import build_data
-from search.executor import SerialExecutor, build_executor
-from search.proxy import build_evaluator
+from search.evaluation.data import build_data
+from search.evaluation.executor import SerialExecutor, build_executor
+from search.evaluation.proxy import build_evaluator
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_an_address_that_does_not_answer_is_told_at_once(evaluator):
     with socket.socket() as silent, pytest.MonkeyPatch.context() as patch:
         silent.bind(("127.0.0.1", 0))
         silent.listen()  # whoever connects hears nothing
-        patch.setattr("search.ray_executor.ANSWER_SECONDS", 6.0)
+        patch.setattr("search.evaluation.ray_executor.ANSWER_SECONDS", 6.0)
         with pytest.raises(SearchError, match=r"does not answer within 6 s; is its head running there\?"):
             build_executor(evaluator, type="ray", address=f"127.0.0.1:{silent.getsockname()[1]}")
     with pytest.raises(SearchError, match="expected 'auto', host:port or ray://host:port"):

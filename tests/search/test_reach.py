@@ -14,9 +14,9 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit
 from search.core.display import Display
 from search.core.types import SearchError
-from search.cost import build_cost
+from search.evaluation.cost import build_cost
+from search.evaluation.reach import check_model_budget
 from search.pipeline import Search, run_search
-from search.reach import check_model_budget
 from search.schedule import Schedule
 from search.settings import load_settings
 from search.spaces.dag import DagSpace
@@ -30,7 +30,7 @@ DIGITS = Path(__file__).parents[2] / "configs/search/digits.py"
 def test_a_budget_out_of_the_spaces_reach_is_told_with_the_range(
     model: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.reach.fit", partial(fit, max_depth=1))  # fewer networks, to be quick
+    monkeypatch.setattr("search.evaluation.reach.fit", partial(fit, max_depth=1))  # fewer networks, to be quick
     with pytest.raises(
         SearchError, match=r"model: target_macs=.* is out of reach .* they reach [\d.e+]+ to [\d.e+]+ M"
     ) as told:
@@ -42,13 +42,13 @@ def test_a_budget_out_of_the_spaces_reach_is_told_with_the_range(
 
 
 def test_too_few_params_for_any_network_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.reach.fit", partial(fit, max_depth=1))
+    monkeypatch.setattr("search.evaluation.reach.fit", partial(fit, max_depth=1))
     with pytest.raises(SearchError, match=r"model: .*it takes at least [\d.]+ M params; so it is with each of"):
         check_model_budget(SPACE, {"target_macs": 463e6, "target_params": 1000}, 0)
 
 
 def test_a_search_with_such_a_budget_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.reach.fit", partial(fit, max_depth=1))
+    monkeypatch.setattr("search.evaluation.reach.fit", partial(fit, max_depth=1))
     settings = load_settings(DIGITS, {"model.target_macs": 1e3})
     with pytest.raises(SearchError, match="target_macs=1000 is out of reach"):
         run_search(settings, tmp_path / "made", Display(quiet=True))

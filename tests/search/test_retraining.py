@@ -11,7 +11,7 @@ import pytest
 from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import Job, SearchError
-from search.evaluators import evaluator_of
+from search.evaluation.evaluators import evaluator_of
 from search.exported import write_export
 from search.pipeline import run_search
 from search.retraining import COLUMNS, agreement, retrain

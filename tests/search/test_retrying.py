@@ -7,8 +7,8 @@ from made import SCHEDULE, WHOLE, MadeEvaluator, MadeExecutor, essence, run
 
 from search.core.display import Display
 from search.core.types import EvaluationError, Job
-from search.cost import build_cost
-from search.executor import SerialExecutor
+from search.evaluation.cost import build_cost
+from search.evaluation.executor import SerialExecutor
 from search.exported import read_record, write_export
 from search.pipeline import Search, _retry
 from search.spaces.dag import DagSpace

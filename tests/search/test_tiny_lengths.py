@@ -12,10 +12,10 @@ from made import run
 
 from search.core.layers import one_cycle
 from search.core.types import Job
-from search.data import ProxyData
 from search.encoders import build_encoder
+from search.evaluation.data import ProxyData
+from search.evaluation.proxy import ProxyEvaluator, ProxySettings
 from search.predictors.mlp import build_predictor, cross_validated_predictions
-from search.proxy import ProxyEvaluator, ProxySettings
 from search.schedule import Schedule
 from search.spaces.dag import DagSpace, prune
 

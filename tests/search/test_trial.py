@@ -18,7 +18,7 @@ from search import trial_report
 from search.contestants import of_cell, of_library, randwire_cell
 from search.core.display import Display
 from search.core.types import SearchError
-from search.data import build_data
+from search.evaluation.data import build_data
 from search.final_data import build_final_data
 from search.settings import load_settings
 from search.trainings import Trainings

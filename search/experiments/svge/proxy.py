@@ -13,9 +13,9 @@ from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics, counted
 from gemnet.operators import Cost
 from search.core.types import Job, SearchError
-from search.data import ProxyData
+from search.evaluation.data import ProxyData
+from search.evaluation.proxy import ProxyEvaluator, ProxySettings
 from search.experiments.svge.enas_network import EnasNetwork
-from search.proxy import ProxyEvaluator, ProxySettings
 from search.spaces.nasbench101_network import NasBench101Network
 
 NARROWEST, WIDEST = 8, 512

@@ -12,7 +12,7 @@ from made_tables import compact101, compact201
 from search.command import search_command
 from search.core.display import Display
 from search.core.types import EvaluationError, Job, SearchError
-from search.evaluators import evaluator_of
+from search.evaluation.evaluators import evaluator_of
 from search.pipeline import run_search
 from search.settings import load_settings
 from search.spaces.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator

@@ -7,11 +7,11 @@ import torch
 
 from gemnet.cell import Cell
 from search.core.types import Evaluation, EvaluationError, Job, SearchError
-from search.data import build_data
 from search.encoders.svge.graphs import GraphSpace
+from search.evaluation.data import build_data
+from search.evaluation.proxy import ProxySettings
 from search.experiments.svge.enas_network import EnasNetwork
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
-from search.proxy import ProxySettings
 from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals
 from search.svge.results import Results
 

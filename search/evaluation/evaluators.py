@@ -11,8 +11,8 @@ from gemnet.core.settings import settings_of
 from search.core.checks import check
 from search.core.registry import named_part
 from search.core.types import Evaluator, SearchError, Space
-from search.data import build_data
-from search.proxy import ProxyEvaluator, ProxySettings
+from search.evaluation.data import build_data
+from search.evaluation.proxy import ProxyEvaluator, ProxySettings
 from search.spaces.benchmarks import TabularEvaluator, TabularSpace
 
 PROXIES: dict[str, Callable[..., Any]] = {"training": ProxySettings, "table": TabularEvaluator}

@@ -23,7 +23,7 @@ from gemnet.operators import Cost
 from search.core.checks import check, takes_settings
 from search.core.memory import gpu_is_full
 from search.core.types import Evaluation, EvaluationError, Job, SearchError
-from search.data import ProxyData
+from search.evaluation.data import ProxyData
 
 WIDEST = 512
 """A proxy network is at most twice as wide as the model, in steps of 1/256."""

@@ -249,12 +249,12 @@ def build_executor(
     threads: Annotated[int, Setting("CPU threads of each worker", at_least=1)] = 1,
     address: Annotated[str | None, Setting("of a Ray cluster, auto or host:port; None for Ray on this machine")] = None,
 ) -> Executor:
-    """The executor: "local" for this machine, or "ray" for a cluster (see `search.ray_executor.RayExecutor`).
+    """The executor: "local" for this machine, or "ray" for a cluster (see `search.evaluation.ray_executor.RayExecutor`).
 
     One local worker evaluates in this process. Raises SearchError for a device that is not there, and for other values.
     """
     if type == "ray":
-        from search.ray_executor import RayExecutor  # Ray is an extra
+        from search.evaluation.ray_executor import RayExecutor  # Ray is an extra
 
         return RayExecutor(evaluator, workers, device, threads, address)
     if address is not None:

@@ -20,7 +20,7 @@ import search
 from gemnet.core.signals import ENDING
 from search.core.threads import torch_threads
 from search.core.types import Evaluator, Job, Outcome, SearchError
-from search.executor import ATTEMPTS, died, evaluate_job
+from search.evaluation.executor import ATTEMPTS, died, evaluate_job
 
 ANSWER_SECONDS = 25.0
 """How long the head of a cluster may take to answer."""

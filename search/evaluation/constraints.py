@@ -17,7 +17,7 @@ from search.predictors.acquisition import AffordableFirst, Optimistic
 from search.rows import DEAR, TIMED
 
 if TYPE_CHECKING:
-    from search.cost import CellCost
+    from search.evaluation.cost import CellCost
 
 Costs = list[tuple[Cell, float]]
 

@@ -1,0 +1,1 @@
+"""How good and how costly a candidate is, and where that is found out."""
