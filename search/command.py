@@ -18,7 +18,7 @@ from gemnet.core.signals import terminating
 from search.core.display import Display
 from search.core.types import SearchError
 from search.printed import shell_line
-from search.study import FAILED, RECORD
+from search.record.study import FAILED, RECORD
 
 REMEDIES = {
     errno.ENOSPC: "free some space",

@@ -17,7 +17,7 @@ from search.evaluation.data import DATA_SETS
 from search.evaluation.evaluators import PROXIES, Model
 from search.evaluation.executor import build_executor
 from search.predictors.mlp import PREDICTORS, build_predictor
-from search.schedule import Schedule
+from search.record.schedule import Schedule
 from search.settings import SECTIONS, check_settings
 from search.spaces.dag import SPACES, build_space
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from search.core.types import Encoder, SearchError
-from search.study import DONE, ENCODER_DIRECTORY, Record, Snapshot
+from search.record.study import DONE, ENCODER_DIRECTORY, Record, Snapshot
 
 DRAWN = 5000
 FEWEST = 5

@@ -23,8 +23,8 @@ from gemnet.cell import Cell
 from gemnet.core.files import save_png
 from gemnet.drawing.cells import draw_on
 from search.dynamics import Bin, Dynamics
-from search.ranking import best_first, pareto_front
-from search.study import DONE, Record
+from search.record.ranking import best_first, pareto_front
+from search.record.study import DONE, Record
 
 SIZE = (6.4, 3.8)  # inches
 REPORT_SIZE = (4.8, 3.8)

@@ -41,16 +41,16 @@ from search.evaluation.evaluators import evaluator_of
 from search.evaluation.executor import build_executor
 from search.evaluation.proxy import fitted_model
 from search.evaluation.reach import check_model_budget
-from search.exported import check_fits, read_record
 from search.predictors.acquisition import Optimistic
 from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
-from search.ranking import best_table, expected_scores, judged
-from search.record_file import RECORD, read_snapshot
-from search.schedule import Schedule
+from search.record.export import check_fits, read_record
+from search.record.file import RECORD, read_snapshot
+from search.record.ranking import best_table, expected_scores, judged
+from search.record.schedule import Schedule
+from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences
 from search.settings import decisive, evaluation_part
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space, prune, statistics
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences
 
 OVERDRAW = 16
 """Cells that stand by for each one that is evaluated, where some cost more than they may."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from search.command import reported
 from search.core.display import Display
 from search.core.types import SearchError
-from search.exported import is_export, read_record, write_export
-from search.overhead import spent
-from search.ranking import STOPPED, best_first, best_table
-from search.schedule import Schedule
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, LOCK, PENDING, RECORD, holder
+from search.record.export import is_export, read_record, write_export
+from search.record.overhead import spent
+from search.record.ranking import STOPPED, best_first, best_table
+from search.record.schedule import Schedule
+from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, LOCK, PENDING, RECORD, holder
 
 OWN = (RECORD, *(RECORD + end for end in ("-wal", "-shm", "-journal")), LOCK)
 """Files in a work directory that nothing may take the place of, nor of what is in its encoder's folder."""

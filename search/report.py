@@ -13,7 +13,6 @@ from string import Template
 from gemnet.core.files import save_text
 from search.core.types import SearchError
 from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
-from search.exported import is_export, read_record
 from search.figures import (
     accuracy_against_cost,
     calibration_plot,
@@ -25,8 +24,9 @@ from search.figures import (
     to_png,
     to_svg,
 )
-from search.ranking import STOPPED, best_first, best_table, pareto_front
-from search.study import DONE, ENCODER_DIRECTORY, FAILED, Record, Snapshot
+from search.record.export import is_export, read_record
+from search.record.ranking import STOPPED, best_first, best_table, pareto_front
+from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, Record, Snapshot
 from search.surface import surface_html
 
 REPORT = "report.html"

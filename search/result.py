@@ -12,11 +12,11 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
 from search.core.display import Display
 from search.core.types import SearchError
-from search.ranking import best_first
-from search.schedule import Schedule
+from search.record.ranking import best_first
+from search.record.schedule import Schedule
+from search.record.study import Record
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space
-from search.study import Record
 
 BEST, TOP = "best_cell", "top_cells"
 

@@ -26,15 +26,15 @@ from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
-from search.exported import is_export, read_record
 from search.pipeline import candidate_seed
-from search.ranking import best_first
+from search.record.export import is_export, read_record
+from search.record.ranking import best_first
+from search.record.study import RECORD as STUDY
+from search.record.study import Record
 from search.result import BEST, TOP, with_provenance, write_cells
 from search.settings import check_settings
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space
-from search.study import RECORD as STUDY
-from search.study import Record
 from search.trainings import Trainings, deviation, run_missing
 
 TABLE = "retrained.md"

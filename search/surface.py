@@ -16,7 +16,7 @@ from gemnet.drawing.cells import COLOURS, RADIUS, ROW
 from gemnet.drawing.layout import layered
 from search.dynamics import Dynamics
 from search.figures import data_url, surface_plot
-from search.study import Record
+from search.record.study import Record
 
 UNIT = 100
 MARGIN = 50

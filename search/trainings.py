@@ -18,8 +18,8 @@ from search.core.json_lines import add_row, read_rows
 from search.core.types import Evaluation, Evaluator, SearchError
 from search.evaluation.checked import checked_outcome
 from search.evaluation.executor import build_executor
-from search.rows import number, share, shown
-from search.study import TIME, fingerprint, take_lock
+from search.record.rows import number, share, shown
+from search.record.study import TIME, fingerprint, take_lock
 
 RECORD, LOCK = "trainings.jsonl", "lock"
 

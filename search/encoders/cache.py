@@ -11,7 +11,7 @@ import torch
 
 from search.core.types import Encoder, Space
 from search.encoders import DESCRIPTION, load_encoder
-from search.study import fingerprint
+from search.record.study import fingerprint
 
 
 class EncoderCache:

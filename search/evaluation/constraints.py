@@ -14,7 +14,7 @@ from gemnet.complexity import BudgetError
 from search.core.display import Display
 from search.core.types import Predictor, Scored
 from search.predictors.acquisition import AffordableFirst, Optimistic
-from search.rows import DEAR, TIMED
+from search.record.rows import DEAR, TIMED
 
 if TYPE_CHECKING:
     from search.evaluation.cost import CellCost

@@ -13,12 +13,12 @@ import numpy as np
 from search.core.display import Display
 from search.core.types import SearchError
 from search.pipeline import run_search
-from search.ranking import best_first
+from search.record.ranking import best_first
+from search.record.schedule import Schedule
+from search.record.study import fingerprint, read_study
 from search.reproduce.base import Context
 from search.reproduce.evolution import evolve
-from search.schedule import Schedule
 from search.spaces.benchmarks import TabularSpace
-from search.study import fingerprint, read_study
 
 
 class History(NamedTuple):

@@ -15,7 +15,7 @@ from gemnet.weights import WeightsError, read_checkpoint
 from search.core.json_lines import read_rows
 from search.core.types import SearchError
 from search.encoders.svge.graph_files import read_enas
-from search.exported import read_record
+from search.record.export import read_record
 from search.spaces.benchmark_files import read_arrays
 
 

@@ -11,9 +11,9 @@ from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome
 from search.evaluation.cost import build_cost
 from search.pipeline import Search
-from search.schedule import Schedule
+from search.record.schedule import Schedule
+from search.record.study import Study
 from search.spaces.dag import DagSpace
-from search.study import Study
 
 SETTINGS = {
     "seed": 0,

@@ -14,12 +14,12 @@ from made import SCHEDULE, WHOLE, MadeEvaluator, run
 from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import Evaluation, SearchError
-from search.exported import read_export, read_record, write_export
 from search.pipeline import run_search
+from search.record.export import read_export, read_record, write_export
+from search.record.schedule import Schedule
+from search.record.study import RECORD, Outcome, Study, read_study
 from search.records import records_command
 from search.retraining import retrain
-from search.schedule import Schedule
-from search.study import RECORD, Outcome, Study, read_study
 from search.trainings import Trainings
 
 SETTINGS = {**WHOLE, "space": {"num_nodes": 8}, "search": {"start": 4, "rounds": 2, "batch": 2, "draws": 200}}

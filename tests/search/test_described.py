@@ -15,8 +15,8 @@ from gemnet.core.settings import REQUIRED, Setting, settings_of
 from search.command import settings_command
 from search.core.types import SearchError
 from search.described import CHOICES, PLAIN, check_search, described, page, tables
-from search.exported import read_record
 from search.pipeline import run_search
+from search.record.export import read_record
 from search.settings import SECTIONS, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from search.core.types import SearchError
-from search.study import DONE, PENDING, RECORD, holder, read_study
+from search.record.study import DONE, PENDING, RECORD, holder, read_study
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = [

@@ -15,7 +15,7 @@ from made import MadeEvaluator, run
 from gemnet.operators import Cost
 from search.core.types import Evaluation, Outcome, SearchError
 from search.evaluation.checked import check_evaluator, checked_cost, checked_outcome
-from search.study import DONE, FAILED, read_study
+from search.record.study import DONE, FAILED, read_study
 
 GOOD = Evaluation(0.5, (0.1, 0.2, 0.3, 0.5), False, 1.0)
 

@@ -11,10 +11,10 @@ from made import score
 from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import Evaluation, Outcome, SearchError
-from search.exported import read_export, read_record, write_export
+from search.record.export import read_export, read_record, write_export
+from search.record.study import JUDGED, Proposal, Study, read_study
 from search.records import records_command, status
 from search.report import write_report
-from search.study import JUDGED, Proposal, Study, read_study
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"seed": 0, "penalty": 0.1, "search": {"start": 3, "rounds": 1, "batch": 1}}

@@ -9,8 +9,8 @@ from matplotlib.text import Text
 from gemnet.cell import Cell
 from search import figures
 from search.dynamics import Bin
-from search.ranking import STOPPED, best_table
-from search.study import DONE, FAILED, Record
+from search.record.ranking import STOPPED, best_table
+from search.record.study import DONE, FAILED, Record
 
 PHONE = 358
 """Pixels of a phone's screen that a plot gets."""

@@ -9,8 +9,8 @@ from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, essence, run
 from gemnet.cell import Cell
 from search.core.types import SearchError
 from search.evaluation.constraints import Limits
-from search.schedule import Schedule
-from search.study import read_study
+from search.record.schedule import Schedule
+from search.record.study import read_study
 
 
 def test_a_budget_of_macs_holds_for_every_candidate(tmp_path):

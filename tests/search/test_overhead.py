@@ -5,8 +5,8 @@ from test_study import open_study, proposal
 
 from gemnet.cell import Cell
 from search.core.types import Evaluation, Outcome
-from search.overhead import spent
-from search.study import Record, Snapshot, read_study
+from search.record.overhead import spent
+from search.record.study import Record, Snapshot, read_study
 
 CELL = Cell(("input", "conv1x1"), ((0, 1),))
 

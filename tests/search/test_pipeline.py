@@ -10,16 +10,16 @@ from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import SearchError
 from search.encoders import KernelGuidedEncoder, build_encoder
-from search.exported import write_export
 from search.pipeline import run_search
 from search.predictors.ensemble import EnsemblePredictor
 from search.predictors.mlp import cross_validated_predictions
-from search.ranking import best_first, best_table
+from search.record.export import write_export
+from search.record.ranking import best_first, best_table
+from search.record.schedule import Schedule
+from search.record.study import DONE, FAILED, PENDING, read_study
 from search.result import write_result
-from search.schedule import Schedule
 from search.settings import load_settings
 from search.spaces.dag import DagSpace, prune
-from search.study import DONE, FAILED, PENDING, read_study
 
 
 def test_every_planned_candidate_is_evaluated_once_and_no_two_are_isomorphic(tmp_path):

@@ -17,7 +17,7 @@ from search.core.types import SearchError
 from search.evaluation.cost import build_cost
 from search.evaluation.reach import check_model_budget
 from search.pipeline import Search, run_search
-from search.schedule import Schedule
+from search.record.schedule import Schedule
 from search.settings import load_settings
 from search.spaces.dag import DagSpace
 

@@ -20,11 +20,11 @@ from search.dynamics import DRAWN, calibration, learning_dynamics, rank_correlat
 from search.encoders import build_encoder
 from search.predictors.ensemble import EnsemblePredictor
 from search.predictors.mlp import cross_validated_predictions
+from search.record.study import DONE, Proposal, Study, read_study
 from search.records import records_command
 from search.report import write_report
 from search.result import with_provenance
 from search.spaces.dag import build_space, prune
-from search.study import DONE, Proposal, Study, read_study
 
 SPACE = {"type": "dag", "num_nodes": 6}
 PLAIN = {"type": "mlp", "steps": 20}

@@ -7,9 +7,9 @@ from made import WHOLE
 
 from search.core.types import Evaluation, Outcome
 from search.encoders import build_encoder
+from search.record.study import Proposal, Study
 from search.report import write_report
 from search.spaces.dag import build_space
-from search.study import Proposal, Study
 
 pytestmark = NEEDS_BROWSER
 LONG = "without_a_break_" + "x" * 90

@@ -12,12 +12,12 @@ from gemnet.cell import Cell
 from search.core.display import Display
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
-from search.exported import write_export
 from search.pipeline import run_search
+from search.record.export import write_export
+from search.record.study import read_study
 from search.retraining import COLUMNS, agreement, retrain
 from search.settings import load_settings
 from search.spaces.dag import build_space
-from search.study import read_study
 from search.trainings import Trainings
 
 ROOT = Path(__file__).parents[2]

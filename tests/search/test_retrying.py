@@ -9,10 +9,10 @@ from search.core.display import Display
 from search.core.types import EvaluationError, Job
 from search.evaluation.cost import build_cost
 from search.evaluation.executor import SerialExecutor
-from search.exported import read_record, write_export
 from search.pipeline import Search, _retry
+from search.record.export import read_record, write_export
+from search.record.study import DONE, FAILED, PENDING, Study
 from search.spaces.dag import DagSpace
-from search.study import DONE, FAILED, PENDING, Study
 
 SETTINGS = {**WHOLE, "space": {"num_nodes": 8}, "search": {"start": 8, "rounds": 3, "batch": 4, "draws": 2000}}
 

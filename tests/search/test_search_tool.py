@@ -16,7 +16,7 @@ import timm
 from watching import alive, children, eventually
 
 import gemnet
-from search.study import DONE, PENDING, read_study
+from search.record.study import DONE, PENDING, read_study
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -224,7 +224,7 @@ def test_help_shows_examples():
 
 
 def test_the_default_config_plans_at_least_40_candidates_of_30_nodes():
-    from search.schedule import Schedule
+    from search.record.schedule import Schedule
     from search.settings import load_settings
 
     settings = load_settings(ROOT / "configs/search/digits.py")

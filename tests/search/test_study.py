@@ -12,7 +12,7 @@ import pytest
 
 from gemnet.cell import Cell
 from search.core.types import Evaluation, Outcome, SearchError
-from search.study import DONE, FAILED, LOCK, PENDING, RECORD, Proposal, Study, read_study
+from search.record.study import DONE, FAILED, LOCK, PENDING, RECORD, Proposal, Study, read_study
 
 SETTINGS = {"seed": 0, "proxy": {"epochs": 3}, "space": {"num_nodes": 5}}
 

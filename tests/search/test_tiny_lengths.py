@@ -16,7 +16,7 @@ from search.encoders import build_encoder
 from search.evaluation.data import ProxyData
 from search.evaluation.proxy import ProxyEvaluator, ProxySettings
 from search.predictors.mlp import build_predictor, cross_validated_predictions
-from search.schedule import Schedule
+from search.record.schedule import Schedule
 from search.spaces.dag import DagSpace, prune
 
 pytestmark = pytest.mark.filterwarnings("error")

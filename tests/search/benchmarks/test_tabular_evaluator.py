@@ -14,10 +14,10 @@ from search.core.display import Display
 from search.core.types import EvaluationError, Job, SearchError
 from search.evaluation.evaluators import evaluator_of
 from search.pipeline import run_search
+from search.record.study import DONE, read_study
 from search.settings import load_settings
 from search.spaces.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator
 from search.spaces.dag import DagSpace
-from search.study import DONE, read_study
 
 CONFIGS = Path(__file__).parents[3] / "configs/search"
 SMALL = {

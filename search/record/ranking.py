@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.study import DONE, Record
+from search.record.study import DONE, Record
 
 COLUMNS = ("cell", "round", "predicted", "score", "judged", "accuracy", "cost", "MACs", "params", "seconds", "note")
 OPTIONAL = ("judged", "note")

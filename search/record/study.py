@@ -23,7 +23,7 @@ from typing import Any
 from gemnet.cell import Cell
 from gemnet.core.machine import processor
 from search.core.types import Evaluation, Outcome, SearchError
-from search.record_file import (
+from search.record.file import (
     FORMAT_VERSION,
     RECORD,
     SCHEMA,
@@ -34,7 +34,7 @@ from search.record_file import (
     snapshot_of,
     sqlite_record,
 )
-from search.rows import DONE, FAILED, JUDGED, PENDING, Record, Retry, Snapshot, check_note
+from search.record.rows import DONE, FAILED, JUDGED, PENDING, Record, Retry, Snapshot, check_note
 
 __all__ = [
     "DONE", "ENCODER_DIRECTORY", "FAILED", "GROWING", "JUDGED", "LOCK", "PENDING", "RECORD", "TIME", "Proposal", "Record",

@@ -15,9 +15,9 @@ from gemnet.cell import Cell, CellError
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, read_text, save_text
 from search.core.types import SearchError, Space
-from search.ranking import pareto_front
-from search.record_file import damaged, retries_of
-from search.rows import (
+from search.record.file import damaged, retries_of
+from search.record.ranking import pareto_front
+from search.record.rows import (
     DEAR,
     JUDGED,
     TIMED,
@@ -37,9 +37,9 @@ from search.rows import (
     shown,
     whole,
 )
-from search.schedule import Schedule
+from search.record.schedule import Schedule
+from search.record.study import RECORD, TIME, read_study
 from search.settings import check_settings
-from search.study import RECORD, TIME, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
 SUFFIX = ".jsonl"

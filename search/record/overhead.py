@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search.study import Snapshot
+from search.record.study import Snapshot
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from gemnet.core.files import check_regular
 from search.core.types import SearchError
-from search.rows import (
+from search.record.rows import (
     JUDGED,
     Record,
     Retry,

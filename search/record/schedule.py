@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from gemnet.core.settings import Setting, settings_of
 from search.core.checks import check, takes_settings
 from search.core.types import SearchError
-from search.study import Record
+from search.record.study import Record
 
 
 @takes_settings("search")
