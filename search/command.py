@@ -76,7 +76,7 @@ def settings_command(name: str | None = None, out: str | None = None) -> int:
     `described.tables`."""
 
     def task() -> None:
-        from search.described import page, tables  # which needs all parts
+        from search.configuration.described import page, tables  # which needs all parts
 
         if out is None:
             print("\n".join(tables(name)).strip())
@@ -107,10 +107,10 @@ def search_command(
     work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there. options: see
     `load_settings`. retry_failed: try candidates that failed again, which insists on such a search as well.
     """
+    from search.configuration.settings import load_settings
     from search.pipeline import run_search
     from search.report import write_report
     from search.result import show_result, write_result
-    from search.settings import load_settings
 
     display, start = Display(), time.monotonic()
     name = Path(config).stem

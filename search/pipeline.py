@@ -16,6 +16,8 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from search.bootstrap import Draws, bootstrap
+from search.configuration.described import check_search, described
+from search.configuration.settings import decisive, evaluation_part
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import (
@@ -31,7 +33,6 @@ from search.core.types import (
     SearchError,
     Space,
 )
-from search.described import check_search, described
 from search.encoders import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
 from search.encoders.cache import EncoderCache
 from search.evaluation.checked import check_evaluator, checked_cost, checked_outcome
@@ -48,7 +49,6 @@ from search.record.file import RECORD, read_snapshot
 from search.record.ranking import best_table, expected_scores, judged
 from search.record.schedule import Schedule
 from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences
-from search.settings import decisive, evaluation_part
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space, prune, statistics
 

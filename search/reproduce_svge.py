@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from gemnet.core.files import replacing, save_png, save_text
+from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.processes import RemoteBars, in_processes
 from search.core.threads import torch_threads
@@ -29,7 +30,6 @@ from search.encoders.svge.model import SVGe
 from search.evaluation.data import ProxyData, build_data
 from search.evaluation.proxy import ProxySettings
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
-from search.settings import load_settings
 from search.svge import measuring, optimisation, pages, smoothness
 from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals
 from search.svge.measuring import MODELS, RESULTS, Effort, check_seeds, measure, trained

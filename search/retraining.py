@@ -22,6 +22,7 @@ from gemnet.core.files import save_text
 from gemnet.core.options import named
 from gemnet.core.tables import markdown_lines
 from search.command import reported
+from search.configuration.settings import check_settings
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
@@ -32,7 +33,6 @@ from search.record.ranking import best_first
 from search.record.study import RECORD as STUDY
 from search.record.study import Record
 from search.result import BEST, TOP, with_provenance, write_cells
-from search.settings import check_settings
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space
 from search.trainings import Trainings, deviation, run_missing

@@ -17,12 +17,12 @@ from gemnet.core.options import named
 from gemnet.deploy.export import FORMATS, TOLERANCE
 from gemnet.deploy.quantization import CALIBRATION_IMAGES
 from gemnet.weights import FORMS
+from search.configuration.settings import decisive, load_settings
 from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome
 from search.record.study import Proposal, Study
 from search.reproduce.parts import PARTS as REPRODUCED
 from search.reproduce_svge import MODELS, PARTS
-from search.settings import decisive, load_settings
 from search.svge.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]

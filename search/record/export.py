@@ -14,6 +14,7 @@ from typing import Any
 from gemnet.cell import Cell, CellError
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, read_text, save_text
+from search.configuration.settings import check_settings
 from search.core.types import SearchError, Space
 from search.record.file import damaged, retries_of
 from search.record.ranking import pareto_front
@@ -39,7 +40,6 @@ from search.record.rows import (
 )
 from search.record.schedule import Schedule
 from search.record.study import RECORD, TIME, read_study
-from search.settings import check_settings
 
 FORMAT, VERSION = "gemnet.search", 1
 SUFFIX = ".jsonl"

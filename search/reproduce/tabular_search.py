@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from search.configuration.settings import load_settings
 from search.reproduce import published
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space
@@ -20,7 +21,6 @@ from search.reproduce.methods import search_history
 from search.reproduce.plots import COLOURS
 from search.reproduce.rows import NASGEM_SEARCH, searches
 from search.reproduce.summary import grid, rounded, seeds_text
-from search.settings import load_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/search"
 QUERIES = 150

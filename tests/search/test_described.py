@@ -13,11 +13,11 @@ import pytest
 
 from gemnet.core.settings import REQUIRED, Setting, settings_of
 from search.command import settings_command
+from search.configuration.described import CHOICES, PLAIN, check_search, described, page, tables
+from search.configuration.settings import SECTIONS, load_settings
 from search.core.types import SearchError
-from search.described import CHOICES, PLAIN, check_search, described, page, tables
 from search.pipeline import run_search
 from search.record.export import read_record
-from search.settings import SECTIONS, load_settings
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "configs/search/digits.py"

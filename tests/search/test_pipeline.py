@@ -7,6 +7,7 @@ import pytest
 from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, MadeEvaluator, essence, run
 
 from gemnet.cell import Cell
+from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import SearchError
 from search.encoders import KernelGuidedEncoder, build_encoder
@@ -18,7 +19,6 @@ from search.record.ranking import best_first, best_table
 from search.record.schedule import Schedule
 from search.record.study import DONE, FAILED, PENDING, read_study
 from search.result import write_result
-from search.settings import load_settings
 from search.spaces.dag import DagSpace, prune
 
 

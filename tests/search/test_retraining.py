@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gemnet.cell import Cell
+from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
@@ -16,7 +17,6 @@ from search.pipeline import run_search
 from search.record.export import write_export
 from search.record.study import read_study
 from search.retraining import COLUMNS, agreement, retrain
-from search.settings import load_settings
 from search.spaces.dag import build_space
 from search.trainings import Trainings
 

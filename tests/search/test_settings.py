@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from search.configuration.settings import SECTIONS, decisive, load_settings
 from search.core.types import SearchError
 from search.encoders import build_encoder
 from search.predictors.mlp import build_predictor
-from search.settings import SECTIONS, decisive, load_settings
 from search.spaces.dag import build_space
 
 CONFIGS = Path(__file__).parents[2] / "configs/search"

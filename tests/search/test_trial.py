@@ -15,12 +15,12 @@ from gemnet import library
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, counted
 from search import trial_report
+from search.configuration.settings import load_settings
 from search.contestants import of_cell, of_library, randwire_cell
 from search.core.display import Display
 from search.core.types import SearchError
 from search.evaluation.data import build_data
 from search.final_data import build_final_data
-from search.settings import load_settings
 from search.trainings import Trainings
 from search.trial import Trial, run_trial
 

@@ -10,12 +10,12 @@ import pytest
 from made_tables import compact101, compact201
 
 from search.command import search_command
+from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import EvaluationError, Job, SearchError
 from search.evaluation.evaluators import evaluator_of
 from search.pipeline import run_search
 from search.record.study import DONE, read_study
-from search.settings import load_settings
 from search.spaces.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator
 from search.spaces.dag import DagSpace
 

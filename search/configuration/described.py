@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gemnet.core.settings import REQUIRED, Setting, expected_name, markdown, settings_of
+from search.configuration.settings import SECTIONS, check_settings
 from search.core.checks import check
 from search.core.registry import named_part
 from search.core.types import SearchError
@@ -18,7 +19,6 @@ from search.evaluation.evaluators import PROXIES, Model
 from search.evaluation.executor import build_executor
 from search.predictors.mlp import PREDICTORS, build_predictor
 from search.record.schedule import Schedule
-from search.settings import SECTIONS, check_settings
 from search.spaces.dag import SPACES, build_space
 
 

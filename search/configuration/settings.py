@@ -34,7 +34,7 @@ SECTIONS: dict[str, Setting] = {
     "model": Setting("the budget of the models to come", dict),
     "executor": Setting("where candidates are evaluated", dict),
 }
-"""Of every search; what is in those that are settings by name: see `search.described`."""
+"""Of every search; what is in those that are settings by name: see `search.configuration.described`."""
 
 
 def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Sequence[str] | None = None) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
     """
     from mmengine.config import Config
 
-    from search.described import check_search  # which knows all parts, and they this module
+    from search.configuration.described import check_search  # which knows all parts, and they this module
 
     if not Path(path).is_file():
         known = sorted(str(p) for p in Path(path).parent.glob("*.py")) if Path(path).parent.is_dir() else []

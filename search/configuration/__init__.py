@@ -1,0 +1,1 @@
+"""The settings of a search: read from a config, checked, listed for people."""
