@@ -109,8 +109,8 @@ def search_command(
     """
     from search.configuration.settings import load_settings
     from search.pipeline import run_search
-    from search.report import write_report
-    from search.result import show_result, write_result
+    from search.report.report import write_report
+    from search.report.result import show_result, write_result
 
     display, start = Display(), time.monotonic()
     name = Path(config).stem

@@ -98,7 +98,7 @@ def records_command(action: str, directory: str, out: str | None = None, count: 
             path = out or str(Path(directory) / "record.jsonl")
             display.line(f"{path}: {export(directory, path)} evaluations")
         else:
-            from search.report import write_report  # its plots take long to import
+            from search.report.report import write_report  # its plots take long to import
 
             display.line(f"Report: {write_report(directory, out)}")
 

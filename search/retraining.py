@@ -32,7 +32,7 @@ from search.record.export import is_export, read_record
 from search.record.ranking import best_first
 from search.record.study import RECORD as STUDY
 from search.record.study import Record
-from search.result import BEST, TOP, with_provenance, write_cells
+from search.report.result import BEST, TOP, with_provenance, write_cells
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space
 from search.trainings import Trainings, deviation, run_missing

@@ -15,7 +15,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from gemnet.core.files import save_png, save_text
 from gemnet.core.tables import marks, publish
-from search.figures import SIZE, legend_below
+from search.report.figures import SIZE, legend_below
 from search.trainings import deviation
 from search.trial import RANDOM
 

@@ -19,7 +19,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 
 from search.core.efficiency import efficiency_score
-from search.figures import surface_on
+from search.report.figures import surface_on
 from search.reproduce.base import Comparison, Context, Measured, Part, Result, Unit
 from search.reproduce.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows
 from search.reproduce.rows import ADJACENCY, SURFACE

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from search.core.types import Progress, SearchError
 from search.encoders.svge.graphs import Graphs
 from search.encoders.svge.model import SVGe
-from search.figures import GREY, SIZE
 from search.predictors.mlp import MLPPredictor
+from search.report.figures import GREY, SIZE
 from search.spaces.isomorphism import Index
 from search.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.svge.tasks import Task

@@ -16,8 +16,8 @@ from search.encoders.common import cosines, kernel_figures
 from search.encoders.kernel_guided import KernelGuidedEncoder
 from search.encoders.svge.graphs import Graphs
 from search.encoders.svge.model import SVGe
-from search.figures import BLUE, GREY
 from search.kernel.wl import wl_kernel
+from search.report.figures import BLUE, GREY
 from search.svge.optimisation import Pool
 from search.svge.prediction import SparseGaussianProcess
 from search.svge.tasks import PoolSpace, Task

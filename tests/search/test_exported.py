@@ -14,7 +14,7 @@ from search.core.types import Evaluation, Outcome, SearchError
 from search.record.export import read_export, read_record, write_export
 from search.record.study import JUDGED, Proposal, Study, read_study
 from search.records import records_command, status
-from search.report import write_report
+from search.report.report import write_report
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"seed": 0, "penalty": 0.1, "search": {"start": 3, "rounds": 1, "batch": 1}}

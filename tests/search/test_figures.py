@@ -7,10 +7,10 @@ from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 
 from gemnet.cell import Cell
-from search import figures
-from search.dynamics import Bin
 from search.record.ranking import STOPPED, best_table
 from search.record.study import DONE, FAILED, Record
+from search.report.dynamics import Bin
+from search.report.report import figures
 
 PHONE = 358
 """Pixels of a phone's screen that a plot gets."""
@@ -47,7 +47,7 @@ RECORDS = {
 
 
 def drawn(monkeypatch, plot, *arguments):
-    """The figure that one of `search.figures` draws, with everything in its place."""
+    """The figure that one of `search.report.figures` draws, with everything in its place."""
     made = []
     filled = figures._filled
     monkeypatch.setattr(figures, "_filled", lambda *given: made.append(filled(*given)) or made[0])

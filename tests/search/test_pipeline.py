@@ -18,7 +18,7 @@ from search.record.export import write_export
 from search.record.ranking import best_first, best_table
 from search.record.schedule import Schedule
 from search.record.study import DONE, FAILED, PENDING, read_study
-from search.result import write_result
+from search.report.result import write_result
 from search.spaces.dag import DagSpace, prune
 
 

@@ -10,12 +10,12 @@ import pytest
 from made import WHOLE, MadeEvaluator, run
 
 from gemnet.complexity import fit
-from search import result
 from search.command import reported, search_command
 from search.core.display import Display
 from search.core.types import SearchError
 from search.printed import TOOL, shell_line
-from search.result import show_result, write_result
+from search.report.report import result
+from search.report.result import show_result, write_result
 
 ROOT = Path(__file__).resolve().parents[2]
 HARD = """it's a "test" $HOME `id` ünï :tada: [b] \\n"""

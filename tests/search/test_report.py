@@ -16,14 +16,14 @@ from made import WHOLE
 
 from gemnet.cell import Cell
 from search.core.types import Evaluation, Outcome, SearchError
-from search.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
 from search.encoders import build_encoder
 from search.predictors.ensemble import EnsemblePredictor
 from search.predictors.mlp import cross_validated_predictions
 from search.record.study import DONE, Proposal, Study, read_study
 from search.records import records_command
-from search.report import write_report
-from search.result import with_provenance
+from search.report.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
+from search.report.report import write_report
+from search.report.result import with_provenance
 from search.spaces.dag import build_space, prune
 
 SPACE = {"type": "dag", "num_nodes": 6}
@@ -334,7 +334,7 @@ def test_too_few_evaluations_for_a_predictor_are_told(work_dir):
 def test_a_hostile_record_cannot_break_out_of_dots_and_drawings(tmp_path, monkeypatch):
     snapshot = read_study(search(tmp_path))  # no record of a hostile digest can be read
     hostile = [replace(r, digest="</script" + "<img>" * r.id) for r in snapshot.records]
-    monkeypatch.setattr("search.report.read_record", lambda place: replace(snapshot, records=hostile))
+    monkeypatch.setattr("search.report.report.read_record", lambda place: replace(snapshot, records=hostile))
     text = write_report(tmp_path).read_text()
     surface = Surface(text)
     assert len(surface.dots) == len(surface.drawings) == 15

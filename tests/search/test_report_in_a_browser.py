@@ -8,7 +8,7 @@ from made import WHOLE
 from search.core.types import Evaluation, Outcome
 from search.encoders import build_encoder
 from search.record.study import Proposal, Study
-from search.report import write_report
+from search.report.report import write_report
 from search.spaces.dag import build_space
 
 pytestmark = NEEDS_BROWSER

@@ -22,9 +22,9 @@ from scipy.stats import binned_statistic_2d, kendalltau
 from gemnet.cell import Cell
 from gemnet.core.files import save_png
 from gemnet.drawing.cells import draw_on
-from search.dynamics import Bin, Dynamics
 from search.record.ranking import best_first, pareto_front
 from search.record.study import DONE, Record
+from search.report.dynamics import Bin, Dynamics
 
 SIZE = (6.4, 3.8)  # inches
 REPORT_SIZE = (4.8, 3.8)
@@ -254,7 +254,7 @@ def calibration_plot(bins: Sequence[Bin]) -> str:
 
 
 def rank_correlation_plot(held_out: Mapping[int, float], fresh: Mapping[int, float]) -> str:
-    """Kendall's tau over the rounds (see `search.dynamics.rank_correlations`)."""
+    """Kendall's tau over the rounds (see `search.report.dynamics.rank_correlations`)."""
 
     def draw(axes: Axes) -> None:
         axes.plot(list(held_out), list(held_out.values()), "o-", color=BLUE, label="cross-validated on the cells before it")

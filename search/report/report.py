@@ -12,8 +12,11 @@ from string import Template
 
 from gemnet.core.files import save_text
 from search.core.types import SearchError
-from search.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
-from search.figures import (
+from search.record.export import is_export, read_record
+from search.record.ranking import STOPPED, best_first, best_table, pareto_front
+from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, Record, Snapshot
+from search.report.dynamics import Dynamics, calibration, learning_dynamics, rank_correlations
+from search.report.figures import (
     accuracy_against_cost,
     calibration_plot,
     cell_picture,
@@ -24,10 +27,7 @@ from search.figures import (
     to_png,
     to_svg,
 )
-from search.record.export import is_export, read_record
-from search.record.ranking import STOPPED, best_first, best_table, pareto_front
-from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, Record, Snapshot
-from search.surface import surface_html
+from search.report.surface import surface_html
 
 REPORT = "report.html"
 LOOKS = {"state": "text", "note": "text", "error": "long"}
@@ -61,7 +61,7 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
     records = snapshot.records
     best = best_first(records)
     surface, calibrated = _dynamics(snapshot, directory)
-    template = resources.files("search").joinpath("report_template.html").read_text(encoding="utf-8")
+    template = resources.files("search").joinpath("template.html").read_text(encoding="utf-8")
     return Template(template).substitute(
         title=html.escape(f"NASGEM search: {directory.resolve().name}"),
         summary=_summary(snapshot, best[0]),

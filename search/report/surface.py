@@ -14,9 +14,9 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.drawing.cells import COLOURS, RADIUS, ROW
 from gemnet.drawing.layout import layered
-from search.dynamics import Dynamics
-from search.figures import data_url, surface_plot
 from search.record.study import Record
+from search.report.dynamics import Dynamics
+from search.report.figures import data_url, surface_plot
 
 UNIT = 100
 MARGIN = 50
