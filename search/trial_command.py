@@ -8,7 +8,7 @@ from typing import Any
 
 from gemnet.core.options import named
 from search import trial_report
-from search.command import reported
+from search.cli.command import reported
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.trial import Trial, run_trial

@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--threads", type=whole(1), help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args()
 
-    from search.command import reported
+    from search.cli.command import reported
 
     return reported("benchmark", lambda: measure(args), "benchmark")
 

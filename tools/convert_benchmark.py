@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("target", help="the compact file to write, .npz")
     args = parser.parse_args()
 
-    from search.command import reported
+    from search.cli.command import reported
     from search.experiments.convert.conversion import convert
 
     def task() -> None:

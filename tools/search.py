@@ -99,10 +99,10 @@ def work_with_record() -> int:
 
         return retrain_command(args.work_dir, args.out, args.count, args.seeds, args.cfg_options)
     if args.action == "settings":
-        from search.command import settings_command
+        from search.cli.command import settings_command
 
         return settings_command(args.name, args.out)
-    from search.records import records_command
+    from search.cli.records import records_command
 
     return records_command(args.action, args.work_dir, getattr(args, "out", None), getattr(args, "count", 10))
 
@@ -125,7 +125,7 @@ def main() -> int:
     options += [f"executor.type={args.executor}"] if args.executor else []
     options += [f"executor.address={args.ray_address}"] if args.ray_address else []
 
-    from search.command import search_command
+    from search.cli.command import search_command
 
     return search_command(args.config, args.work_dir, args.resume, options, args.retry_failed)
 

@@ -53,7 +53,7 @@ def main() -> int:
 
     from gemnet.core.options import named
     from search import reproduce_svge
-    from search.command import reported
+    from search.cli.command import reported
 
     def task() -> None:
         reproduce_svge.run(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.command import reported
+from search.cli.command import reported
 from search.core.display import Display
 from search.core.types import SearchError
 from search.reproduce.base import TUNING_SEEDS, Context, Part, Unit

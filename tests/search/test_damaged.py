@@ -12,13 +12,13 @@ import pytest
 from made import SCHEDULE, WHOLE, MadeEvaluator, run
 
 from gemnet.cell import Cell
+from search.cli.records import records_command
 from search.core.display import Display
 from search.core.types import Evaluation, SearchError
 from search.pipeline import run_search
 from search.record.export import read_export, read_record, write_export
 from search.record.schedule import Schedule
 from search.record.study import RECORD, Outcome, Study, read_study
-from search.records import records_command
 from search.retraining import retrain
 from search.trainings import Trainings
 

@@ -7,12 +7,12 @@ import shutil
 import pytest
 from made import SETTINGS, WHOLE, essence, run
 
+from search.cli.records import records_command
 from search.core.display import Display
 from search.encoders import KernelGuidedEncoder
 from search.encoders.io import DESCRIPTION, WEIGHTS
 from search.record.schedule import Schedule
 from search.record.study import read_study
-from search.records import records_command
 
 ENCODER = {"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3}
 SEARCH = {"start": 6, "rounds": 1, "batch": 2, "draws": 200}

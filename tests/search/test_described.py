@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gemnet.core.settings import REQUIRED, Setting, settings_of
-from search.command import settings_command
+from search.cli.command import settings_command
 from search.configuration.described import CHOICES, PLAIN, check_search, described, page, tables
 from search.configuration.settings import SECTIONS, load_settings
 from search.core.types import SearchError

@@ -9,11 +9,11 @@ import pytest
 from made import score
 
 from gemnet.cell import Cell
+from search.cli.records import records_command, status
 from search.core.display import Display
 from search.core.types import Evaluation, Outcome, SearchError
 from search.record.export import read_export, read_record, write_export
 from search.record.study import JUDGED, Proposal, Study, read_study
-from search.records import records_command, status
 from search.report.report import write_report
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ import pytest
 from made import WHOLE, MadeEvaluator, run
 
 from gemnet.complexity import fit
-from search.command import reported, search_command
+from search.cli.command import reported, search_command
 from search.core.display import Display
+from search.core.printed import TOOL, shell_line
 from search.core.types import SearchError
-from search.printed import TOOL, shell_line
 from search.report.report import result
 from search.report.result import show_result, write_result
 
@@ -121,7 +121,7 @@ def test_what_looks_like_markup_or_an_emoji_is_printed_to_the_letter(capsys):
 PIPES = """
 import sys
 sys.path.insert(0, {root!r})
-from search.command import reported
+from search.cli.command import reported
 from search.core.display import Display
 
 def task():

@@ -9,10 +9,10 @@ from made import WHOLE, score
 from PIL import Image
 
 from gemnet.cell import Cell
+from search.cli.records import records_command
 from search.core.types import Evaluation, Outcome
 from search.record.ranking import expected_scores, pareto_front
 from search.record.study import Proposal, Record, Study
-from search.records import records_command
 
 SETTINGS = {**WHOLE, "search": {"start": 3, "rounds": 2, "batch": 2}}
 NOTE = {"evaluated": 2, "kendall_tau": 0.5, "lipschitz": 2.0, "input_variance": 3.0, "variance": 1.0, "bound": 12.0}

@@ -15,12 +15,12 @@ from browser import NEEDS_BROWSER
 from made import WHOLE
 
 from gemnet.cell import Cell
+from search.cli.records import records_command
 from search.core.types import Evaluation, Outcome, SearchError
 from search.encoders import build_encoder
 from search.predictors.ensemble import EnsemblePredictor
 from search.predictors.mlp import cross_validated_predictions
 from search.record.study import DONE, Proposal, Study, read_study
-from search.records import records_command
 from search.report.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
 from search.report.report import write_report
 from search.report.result import with_provenance

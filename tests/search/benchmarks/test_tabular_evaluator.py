@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_tables import compact101, compact201
 
-from search.command import search_command
+from search.cli.command import search_command
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import EvaluationError, Job, SearchError

@@ -16,8 +16,8 @@ from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
 from gemnet.core.signals import terminating
 from search.core.display import Display
+from search.core.printed import shell_line
 from search.core.types import SearchError
-from search.printed import shell_line
 from search.record.study import FAILED, RECORD
 
 REMEDIES = {
