@@ -17,12 +17,12 @@ from scipy.stats import kendalltau
 import gemnet
 from gemnet.bench import benchmark, comparison
 from gemnet.core.tables import between
-from search import trial_report
-from search.reproduce import overview
-from search.reproduce.output import FOLDER, PAGE, marks, published_table
-from search.reproduce.parts import PARTS
-from search.svge import pages
-from search.svge.tasks import TASKS
+from search.experiments.paper import overview
+from search.experiments.paper.output import FOLDER, PAGE, marks, published_table
+from search.experiments.paper.parts import PARTS
+from search.experiments.svge import pages
+from search.experiments.svge.tasks import TASKS
+from search.experiments.trial import report as trial_report
 
 ROOT = Path(__file__).parents[1]
 

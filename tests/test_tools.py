@@ -20,10 +20,10 @@ from gemnet.weights import FORMS
 from search.configuration.settings import decisive, load_settings
 from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome
+from search.experiments.paper.parts import PARTS as REPRODUCED
+from search.experiments.svge.run import MODELS, PARTS
+from search.experiments.svge.tasks import TASKS
 from search.record.study import Proposal, Study
-from search.reproduce.parts import PARTS as REPRODUCED
-from search.reproduce_svge import MODELS, PARTS
-from search.svge.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))

@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace) -> None:
 
     import gemnet.bench.benchmark
     import gemnet.bench.profiling
-    import search.benchmark
+    import search.experiments.speed
 
     settings = gemnet.bench.benchmark.settings_named(args.settings)
     if args.threads:

@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = vars(parser.parse_args())
 
-    from search.trial_command import trial_command
+    from search.experiments.trial.command import trial_command
 
     write_to = ROOT if args.pop("write") else None
     own = {name: args.pop(name) for name in ("config", "work_dir", "jobs", "quick", "cfg_options")}

@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the figures into docs/reproduce")
     args = parser.parse_args()
 
-    from search.reproduce.command import reproduce_command
+    from search.experiments.paper.command import reproduce_command
 
     return reproduce_command(
         args.parts,

@@ -95,7 +95,7 @@ def work_with_record() -> int:
     retrain.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="instead of the search's settings")
     args = parser.parse_args()
     if args.action == "retrain":
-        from search.retraining import retrain_command
+        from search.experiments.retraining import retrain_command
 
         return retrain_command(args.work_dir, args.out, args.count, args.seeds, args.cfg_options)
     if args.action == "settings":

@@ -37,7 +37,9 @@ def main() -> int:
         help="SVGe, or 'SVGe with WL kernel', NASGEM's loss besides; the first is what all but the measures is made with; "
         "default: both",
     )
-    parser.add_argument("--settings", nargs="+", metavar="KEY=VALUE", help="of SVGe, see search/svge/tasks.py: epochs=60")
+    parser.add_argument(
+        "--settings", nargs="+", metavar="KEY=VALUE", help="of SVGe, see search/experiments/svge/tasks.py: epochs=60"
+    )
     parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has; the rest stays")
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to see that it works")
     parser.add_argument(
@@ -52,8 +54,8 @@ def main() -> int:
     args = parser.parse_args()
 
     from gemnet.core.options import named
-    from search import reproduce_svge
     from search.cli.command import reported
+    from search.experiments.svge import run as reproduce_svge
 
     def task() -> None:
         reproduce_svge.run(

@@ -24,7 +24,7 @@ from gemnet.deploy.quantization import read_batches
 from gemnet.images.pixels import MAX_PIXELS, image_size, read_image
 from gemnet.registry import TRANSFORMS
 from search.evaluation.data import build_data
-from search.final_data import build_final_data
+from search.experiments.trial.final_data import build_final_data
 
 ROOT = Path(__file__).parents[2]
 MADE = make_all()

@@ -15,12 +15,12 @@ from gemnet.cell import Cell
 from search.cli.records import records_command
 from search.core.display import Display
 from search.core.types import Evaluation, SearchError
+from search.experiments.retraining import retrain
+from search.experiments.trial.trainings import Trainings
 from search.pipeline import run_search
 from search.record.export import read_export, read_record, write_export
 from search.record.schedule import Schedule
 from search.record.study import RECORD, Outcome, Study, read_study
-from search.retraining import retrain
-from search.trainings import Trainings
 
 SETTINGS = {**WHOLE, "space": {"num_nodes": 8}, "search": {"start": 4, "rounds": 2, "batch": 2, "draws": 200}}
 CELL = Cell(("input", "conv1x1", "conv1x1"), ((0, 1), (0, 2)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-import search.benchmark
+import search.experiments.speed
 
 
 def test_costs_are_told_for_each_number_of_pairs_and_of_iterations_in_both_forms():

@@ -13,12 +13,12 @@ from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
+from search.experiments.retraining import COLUMNS, agreement, retrain
+from search.experiments.trial.trainings import Trainings
 from search.pipeline import run_search
 from search.record.export import write_export
 from search.record.study import read_study
-from search.retraining import COLUMNS, agreement, retrain
 from search.spaces.dag import build_space
-from search.trainings import Trainings
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

@@ -14,15 +14,15 @@ from torch import nn
 from gemnet import library
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, counted
-from search import trial_report
 from search.configuration.settings import load_settings
-from search.contestants import of_cell, of_library, randwire_cell
 from search.core.display import Display
 from search.core.types import SearchError
 from search.evaluation.data import build_data
-from search.final_data import build_final_data
-from search.trainings import Trainings
-from search.trial import Trial, run_trial
+from search.experiments.trial import report as trial_report
+from search.experiments.trial.baselines import of_cell, of_library, randwire_cell
+from search.experiments.trial.final_data import build_final_data
+from search.experiments.trial.trainings import Trainings
+from search.experiments.trial.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"target_macs": 463e6, "target_params": 4.3e6, "residual": True}

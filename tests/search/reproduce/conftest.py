@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from made_tables import compact101, compact201
 
-from search.reproduce.base import Context, Measured, Result, Unit
+from search.experiments.paper.base import Context, Measured, Result, Unit
 
 
 @pytest.fixture

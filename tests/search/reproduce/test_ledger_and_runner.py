@@ -8,9 +8,9 @@ import pytest
 
 from search.core.display import Display
 from search.core.types import SearchError
-from search.reproduce.base import Context, Measured, Part, Unit
-from search.reproduce.ledger import FILE, Ledger
-from search.reproduce.runner import run
+from search.experiments.paper.base import Context, Measured, Part, Unit
+from search.experiments.paper.ledger import FILE, Ledger
+from search.experiments.paper.runner import run
 
 QUIET = Display(quiet=True)
 

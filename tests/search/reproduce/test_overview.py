@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gemnet.core.errors import UserError
-from search.reproduce import overview
-from search.reproduce.rows import COUNTS, GEMNET
+from search.experiments.paper import overview
+from search.experiments.paper.rows import COUNTS, GEMNET
 
 
 @pytest.fixture

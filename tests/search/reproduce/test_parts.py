@@ -7,7 +7,7 @@ import pytest
 
 from search.core.types import SearchError
 from search.encoders.svge.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
-from search.reproduce import (
+from search.experiments.paper import (
     encoder,
     figure1,
     figure4,
@@ -19,13 +19,13 @@ from search.reproduce import (
     tables34,
     tabular_search,
 )
-from search.reproduce.base import Measured, Result, Unit
-from search.reproduce.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows
-from search.reproduce.evolution import evolve, mutated
-from search.reproduce.methods import search_history
-from search.reproduce.output import write_files
-from search.reproduce.parts import PARTS
-from search.reproduce.rows import searches
+from search.experiments.paper.base import Measured, Result, Unit
+from search.experiments.paper.cells import Conv3x3Space, benchmark_space, trained_encoder, training_rows
+from search.experiments.paper.evolution import evolve, mutated
+from search.experiments.paper.methods import search_history
+from search.experiments.paper.output import write_files
+from search.experiments.paper.parts import PARTS
+from search.experiments.paper.rows import searches
 from search.spaces.benchmarks import NasBench101Space
 from search.spaces.dag import prune
 from search.spaces.nasbench101 import pruned_both_ways

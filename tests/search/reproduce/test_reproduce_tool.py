@@ -10,9 +10,9 @@ import pytest
 
 from gemnet.core.errors import UserError
 from gemnet.core.tables import between
-from search.reproduce.command import reproduce_command
-from search.reproduce.output import FOLDER, PAGE, marks, publish_part, published_table
-from search.reproduce.parts import PARTS
+from search.experiments.paper.command import reproduce_command
+from search.experiments.paper.output import FOLDER, PAGE, marks, publish_part, published_table
+from search.experiments.paper.parts import PARTS
 
 ROOT = Path(__file__).parents[3]
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from search.reproduce.base import Comparison
-from search.reproduce.summary import grid, seeds_text, summarized
+from search.experiments.paper.base import Comparison
+from search.experiments.paper.summary import grid, seeds_text, summarized
 
 A = [0.1, 0.2, 0.6]
 B = [0.2, 0.1, 0.3]

@@ -5,7 +5,7 @@ from made_task import made_task
 from small_space import QUICK, SMALL, every_graph, ordered
 
 from search.encoders import SVGe
-from search.svge.prediction import fine_tuned
+from search.experiments.svge.prediction import fine_tuned
 
 
 @pytest.fixture(scope="session")

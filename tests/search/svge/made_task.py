@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from search.encoders.svge.graphs import Graphs, GraphSpace, split
-from search.svge.tasks import Task
+from search.experiments.svge.tasks import Task
 
 MADE = GraphSpace("made", ("input", "conv1x1", "conv3x3", "maxpool3x3", "output"), 4)
 SETTINGS = {"dim": 8, "state": 24, "epochs": 100, "batch": 31, "lr": 5e-3}

@@ -11,9 +11,9 @@ from search.encoders.svge.graphs import GraphSpace
 from search.evaluation.data import build_data
 from search.evaluation.proxy import ProxySettings
 from search.experiments.svge.enas_network import EnasNetwork
+from search.experiments.svge.extrapolation import LARGER, Proposal, propose, train_proposals
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
-from search.svge.extrapolation import LARGER, Proposal, propose, train_proposals
-from search.svge.results import Results
+from search.experiments.svge.results import Results
 
 ENAS = Cell(
     ("input", "conv3x3", "avgpool3x3", "sepconv5x5", "output"), ((0, 1), (1, 2), (2, 3), (3, 4), (0, 2), (0, 3), (1, 3))

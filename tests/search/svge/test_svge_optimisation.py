@@ -3,7 +3,7 @@ import pytest
 
 from search.core.types import SearchError
 from search.encoders.svge.graphs import Graphs
-from search.svge.optimisation import METHODS, Budget, Pool, curves, markdown, optimise, rows, summary
+from search.experiments.svge.optimisation import METHODS, Budget, Pool, curves, markdown, optimise, rows, summary
 
 BUDGET = Budget(start=8, rounds=3, batch=6, candidates=300)
 

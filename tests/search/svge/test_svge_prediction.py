@@ -4,7 +4,7 @@ from scipy.stats import kendalltau
 
 from search.core.types import SearchError
 from search.encoders.svge.training import Plan
-from search.svge.prediction import (
+from search.experiments.svge.prediction import (
     SparseGaussianProcess,
     agreement,
     expected_improvement,

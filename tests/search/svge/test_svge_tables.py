@@ -10,17 +10,17 @@ import pytest
 import torch
 from made_task import made_task
 
-from search import reproduce_svge
 from search.core.display import Display
 from search.core.types import SearchError
 from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.experiments.svge import measuring, pages, smoothness, tasks
+from search.experiments.svge import run as reproduce_svge
+from search.experiments.svge.measuring import published
+from search.experiments.svge.optimisation import METHODS, Pool
+from search.experiments.svge.prediction import accuracy_process
+from search.experiments.svge.results import Results
+from search.experiments.svge.tasks import load_task
 from search.spaces.benchmark_files import ENVIRONMENT
-from search.svge import measuring, pages, smoothness, tasks
-from search.svge.measuring import published
-from search.svge.optimisation import METHODS, Pool
-from search.svge.prediction import accuracy_process
-from search.svge.results import Results
-from search.svge.tasks import load_task
 
 ROOT = Path(__file__).parents[3]
 

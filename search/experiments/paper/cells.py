@@ -1,0 +1,89 @@
+"""What parts do with a benchmark's cells: draw them, embed them with an encoder that is kept, fit, predict and score."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from search.core.types import CellArrays, Encoder, Predictor, SearchError, Space
+from search.encoders import build_encoder
+from search.encoders.cache import EncoderCache
+from search.encoders.io import describe
+from search.experiments.paper.base import Context
+from search.predictors.mlp import build_predictor, with_groups
+from search.spaces.benchmarks import SPACES, NasBench101Space, TabularSpace
+from search.spaces.dag import prune
+
+CHUNK = 20_000
+"""Cells embedded and scored at a time."""
+CONV3X3, OUTPUT = 1, 4
+"""Codes of NAS-Bench-101's operators in CellArrays."""
+
+
+class Conv3x3Space(NasBench101Space):
+    """NAS-Bench-101's 2,494 cells whose operators are all conv3x3: the stand-in for NASGEM-Bench, which was never published."""
+
+    def __init__(self, data: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(data, pool="all")
+        self.pool = np.flatnonzero(np.isin(self.table.operators[:, 1:], (-1, CONV3X3, OUTPUT)).all(1))
+        self.pool_name = "conv3x3"
+
+
+def benchmark_space(name: str, context: Context, pool: str) -> TabularSpace:
+    """A benchmark by name, from where the context says."""
+    return SPACES[name](context.data, pool)
+
+
+def training_rows(space: TabularSpace, count: int, seed: int) -> np.ndarray:
+    """`count` distinct rows with validation accuracy; for one seed, those of a smaller count are among those of a larger one.
+
+    Raises SearchError where there are not so many.
+    """
+    rows = space.table.evaluated
+    if count > len(rows):
+        raise SearchError(f"{count} cells are asked for, but only {len(rows)} of {space.table.source} have validation accuracy")
+    return np.random.default_rng((seed, 101)).permutation(rows)[:count]
+
+
+def trained_encoder(settings: Mapping[str, Any], space: Space, seed: int, context: Context) -> Encoder:
+    """The encoder, trained on unlabelled cells of `space` by `seed`; kept in the work directory, where others wait for it."""
+    identity = {"settings": dict(settings), "space": describe(space), "class": type(space).__name__, "seed": seed}
+    if isinstance(space, TabularSpace):
+        identity["cells"] = hashlib.sha256(np.ascontiguousarray(space.pool).tobytes()).hexdigest()
+        identity["source"] = str(space.table.source)
+    cache = EncoderCache(context.directory / "encoders", identity)
+    cache.directory.mkdir(parents=True, exist_ok=True)
+    with (cache.directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        encoder = cache.load(space)
+        if encoder is None:
+            encoder = build_encoder(space=space, **settings)
+            encoder.fit(seed)
+            cache.save(encoder)
+        return encoder
+
+
+def fitted(settings: Mapping[str, Any], encoder: Encoder, vectors: np.ndarray, scores: np.ndarray, seed: int) -> Predictor:
+    """A predictor by its settings, trained on vectors of `encoder`."""
+    predictor = build_predictor(**with_groups(settings, encoder))
+    predictor.fit(vectors, scores, seed)
+    return predictor
+
+
+def predicted(predictor: Predictor, encoder: Encoder, cells: CellArrays) -> np.ndarray:
+    """float64 [B]: the predicted scores of any number of cells."""
+    parts = [np.empty(0)]
+    for start in range(0, len(cells), CHUNK):
+        parts.append(predictor.query(encoder.embed(prune(cells[start : start + CHUNK]))))
+    return np.concatenate(parts)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau, 0 where it is not defined."""
+    return float(np.nan_to_num(kendalltau(a, b).statistic))

@@ -1,0 +1,70 @@
+"""Fig. 5: the global prediction bias B = A_B - A_P on NAS-Bench-101, with and without the embedding.
+
+A predictor learns the validation accuracies of 200 to 2,000 cells; among 50,000 cells drawn from all 423,624 with replacement
+(bootstrap, Eq. 15) the one that it puts first is taken. A_P is that cell's mean test accuracy, A_B the benchmark's best one.
+Test accuracies are read for these two alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from search.bootstrap import Draws, bootstrap
+from search.experiments.paper import published
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.cells import benchmark_space, fitted, trained_encoder, training_rows
+from search.experiments.paper.plots import by_setting
+from search.experiments.paper.rows import ADJACENCY, BIAS
+from search.experiments.paper.summary import grid, seeds_text
+from search.spaces.dag import prune
+
+SAMPLES = (200, 500, 1000, 2000)
+DRAWS = 50_000
+FIGURE = "bias, %"
+
+
+def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+    return [
+        Unit("fig5", row.name, samples, seed, {**row.recipe(quick), "draws": DRAWS // 10 if quick else DRAWS})
+        for seed in seeds
+        for row in BIAS
+        for samples in (SAMPLES[:2] if quick else SAMPLES)
+    ]
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    space = benchmark_space("nasbench101", context, "all")
+    seen = training_rows(space, unit.setting, unit.seed)
+    encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
+    vectors, labels = encoder.embed(prune(space.table.cells[seen])), space.table.validation_accuracy[seen]
+    predictor = fitted(unit.recipe["predictor"], encoder, vectors, labels, unit.seed)
+    rng = np.random.default_rng((unit.seed, 5))
+    (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor, top=1)
+    test = space.table.test_accuracy()
+    achieved = float(test[space.row(chosen.cell)])
+    return Measured({FIGURE: 100 * (float(test.max()) - achieved), "test accuracy, %": 100 * achieved})
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    heading = "bias in % at so many samples"
+    return f"{grid(summary, FIGURE, heading, published.FIGURE5.items(), digits=2)}\n\n{seeds_text(summary)}"
+
+
+def draw(canvas: Figure, results: Sequence[Result]) -> None:
+    by_setting(canvas, results, FIGURE, "samples that the predictor learns from", "global prediction bias, %")
+
+
+FIGURE5 = Part(
+    "fig5",
+    "global prediction bias on NAS-Bench-101, with and without the embedding",
+    20,
+    units,
+    measure,
+    table,
+    draw,
+    tuple(Comparison(row.name, ADJACENCY.name, FIGURE) for row in BIAS if row != ADJACENCY),
+)

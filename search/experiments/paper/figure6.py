@@ -1,0 +1,92 @@
+"""Fig. 6: how well encoders follow the kernel, against the number of nodes n and the dimension d of the embedding.
+
+Judged on pairs that the encoder has not seen, drawn from the paper's space: the similarity loss (Eq. 3), whose size says
+little, since random pairs have nearly equal kernels, and R^2 and Spearman's correlation of cosine and kernel, which a constant
+leaves at 0. The paper trains 10,000 iterations on 50,000 pairs; here it is ITERATIONS, on all pairs of fresh batches. Beside
+R^2 stands the highest that any cosines of d numbers can have; landmarks' similarity is the inner product (see
+`search.encoders.landmarks`), that of the encoder that reads counts the cosine behind its head. It trains on SAMPLE cells,
+fewer than by default, for counts of large cells take time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from search.encoders.common import by_cosines
+from search.encoders.landmarks import HIGHEST, highest_r_squared
+from search.experiments.paper.base import Context, Measured, Part, Result, Unit
+from search.experiments.paper.cells import trained_encoder
+from search.experiments.paper.plots import COLOURS
+from search.experiments.paper.rows import GUIDED, LANDMARKS, NASGEM
+from search.experiments.paper.summary import grid, rows_of, seeds_text, settings_of, summarized
+from search.spaces.dag import DagSpace
+
+NODES = (10, 30, 60, 100, 150, 250)
+DIMENSIONS = (10, 30, 50)
+ITERATIONS = 500
+"""Of training, fewer than the paper has: the time of one grows with n^2."""
+SAMPLE = 4096
+FIGURES = {"R^2": "held-out R^2", "Spearman": "held-out Spearman's correlation", "similarity MSE": "held-out similarity loss"}
+
+
+def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+    encoder, guided = (row.recipe(quick)["encoder"] for row in (NASGEM, GUIDED))
+    if not quick:
+        encoder |= {"iterations": ITERATIONS}
+        guided |= {"iterations": ITERATIONS, "sample": SAMPLE}
+    rows = [
+        ("", encoder, DIMENSIONS[::2] if quick else DIMENSIONS),
+        (f"{GUIDED.name}, ", guided, DIMENSIONS[-1:]),
+        (f"{LANDMARKS.name}, ", LANDMARKS.encoder, DIMENSIONS[::2]),
+    ]
+    return [
+        Unit("fig6", f"{name}d = {dim}", nodes, seed, {"encoder": {**settings, "dim": dim}, "figures": [*FIGURES, HIGHEST]})
+        for seed in seeds
+        for nodes in (NODES[:2] if quick else NODES)
+        for name, settings, dims in rows
+        for dim in dims
+    ]
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    space, recipe = DagSpace(unit.setting), unit.recipe["encoder"]
+    encoder = trained_encoder(recipe, space, unit.seed, context)
+    figures = {name: encoder.metrics[name] for name in FIGURES}
+    if by_cosines(encoder):
+        known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
+        figures[HIGHEST] = highest_r_squared(known, encoder.dim)
+    return Measured(figures)
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    digits = {"similarity MSE": 5}
+    titles = {"R^2": FIGURES["R^2"], HIGHEST: "highest R^2 of any cosines of d numbers"} | FIGURES
+    tables = [f"{title}:\n\n{grid(summary, name, 'nodes', digits=digits.get(name, 3))}" for name, title in titles.items()]
+    return "\n\n".join([*tables, seeds_text(summary)])
+
+
+def draw(canvas: Figure, results: Sequence[Result]) -> None:
+    summary = summarized(results)
+    settings = settings_of(summary)
+    canvas.set_size_inches(12, 3.8)
+    for axes, (figure, title) in zip(canvas.subplots(1, len(FIGURES)), FIGURES.items()):
+        for index, name in enumerate(rows_of(summary)):
+            found = {row["setting"]: row["figures"] for row in summary["rows"] if row["row"] == name}
+            mean, deviation = ([found[n][figure][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
+            axes.errorbar(settings, mean, deviation, fmt="o-", markersize=3, capsize=2, color=COLOURS[index], label=name)
+            if figure == "R^2" and all(HIGHEST in figures for figures in found.values()):
+                bound = [found[n][HIGHEST]["mean"] for n in settings]
+                axes.plot(settings, bound, "--", color=COLOURS[index], alpha=0.6, label=f"highest of cosines, {name}")
+        axes.set(xlabel="nodes n", ylabel=title)
+        axes.grid(alpha=0.25)
+        if figure == "similarity MSE":
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(-1.05, 1.05)  # below it a constant is far better
+        axes.legend(fontsize=6)
+
+
+FIGURE6 = Part("fig6", "encoders on held-out pairs against nodes and dimension", 1, units, measure, table, draw)

@@ -1,0 +1,77 @@
+"""What a part leaves: its table as Markdown, every figure of every seed as CSV, a plot, and the same in docs/reproduce."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gemnet.core import tables
+from gemnet.core.files import replacing, save_png, save_text
+from gemnet.core.machine import processor
+from search.experiments.paper.base import Part, Result
+from search.experiments.paper.summary import rounded, summarized
+
+PAGE, FOLDER = "docs/reproduce/README.md", "docs/reproduce"
+RESOLUTION = 110  # dots an inch: legible, and some 50 kB
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines of the page between which a part's table stands."""
+    return tables.marks(name, f"tools/reproduce.py {name} --write")
+
+
+def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
+    """Write <part>.md, .csv, .png, and <part>_points.csv where the plot shows more than the figures; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    table = directory / f"{part.name}.md"
+    save_text(table, part.table(summarized(results, part.comparisons)) + "\n")
+    return [table, *_csv_and_plot(part, results, directory)]
+
+
+def publish_part(part: Part, results: Sequence[Result], root: Path, command: str) -> None:
+    """Write <part>.json, .csv and .png to docs/reproduce below `root`, and the table into its page.
+
+    Raises UserError, before anything is written, where the page lacks the part's marks.
+    """
+    summary = summarized(results, part.comparisons)
+    data = {"command": command, "machine": processor(), "date": date.today().isoformat(), **summary}
+    tables.publish(root, f"{FOLDER}/{part.name}.json", data, PAGE, marks(part.name), published_table(part, data))
+    _csv_and_plot(part, results, root / FOLDER)
+
+
+def published_table(part: Part, data: Mapping[str, Any]) -> str:
+    """The part's section of the page, of what its JSON file holds."""
+    told = f"`{data['command']}`, {data['date']}, {data['machine']}."
+    return f"{part.table(data)} {told}\n\n![{part.about}]({part.name}.png)"
+
+
+def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
+    names = list(dict.fromkeys(name for result in results for name in result.measured.figures))
+    lines = []
+    for result in results:
+        figures = [_number(result.measured.figures.get(name)) for name in names]
+        lines.append((result.unit.row, result.unit.setting, result.unit.seed, *figures, rounded(result.seconds)))
+    paths = [_csv(directory / f"{part.name}.csv", ("row", "setting", "seed", *names, "seconds"), lines)]
+    if part.points:
+        paths.append(_csv(directory / f"{part.name}_points.csv", *part.points(results)))
+    canvas = Figure(figsize=(7, 4.4), layout="constrained")
+    part.draw(canvas, results)
+    paths.append(directory / f"{part.name}.png")
+    save_png(canvas, paths[-1], dpi=RESOLUTION)
+    return paths
+
+
+def _number(value: float | None) -> float | str:
+    """For a table: as many digits as files have, and nothing for a figure that a row does not have."""
+    return "" if value is None else rounded(value)
+
+
+def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    return path

@@ -1,0 +1,69 @@
+"""NAS-Bench-101 and NAS-Bench-201: Kendall's tau of predictors trained on few cells, on all cells of the benchmark.
+
+n cells are drawn from the rows with validation accuracy, which is what a predictor learns; the tau is that of its predictions
+for every cell of the benchmark against their mean test accuracies, which nothing else reads. Encoders learn from cells without
+labels. A last row is no prediction: the tau of the validation accuracies themselves, of cells that have one; what a predictor
+lacks beyond it is noise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from search.experiments.paper import published
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.cells import benchmark_space, fitted, predicted, rank_correlation, trained_encoder, training_rows
+from search.experiments.paper.plots import by_setting
+from search.experiments.paper.rows import ADJACENCY, PREDICTORS
+from search.experiments.paper.summary import grid, seeds_text
+from search.spaces.dag import prune
+
+LABELS = "the validation accuracies themselves"
+
+
+def measure(unit: Unit, context: Context) -> Measured:
+    space = benchmark_space(unit.recipe["space"], context, "all")
+    if unit.row == LABELS:
+        table = space.table
+        tau = rank_correlation(table.validation_accuracy[table.evaluated], table.test_accuracy()[table.evaluated])
+        return Measured({"kendall": tau})
+    cells, seen = space.table.cells, training_rows(space, unit.setting, unit.seed)
+    encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
+    start = time.perf_counter()
+    labels = space.table.validation_accuracy[seen]
+    predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(prune(cells[seen])), labels, unit.seed)
+    found = predicted(predictor, encoder, cells)
+    seconds = time.perf_counter() - start
+    return Measured({"kendall": rank_correlation(found, space.table.test_accuracy()), "fit and predict, s": seconds})
+
+
+def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mapping[int, float]]) -> Part:
+    """The part of one benchmark."""
+
+    def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
+        sizes_here = sizes[:2] if quick else sizes
+        predictions = [
+            Unit(name, row.name, size, seed, {**row.recipe(quick), "space": name})
+            for seed in seeds
+            for row in PREDICTORS[name]
+            for size in sizes_here
+        ]
+        return predictions + [Unit(name, LABELS, size, seeds[0], {"space": name}) for size in sizes_here]
+
+    def table(summary: Mapping[str, Any]) -> str:
+        return f"{grid(summary, 'kendall', 'training cells', others.items())}\n\n{seeds_text(summary)}"
+
+    def draw(canvas: Figure, results: Sequence[Result]) -> None:
+        lines = {label: figures for label, figures in others.items() if "PINAT" in label or "NN-Former" in label}
+        by_setting(canvas, results, "kendall", "training cells", "Kendall's tau on all cells", lines, logarithmic=True)
+
+    comparisons = tuple(Comparison(row.name, ADJACENCY.name, "kendall") for row in PREDICTORS[name] if row != ADJACENCY)
+    return Part(name, f"{title}: predictors' Kendall's tau on all cells", 10, units, measure, table, draw, comparisons)
+
+
+NASBENCH101 = part("nasbench101", "NAS-Bench-101", published.SIZES_101, published.NASBENCH101)
+NASBENCH201 = part("nasbench201", "NAS-Bench-201", published.SIZES_201, published.NASBENCH201)

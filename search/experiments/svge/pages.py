@@ -1,0 +1,107 @@
+"""docs/svge and README's table of SVGe, made from the work directories of `tools/svge.py`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gemnet.core import tables
+from search.core.types import SearchError
+from search.experiments.svge.measuring import COLUMNS, joined, markdown, told
+from search.experiments.svge.tasks import TASKS
+
+FOLDER = "docs/svge"
+PAGE = f"{FOLDER}/README.md"
+TABLES = {
+    "measures": "Measures: mean ± standard deviation over the seeds (how many)",
+    "smoothness": "Cosine of latent vectors against the WL kernel",
+    "optimisation": "Latent optimisation",
+    "extrapolation": "Extrapolation to larger cells",
+}
+README, README_MARKS = "README.md", tables.marks("svge", "tools/svge.py --write")
+GOALS = {
+    "reconstruction share": "> 99.9",
+    "prior validity": "100",
+    "checked share": "> 99.9",
+    "checked validity": "100",
+    "gaussian process RMSE": "< 0.248, ENAS",
+    "gaussian process Pearson": "> 0.968, ENAS",
+    "network RMSE": "",
+    "network Pearson": "",
+    "informed RMSE": "< 0.248, ENAS",
+    "informed Pearson": "> 0.968, ENAS",
+}
+"""Measures in README's table, and the project's goals."""
+FIGURES = ("interpolation", "plane", "kernel", "optimisation")
+
+
+def marks(space: str) -> tuple[str, str]:
+    """What the page's section of `space` stands between."""
+    return tables.marks(space, "tools/svge.py --write")
+
+
+def page_section(found: Mapping[str, Any], space: str) -> str:
+    """The section: the tables, and the figures that are there."""
+    parts = [f"### {TABLES[name]}\n\n{text.strip()}" for name, text in found["tables"].items()]
+    parts += [f"![{space}: {name}]({space}_{name}.png)" for name in found["figures"]]
+    return "\n\n".join(parts)
+
+
+def write(directory: Path, space: str, root: Path) -> list[str]:
+    """Put what the work directory has into `root`: `docs/svge/<space>.json`, figures, and the page's section. What was written
+    there before and is not in the work directory stays: other tables and figures, and the measures of other trainings.
+
+    Renews README's table as well. Returns the files' names. Raises SearchError where there is no table yet, UserError where a
+    page lacks its marks.
+    """
+    texts = {name: path.read_text(encoding="utf-8") for name in TABLES if (path := directory / f"{name}.md").exists()}
+    if not texts:
+        raise SearchError(f"{directory}: has no table yet; run some parts first")
+    values = {name: json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in texts}
+    figures = [name for name in FIGURES if (directory / f"{name}.png").exists()]
+    earlier = _written(root, space)
+    if "measures" in values and "measures" in earlier["values"]:
+        values["measures"] = joined(earlier["values"]["measures"], values["measures"])
+        texts["measures"] = markdown(values["measures"])
+    found = {
+        "space": space,
+        "tables": _in_order(TABLES, earlier["tables"] | texts),
+        "values": _in_order(TABLES, earlier["values"] | values),
+        "figures": [name for name in FIGURES if name in {*earlier["figures"], *figures}],
+    }
+    tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
+    tables.renew(root, README, README_MARKS, overview(root))
+    for name in figures:
+        shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
+    return [PAGE, README, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
+
+
+def _written(root: Path, space: str) -> dict[str, Any]:
+    """What `write` wrote last."""
+    path = root / FOLDER / f"{space}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": {}, "values": {}, "figures": []}
+
+
+def _in_order(names: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in names if name in found}
+
+
+def overview(root: Path) -> str:
+    """README's table, of the data files in docs/svge below `root`: a line a space and model, the published figures and the
+    goals; a space that was not measured yet has no line. A measure of fewer seeds than were trained says of how many."""
+    columns = {" ".join(key): value for key, value in COLUMNS.items()}
+    lines = ["| | epochs | " + " | ".join(columns[name][0] for name in GOALS) + " | seeds |", "|---" * (3 + len(GOALS)) + "|"]
+    lines.append("| goal | | " + " | ".join(GOALS.values()) + " | |")
+    for space in TASKS:
+        measured = _written(root, space)["values"].get("measures", {"models": {}, "published": []})
+        for peer in measured["published"]:
+            theirs = [f"{columns[name][2] * peer['measures'][name]:g}" if name in peer["measures"] else "" for name in GOALS]
+            lines.append(f"| {space}, {peer['name']}, published | | " + " | ".join(theirs) + " | |")
+        for model, values in measured["models"].items():
+            epochs, seeds = values["training epochs"]["mean"], len(values["training epochs"]["seeds"])
+            ours = [told(values.get(name), *columns[name][1:], seeds) for name in GOALS]
+            lines.append(f"| **{space}, {model}** | {epochs:.0f} | " + " | ".join(ours) + f" | {seeds} |")
+    return "\n".join(lines)

@@ -1,0 +1,116 @@
+"""What a trial found: the table, how far cells are ahead of random ones, and whether the proxy ranks cells as the test does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import kendalltau, spearmanr
+
+from gemnet.core.files import save_png, save_text
+from gemnet.core.tables import marks, publish
+from search.experiments.trial.trainings import deviation
+from search.experiments.trial.trial import RANDOM
+from search.report.figures import SIZE, legend_below
+
+PAGE, DATA, GRAPH, RECORD = "docs/trial.md", "docs/trial.json", "docs/trial.png", "docs/trial.jsonl"
+MARKS = marks("trial", "tools/evaluate_cells.py --write")
+ENOUGH = 12
+"""Cells from which on a rank correlation is told as more than a hint."""
+
+
+def random_cells(networks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Mean of the random cells' mean accuracies, and their standard deviation."""
+    means = [np.mean(n["accuracies"]) for n in networks if n["kind"] == RANDOM]
+    return float(np.mean(means)), float(np.std(means, ddof=1))
+
+
+def ahead(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """By how many standard deviations of the random cells each network's mean accuracy is above their mean."""
+    mean, deviation = random_cells(networks)
+    return {n["name"]: float((np.mean(n["accuracies"]) - mean) / max(deviation, 1e-12)) for n in networks}
+
+
+def correlation(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Kendall's tau and Spearman's rho of the proxy's accuracy with the mean test accuracy, over the n cells that have both."""
+    both = [(n["proxy"], np.mean(n["accuracies"])) for n in networks if n["proxy"] is not None]
+    proxy, test = zip(*both)
+    return {
+        "kendall": float(np.nan_to_num(kendalltau(proxy, test).statistic)),
+        "spearman": float(np.nan_to_num(spearmanr(proxy, test).statistic)),
+        "n": len(both),
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Markdown: a row a network, the best first of each kind; below, the random cells, the proxy, and the circumstances."""
+    networks = found["networks"]
+    distances, kinds = ahead(networks), list(dict.fromkeys(n["kind"] for n in networks))
+    lines = [
+        "| network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"
+        " | proxy accuracy % | CPU ms |",
+        "|---|" + "---|" * 7,
+    ]
+    for n in sorted(networks, key=lambda n: (kinds.index(n["kind"]), -np.mean(n["accuracies"]))):
+        proxy = "" if n["proxy"] is None else f"{100 * n['proxy']:.2f}"
+        lines.append(
+            f"| {n['name']} | {n['kind']} | {n['params'] / 1e6:.3f} | {n['macs'] / 1e6:.2f} | {_spread(n['accuracies'])} "
+            f"| {distances[n['name']]:+.2f} | {proxy} | {n['milliseconds']:.2f} |"
+        )
+    (mean, deviation), count = random_cells(networks), sum(n["kind"] == RANDOM for n in networks)
+    c, trial, images = correlation(networks), found["trial"], found["images"]
+    hint = "" if c["n"] >= ENOUGH else f", too few to say much (fewer than {ENOUGH})"
+    lines += [
+        f"\nRandom cells: {100 * mean:.2f} ± {100 * deviation:.2f} % over {count} cells. The proxy's accuracy against that on"
+        f" the test images: Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, n = {c['n']} cells{hint}.",
+        f"\n{found['settings']['data']['type']}, {images['train']} training and {images['test']} test images of"
+        f" {images['size']} pixels; {trial['epochs']} epochs, seeds {', '.join(map(str, trial['seeds']))}; best of"
+        f" {trial['candidates']} random cells by the proxy. {found['machine']}, torch {found['versions']['torch']},"
+        f" {found['date']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    spread = f" ± {100 * deviation(accuracies):.2f}" if len(accuracies) > 1 else ""
+    return f"{100 * np.mean(accuracies):.2f}{spread}"
+
+
+def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """A PNG: the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes, c = figure.subplots(), correlation(found["networks"])
+    kinds = dict.fromkeys(n["kind"] for n in found["networks"] if n["proxy"] is not None)
+    for kind, marker in zip(kinds, cycle("osD^v")):
+        cells = [n for n in found["networks"] if n["kind"] == kind]
+        proxy, test = ([100 * np.mean(n[name]) for n in cells] for name in ("proxy", "accuracies"))
+        axes.errorbar(proxy, test, [100 * deviation(n["accuracies"]) for n in cells], fmt=marker, capsize=2, label=kind)
+    axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
+    axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
+    legend_below(axes, 4)
+    save_png(figure, path, dpi=110)
+
+
+def write(found: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
+    """Write `trial.json`, `trial.md` and `trial.png` into the work directory."""
+    directory = Path(directory)
+    save_text(directory / "trial.json", json.dumps(_without_trainings(found), indent=1) + "\n")
+    save_text(directory / "trial.md", table(found) + "\n")
+    graph(found, directory / "trial.png")
+
+
+def write_docs(root: Path, found: Mapping[str, Any]) -> None:
+    """Renew the table, its data, its graph and the record of its trainings below docs/."""
+    publish(root, DATA, _without_trainings(found), PAGE, MARKS, table(found))
+    graph(found, root / GRAPH)
+    save_text(root / RECORD, "".join(json.dumps(row) + "\n" for row in found["trainings"]))
+
+
+def _without_trainings(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name != "trainings"}
