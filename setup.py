@@ -12,7 +12,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["gemnet", "gemnet.*", "search", "search.*"]),
-    package_data={"gemnet.cells": ["*.json", "*.jsonl"], "search": ["*.html"], "search.experiments.svge": ["*.json"]},
+    package_data={"gemnet.cells": ["*.json", "*.jsonl"], "search.report": ["*.html"], "search.experiments.svge": ["*.json"]},
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",

@@ -13,7 +13,7 @@ DETECTION = ["gemnet.detection.head"] if find_spec("mmdet") else []  # MMPretrai
 
 MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,
-    locations=["gemnet.openmmlab.backbone", "gemnet.openmmlab.features", "gemnet.openmmlab.distributed", "gemnet.openmmlab.averaging", *DETECTION],
+    locations=[*(f"gemnet.openmmlab.{name}" for name in ("backbone", "features", "distributed", "averaging")), *DETECTION],
 )  # fmt: skip
 DATASETS = registry.Registry(
     "dataset", parent=registry.DATASETS, scope=SCOPE,

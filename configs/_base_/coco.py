@@ -1,6 +1,6 @@
 # COCO 2017 for detection, and how a run is logged, saved and spread over processes. The three numbers and
-# `epochs` of schedule.py change a run, in a config that inherits or by --cfg-options image_size=[1000,600]; gemnet.openmmlab.recipe
-# carries them to all that follows.
+# `epochs` of schedule.py change a run, in a config that inherits or by --cfg-options image_size=[1000,600];
+# gemnet.openmmlab.recipe carries them to all that follows.
 _base_ = ["mmdet::_base_/datasets/coco_detection.py", "mmdet::_base_/default_runtime.py"]
 custom_imports = dict(imports=["gemnet.registry"], allow_failed_imports=False)
 

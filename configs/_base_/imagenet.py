@@ -6,8 +6,8 @@
 #   EMA with decay .9999: MobileNetV3 (less in runs of under 200,000 iterations: gemnet.openmmlab.averaging)
 #   RandAugment 2 x magnitude 9 with deviation .5: timm's MobileNetV3 and EfficientNet-B0
 #   no Mixup: networks of this size underfit; neither MnasNet nor MobileNetV3 uses it
-# The four numbers change a run, in a config that inherits or by --cfg-options epochs=20; gemnet.openmmlab.recipe carries them to all that
-# follows.
+# The four numbers change a run, in a config that inherits or by --cfg-options epochs=20; gemnet.openmmlab.recipe carries
+# them to all that follows.
 _base_ = ["mmpretrain::_base_/default_runtime.py"]
 custom_imports = dict(imports=["gemnet.registry"], allow_failed_imports=False)
 channels_last = True  # see gemnet.openmmlab.engine.build_runner

@@ -129,7 +129,7 @@ def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None,
     if run.result is not None:
         return run
     run.folder.mkdir(parents=True, exist_ok=True)
-    tool = Path(__file__).parents[1] / "tools/train.py"
+    tool = Path(__file__).parents[2] / "tools/train.py"
     given = {**(options or {}), "randomness.seed": run.seed}
     command = [sys.executable, str(tool), run.config, "--work-dir", str(run.folder), "--resume", *["--amp"] * amp]
     command += ["--cfg-options", *(f"{key}={value}" for key, value in given.items())]

@@ -27,7 +27,7 @@ def checkpoint_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def recipe_of(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of the training (`gemnet.openmmlab.recipe`) in the config that mmengine wrote into a checkpoint, as `image_size`.
+    """The numbers of the training (`gemnet.openmmlab.recipe`), as `image_size`, in a checkpoint's config.
 
     The config is a Python program, which is not run: of `recipe = dict(name=value, ...)` the values that are plain are taken.
     Empty where there is none.

@@ -131,7 +131,7 @@ class Backbone(BaseModule):
 
     init_cfg: None, one of mmengine's or a list of them. dict(type='Pretrained', checkpoint=..., prefix=...) comes last: see
     `gemnet.weights.load_weights`, which reads it safely and raises WeightsError where it does not fit; checkpoint is a file, an
-    http(s) address or one of `gemnet.openmmlab.addresses.SCHEMES`. Others, as dict(type='Kaiming', layer='Conv2d'), are mmengine's.
+    http(s) address or one of `addresses.SCHEMES`. Others, as dict(type='Kaiming', layer='Conv2d'), are mmengine's.
     """
 
     out_channels: tuple[int, ...]

@@ -49,8 +49,8 @@ class ConfigError(UserError):
 def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None) -> Config:
     """The config at `path` with `options` (dotted keys) over it; its work_dir is `work_dirs/<name>` unless given.
 
-    A number for the whole run, as `epochs`, changes all that follows from it (`gemnet.openmmlab.recipe`). Raises ConfigError that names
-    the file, and UserError for an option. A config is a Python program: read only those that you trust.
+    A number for the whole run, as `epochs`, changes all that follows from it (`gemnet.openmmlab.recipe`). Raises ConfigError
+    that names the file, and UserError for an option. A config is a Python program: read only those that you trust.
     """
     if not Path(path).is_file():
         folder = Path(path).parent

@@ -73,7 +73,7 @@ class ImageFolder(EveryImageTested):
 
 @TRANSFORMS.register_module(name=["LoadImageFromFile", "LoadImage"])  # the first: what OpenMMLab's tools look for
 class LoadImage(LoadImageFromFile):
-    """Loads an image through `gemnet.images.pixels.read_image`, as search and prediction do: not as mmcv's LoadImageFromFile would.
+    """Loads an image through `gemnet.images.pixels.read_image`, as search and prediction do.
 
     on_error: what becomes of an image that cannot be read, or is not as large as annotated. 'raise' (DataError), or 'skip': the
     image is told, once an epoch by each loading process, and in training another one is taken; testing raises all the same (the
@@ -85,7 +85,7 @@ class LoadImage(LoadImageFromFile):
     ) -> None:
         if unknown:
             raise DataError(
-                f"LoadImage: {', '.join(unknown)}: no such setting, for gemnet.images.pixels decides how images are decoded; expected"
+                f"LoadImage: {', '.join(unknown)}: no such setting, for gemnet decides how images are decoded; expected"
                 " on_error, to_float32, backend_args"
             )
         super().__init__(to_float32=to_float32, backend_args=backend_args, imdecode_backend="pillow")

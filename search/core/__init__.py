@@ -1,1 +1,1 @@
-"""What every room uses: types and protocols, settings, progress, processes, records as lines. Imports nothing else of search."""
+"""What every room uses: types, settings, progress, processes, records as lines. Imports nothing else."""

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-TOOL = Path(__file__).resolve().parents[1] / "tools" / "search.py"
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "search.py"
 
 
 def shell_line(*arguments: str | os.PathLike[str]) -> str:

@@ -2,7 +2,7 @@
 
 Nothing is learned but the mean and the deviation of each number over the space. The numbers do not depend on the order of
 nodes, so that isomorphic cells embed alike. Their groups' weights were chosen on validation accuracies of NAS-Bench-101 and
-NAS-Bench-201, for one predictor on both; one that knows the groups finds weights of its own (`search.predictors.gaussian_process`).
+NAS-Bench-201, for one predictor on both; one that knows the groups finds weights of its own (`predictors.gaussian_process`).
 """
 
 from __future__ import annotations

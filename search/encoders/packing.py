@@ -1,4 +1,4 @@
-"""Cells themselves as vectors, behind other features of theirs, for predictors that read graphs (`search.predictors.graph_ensemble`)."""
+"""Cells themselves as vectors, behind other features of theirs, for predictors that read graphs (`graph_ensemble`)."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def image_folder(
 ) -> ProxyData:
     """Any folder root/<class>/**/<image>, as colour images of size x size pixels: the largest centred square, resized.
 
-    Images are read by `gemnet.images.pixels.read_image`; only those that are drawn are decoded. Hidden files and images that lie in no
+    Images are read by `read_image`; only those that are drawn are decoded. Hidden files and images that lie in no
     class folder are ignored; files of other kinds are told. Raises SearchError for an image that cannot be read, unless these
     are skipped.
     """

@@ -20,7 +20,7 @@ class Schedule:
 
     A candidate may be stopped early where its accuracy is below that of the quantile's candidate of earlier rounds after the
     same epoch, or at chance. How cells are judged at the end: see `ranking.judged`. How latency is measured: see
-    `search.evaluation.cost.build_latency`. Other searches that are started from have the same evaluation settings; what they evaluated
+    `evaluation.cost.build_latency`. Other searches that are started from have the same evaluation settings; what they evaluated
     counts among the `start`.
     """
 

@@ -61,7 +61,7 @@ def _page(snapshot: Snapshot, directory: Path) -> str:
     records = snapshot.records
     best = best_first(records)
     surface, calibrated = _dynamics(snapshot, directory)
-    template = resources.files("search").joinpath("template.html").read_text(encoding="utf-8")
+    template = resources.files("search.report").joinpath("template.html").read_text(encoding="utf-8")
     return Template(template).substitute(
         title=html.escape(f"NASGEM search: {directory.resolve().name}"),
         summary=_summary(snapshot, best[0]),

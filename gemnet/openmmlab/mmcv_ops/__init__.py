@@ -6,7 +6,7 @@ the stand-in never is. Nothing of mmcv is imported here.
 
 The stand-in has what the detectors of mmdet use in training and testing, in mmcv's calling convention (outputs are written into
 tensors that the caller made). On CPU and GPU, in any floating dtype; what torchvision lacks in half precision is computed in
-float32. A module that needs any other operator says so when it is made (`gemnet.openmmlab.mmcv_ops.missing`), a function when it is
+float32. A module that needs any other operator says so when it is made (`missing.py`), a function when it is
 called.
 """
 

@@ -22,7 +22,7 @@ class OperatorError(UserError, NotImplementedError):
 def refusal(what: str) -> OperatorError:
     """The error that says `what` is the matter, why, and the remedy."""
     return OperatorError(
-        f"{what}: mmcv was installed without its compiled operators, and gemnet.openmmlab.mmcv_ops stands in for those of mmdet's "
+        f"{what}: mmcv was installed without its compiled operators, and gemnet stands in for those of mmdet's "
         "detectors only. To compile mmcv, unpack its source, set -std=c++20 in its setup.py where torch wants that, and there: "
         "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall . (all commands: README.md, 'No compiler "
         "is needed')"

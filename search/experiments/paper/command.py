@@ -16,7 +16,7 @@ from search.experiments.paper.overview import renew_overview
 from search.experiments.paper.parts import PARTS
 from search.experiments.paper.runner import run
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ALL = "all"
 
 

@@ -22,7 +22,7 @@ from search.experiments.paper.plots import COLOURS
 from search.experiments.paper.rows import NASGEM_SEARCH, searches
 from search.experiments.paper.summary import grid, rounded, seeds_text
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs/search"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs/search"
 QUERIES = 150
 VERSION = 2
 """Of what is measured: figures of another one are not taken for these."""

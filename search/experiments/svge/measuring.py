@@ -62,7 +62,7 @@ COLUMNS = {
 
 
 class Bars(Protocol):
-    """Gives a Progress for the time of a `with`; `search.core.display.Display` and `search.core.processes.RemoteBars` are some."""
+    """Gives a Progress for the time of a `with`; as do `Display` and `RemoteBars`."""
 
     def progress(self, title: str) -> AbstractContextManager[Progress]: ...
 

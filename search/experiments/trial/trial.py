@@ -226,7 +226,7 @@ def _images(trial: Trial) -> dict[str, Any]:
 def latencies(networks: Iterable[Contestant], repeats: int = 20) -> dict[str, float]:
     """Seconds for one image on one core of the CPU, channels last, of each network by name, measured by turns.
 
-    As in `search.evaluation.cost.Latency`, the fastest of `repeats` passes counts: what disturbs the machine can only slow one down.
+    As in `evaluation.cost.Latency`, the fastest of `repeats` passes counts: what disturbs the machine can only slow one down.
     """
     calls = {}
     with torch_threads(1), torch.inference_mode(), torch.random.fork_rng(devices=[]):
