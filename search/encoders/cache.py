@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from search.core.fingerprint import fingerprint
 from search.core.types import Encoder, Space
 from search.encoders import DESCRIPTION, load_encoder
-from search.record.study import fingerprint
 
 
 class EncoderCache:

@@ -7,28 +7,25 @@ import multiprocessing
 import os
 import signal
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 
 from gemnet.core.settings import Setting
 from gemnet.core.signals import ENDING
-from search.core import memory
 from search.core.checks import takes_settings
 from search.core.processes import end_with
 from search.core.threads import torch_threads
-from search.core.types import EvaluationError, Evaluator, Executor, Job, Outcome, SearchError
+from search.core.types import Evaluator, Executor, Job, Outcome, SearchError
+from search.evaluation.jobs import ATTEMPTS, died, evaluate_job
+from search.evaluation.ray_executor import RayExecutor
 
-ATTEMPTS = 2
-"""How often a job is given to a worker before the worker's death counts as the job's fault."""
 STARTS = 3
 """How many workers in a row may die before they are ready for their first job."""
 END_SECONDS = 2.0
@@ -198,29 +195,6 @@ def _environment_of_worker(threads: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def evaluate_job(evaluator: Evaluator, job: Job, device: str) -> Outcome:
-    """The outcome of a job in this process, whatever happens in it."""
-    started = time.perf_counter()
-    try:
-        evaluation = evaluator.evaluate(job, device)
-        return Outcome(job.key, evaluation, seconds=time.perf_counter() - started)
-    except EvaluationError as error:
-        message = str(error)
-    except Exception as error:  # a candidate must not take the search with it, whatever it does
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        message = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno}: {last.line})"
-        if memory.is_short(error):
-            message = f"memory was too small; {memory.REMEDY}: {message}"
-    return Outcome(job.key, error=message, seconds=time.perf_counter() - started)
-
-
-def died(how: str, killed: bool) -> str:
-    """What is recorded of a job whose workers died. killed: by SIGKILL, as the system does with a process where memory is
-    short."""
-    cause = f"; memory was probably too small: {memory.REMEDY}" if killed else ""
-    return f"its worker died {ATTEMPTS} times, the last time {how}{cause}"
-
-
 def _work(connection: Connection, evaluator: Evaluator, device: str, threads: int, parent: int) -> None:
     """A worker: says that it is ready, then takes jobs and sends outcomes until the connection ends."""
     end_with(parent)
@@ -254,8 +228,6 @@ def build_executor(
     One local worker evaluates in this process. Raises SearchError for a device that is not there, and for other values.
     """
     if type == "ray":
-        from search.evaluation.ray_executor import RayExecutor  # Ray is an extra
-
         return RayExecutor(evaluator, workers, device, threads, address)
     if address is not None:
         raise SearchError(f"executor: address={address!r} is for executor.type=ray")

@@ -12,15 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
-import gemnet
-import search
 from gemnet.core.signals import ENDING
 from search.core.threads import torch_threads
 from search.core.types import Evaluator, Job, Outcome, SearchError
-from search.evaluation.executor import ATTEMPTS, died, evaluate_job
+from search.evaluation.jobs import ATTEMPTS, died, evaluate_job
 
 ANSWER_SECONDS = 25.0
 """How long the head of a cluster may take to answer."""
@@ -127,7 +125,7 @@ def _connected(address: str | None, threads: int) -> Any:
         raise SearchError('executor: Ray is not installed; pip install -e ".[ray]", or use executor.type=local') from None
     if address is not None:
         _check_answers(address)
-    packages = [str(Path(package.__file__).parent) for package in (gemnet, search)]
+    packages = [os.path.dirname(find_spec(package).origin) for package in ("gemnet", "search")]
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         ray.init(

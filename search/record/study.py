@@ -7,7 +7,6 @@ happened to be, so that a search that was killed goes on from its record to the 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.core.machine import processor
+from search.core.fingerprint import canonical_json, fingerprint
 from search.core.types import Evaluation, Outcome, SearchError
 from search.record.file import (
     FORMAT_VERSION,
@@ -38,7 +38,7 @@ from search.record.rows import DONE, FAILED, JUDGED, PENDING, Record, Retry, Sna
 
 __all__ = [
     "DONE", "ENCODER_DIRECTORY", "FAILED", "GROWING", "JUDGED", "LOCK", "PENDING", "RECORD", "TIME", "Proposal", "Record",
-    "Snapshot", "Study", "differences", "fingerprint", "holder", "read_study", "take_lock",
+    "Snapshot", "Study", "differences", "holder", "read_study", "take_lock",
 ]  # fmt: skip
 
 LOCK, ENCODER_DIRECTORY = "lock", "encoder"
@@ -64,11 +64,6 @@ class Proposal:
     predicted: float | None = None
     evaluation: Evaluation | None = None
     score: float | None = None
-
-
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits that name these settings."""
-    return hashlib.sha256(_canonical(settings).encode()).hexdigest()[:12]
 
 
 class Study:
@@ -214,7 +209,7 @@ class Study:
     @staticmethod
     def _note(index: int, note: Mapping[str, Any]) -> str:
         try:
-            text = _canonical(note)
+            text = canonical_json(note)
             check_note(json.loads(text))
         except ValueError as error:
             raise SearchError(f"round {index}: its note cannot be recorded: {error}") from None
@@ -250,7 +245,7 @@ class Study:
                 "INSERT INTO meta VALUES (?, ?)",
                 [
                     ("format", str(FORMAT_VERSION)),
-                    ("settings", _canonical(settings)),
+                    ("settings", canonical_json(settings)),
                     ("created", str(time.time())),
                     ("machine", f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"),
                 ],
@@ -258,10 +253,10 @@ class Study:
 
     def _check_settings(self, there: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Raises SearchError unless `settings` are those there, but for SHOWN ones and GROWING ones that have grown."""
-        differing = differences(there, json.loads(_canonical(settings)))
+        differing = differences(there, json.loads(canonical_json(settings)))
         if differing and all(name in SHOWN or (name in GROWING and _grows(old, new)) for name, old, new in differing):
             with self._transaction() as db:
-                db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (_canonical(settings),))
+                db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (canonical_json(settings),))
         elif differing:
             lines = "\n".join(f"  {name}: {old} there, {new} here" for name, old, new in differing)
             raise SearchError(
@@ -309,10 +304,6 @@ def _grows(old: str, new: str) -> bool:
         return float(new) >= float(old)
     except ValueError:
         return False
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def differences(there: Any, here: Any, name: str = "") -> list[tuple[str, str, str]]:

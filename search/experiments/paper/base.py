@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from search.record.study import fingerprint
+from search.core.fingerprint import fingerprint
 
 TUNING_SEEDS = 1000
 """Settings are chosen on seeds from here on; what is reported has seeds below."""

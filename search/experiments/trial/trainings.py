@@ -14,12 +14,13 @@ import torch
 
 from gemnet.core.machine import processor
 from search.core.display import Display
+from search.core.fingerprint import fingerprint
 from search.core.json_lines import add_row, read_rows
 from search.core.types import Evaluation, Evaluator, SearchError
 from search.evaluation.checked import checked_outcome
 from search.evaluation.executor import build_executor
 from search.record.rows import number, share, shown
-from search.record.study import TIME, fingerprint, take_lock
+from search.record.study import TIME, take_lock
 
 RECORD, LOCK = "trainings.jsonl", "lock"
 
