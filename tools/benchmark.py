@@ -76,55 +76,54 @@ def measure(args: argparse.Namespace) -> None:
         return
     import torch
 
-    import gemnet.bench.benchmark
-    import gemnet.bench.profiling
-    import search.experiments.speed
+    from gemnet.bench import benchmark, profiling
+    from search.experiments import speed
 
-    settings = gemnet.bench.benchmark.settings_named(args.settings)
+    settings = benchmark.settings_named(args.settings)
     if args.threads:
         torch.set_num_threads(args.threads)
     print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}")
     print("median (slowest - fastest)")
     if args.part in ("kernel", "all"):
         print(f"WL kernel, {args.pairs} pairs of 30 nodes, h = 3, one core:")
-        times, difference = search.benchmark.kernel(args.pairs, args.grakel_pairs)
+        times, difference = speed.kernel(args.pairs, args.grakel_pairs)
         peer = times.pop("grakel", None)
         for direction, time in times.items():
             ratio = f"; {peer.median / args.grakel_pairs / (time.median / args.pairs):.0f} x grakel" if peer else ""
-            print(f"  {search.benchmark.DIRECTIONS_TIMED[direction]}: {time.rate(args.pairs)}{ratio}")
+            print(f"  {speed.DIRECTIONS_TIMED[direction]}: {time.rate(args.pairs)}{ratio}")
         if peer:
             print(f"  grakel, {args.grakel_pairs} pairs, one fit a pair: {peer.rate(args.grakel_pairs)};")
             print(f"  largest difference of the values {difference:.1e}")
         if args.write and args.part == "kernel":
-            search.benchmark.draw_kernel_costs(search.benchmark.kernel_costs(), ROOT / KERNEL_PLOT)
+            speed.draw_kernel_costs(speed.kernel_costs(), ROOT / KERNEL_PLOT)
             print(f"written: {KERNEL_PLOT}")
     if args.part in ("bootstrap", "all"):
-        timing = search.benchmark.bootstrap_cells(args.cells)
+        timing = speed.bootstrap_cells(args.cells)
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")
     if args.part in ("models", "all"):
-        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *gemnet.bench.benchmark.PEERS]
-        measured = gemnet.bench.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
-        print(gemnet.bench.benchmark.table(measured))
+        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *benchmark.PEERS]
+        measured = benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
+        print(benchmark.table(measured))
         if args.write:
-            gemnet.bench.benchmark.write(ROOT, measured)
-            print(f"written: {gemnet.benchmark.MEASURED}, README.md")
+            benchmark.write(ROOT, measured)
+            print(f"written: {benchmark.MEASURED}, README.md")
     if args.part == "executors":
-        one, two = search.benchmark.executor_efficiency(args.jobs)
+        one, two = speed.executor_efficiency(args.jobs)
         print(f"{args.jobs} trainings on 1 worker: {one.rate(args.jobs)}; on 2 workers: {two.rate(args.jobs)};")
         print(f"  efficiency {one.median / (2 * two.median):.2f}")
     if args.part == "shapes":
-        names = [f"shape/{name}" for name in gemnet.bench.benchmark.SHAPES] + ["timm/gemnet_a", gemnet.bench.benchmark.PEERS[0]]
-        measured = gemnet.bench.benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
-        print(gemnet.bench.benchmark.table(measured))
+        names = [f"shape/{name}" for name in benchmark.SHAPES] + ["timm/gemnet_a", benchmark.PEERS[0]]
+        measured = benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
+        print(benchmark.table(measured))
     if args.part == "fusion":
-        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *(f"shape/{name}" for name in gemnet.bench.benchmark.SHAPES)]
-        print(gemnet.bench.profiling.measure_fusion(names, args.repeats, args.device, args.resolution))
+        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *(f"shape/{name}" for name in benchmark.SHAPES)]
+        print(profiling.measure_fusion(names, args.repeats, args.device, args.resolution))
     if args.part == "profile":
         os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's notes to its authors
-        names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), gemnet.bench.benchmark.PEERS[0]])]
-        setting = gemnet.bench.benchmark.Setting(args.batch, training=args.training)
-        found = gemnet.bench.profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
-        print(gemnet.bench.profiling.table(found))
+        names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), benchmark.PEERS[0]])]
+        setting = benchmark.Setting(args.batch, training=args.training)
+        found = profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
+        print(profiling.table(found))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_a_network_that_is_hopelessly_slow_is_not_timed_again(evaluator, monkeyp
 
 
 def test_fused_networks_are_timed_on_both_sides(evaluator, monkeypatch):
-    folded, seen = search.cost.folded, []
+    folded, seen = search.evaluation.cost.folded, []
 
     def counted(network, images):
         seen.append(type(network).__name__)

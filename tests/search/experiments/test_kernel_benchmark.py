@@ -2,30 +2,30 @@
 
 import pytest
 
-import search.experiments.speed
+from search.experiments import speed
 
 
 def test_costs_are_told_for_each_number_of_pairs_and_of_iterations_in_both_forms():
-    costs = search.benchmark.kernel_costs((2, 4), iterations=4, num_nodes=5, repeats=2)
+    costs = speed.kernel_costs((2, 4), iterations=4, num_nodes=5, repeats=2)
     points = {(2, 3), (4, 3), *((4, h) for h in range(5))}
     assert set(costs) == {(direction, *point) for direction in ("both", "out") for point in points}
     assert all(0 < time.fastest <= time.median <= time.slowest for time in costs.values())
 
 
 def test_the_plot_is_a_picture_of_all_costs(tmp_path):
-    costs = search.benchmark.kernel_costs((2, 4), iterations=1, num_nodes=5, repeats=1)
-    search.benchmark.draw_kernel_costs(costs, tmp_path / "plot.png")
+    costs = speed.kernel_costs((2, 4), iterations=1, num_nodes=5, repeats=1)
+    speed.draw_kernel_costs(costs, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_grakel_is_timed_on_the_first_pairs_and_has_the_same_values():
     pytest.importorskip("grakel")
-    times, difference = search.benchmark.kernel(pairs=30, grakel_pairs=20, num_nodes=8, repeats=1)
+    times, difference = speed.kernel(pairs=30, grakel_pairs=20, num_nodes=8, repeats=1)
     assert set(times) == {"both", "out", "grakel"}
     assert difference < 1e-12
 
 
 def test_without_pairs_for_grakel_ours_are_timed_alone():
-    times, difference = search.benchmark.kernel(pairs=30, grakel_pairs=0, num_nodes=8, repeats=1)
+    times, difference = speed.kernel(pairs=30, grakel_pairs=0, num_nodes=8, repeats=1)
     assert set(times) == {"both", "out"}
     assert difference is None
