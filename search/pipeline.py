@@ -16,8 +16,9 @@ from scipy.stats import kendalltau
 
 from gemnet.cell import Cell
 from search.bootstrap import Draws, bootstrap
-from search.configuration.described import check_search, described
-from search.configuration.settings import decisive, evaluation_part
+from search.configuration.checking import check_search, described
+from search.configuration.schedule import Schedule
+from search.configuration.sections import decisive, evaluation_part
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import (
@@ -47,7 +48,6 @@ from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated
 from search.record.export import check_fits, read_record
 from search.record.file import RECORD, read_snapshot
 from search.record.ranking import best_table, expected_scores, judged
-from search.record.schedule import Schedule
 from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, JUDGED, PENDING, Proposal, Record, Study, differences
 from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space, prune, statistics

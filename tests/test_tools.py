@@ -17,7 +17,8 @@ from gemnet.core.options import named
 from gemnet.deploy.export import FORMATS, TOLERANCE
 from gemnet.deploy.quantization import CALIBRATION_IMAGES
 from gemnet.weights import FORMS
-from search.configuration.settings import decisive, load_settings
+from search.configuration.sections import decisive
+from search.configuration.settings import load_settings
 from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome
 from search.experiments.paper.parts import PARTS as REPRODUCED

@@ -34,6 +34,7 @@ WORDS = {
     Path: ("a path", "paths"),
     list: ("a list", "lists"),
     dict: ("settings by name", "settings by name"),
+    object: ("a value", "values"),
 }
 """One value of a type, and several."""
 

@@ -76,7 +76,7 @@ def settings_command(name: str | None = None, out: str | None = None) -> int:
     `described.tables`."""
 
     def task() -> None:
-        from search.configuration.described import page, tables  # which needs all parts
+        from search.configuration.listing import page, tables  # which imports all parts
 
         if out is None:
             print("\n".join(tables(name)).strip())

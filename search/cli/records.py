@@ -7,12 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 from search.cli.command import reported
+from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import SearchError
 from search.record.export import is_export, read_record, write_export
 from search.record.overhead import spent
 from search.record.ranking import STOPPED, best_first, best_table
-from search.record.schedule import Schedule
 from search.record.study import DONE, ENCODER_DIRECTORY, FAILED, LOCK, PENDING, RECORD, holder
 
 OWN = (RECORD, *(RECORD + end for end in ("-wal", "-shm", "-journal")), LOCK)

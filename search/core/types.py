@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.errors import UserError
-from gemnet.operators import Cost
+from gemnet.operators import INPUT, Cost
+
+if TYPE_CHECKING:
+    from search.spaces.tabular import Table
 
 
 class SearchError(UserError):
@@ -80,19 +83,39 @@ class CellArrays:
         return CellArrays(np.concatenate([p.adjacency for p in parts]), np.concatenate([p.operators for p in parts]))
 
 
-class Space(Protocol):
-    """A set of cells to search in."""
+class Space:
+    """A set of cells to search in. One of one's own derives from it, says `num_nodes` and `operators`, and draws cells.
+
+    num_nodes: of a cell at most, the input among them. operators: names that a node may have, each once. table: what is known
+    of its cells where they were all trained once (`search.spaces.tabular.Table`); None where candidates are to be trained.
+    """
 
     num_nodes: int
     operators: tuple[str, ...]
+    table: Table | None = None
 
     def sample(self, rng: np.random.Generator, count: int) -> CellArrays:
         """`count` random valid cells, the same for the same state of `rng`."""
+        raise NotImplementedError
 
-    def to_cells(self, arrays: CellArrays) -> list[Cell]: ...
+    def to_cells(self, arrays: CellArrays) -> list[Cell]:
+        """One Cell for each row, without the places where there is no node."""
+        return [arrays.cell(row, (INPUT, *self.operators)) for row in range(len(arrays))]
 
     def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
-        """Raises SearchError for a cell outside the space."""
+        """Arrays of cells, [B, num_nodes, num_nodes]. Raises SearchError for a cell outside the space."""
+        names = (INPUT, *self.operators)
+        for cell in cells:
+            if len(cell.nodes) > self.num_nodes:
+                raise SearchError(f"a cell has {len(cell.nodes)} nodes; the space allows {self.num_nodes}")
+            unknown = set(cell.nodes) - set(names)
+            if unknown:
+                raise SearchError(f"a cell has the operator {min(unknown)!r}; the space has {', '.join(self.operators)}")
+        return CellArrays.of(cells, self.num_nodes, names)
+
+    def verdict(self, cell: Cell) -> str:
+        """How good a chosen cell is by what the search was not shown, in one line; empty where nothing is known."""
+        return ""
 
 
 class Encoder(Protocol):
@@ -168,22 +191,24 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Evaluator(Protocol):
+class Evaluator:
     """Measures the accuracy of a candidate. Pickled to workers; the same job gives the same accuracy anywhere.
 
     epochs: points of the curve of a candidate that is not stopped. num_classes: chance is one over it. no_max_macs: why a bound
     on the MACs of its networks makes no sense, empty where it does.
     """
 
-    epochs: int
-    num_classes: int
-    no_max_macs: str
+    epochs: int = 1
+    num_classes: int = 2
+    no_max_macs: str = ""
 
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
         """Of the network that is evaluated for `cell`; of B cells at once if given their statistics."""
+        raise NotImplementedError
 
     def evaluate(self, job: Job, device: str) -> Evaluation:
         """Raises EvaluationError where the candidate itself is at fault."""
+        raise NotImplementedError
 
 
 class Executor(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -21,10 +20,10 @@ from gemnet.library import create_library_model
 from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
 from search.core.checks import as_search_errors, check, takes_settings
-from search.core.registry import build_named
+from search.core.parts import COSTS
+from search.core.registry import imported
 from search.core.threads import torch_threads
 from search.core.types import SearchError, Space
-from search.spaces.benchmarks import TabularSpace
 
 POSITIVE = Setting("what a cell costs", float, above=0)
 Max = Annotated[float | None, Setting("cells that cost more are not evaluated; None for no bound", above=0)]
@@ -43,22 +42,44 @@ class CellCost(Protocol):
         """A positive number. Raises BudgetError for a cell of which no model can be built."""
 
 
-class Counted:
-    """Millions of MACs, params or activations of the proxy network: with MACs, the paper's Eq. 5."""
+class AnalyticCost:
+    """Millions of what is counted of the network that is evaluated."""
+
+    field: str
+    """Of `gemnet.operators.Cost`."""
+    word: str
 
     @takes_settings("cost")
-    def __init__(self, field: str, count: Callable[[Cell], Counts], max: Max = None) -> None:
-        words = {"macs": "MACs", "params": "params", "activations": "activations"}[field]
-        self.name, self.max, self._field, self._count = f"{words} of the proxy network, millions", max, field, count
+    def __init__(self, count: Callable[[Cell], Counts], max: Max = None) -> None:
+        """count: of the network that is evaluated for a cell."""
+        self.name, self.max, self._count = f"{self.word} of the proxy network, millions", max, count
 
     def __call__(self, cell: Cell) -> float:
         """Raises SearchError for counts that are no numbers above 0."""
-        count = getattr(self._count(cell), self._field)
+        count = getattr(self._count(cell), self.field)
         with as_search_errors():
-            return float(POSITIVE.check(f"cost: {self._field} of the cell {cell.digest()[:8]}", count)) / 1e6
+            return float(POSITIVE.check(f"cost: {self.field} of the cell {cell.digest()[:8]}", count)) / 1e6
 
 
-class Timed:
+class Macs(AnalyticCost):
+    """Multiply-accumulates: the paper's Eq. 5."""
+
+    field, word = "macs", "MACs"
+
+
+class Params(AnalyticCost):
+    """Weights."""
+
+    field, word = "params", "params"
+
+
+class Activations(AnalyticCost):
+    """Output elements of convolutions and linear layers."""
+
+    field, word = "activations", "activations"
+
+
+class LatencyTimer:
     """Models that are timed on the CPU or GPU at hand: of each cell the one that `gemnet.fit` makes of it for `model`.
 
     A pass is one of random images, channels last, in evaluation mode, while nothing else of the search runs.
@@ -77,7 +98,7 @@ class Timed:
     ) -> None:
         """section: of the settings, for messages."""
         given = {"batch": batch, "repeats": repeats, "fused": fused}
-        check(settings_of(Timed), {**given, "resolution": resolution, "threads": threads, "device": device}, section)
+        check(settings_of(LatencyTimer), {**given, "resolution": resolution, "threads": threads, "device": device}, section)
         if not _is_there(device):
             raise SearchError(f"{section}: device {device!r} is not there; expected 'cpu' or a CUDA device of this machine")
         self.model, self.repeats, self.threads, self.device, self.fused = dict(model), repeats, threads, device, fused
@@ -103,12 +124,12 @@ class Timed:
         return contexts
 
 
-class Latency(Timed):
+class Latency(LatencyTimer):
     """The time of the model that the cell is searched for, in that of a well-known model, on the CPU or GPU at hand.
 
-    The model runs by turns with the reference as Timed tells. What disturbs the machine meanwhile can only slow one down: the
-    fastest of `repeats` passes of each counts. A network that in its first pass takes
-    HOPELESS times the time that it may is not timed again.
+    The model runs by turns with the reference as LatencyTimer tells. What disturbs the machine meanwhile can only slow one
+    down: the fastest of `repeats` passes of each counts. A network that in its first pass takes HOPELESS times the time that
+    it may is not timed again.
     """
 
     HOPELESS = 1.5
@@ -122,7 +143,7 @@ class Latency(Timed):
         batch: Batch = 4,
         repeats: Repeats = 4,
         fused: Fused = False,
-        **timed: Annotated[Any, Timed],
+        **timed: Annotated[Any, LatencyTimer],
     ) -> None:
         """Raises SearchError for values out of range and an unknown reference."""
         super().__init__("cost", model, batch, repeats, fused, **timed)
@@ -146,9 +167,11 @@ class Latency(Timed):
         return _ratio(times)
 
 
-class Milliseconds(Timed):
-    """The time of the model that the cell is searched for, in milliseconds: the median of the passes as Timed tells, after two
-    to warm up; with the defaults, of one image, fused, on one core."""
+class Milliseconds(LatencyTimer):
+    """The time of the model that the cell is searched for, in milliseconds.
+
+    The median of the passes as LatencyTimer tells, after two to warm up; with the defaults, of one image, fused, on one core.
+    """
 
     def __init__(
         self,
@@ -157,7 +180,7 @@ class Milliseconds(Timed):
         batch: Batch = 1,
         repeats: Repeats = 10,
         fused: Fused = True,
-        **timed: Annotated[Any, Timed],
+        **timed: Annotated[Any, LatencyTimer],
     ) -> None:
         """Raises SearchError for values out of range."""
         super().__init__(LATENCY, model, batch, repeats, fused, **timed)
@@ -186,7 +209,7 @@ def _ratio(times: Sequence[Mapping[str, Timing]]) -> float:
     return network / reference
 
 
-class Given:
+class CustomCost:
     """A function of the user's own, called with a Cell; returns a positive number."""
 
     @takes_settings("cost")
@@ -198,14 +221,8 @@ class Given:
         section: str = "cost",
     ) -> None:
         """section: of the settings, for messages. Raises SearchError for a function that cannot be had."""
-        module, _, attribute = function.partition(":")
-        try:
-            self._function = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # a module is a program: whatever it raises is the user's to mend
-            raise SearchError(
-                f"{section}: function {function!r} cannot be had ({type(error).__name__}: {error});"
-                " expected package.module:function"
-            ) from error
+        self._function = imported(function, f"{section}: function")
+        attribute = function.rpartition(":")[2]
         self.source, self.name, self.max = f"{section}: {function}", name or attribute, max
 
     def __call__(self, cell: Cell) -> float:
@@ -220,9 +237,7 @@ class Given:
             raise SearchError(f"{self.source} gave {shown(value)} {of}; expected a positive number") from None
 
 
-COUNTED = ("macs", "params", "activations")
 LATENCY = "search: latency"
-COSTS: dict[str, Callable[..., CellCost]] = {**dict.fromkeys(COUNTED, Counted), "latency": Latency, "function": Given}
 
 
 def build_cost(count: Callable[[Cell], Counts], model: Mapping[str, Any], type: str = "macs", **settings: Any) -> CellCost:
@@ -230,8 +245,7 @@ def build_cost(count: Callable[[Cell], Counts], model: Mapping[str, Any], type: 
 
     Raises SearchError for unknown names and values out of range.
     """
-    parts = {"latency": (model,), "function": ()}
-    return build_named("cost", COSTS, type, *parts.get(type, (type, count)), **settings)
+    return COSTS.build(type, {"count": lambda: count, "model": lambda: model}, settings)
 
 
 def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **settings: Any) -> CellCost:
@@ -244,8 +258,8 @@ def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **setti
     with as_search_errors():
         POSITIVE.check("search: max_latency_ms", max)
     if "function" in settings:
-        return Given(settings["function"], max, "milliseconds", LATENCY)
-    if isinstance(space, TabularSpace):
+        return CustomCost(settings["function"], max, "milliseconds", LATENCY)
+    if space.table is not None:
         raise SearchError(
             f"search: max_latency_ms: no model is built of cells of {space.table.name}; give a function that knows their times:"
             " search.latency=dict(function='package.module:function')"
@@ -256,7 +270,7 @@ def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **setti
 def latency_settings(function: bool) -> dict[str, Setting]:
     """Those of `search.latency`: of what is measured here, or of a function."""
     if function:
-        return {"function": settings_of(Given)["function"]}
+        return {"function": settings_of(CustomCost)["function"]}
     return settings_of(Milliseconds)
 
 

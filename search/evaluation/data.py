@@ -21,7 +21,7 @@ from gemnet.images.folders import class_images
 from gemnet.images.formats import SUFFIXES
 from gemnet.images.pixels import ImageError, read_image
 from search.core.checks import check_whole, takes_settings
-from search.core.registry import build_named
+from search.core.parts import DATA_SETS
 from search.core.types import SearchError
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -159,12 +159,9 @@ class ImageFolder:
         return images[readable], kept
 
 
-DATA_SETS = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
-
-
 def build_data(type: str, **settings: Any) -> ProxyData:
-    """The data set `type` of DATA_SETS, called with `settings`. Raises SearchError for unknown names and whatever is amiss."""
-    return build_named("data", DATA_SETS, type, **settings)
+    """The data set `type` of DATA_SETS, read with `settings`. Raises SearchError for unknown names and whatever is amiss."""
+    return DATA_SETS.build(type, {}, settings)
 
 
 def _from_arrays(

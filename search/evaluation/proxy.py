@@ -22,7 +22,7 @@ from gemnet.network import GEMNet
 from gemnet.operators import Cost
 from search.core.checks import check, takes_settings
 from search.core.memory import gpu_is_full
-from search.core.types import Evaluation, EvaluationError, Job, SearchError
+from search.core.types import Evaluation, EvaluationError, Evaluator, Job, SearchError
 from search.evaluation.data import ProxyData
 
 WIDEST = 512
@@ -65,7 +65,7 @@ class ProxySettings:
     amp: Annotated[str, Setting("bfloat16 on GPUs that have it, everywhere, or nowhere", choices=AMP)] = "auto"
 
 
-class ProxyEvaluator:
+class ProxyEvaluator(Evaluator):
     """Trains a cell in a network of three stages on `data` and measures its validation accuracy.
 
     On one device with one number of threads a job always gives the same accuracy, in any process; torch's global random
@@ -103,15 +103,15 @@ class ProxyEvaluator:
         return Architecture(cell, widths, (1, 1, 1), s.stem_width, head_width=0, stem_stride=s.stem_stride)
 
     @property
-    def epochs(self) -> int:
+    def epochs(self) -> int:  # type: ignore[override]
         return self.settings.epochs
 
     @property
-    def num_classes(self) -> int:
+    def num_classes(self) -> int:  # type: ignore[override]
         return len(self.data.classes)
 
     @property
-    def no_max_macs(self) -> str:
+    def no_max_macs(self) -> str:  # type: ignore[override]
         if self.settings.macs is None:
             return ""
         return "search: max_macs and proxy.macs exclude each other: with proxy.macs all proxy networks cost the same"

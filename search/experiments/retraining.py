@@ -22,7 +22,7 @@ from gemnet.core.files import save_text
 from gemnet.core.options import named
 from gemnet.core.tables import markdown_lines
 from search.cli.command import reported
-from search.configuration.settings import check_settings
+from search.configuration.sections import check_settings
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError

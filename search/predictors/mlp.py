@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -13,11 +13,10 @@ from torch import nn
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.layers import mlp
-from search.core.registry import build_named
+from search.core.parts import PREDICTORS
 from search.core.threads import torch_threads
 from search.core.types import Encoder, Predictor, SearchError
-from search.predictors.ensemble import EnsemblePredictor, NormalScale, NormalScorePredictor, checked
-from search.predictors.graph_ensemble import GraphEnsemblePredictor
+from search.predictors.ensemble import NormalScale, NormalScorePredictor, checked
 
 MODES = ("retrain", "finetune")
 
@@ -162,17 +161,9 @@ class BaggedPredictor(NormalScorePredictor):
         return np.mean(told, axis=0), np.std(told, axis=0)
 
 
-PREDICTORS: dict[str, Callable[..., Predictor]] = {
-    "mlp": MLPPredictor,
-    "ensemble": EnsemblePredictor,
-    "graph_ensemble": GraphEnsemblePredictor,
-    "bagged": BaggedPredictor,
-}
-
-
 def build_predictor(type: str = "mlp", **settings: Any) -> Predictor:
     """A predictor by name. Raises SearchError for an unknown name or setting."""
-    return build_named("predictor", PREDICTORS, type, **settings)
+    return PREDICTORS.build(type, {}, settings)
 
 
 GROUPED = ("ensemble", "graph_ensemble")

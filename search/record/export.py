@@ -14,7 +14,10 @@ from typing import Any
 from gemnet.cell import Cell, CellError
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, read_text, save_text
-from search.configuration.settings import check_settings
+from search.configuration.schedule import Schedule
+from search.configuration.sections import check_settings
+from search.core.parts import SPACES
+from search.core.registry import build_part
 from search.core.types import SearchError, Space
 from search.record.file import damaged, retries_of
 from search.record.ranking import pareto_front
@@ -38,7 +41,6 @@ from search.record.rows import (
     shown,
     whole,
 )
-from search.record.schedule import Schedule
 from search.record.study import RECORD, TIME, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
@@ -86,13 +88,13 @@ def check_fits(snapshot: Snapshot, path: Path, space: Space | None = None) -> No
 
 
 def _check_space(snapshot: Snapshot) -> None:
-    """Those of a benchmark are looked up when the search goes on: reading its table takes long."""
-    from search.spaces.benchmarks import SPACES as BENCHMARKS
-    from search.spaces.dag import build_space
+    """Those of the paper's space. A benchmark's are looked up when the search goes on, for reading its table takes long; those of
+    a space of somebody's own are known to nobody else."""
+    from search.spaces.dag import DagSpace
 
-    settings = snapshot.settings["space"]
-    if settings.get("type", "dag") not in BENCHMARKS:
-        check_cells(snapshot.records, build_space(**settings))
+    settings = dict(snapshot.settings["space"])
+    if settings.pop("type", SPACES.default) == SPACES.default:
+        check_cells(snapshot.records, build_part("space", DagSpace, **settings))
 
 
 def write_export(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:

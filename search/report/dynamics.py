@@ -107,7 +107,7 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
 
 def _plain(encoder: Encoder, vectors: np.ndarray) -> np.ndarray:
     """Vectors without the cells that may follow the counts, float64."""
-    from search.encoders import StatisticsEncoder
+    from search.encoders.graph_features import StatisticsEncoder
 
     return np.asarray(vectors[:, : encoder.counts] if isinstance(encoder, StatisticsEncoder) else vectors, np.float64)
 

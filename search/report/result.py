@@ -10,12 +10,11 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
+from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import SearchError
 from search.record.ranking import best_first
-from search.record.schedule import Schedule
 from search.record.study import Record
-from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space
 
 BEST, TOP = "best_cell", "top_cells"
@@ -84,12 +83,12 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
     )
     files = f"  files             {result.path} (.png, .svg), {result.path.parent / TOP}/"
     if not cell.buildable:
-        space = build_space(**settings["space"])
-        if isinstance(space, TabularSpace):
-            try:
-                display.line(f"  benchmark         {space.verdict(cell)}")
-            except SearchError as error:  # a table without test accuracies: the search is none the worse
-                display.line(f"  benchmark         {error}")
+        try:
+            verdict = build_space(**settings["space"]).verdict(cell)
+        except SearchError as error:  # a table without test accuracies: the search is none the worse
+            verdict = str(error)
+        if verdict:
+            display.line(f"  benchmark         {verdict}")
         display.line(files)
         return
     model = settings["model"]

@@ -7,20 +7,19 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from gemnet.cell import MAX_NODES, Cell
+from gemnet.cell import MAX_NODES
 from gemnet.complexity import CellStatistics, OperatorCounts
 from gemnet.core.settings import Setting
-from gemnet.operators import INPUT, OPERATORS
+from gemnet.operators import OPERATORS
 from search.core.checks import takes_settings
-from search.core.registry import build_named
+from search.core.parts import SPACES
 from search.core.types import CellArrays, SearchError, Space
-from search.spaces.benchmarks import SPACES as BENCHMARKS
 
 SHARE = Setting("", float, above=0, at_most=1)
 
 
 @takes_settings("space")
-class DagSpace:
+class DagSpace(Space):
     """The space of the paper (section 4): subgraphs of the complete DAG of `num_nodes` nodes, any operator on each node.
 
     Node 0 is the input. The density of edges is drawn for each cell, uniformly between the two ends of `density`, so that
@@ -62,28 +61,10 @@ class DagSpace:
             adjacency[empty], operators[empty] = again.adjacency, again.operators
         return CellArrays(adjacency, operators)
 
-    def to_cells(self, arrays: CellArrays) -> list[Cell]:
-        """One Cell for each row, without the places where there is no node."""
-        return [arrays.cell(row, (INPUT, *self.operators)) for row in range(len(arrays))]
-
-    def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
-        """Arrays of cells with at most `num_nodes` nodes. Raises SearchError for a cell outside the space."""
-        names = (INPUT, *self.operators)
-        for cell in cells:
-            if len(cell.nodes) > self.num_nodes:
-                raise SearchError(f"a cell has {len(cell.nodes)} nodes; the space allows {self.num_nodes}")
-            unknown = set(cell.nodes) - set(names)
-            if unknown:
-                raise SearchError(f"a cell has the operator {min(unknown)!r}; the space has {', '.join(self.operators)}")
-        return CellArrays.of(cells, self.num_nodes, names)
-
-
-SPACES = {"dag": DagSpace, **BENCHMARKS}
-
 
 def build_space(type: str = "dag", **settings: Any) -> Space:
-    """A space by name: the paper's, or a benchmark's. Raises SearchError for an unknown name or setting."""
-    return build_named("space", SPACES, type, **settings)
+    """A space by name: the paper's, a benchmark's, or an own one. Raises SearchError for an unknown name or setting."""
+    return SPACES.build(type, {}, settings)
 
 
 def prune(arrays: CellArrays) -> CellArrays:
@@ -98,7 +79,7 @@ def prune(arrays: CellArrays) -> CellArrays:
     )
 
 
-def statistics(space: DagSpace, arrays: CellArrays) -> CellStatistics:
+def statistics(space: Space, arrays: CellArrays) -> CellStatistics:
     """What the cost of each of B pruned cells depends on, as integer arrays [B]; prices all of them in one call."""
     in_degree = arrays.adjacency.sum(1)  # [B, n]
     from_input = arrays.adjacency[:, 0].astype(np.int64)

@@ -18,7 +18,7 @@ from gemnet.complexity import CellStatistics
 from gemnet.core.settings import Setting
 from gemnet.operators import INPUT, Cost
 from search.core.checks import takes_settings
-from search.core.types import CellArrays, Evaluation, EvaluationError, Job, SearchError
+from search.core.types import CellArrays, Evaluation, EvaluationError, Evaluator, Job, SearchError, Space
 
 if TYPE_CHECKING:
     from search.spaces.isomorphism import Index
@@ -97,8 +97,10 @@ class Table:
         return self._other_index.find(arrays, names) if found is None else found
 
 
-class TabularSpace(ABC):
+class TabularSpace(Space, ABC):
     """The cells of a table as a search space: `sample` draws rows of the pool, with replacement, each equally likely."""
+
+    table: Table
 
     @takes_settings("space")
     def __init__(self, table: Table, pool: Pool = "evaluated") -> None:
@@ -113,10 +115,6 @@ class TabularSpace(ABC):
     def sample(self, rng: np.random.Generator, count: int) -> CellArrays:
         """`count` cells of the pool, the same for the same state of `rng`."""
         return self.table.cells[self.pool[rng.integers(len(self.pool), size=count)]]
-
-    def to_cells(self, arrays: CellArrays) -> list[Cell]:
-        """One Cell for each row, without the places where there is no node."""
-        return [arrays.cell(row, self._names) for row in range(len(arrays))]
 
     def from_cells(self, cells: Sequence[Cell]) -> CellArrays:
         """Arrays of cells of the benchmark's space, in the table or not. Raises SearchError for a cell outside the space."""
@@ -151,7 +149,7 @@ class TabularSpace(ABC):
         return SearchError(f"a cell is outside {self.table.name}: {reason}")
 
 
-class TabularEvaluator:
+class TabularEvaluator(Evaluator):
     """Looks up in the table of `space` what the training of a cell gave; stands where the proxy trains (NASGEM, step 2).
 
     An epoch of the curve is one whole training of the table, from the shortest to the longest. Cost is that of the
@@ -161,14 +159,17 @@ class TabularEvaluator:
     num_classes = 10
     no_max_macs = "search: max_macs is for networks that are trained; bound the cost of a table's cells by cost.max"
 
-    def __init__(self, space: TabularSpace) -> None:
+    def __init__(self, space: Space) -> None:
+        """Raises SearchError for a space without a table."""
+        if space.table is None:
+            raise SearchError("proxy: 'table' is for the space of a benchmark (space.type='nasbench101' or 'nasbench201')")
         self.space = space
         curves = space.table.curves[space.table.evaluated]
         self._known = np.flatnonzero(np.isfinite(curves).all(0))
         self._costs: dict[int, Cost] = {}
 
     @property
-    def epochs(self) -> int:
+    def epochs(self) -> int:  # type: ignore[override]
         return len(self._known)
 
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:

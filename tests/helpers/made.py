@@ -6,12 +6,12 @@ import numpy as np
 
 from gemnet.architecture import Architecture
 from gemnet.complexity import BudgetError, network_cost
+from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome
 from search.evaluation.cost import build_cost
 from search.pipeline import Search
-from search.record.schedule import Schedule
 from search.record.study import Study
 from search.spaces.dag import DagSpace
 

@@ -4,7 +4,7 @@ import pytest
 from made_task import made_task
 from small_space import QUICK, SMALL, every_graph, ordered
 
-from search.encoders import SVGe
+from search.encoders.svge.model import SVGe
 from search.experiments.svge.prediction import fine_tuned
 
 

@@ -7,16 +7,17 @@ import pytest
 from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, MadeEvaluator, essence, run
 
 from gemnet.cell import Cell
+from search.configuration.schedule import Schedule
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import SearchError
-from search.encoders import KernelGuidedEncoder, build_encoder
+from search.encoders import build_encoder
+from search.encoders.kernel_guided import KernelGuidedEncoder
 from search.pipeline import run_search
 from search.predictors.ensemble import EnsemblePredictor
 from search.predictors.mlp import cross_validated_predictions
 from search.record.export import write_export
 from search.record.ranking import best_first, best_table
-from search.record.schedule import Schedule
 from search.record.study import DONE, FAILED, PENDING, read_study
 from search.report.result import write_result
 from search.spaces.dag import DagSpace, prune

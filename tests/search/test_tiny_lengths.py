@@ -10,13 +10,13 @@ import pytest
 import torch
 from made import run
 
+from search.configuration.schedule import Schedule
 from search.core.layers import one_cycle
 from search.core.types import Job
 from search.encoders import build_encoder
 from search.evaluation.data import ProxyData
 from search.evaluation.proxy import ProxyEvaluator, ProxySettings
 from search.predictors.mlp import build_predictor, cross_validated_predictions
-from search.record.schedule import Schedule
 from search.spaces.dag import DagSpace, prune
 
 pytestmark = pytest.mark.filterwarnings("error")

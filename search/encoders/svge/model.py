@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gemnet.core.settings import Setting
 from search.core.checks import check_whole, takes_settings
-from search.core.registry import build_named
+from search.core.registry import build_part
 from search.core.threads import torch_threads
 from search.core.types import CellArrays, Progress, SearchError
 from search.encoders.common import (
@@ -284,7 +284,7 @@ class SVGe:
         def build(type: str, settings: dict[str, Any]) -> SVGe:
             if type != cls.name:
                 raise SearchError(f"expected type {cls.name!r}, found {type!r}")
-            return build_named("encoder", {cls.name: cls}, cls.name, space, **settings | {"device": device})
+            return build_part("encoder", cls, space, **settings | {"device": device})
 
         return restored(directory, space, build)
 

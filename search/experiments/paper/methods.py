@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.fingerprint import fingerprint
 from search.core.types import SearchError
@@ -17,7 +18,6 @@ from search.experiments.paper.base import Context
 from search.experiments.paper.evolution import evolve
 from search.pipeline import run_search
 from search.record.ranking import best_first
-from search.record.schedule import Schedule
 from search.record.study import read_study
 from search.spaces.benchmarks import TabularSpace
 

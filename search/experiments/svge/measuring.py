@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from search.core.registry import build_named
+from search.core.registry import build_part
 from search.core.types import Progress, SearchError
 from search.encoders.common import cosines, kernel_figures
 from search.encoders.svge.measures import Decode, prior, reconstruction
@@ -91,7 +91,7 @@ def trained(
     saved there; and figures of its training, "seconds an epoch" those of all its epochs, whatever process they ran in."""
     if name not in MODELS:
         raise SearchError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    model = build_named("model", {name: SVGe}, name, task.space, **{**task.settings, **MODELS[name]})
+    model = build_part("model", SVGe, task.space, **{**task.settings, **MODELS[name]})
     with bars.progress(f"{name}, seed {seed}: training") as progress:
         figures = model.fit(task.graphs[task.train], seed, progress, directory, threads)
     model.save(directory)

@@ -224,8 +224,8 @@ def test_help_shows_examples():
 
 
 def test_the_default_config_plans_at_least_40_candidates_of_30_nodes():
+    from search.configuration.schedule import Schedule
     from search.configuration.settings import load_settings
-    from search.record.schedule import Schedule
 
     settings = load_settings(ROOT / "configs/search/digits.py")
     assert Schedule.of(settings).evaluations() >= 40

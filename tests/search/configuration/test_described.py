@@ -13,17 +13,21 @@ import pytest
 
 from gemnet.core.settings import REQUIRED, Setting, settings_of
 from search.cli.command import settings_command
-from search.configuration.described import CHOICES, PLAIN, check_search, described, page, tables
-from search.configuration.settings import SECTIONS, load_settings
+from search.configuration.checking import PLAIN, check_search, described
+from search.configuration.listing import page, tables
+from search.configuration.sections import SECTIONS
+from search.configuration.settings import load_settings
+from search.core.parts import REGISTRIES
+from search.core.registry import located
 from search.core.types import SearchError
 from search.pipeline import run_search
 from search.record.export import read_record
 
 ROOT = Path(__file__).parents[3]
 DIGITS = ROOT / "configs/search/digits.py"
-PARTS = {(section, kind): part for section, choice in CHOICES.items() for kind, part in choice.parts.items()}
-PARTS |= {(section, ""): part for section, part in PLAIN.items()}
-OWN = {"space", "encoder", "evaluator", "model", "field", "count", "section", "self"}
+PARTS = {(section, kind): registry.part(kind) for section, registry in REGISTRIES.items() for kind in registry}
+PARTS |= {(section, ""): located(where) for section, where in PLAIN.items()}
+OWN = {"space", "encoder", "evaluator", "model", "field", "count", "section", "self", "data"}
 """Arguments that a search gives its parts itself."""
 
 
@@ -71,7 +75,7 @@ def wrong(setting: Setting) -> list[Any]:
 @pytest.mark.parametrize(("section", "kind"), sorted(PARTS), ids=lambda name: name or "all")
 def test_every_setting_of_every_part_refuses_what_is_not_of_its_type(section: str, kind: str) -> None:
     base = {"type": kind} if kind else {}
-    if section in ("data", "cost"):
+    if section in ("data", "cost", "proxy"):
         base |= {"root": "photos"} if kind == "image_folder" else {"function": "math:sqrt"} if kind == "function" else {}
     base |= {"target_macs": 463e6} if section == "model" else {}
     for name, setting in described(section, kind or None).items():
@@ -149,7 +153,7 @@ def test_settings_are_listed_by_section_and_by_type(capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert "| `encoder.edge_weight` | float | above 0 to below 1 |" in told
     assert "iterations" in "\n".join(tables("encoder"))
-    assert {section for section in SECTIONS if f"## {section}" in page()} == {*CHOICES, *PLAIN}
+    assert {section for section in SECTIONS if f"## {section}" in page()} == {*REGISTRIES, *PLAIN}
     assert settings_command("search.start") == 0
     told = capsys.readouterr().out
     assert "`search.start`" in told

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from search.core.types import SearchError
-from search.encoders import LandmarkEncoder, build_encoder, load_encoder
-from search.encoders.landmarks import highest_r_squared
+from search.encoders import build_encoder, load_encoder
+from search.encoders.landmarks import LandmarkEncoder, highest_r_squared
 from search.kernel.wl import wl_gram, wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.node_order import random_order

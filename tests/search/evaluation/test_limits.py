@@ -7,9 +7,9 @@ import pytest
 from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, essence, run
 
 from gemnet.cell import Cell
+from search.configuration.schedule import Schedule
 from search.core.types import SearchError
 from search.evaluation.constraints import Limits
-from search.record.schedule import Schedule
 from search.record.study import read_study
 
 

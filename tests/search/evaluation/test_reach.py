@@ -12,13 +12,13 @@ from made import SETTINGS, MadeEvaluator, run
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit
+from search.configuration.schedule import Schedule
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import SearchError
 from search.evaluation.cost import build_cost
 from search.evaluation.reach import check_model_budget
 from search.pipeline import Search, run_search
-from search.record.schedule import Schedule
 from search.spaces.dag import DagSpace
 
 SPACE = DagSpace(6)

@@ -13,13 +13,13 @@ from made import SCHEDULE, WHOLE, MadeEvaluator, run
 
 from gemnet.cell import Cell
 from search.cli.records import records_command
+from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import Evaluation, SearchError
 from search.experiments.retraining import retrain
 from search.experiments.trial.trainings import Trainings
 from search.pipeline import run_search
 from search.record.export import read_export, read_record, write_export
-from search.record.schedule import Schedule
 from search.record.study import RECORD, Outcome, Study, read_study
 
 SETTINGS = {**WHOLE, "space": {"num_nodes": 8}, "search": {"start": 4, "rounds": 2, "batch": 2, "draws": 200}}

@@ -8,10 +8,10 @@ import pytest
 from made import SETTINGS, WHOLE, essence, run
 
 from search.cli.records import records_command
+from search.configuration.schedule import Schedule
 from search.core.display import Display
-from search.encoders import KernelGuidedEncoder
 from search.encoders.io import DESCRIPTION, WEIGHTS
-from search.record.schedule import Schedule
+from search.encoders.kernel_guided import KernelGuidedEncoder
 from search.record.study import read_study
 
 ENCODER = {"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3}

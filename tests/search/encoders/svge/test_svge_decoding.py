@@ -8,10 +8,10 @@ import torch
 from small_space import CELLS, SMALL, random_graphs
 
 from search.core.types import SearchError
-from search.encoders import SVGe
 from search.encoders.svge.graph_spaces import cell_space, enas_space, nasbench101_space, nasbench201_space
 from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.measures import prior, reconstruction
+from search.encoders.svge.model import SVGe
 from search.encoders.svge.network import GraphDecoder, GraphEncoder, reverse
 from search.encoders.svge.verified_decoding import decode_checked
 

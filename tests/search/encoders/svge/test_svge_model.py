@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, ordered, random_graphs, same, slowly_valid
 
 from search.core.types import CellArrays, SearchError
-from search.encoders import SVGe, build_encoder, load_encoder
+from search.encoders import build_encoder, load_encoder
 from search.encoders.svge.graph_spaces import enas_space
 from search.encoders.svge.graphs import Graphs, GraphSpace
 from search.encoders.svge.measures import judge, prior, reconstruction
+from search.encoders.svge.model import SVGe
 from search.encoders.svge.network import GraphDecoder, GraphEncoder, place
 from search.encoders.svge.readout import LinearReadout
 from search.encoders.svge.training import Plan

@@ -5,7 +5,8 @@ from small_space import CELLS, QUICK, SMALL
 
 from search.core.muon import Muon
 from search.core.types import SearchError
-from search.encoders import SVGe, build_encoder
+from search.encoders import build_encoder
+from search.encoders.svge.model import SVGe
 from search.encoders.svge.training import CHECKPOINT, Plan, history, train
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gemnet.core.settings import Setting, settings_of
 from search.core.checks import check, takes_settings
 from search.core.types import SearchError
-from search.record.study import Record
+
+if TYPE_CHECKING:
+    from search.record.study import Record
 
 
 @takes_settings("search")
