@@ -1,4 +1,4 @@
-"""What candidates may cost: cells above `cost.max` or `search.max_latency_ms` are met, noted, and never trained."""
+"""What candidates may cost: cells above a constraint are noted, and never trained."""
 
 from __future__ import annotations
 
@@ -14,50 +14,90 @@ from gemnet.complexity import BudgetError
 from search.core.display import Display
 from search.core.types import Predictor, Scored
 from search.predictors.acquisition import AffordableFirst, Optimistic
-from search.record.rows import DEAR, TIMED
+from search.record.rows import OVER_BUDGET, TIMED
 
 if TYPE_CHECKING:
     from search.evaluation.cost import CellCost
 
-Costs = list[tuple[Cell, float]]
+Values = list[tuple[Cell, float]]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """An upper bound, `measure.max`, on what is measured of a candidate before it is trained.
+
+    setting: as messages name it. note: the key under which a round's note keeps cells and values: all that were measured where
+    `keeps_all`, so that none is measured twice, else those above the bound. verb, unit, least, many: words of messages, as in
+    "takes 12 ms", "the fastest", "take longer than".
+    """
+
+    measure: CellCost
+    setting: str
+    note: str
+    keeps_all: bool
+    verb: str
+    unit: str
+    least: str
+    many: str
+
+    @property
+    def max(self) -> float:
+        return np.inf if self.measure.max is None else self.measure.max
+
+    @property
+    def bound(self) -> str:
+        """Such as "max_latency_ms=5"."""
+        return f"{self.setting}={self.max:g}"
+
+
+def cost_constraint(cost: CellCost) -> Constraint:
+    """The bound on the cost of the efficiency score."""
+    return Constraint(cost, "cost.max", OVER_BUDGET, False, "costs", "", "cheapest", "cost more than")
+
+
+def latency_constraint(latency: CellCost) -> Constraint:
+    """The bound on the milliseconds of the model to come."""
+    return Constraint(latency, "max_latency_ms", TIMED, True, "takes", " ms", "fastest", "take longer than")
 
 
 @dataclass
-class Met:
-    """Cells that were looked at: those that cost more than they may, with their costs, and the milliseconds of those timed.
+class MeasuredCells:
+    """Cells with what was measured of them, by the note of the constraint.
 
     impossible: digest -> why no network can be made of the cell.
     """
 
-    dear: Costs = field(default_factory=list)
-    timed: Costs = field(default_factory=list)
+    values: dict[str, Values] = field(default_factory=dict)
     impossible: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rounds: Mapping[int, Mapping[str, Any]], source: str | os.PathLike[str]) -> Met:
+    def of(cls, rounds: Mapping[int, Mapping[str, Any]], source: str | os.PathLike[str]) -> MeasuredCells:
         """All that the notes of rounds, by their number, tell of. source: of the record, for errors. Raises CellError."""
-
-        def read(name: str) -> Costs:
-            return [
-                (Cell.from_json(cell, f"{source}: round {index}, {name}, cell {place}"), cost)
+        measured = cls()
+        for name in (OVER_BUDGET, TIMED):
+            measured.values[name] = [
+                (Cell.from_json(cell, f"{source}: round {index}, {name}, cell {place}"), value)
                 for index, note in rounds.items()
-                for place, (cell, cost) in enumerate(note.get(name, ()))
+                for place, (cell, value) in enumerate(note.get(name, ()))
             ]
+        return measured
 
-        return cls(read(DEAR), read(TIMED))
+    def of_note(self, name: str) -> Values:
+        """Those under the note `name`, to be added to."""
+        return self.values.setdefault(name, [])
+
+    def add(self, other: MeasuredCells) -> None:
+        """Add what another one has measured; what is impossible stays with that one."""
+        for name, values in other.values.items():
+            self.of_note(name).extend(values)
 
     def note(self) -> dict[str, Any]:
         """The part of a round's note that tells of them, JSON values."""
-        found = {DEAR: self.dear, TIMED: self.timed}
-        return {name: [(cell.to_json(), cost) for cell, cost in costs] for name, costs in found.items() if costs}
+        return {name: [(cell.to_json(), value) for cell, value in values] for name, values in self.values.items() if values}
 
 
-class Limits:
-    """Measures what cells cost, and how long their models take where that is bounded.
-
-    cost: of the efficiency score; its `max` bounds it. latency: milliseconds, with a `max`; None where these do not matter.
-    model: raises BudgetError for a cell of which no model within the budget can be made; None where none is to come.
-    """
+class Constraints:
+    """Measures what cells cost, and holds it against a list of constraints."""
 
     def __init__(
         self,
@@ -66,102 +106,113 @@ class Limits:
         display: Display,
         model: Callable[[Cell], object] | None = None,
     ) -> None:
-        self.cost, self.latency, self.display, self.model = cost, latency, display, model
+        """
+        Args:
+            cost: of the efficiency score; its `max` bounds it.
+            latency: milliseconds, with a `max`; None where these do not matter.
+            display: shows how far measuring has come.
+            model: raises BudgetError for a cell of which no model within the budget can be made; None where none is to come.
+        """
+        self.cost, self.display, self.model = cost, display, model
+        self.list = [cost_constraint(cost)] + ([latency_constraint(latency)] if latency else [])
 
-    def choose(self, cells: Iterable[Scored], count: int) -> tuple[list[tuple[Scored, float]], Met]:
-        """The first `count` cells that keep within the limits, in order, with their costs; and what was met on the way.
+    def choose(self, cells: Iterable[Scored], count: int) -> tuple[list[tuple[Scored, float]], MeasuredCells]:
+        """The first `count` cells that keep within the constraints, in order, with their costs; and what was measured.
 
         Cells of which no model can be made are passed over.
         """
         chosen: list[tuple[Scored, float]] = []
-        met, slow = Met(), 0
-        what = f"Cost: {self.cost.name}" + (f"; {self.latency.name}" if self.latency else "")
+        measured, above = MeasuredCells(), dict.fromkeys((c.setting for c in self.list), 0)
+        what = f"Cost: {'; '.join(c.measure.name for c in self.list)}"
         with self.display.progress(what) as progress:
-            for found in cells:
+            for scored in cells:
                 try:
                     if self.model:
-                        self.model(found.cell)
-                    cost = self.cost(found.cell)
-                    if _above(self.cost, cost):
-                        met.dear.append((found.cell, cost))
-                    elif self._is_slow(found.cell, met):
-                        slow += 1
+                        self.model(scored.cell)
+                    cost = self.cost(scored.cell)
+                    broken = self._first_broken(scored.cell, cost, measured)
+                    if broken:
+                        above[broken.setting] += 1
                     else:
-                        chosen.append((found, cost))
-                        progress(len(chosen), count, self._words(len(met.dear), slow))
+                        chosen.append((scored, cost))
+                        words = [f"{above[c.setting]} {c.many} {c.max:g}{c.unit}" for c in self.list if above[c.setting]]
+                        progress(len(chosen), count, "; ".join(words))
                 except BudgetError as error:
-                    met.impossible[found.digest] = str(error)
+                    measured.impossible[scored.digest] = str(error)
                 if len(chosen) == count:
                     break
-        return chosen, met
+        return chosen, measured
 
-    def timed(self, cells: Sequence[Cell]) -> Met:
-        """The milliseconds of `cells`, whatever they cost, but for those of which no model can be made."""
-        met = Met()
-        with self.display.progress(f"Cost: {self.latency.name}") as progress:
-            for number, cell in enumerate(cells, 1):
-                try:
-                    self._is_slow(cell, met)
-                except BudgetError as error:
-                    met.impossible[cell.pruned().digest()] = str(error)
-                progress(number, len(cells))
-        return met
+    def _first_broken(self, cell: Cell, cost: float, measured: MeasuredCells) -> Constraint | None:
+        """The first constraint that the cell is above; those after it are not measured."""
+        for constraint in self.list:
+            value = cost if constraint.measure is self.cost else constraint.measure(cell)
+            if constraint.keeps_all or value > constraint.max:
+                measured.of_note(constraint.note).append((cell, value))
+            if value > constraint.max:
+                return constraint
+        return None
 
-    def _is_slow(self, cell: Cell, met: Met) -> bool:
-        if self.latency is None:
-            return False
-        milliseconds = self.latency(cell)
-        met.timed.append((cell, milliseconds))
-        return _above(self.latency, milliseconds)
+    def measure_kept(self, cells: Sequence[Cell]) -> MeasuredCells:
+        """What the constraints that keep all they measure tell of `cells`, but for those of which no model can be made."""
+        measured = MeasuredCells()
+        for constraint in [c for c in self.list if c.keeps_all]:
+            with self.display.progress(f"Cost: {constraint.measure.name}") as progress:
+                for number, cell in enumerate(cells, 1):
+                    try:
+                        measured.of_note(constraint.note).append((cell, constraint.measure(cell)))
+                    except BudgetError as error:
+                        measured.impossible[cell.pruned().digest()] = str(error)
+                    progress(number, len(cells))
+        return measured
 
-    def _words(self, dear: int, slow: int) -> str:
-        found = [f"{dear} cost more than {self.cost.max:g}"] if dear else []
-        return "; ".join([*found, f"{slow} take longer than {self.latency.max:g} ms"] if slow else found)
+    def comparable(self, measured: MeasuredCells) -> MeasuredCells:
+        """What another search has measured that holds in this one as well: costs do, what this machine times does not."""
+        return MeasuredCells({c.note: list(measured.of_note(c.note)) for c in self.list if not c.keeps_all})
 
-    def reasons(self, met: Met) -> dict[str, str]:
-        """Digest -> which limit a cell is above, and by what it is, for those above one."""
-        found = {}
-        for cell, cost in met.dear:
-            if _above(self.cost, cost):
-                found[cell.pruned().digest()] = f"costs {cost:.4g}, more than cost.max={self.cost.max:g}"
-        for cell, ms in met.timed:
-            if _above(self.latency, ms):
-                found[cell.pruned().digest()] = f"takes {ms:.4g} ms, more than max_latency_ms={self.latency.max:g}"
-        return found
+    @property
+    def measures_kept(self) -> bool:
+        """Whether `measure_kept` measures anything."""
+        return any(c.keeps_all for c in self.list)
 
-    def nearest(self, met: Met) -> list[str]:
-        """How close the cells met came to each limit that one of them is above, in words."""
-        found = []
-        if _one_above(self.cost, met.dear):
-            found.append(f"cost.max={self.cost.max:g} (the cheapest costs {min(cost for _, cost in met.dear):.4g})")
-        if _one_above(self.latency, met.timed):
-            fastest = min(ms for _, ms in met.timed)
-            found.append(f"max_latency_ms={self.latency.max:g} (the fastest takes {fastest:.4g} ms)")
-        return found
+    def reasons(self, measured: MeasuredCells) -> dict[str, str]:
+        """Digest -> which constraint a cell is above, and by what it is, for those above one."""
+        return {
+            cell.pruned().digest(): f"{c.verb} {value:.4g}{c.unit}, more than {c.bound}"
+            for c in self.list
+            for cell, value in measured.of_note(c.note)
+            if value > c.max
+        }
+
+    def nearest(self, measured: MeasuredCells) -> list[str]:
+        """How close cells came to each constraint that one of them is above, in words."""
+        return [
+            f"{c.bound} (the {c.least} {c.verb} {min(value for _, value in measured.of_note(c.note)):.4g}{c.unit})"
+            for c in self._broken(measured)
+        ]
 
     def first(
-        self, predictor: Predictor | Optimistic, met: Met, costs: Sequence[tuple[Cell, float]], trained: Any
+        self, predictor: Predictor | Optimistic, measured: MeasuredCells, costs: Sequence[tuple[Cell, float]], trained: Any
     ) -> Predictor | Optimistic | AffordableFirst:
-        """`predictor`, but those cells last that are probably above a limit, by predictors of what was measured.
+        """`predictor`, but those cells last that are probably above a constraint, by predictors of what was measured.
 
         Without them, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
-        the predictor of scores cannot know. costs: of cells that were trained. trained: (cells, values) -> a predictor.
+        the predictor of scores cannot know.
+
+        Args:
+            predictor: trained already.
+            measured: in earlier rounds.
+            costs: of cells that were trained.
+            trained: (cells, values) -> a predictor of the values.
         """
-        if met.dear and self.cost.max is not None:
-            predictor = self._within(predictor, [*met.dear, *costs], self.cost.max, trained)
-        if _one_above(self.latency, met.timed):
-            predictor = self._within(predictor, met.timed, self.latency.max, trained)
+        for c in self.list:
+            values = measured.of_note(c.note)
+            if c not in self._broken(measured) and (c.keeps_all or not values or c.measure.max is None):
+                continue
+            values = values if c.keeps_all else [*values, *costs]
+            cells, numbers = zip(*values, strict=True)
+            predictor = AffordableFirst(predictor, trained(cells, np.log(numbers)), float(np.log(c.max)))
         return predictor
 
-    @staticmethod
-    def _within(predictor: Any, costs: Sequence[tuple[Cell, float]], limit: float, trained: Any) -> AffordableFirst:
-        cells, values = zip(*costs, strict=True)
-        return AffordableFirst(predictor, trained(cells, np.log(values)), float(np.log(limit)))
-
-
-def _above(bounded: CellCost | None, value: float) -> bool:
-    return bounded is not None and bounded.max is not None and value > bounded.max
-
-
-def _one_above(bounded: CellCost | None, costs: Costs) -> bool:
-    return any(_above(bounded, value) for _, value in costs)
+    def _broken(self, measured: MeasuredCells) -> list[Constraint]:
+        return [c for c in self.list if any(value > c.max for _, value in measured.of_note(c.note))]

@@ -28,14 +28,13 @@ from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
 from search.experiments.trial.trainings import Trainings, deviation, run_missing
-from search.pipeline import candidate_seed
 from search.record.export import is_export, read_record
 from search.record.ranking import best_first
 from search.record.study import RECORD as STUDY
 from search.record.study import Record
 from search.report.result import BEST, TOP, with_provenance, write_cells
-from search.spaces.benchmarks import TabularSpace
 from search.spaces.dag import build_space
+from search.steps.candidates import candidate_seed
 
 TABLE = "retrained.md"
 COLUMNS = ("cell", "place", "in search", "trained again", "cost", "score", "operators")

@@ -22,8 +22,8 @@ from search.core.types import SearchError, Space
 from search.record.file import damaged, retries_of
 from search.record.ranking import pareto_front
 from search.record.rows import (
-    DEAR,
     JUDGED,
+    OVER_BUDGET,
     TIMED,
     Record,
     RowError,
@@ -45,7 +45,7 @@ from search.record.study import RECORD, TIME, read_study
 
 FORMAT, VERSION = "gemnet.search", 1
 SUFFIX = ".jsonl"
-COUNTED = (DEAR, TIMED)
+COUNTED = (OVER_BUDGET, TIMED)
 """Of the cells that rounds' notes list, whether trained or not, an export has the number."""
 LONGEST = 1 << 28
 """Bytes of a file that is read: a record of 100,000 evaluations has a tenth of that."""
@@ -88,8 +88,8 @@ def check_fits(snapshot: Snapshot, path: Path, space: Space | None = None) -> No
 
 
 def _check_space(snapshot: Snapshot) -> None:
-    """Those of the paper's space. A benchmark's are looked up when the search goes on, for reading its table takes long; those of
-    a space of somebody's own are known to nobody else."""
+    """Those of the paper's space. A benchmark's are looked up when the search goes on, for reading its table takes long; those
+    of a space of somebody's own are known to nobody else."""
     from search.spaces.dag import DagSpace
 
     settings = dict(snapshot.settings["space"])

@@ -16,7 +16,7 @@ from search.core.types import SearchError, Space
 PENDING, DONE, FAILED = "pending", "done", "failed"
 JUDGED = "judged"
 """In the note of the last round, once a search is over: {id of a record: what it is judged}."""
-DEAR, TIMED = "dear", "latency"
+OVER_BUDGET, TIMED = "dear", "latency"
 """In the note of a round: [cell, cost] of the cells that cost too much, and [cell, milliseconds] of all that were timed."""
 FIGURES = ("kendall_tau", "lipschitz", "variance", "input_variance", "bound")
 """In the note of a round, numbers about the predictor that proposed it."""
@@ -167,7 +167,7 @@ def check_note(note: Any) -> None:
         for other in others:
             if name in note and other not in note:
                 raise ValueError(f"{other}: is missing, though {name} is there")
-    for name in {DEAR, TIMED} & note.keys():
+    for name in {OVER_BUDGET, TIMED} & note.keys():
         for pair in note[name] if isinstance(note[name], list) else [note[name]]:
             if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and _is_number(pair[1])):
                 raise ValueError(f"{name}: expected pairs of a cell and a number, found {shown(pair)}")

@@ -33,8 +33,8 @@ from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 from search.experiments.trial.baselines import Contestant, of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import PerClass, build_final_data
 from search.experiments.trial.trainings import Trainings, run_missing, this_machine
-from search.pipeline import candidate_seed
 from search.spaces.dag import build_space
+from search.steps.candidates import candidate_seed
 
 SHIPPED, CHOSEN, RANDOM, RANDWIRE, KNOWN = "shipped", "best random by the proxy", "random", "RandWire", "well-known"
 SHIPPED_CELLS = ("gemnet_a", "gemnet_b")

@@ -9,7 +9,7 @@ from made import SCHEDULE, SETTINGS, WHOLE, MadeCost, essence, run
 from gemnet.cell import Cell
 from search.configuration.schedule import Schedule
 from search.core.types import SearchError
-from search.evaluation.constraints import Limits
+from search.evaluation.constraints import Constraints
 from search.record.study import read_study
 
 
@@ -52,7 +52,7 @@ def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_it
     predicted = [r.predicted for r in read_study(tmp_path / "taught").records if r.predicted is not None]
     assert len(predicted) == 12
     assert min(predicted) > -100  # what was predicted, not what cells were ranked by
-    monkeypatch.setattr(Limits, "first", lambda self, predictor, *_: predictor)
+    monkeypatch.setattr(Constraints, "first", lambda self, predictor, *_: predictor)
     blind = dear(tmp_path / "blind")
     assert taught[0] == blind[0] > 0
     assert 4 * sum(taught[1:]) < sum(blind[1:])
@@ -74,7 +74,7 @@ def test_no_cell_whose_model_is_too_slow_is_trained_and_later_rounds_pass_over_i
 
     trained, taught = slow(tmp_path / "taught")
     with monkeypatch.context() as patched:
-        patched.setattr(Limits, "first", lambda self, predictor, *_: predictor)
+        patched.setattr(Constraints, "first", lambda self, predictor, *_: predictor)
         trained_blindly, blind = slow(tmp_path / "blind")
     assert taught[0] == blind[0] > 0
     assert 2 * sum(taught[1:]) < sum(blind[1:])
