@@ -9,8 +9,9 @@ from typing import Any
 from gemnet.core.settings import Setting, expected_name, settings_of
 from search.configuration.sections import check_settings
 from search.core.checks import check
+from search.core.own_modules import import_custom
 from search.core.parts import EVALUATORS, REGISTRIES
-from search.core.registry import import_custom, located
+from search.core.registry import located
 from search.core.types import SearchError
 
 PLAIN = {

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any, TypeVar
 
 from gemnet.core.settings import REQUIRED, Setting, expected_name, settings_of, shown
 from search.core.checks import check
+from search.core.own_modules import imported
 from search.core.types import SearchError
 
 Part = Callable[..., Any]
@@ -106,38 +104,6 @@ class Registry:
         """
         checked = check(self.settings(name), settings, self.section)
         return self.part(name)(**{offer: offers[offer]() for offer in self.takes(name)}, **checked)
-
-
-def imported(path: str, setting: str, what: str = "function") -> Any:
-    """What the import path "module:attribute" names. Raises SearchError, with the setting's name, where it cannot be had."""
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(import_own(module), attribute)
-    except Exception as error:  # a module is a program: whatever it raises is the user's to mend
-        raise SearchError(
-            f"{setting} {path!r} cannot be had ({type(error).__name__}: {error}); expected package.module:{what}, of a module"
-            " that is installed or lies in the working directory"
-        ) from error
-
-
-def import_custom(module: str) -> None:
-    """Import a module of `custom_imports`. Raises SearchError where that fails."""
-    try:
-        import_own(module)
-    except Exception as error:  # as above
-        raise SearchError(
-            f"custom_imports: {module!r} cannot be imported ({type(error).__name__}: {error}); expected a module that is"
-            " installed or lies in the working directory"
-        ) from error
-
-
-def import_own(module: str) -> ModuleType:
-    """Import a user's module; the working directory counts, after all other places."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # for good: worker processes, which look for the module as well, take over the path
-    importlib.invalidate_caches()  # the module may have been written a moment ago
-    return importlib.import_module(module)
 
 
 def located(location: str) -> Part:

@@ -20,8 +20,8 @@ from gemnet.library import create_library_model
 from gemnet.network import GEMNet
 from gemnet.operators import Cost as Counts
 from search.core.checks import as_search_errors, check, takes_settings
+from search.core.own_modules import imported
 from search.core.parts import COSTS
-from search.core.registry import imported
 from search.core.threads import torch_threads
 from search.core.types import SearchError, Space
 

@@ -14,8 +14,8 @@ from gemnet.core.settings import Setting, settings_of, shown
 from gemnet.operators import Cost
 from search.configuration.model import Model
 from search.core.checks import check, takes_settings
+from search.core.own_modules import imported
 from search.core.parts import EVALUATORS
-from search.core.registry import imported
 from search.core.types import Evaluation, EvaluationError, Evaluator, Job, SearchError, Space
 from search.evaluation.data import ProxyData, build_data
 from search.evaluation.proxy import ProxyEvaluator, ProxySettings

@@ -20,6 +20,7 @@ import torch
 from gemnet.core.settings import Setting
 from gemnet.core.signals import ENDING
 from search.core.checks import takes_settings
+from search.core.own_modules import OwnModules
 from search.core.processes import end_with
 from search.core.threads import torch_threads
 from search.core.types import Evaluator, Executor, Job, Outcome, SearchError
@@ -104,7 +105,7 @@ class WorkerExecutor:
 
     def _start(self, device: str) -> None:
         here, there = self._context.Pipe()
-        arguments = (there, self.evaluator, device, self.threads, os.getpid())
+        arguments = (there, OwnModules(), self.evaluator, device, self.threads, os.getpid())
         process = self._context.Process(target=_work, args=arguments, daemon=True)
         try:
             with _environment_of_worker(self.threads), there:
@@ -195,7 +196,7 @@ def _environment_of_worker(threads: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _work(connection: Connection, evaluator: Evaluator, device: str, threads: int, parent: int) -> None:
+def _work(connection: Connection, own: OwnModules, evaluator: Evaluator, device: str, threads: int, parent: int) -> None:
     """A worker: says that it is ready, then takes jobs and sends outcomes until the connection ends."""
     end_with(parent)
     torch.set_num_threads(threads)

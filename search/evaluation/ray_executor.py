@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from gemnet.core.signals import ENDING
+from search.core.own_modules import OwnModules
 from search.core.threads import torch_threads
 from search.core.types import Evaluator, Job, Outcome, SearchError
 from search.evaluation.jobs import ATTEMPTS, died, evaluate_job
@@ -56,7 +57,7 @@ class RayExecutor:
             raise SearchError(f"executor: threads={threads}: the largest machine of the Ray cluster offers {largest:g} cores")
         self.threads, self.device = threads, "cuda" if gpus else "cpu"
         self.slots = max(1, int(gpus or total.get("CPU", 1) // threads)) if workers == "auto" else int(workers)
-        self._evaluator = self._ray.put(evaluator)
+        self._evaluator = self._ray.put((OwnModules(), evaluator))
         options = {"num_cpus": threads, "num_gpus": 1 if gpus else 0, "max_retries": 0, "scheduling_strategy": "SPREAD"}
         self._task = self._ray.remote(**options)(_evaluate)
 
@@ -110,7 +111,8 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def _evaluate(evaluator: Evaluator, job: Job, device: str, threads: int) -> Outcome:
+def _evaluate(carried: tuple[OwnModules, Evaluator], job: Job, device: str, threads: int) -> Outcome:
+    _, evaluator = carried
     with torch_threads(threads):
         return evaluate_job(evaluator, job, device)
 
@@ -126,6 +128,7 @@ def _connected(address: str | None, threads: int) -> Any:
     if address is not None:
         _check_answers(address)
     packages = [os.path.dirname(find_spec(package).origin) for package in ("gemnet", "search")]
+    packages += OwnModules().places()
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         ray.init(

@@ -89,7 +89,7 @@ def retrain(
     if not best:
         raise SearchError(f"{place}: no candidate was trained to its end yet, so there is none to train again")
     space = build_space(**settings["space"])
-    if isinstance(space, TabularSpace):
+    if space.table is not None:
         raise SearchError(f"{place}: this search looks accuracies up in a benchmark's table; there is nothing to train again")
     evaluator = evaluator_of(settings, space)
     data = {name: value for name, value in settings["data"].items() if name != "root"}  # images are the same elsewhere

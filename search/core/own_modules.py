@@ -1,0 +1,73 @@
+"""Modules of the user's own: found in the working directory as well, and known to the processes that evaluate candidates."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from search.core.types import SearchError
+
+_IMPORTED: dict[str, None] = {}
+"""Names of what was imported here, in order."""
+
+
+def imported(path: str, setting: str, what: str = "function") -> Any:
+    """What the import path "module:attribute" names. Raises SearchError, with the setting's name, where it cannot be had."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_own(module), attribute)
+    except Exception as error:  # a module is a program: whatever it raises is the user's to mend
+        raise SearchError(
+            f"{setting} {path!r} cannot be had ({type(error).__name__}: {error}); expected package.module:{what}, of a module"
+            " that is installed or lies in the working directory"
+        ) from error
+
+
+def import_custom(module: str) -> None:
+    """Import a module of `custom_imports`. Raises SearchError where that fails."""
+    try:
+        import_own(module)
+    except Exception as error:  # as above
+        raise SearchError(
+            f"custom_imports: {module!r} cannot be imported ({type(error).__name__}: {error}); expected a module that is"
+            " installed or lies in the working directory"
+        ) from error
+
+
+def import_own(module: str) -> ModuleType:
+    """Import a user's module; the working directory counts, after all other places."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # for good: worker processes, which look for the module as well, take over the path
+    importlib.invalidate_caches()  # the module may have been written a moment ago
+    found = importlib.import_module(module)
+    _IMPORTED[module] = None
+    return found
+
+
+class OwnModules:
+    """The modules of the user's own that this process has imported. Where it is unpickled, it imports them: what is pickled
+    after it, in one tuple, may need the operators and parts that they register."""
+
+    def __init__(self) -> None:
+        self.names = tuple(_IMPORTED)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _import_all, (self.names,)
+
+    def places(self) -> list[str]:
+        """Their files, or the folders of packages: what another machine needs."""
+        tops = dict.fromkeys(name.partition(".")[0] for name in self.names)
+        files = [Path(file) for name in tops if (file := sys.modules[name].__file__)]
+        return [str(file.parent if file.name == "__init__.py" else file) for file in files]
+
+
+def _import_all(names: Sequence[str]) -> OwnModules:
+    for name in names:
+        import_own(name)
+    return OwnModules()
