@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from search.configuration.schedule import Schedule
 from search.configuration.sections import decisive, evaluation_part
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
-from search.core.types import Encoder, Evaluator, Executor, Job, Predictor, Progress, SearchError, Space
+from search.core.types import Encoder, Evaluator, Executor, Job, Predictor, Progress, SearchError, Space, StopSearch
 from search.encoders import build_encoder
 from search.evaluation.checked import check_evaluator, checked_outcome
 from search.evaluation.constraints import Constraints, MeasuredCells
@@ -75,6 +75,11 @@ class Search:
 
     def run(self) -> list[Record]:
         """All three steps; returns the record. Work that is in the record already is not done again."""
+        with suppress(StopSearch):
+            self._run()
+        return self.study.records()
+
+    def _run(self) -> None:
         if not self.study.rounds():  # before the encoder is trained: what no cell can keep within is told here
             first = FirstRound(self.settings, self.schedule, self.candidates, self._rng(0))
             self._propose(0, *first.propose(), {})
@@ -88,7 +93,6 @@ class Search:
             self._evaluate(index)
             self._judge(index)  # where a stop came between
         self._judge_all()
-        return self.study.records()
 
     def _propose(self, index: int, proposals: list[Proposal], measured: MeasuredCells, figures: Mapping[str, Any]) -> None:
         """Record round `index`. figures: of the predictor that proposed it, by name."""

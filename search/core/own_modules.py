@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -55,16 +56,18 @@ class OwnModules:
     after it, in one tuple, may need the operators and parts that they register."""
 
     def __init__(self) -> None:
-        self.names = tuple(_IMPORTED)
+        self.names = tuple(name for name in _IMPORTED if name in sys.modules and name != "__main__")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _import_all, (self.names,)
 
     def places(self) -> list[str]:
-        """Their files, or the folders of packages: what another machine needs."""
+        """Their files, or the folders of packages: what another machine needs. Installed ones are there."""
+        installed = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")]
         tops = dict.fromkeys(name.partition(".")[0] for name in self.names)
-        files = [Path(file) for name in tops if (file := sys.modules[name].__file__)]
-        return [str(file.parent if file.name == "__init__.py" else file) for file in files]
+        files = [Path(file) for name in tops if (file := getattr(sys.modules[name], "__file__", None))]
+        own = [file for file in files if not any(file.is_relative_to(place) for place in installed)]
+        return [str(file.parent if file.name == "__init__.py" else file) for file in own]
 
 
 def _import_all(names: Sequence[str]) -> OwnModules:

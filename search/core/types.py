@@ -26,6 +26,10 @@ class EvaluationError(Exception):
     """A candidate could not be evaluated: a loss that is not a number, memory. It is recorded as failed; the search goes on."""
 
 
+class StopSearch(Exception):
+    """Raised by a callback: the search ends here, with what is recorded, and can be gone on with."""
+
+
 MAX_OPERATOR = 127
 """Of CellArrays: the highest that an int8 holds."""
 

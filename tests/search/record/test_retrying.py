@@ -9,10 +9,11 @@ from search.core.display import Display
 from search.core.types import EvaluationError, Job
 from search.evaluation.cost import build_cost
 from search.evaluation.executor import SerialExecutor
-from search.pipeline import Search, _retry
+from search.pipeline import Search
 from search.record.export import read_record, write_export
 from search.record.study import DONE, FAILED, PENDING, Study
 from search.spaces.dag import DagSpace
+from search.steps.opening import retry_failed_candidates
 
 SETTINGS = {**WHOLE, "space": {"num_nodes": 8}, "search": {"start": 8, "rounds": 3, "batch": 4, "draws": 2000}}
 
@@ -21,7 +22,7 @@ def retried(directory, schedule=SCHEDULE, fails=lambda job: False):
     """The record after the search has gone on, and what was trained for it."""
     evaluator = MadeEvaluator(fails)
     with Study(directory, SETTINGS, {}) as study:
-        _retry(study, Display(quiet=True))
+        retry_failed_candidates(study, Display(quiet=True))
         parts = SETTINGS, DagSpace(8), schedule, evaluator, study, MadeExecutor(evaluator), Display(quiet=True)
         return Search(*parts, build_cost(evaluator.cost, {}), None).run(), evaluator.trained
 
