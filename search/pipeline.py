@@ -30,7 +30,7 @@ from search.evaluation.proxy import fitted_model
 from search.evaluation.reach import check_model_budget
 from search.predictors.acquisition import Optimistic
 from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
-from search.record.ranking import best_table, expected_scores, judged
+from search.record.ranking import best_table, expected_scores, posterior_scores
 from search.record.study import DONE, FAILED, JUDGED, PENDING, Proposal, Record, Study
 from search.spaces.dag import build_space, prune
 from search.steps.candidates import Candidates
@@ -133,7 +133,7 @@ class Search:
             # what was measured above a constraint once would be again
             known = {r.digest for r in records} | self.constraints.reasons(measured).keys()
             wanted = OVERDRAW * self.schedule.batch
-            hopeful = Optimistic(predictor, self.schedule.optimism) if self.schedule.optimism else predictor
+            hopeful = Optimistic(predictor, self.schedule.ucb_beta) if self.schedule.ucb_beta else predictor
             costs = [(r.cell, r.cost) for r in records if r.round < index]
             ranked_by = self.constraints.first(hopeful, measured, costs, partial(self._of_costs, index))
             found = bootstrap(self._draws_of(index), ranked_by, wanted, known, progress)
@@ -166,7 +166,7 @@ class Search:
         done = [r for r in self.study.records() if r.round < index and r.state == DONE]
         scores, held_out = self._held_out(done, index)
         tau = float(np.nan_to_num(kendalltau(held_out, scores).statistic))
-        worth = np.where([r.stopped for r in done], -np.inf, judged(scores, held_out, self.schedule.trust))
+        worth = np.where([r.stopped for r in done], -np.inf, posterior_scores(scores, held_out, self.schedule.measured_weight))
         self.study.add_to_note(index, {"kendall_tau": tau, "best": done[int(np.argmax(worth))].id})
         lipschitz = "; Lipschitz constant K <= {lipschitz:.3g}, variance {variance:.2e} <= K^2 tr Cov = {bound:.3g}"
         told = lipschitz.format(**note) if "lipschitz" in note else ""
@@ -176,11 +176,11 @@ class Search:
         """Add to the last round's note what each cell is judged, if measured scores are not trusted alone."""
         last, note = max(self.study.rounds().items())
         done = [r for r in self.study.records() if r.state == DONE]
-        if self.schedule.trust == 1 or JUDGED in note or len(done) < 3:
+        if self.schedule.measured_weight == 1 or JUDGED in note or len(done) < 3:
             return
         with self.display.progress("Judging the cells") as progress:
             scores, held_out = self._held_out(done, last + 1, self.schedule.folds, self.schedule.repeats, progress)
-        worth = judged(scores, held_out, self.schedule.trust)
+        worth = posterior_scores(scores, held_out, self.schedule.measured_weight)
         self.study.add_to_note(last, {JUDGED: {str(r.id): float(value) for r, value in zip(done, worth, strict=True)}})
 
     def _held_out(
@@ -292,9 +292,9 @@ def run_search(
     schedule = Schedule.of(settings)
     encoder = build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
     predictor = build_predictor(**with_groups(settings["predictor"], encoder))
-    if schedule.optimism and not hasattr(predictor, "optimistic"):
+    if schedule.ucb_beta and not hasattr(predictor, "optimistic"):
         raise SearchError(
-            f"search: optimism={schedule.optimism:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"
+            f"search: ucb_beta={schedule.ucb_beta:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"
             " how sure it is; take ensemble, graph_ensemble, or bagged, which is made of several others"
         )
     if settings["model"] and space.table is None:

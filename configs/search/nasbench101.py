@@ -9,4 +9,4 @@ _base_ = ["nasbench101_nasgem.py"]
 
 encoder = dict(_delete_=True, type="statistics")
 predictor = dict(_delete_=True, type="ensemble", trees=100)
-search = dict(start=30, rounds=12, batch=10, draws=50_000, optimism=0.5, trust=0.6, folds=15, repeats=5)
+search = dict(start=30, rounds=12, batch=10, draws=50_000, ucb_beta=0.5, measured_weight=0.6, folds=15, repeats=5)

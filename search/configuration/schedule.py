@@ -21,7 +21,7 @@ class Schedule:
     """How many candidates are evaluated, and when.
 
     A candidate may be stopped early where its accuracy is below that of the quantile's candidate of earlier rounds after the
-    same epoch, or at chance. How cells are judged at the end: see `ranking.judged`. How latency is measured: see
+    same epoch, or at chance. How cells are judged at the end: see `ranking.posterior_scores`. How latency is measured: see
     `evaluation.cost.build_latency`. Other searches that are started from have the same evaluation settings; what they evaluated
     counts among the `start`.
     """
@@ -37,7 +37,7 @@ class Schedule:
         float,
         Setting("of earlier accuracies, below which it is stopped; 0 stops none but those at chance", at_least=0, below=1),
     ] = 0.25
-    optimism: Annotated[
+    ucb_beta: Annotated[
         float,
         Setting("added to predicted scores, for predictors that know it; 0 is the paper's", at_least=0, unit="deviations"),
     ] = 0.0
@@ -46,7 +46,7 @@ class Schedule:
         float | None, Setting("of the model to come at most; None for no bound", above=0, unit="milliseconds")
     ] = None
     latency: Annotated[Mapping[str, Any], Setting("how max_latency_ms is measured")] = field(default_factory=dict)
-    trust: Annotated[
+    measured_weight: Annotated[
         float, Setting("weight of measured scores at the end, of held-out predictions the rest", at_least=0, at_most=1)
     ] = 1.0
     folds: Annotated[int, Setting("of the cross-validation of held-out predictions", at_least=2)] = 5

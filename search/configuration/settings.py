@@ -10,6 +10,7 @@ from typing import Any
 from gemnet.core.options import named
 from gemnet.core.settings import plain, shown
 from search.configuration.checking import check_search
+from search.configuration.renamed import with_present_names
 from search.core.parts import REGISTRIES
 from search.core.types import SearchError
 
@@ -39,7 +40,7 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
         settings = _plain(config.to_dict())
     except Exception as error:  # a config is a program: whatever it raises is the user's to mend
         raise SearchError(f"config {path}: {type(error).__name__}: {error}") from error
-    return check_search(settings, str(path))
+    return check_search(with_present_names(settings), str(path))
 
 
 def _plain(value: Any) -> Any:

@@ -162,13 +162,14 @@ class Progress(Protocol):
 class Job:
     """A candidate to evaluate. Everything that its result depends on besides the evaluator's own settings.
 
-    hurdles: (epoch, accuracy) pairs; a candidate below `accuracy` after `epoch` (counted from 1) is stopped there as hopeless.
+    early_stop_thresholds: (epoch, accuracy) pairs; a candidate below `accuracy` after `epoch` (counted from 1) is stopped there
+    as hopeless.
     """
 
     key: int
     cell: Cell
     seed: int
-    hurdles: tuple[tuple[int, float], ...] = ()
+    early_stop_thresholds: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class ProxyEvaluator(Evaluator):
         raise EvaluationError(f"out of memory on {device}, also with batch_size={halved.batch_size} ({reason}); take {remedy}")
 
     def _train(self, job: Job, device: torch.device, s: ProxySettings) -> tuple[list[float], bool]:
-        """Validation accuracy after each epoch, and whether a hurdle of the job ended the training early."""
+        """Validation accuracy after each epoch, and whether a threshold of the job ended the training early."""
         data = self._on(device)
         network = self._network(job, device)
         optimizer = _optimizer(network, s)
@@ -176,7 +176,7 @@ class ProxyEvaluator(Evaluator):
             with autocast:
                 data.calibrate(network, 4 * s.batch_size)
                 curve.append(data.accuracy(network, 4 * s.batch_size))
-            if epoch < s.epochs and any(epoch == at and curve[-1] < least for at, least in job.hurdles):
+            if epoch < s.epochs and any(epoch == at and curve[-1] < least for at, least in job.early_stop_thresholds):
                 return curve, True
         return curve, False
 

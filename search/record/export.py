@@ -14,6 +14,7 @@ from typing import Any
 from gemnet.cell import Cell, CellError
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, read_text, save_text
+from search.configuration.renamed import with_present_names
 from search.configuration.schedule import Schedule
 from search.configuration.sections import check_settings
 from search.core.parts import SPACES
@@ -205,7 +206,7 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
 def _settings(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Those of a search but for where it ran, which is not in its record. Raises SearchError that begins with `source`."""
     try:
-        checked = check_settings({**settings, "executor": {}}, source)
+        checked = check_settings({**with_present_names(settings), "executor": {}}, source)
         del checked["executor"]
         Schedule.of(checked)
     except UserError as error:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from gemnet.core.files import check_regular
+from search.configuration.renamed import with_present_names
 from search.core.types import SearchError
 from search.record.rows import (
     JUDGED,
@@ -278,7 +279,7 @@ def _settings(meta: Mapping[str, str], path: Path) -> dict[str, Any]:
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError(f"expected a JSON object, found {shown(value)}")
-        return value
+        return with_present_names(value)
 
     return _of_meta(meta, path, "settings", read)
 

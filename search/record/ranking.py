@@ -38,10 +38,10 @@ def best_table(records: Sequence[Record], count: int | None = None) -> tuple[tup
     return tuple(COLUMNS[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
 
 
-def judged(scores: np.ndarray, held_out: np.ndarray, trust: float) -> np.ndarray:
-    """What cells are probably worth, [N]: the mean of the scores that were measured, with the weight `trust`, and of those that
+def posterior_scores(scores: np.ndarray, held_out: np.ndarray, measured_weight: float) -> np.ndarray:
+    """What cells are probably worth, [N]: the mean of the scores that were measured, with `measured_weight`, and of those that
     predictors tell who have not seen them. The best of many noisy measurements is mostly a lucky one."""
-    return trust * scores + (1 - trust) * held_out
+    return measured_weight * scores + (1 - measured_weight) * held_out
 
 
 def expected_scores(records: Sequence[Record]) -> np.ndarray:

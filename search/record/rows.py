@@ -34,7 +34,7 @@ LATEST = 253402300799
 class Record:
     """A row of the record. predicted and score are efficiency scores; macs and params are those of the proxy network; cost is
     what the score counts; created and finished are seconds since 1970; judged: the score that it is probably worth, once the
-    search is over (`search.trust`)."""
+    search is over (`search.measured_weight`)."""
 
     id: int
     round: int

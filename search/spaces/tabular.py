@@ -190,7 +190,7 @@ class TabularEvaluator(Evaluator):
         curve = tuple(self.space.table.curves[row, self._known].tolist())
         if not np.isfinite(curve).all():
             raise EvaluationError(f"row {row} has no validation accuracy; search with space.pool='evaluated'")
-        for epoch, accuracy in job.hurdles:
+        for epoch, accuracy in job.early_stop_thresholds:
             if curve[epoch - 1] < accuracy:
                 return Evaluation(curve[epoch - 1], curve[:epoch], True, time.perf_counter() - started)
         return Evaluation(curve[-1], curve, False, time.perf_counter() - started)

@@ -45,7 +45,7 @@ class MadeEvaluator:
         share = np.mean([name == "sepconv3x3" for name in job.cell.nodes[1:]])
         final = 0.4 + 0.5 * float(share) + 0.01 * (job.seed % 7)
         curve = tuple(final * e / self.epochs for e in range(1, self.epochs + 1))
-        for epoch, accuracy in job.hurdles:
+        for epoch, accuracy in job.early_stop_thresholds:
             if curve[epoch - 1] < accuracy:
                 return Outcome(job.key, Evaluation(curve[epoch - 1], curve[:epoch], True, 0.1))
         return Outcome(job.key, Evaluation(final, curve, False, 0.1))

@@ -219,13 +219,13 @@ class LuckyEvaluator(MadeEvaluator):
     """Every cell is worth the same but a few, whose accuracy is far above by luck alone."""
 
     def outcome(self, job):
-        found = super().outcome(replace(job, hurdles=()))
+        found = super().outcome(replace(job, early_stop_thresholds=()))
         return replace(found, evaluation=replace(found.evaluation, accuracy=0.6 + 0.3 * (job.seed % 5 == 0)))
 
 
 def test_at_the_end_predictors_that_have_not_seen_a_cell_weigh_in_the_choice_as_much_as_one_says(tmp_path):
-    settings = {**SETTINGS, "penalty": 0.0, "search": {"trust": 0.25}}
-    schedule = replace(SCHEDULE, trust=0.25, folds=4, repeats=2)
+    settings = {**SETTINGS, "penalty": 0.0, "search": {"measured_weight": 0.25}}
+    schedule = replace(SCHEDULE, measured_weight=0.25, folds=4, repeats=2)
     records = run(tmp_path / "search", LuckyEvaluator(), settings, schedule)
     scores, judged = np.array([r.score for r in records]), np.array([r.judged for r in records])
     space, seed = DagSpace(8), int(np.random.default_rng((0, 4, 1)).integers(2**31))
@@ -249,7 +249,7 @@ def test_at_the_end_predictors_that_have_not_seen_a_cell_weigh_in_the_choice_as_
 def test_a_search_that_goes_on_judges_all_cells_anew(tmp_path, monkeypatch):
     found = []
     for rounds in (1, 2):
-        schedule = {"start": 8, "rounds": rounds, "batch": 4, "draws": 2000, "trust": 0.5}
+        schedule = {"start": 8, "rounds": rounds, "batch": 4, "draws": 2000, "measured_weight": 0.5}
         found.append(run(tmp_path / "grown", None, {**SETTINGS, "search": schedule}, Schedule(**schedule)))
     assert all(r.judged is not None for records in found for r in records)
     assert [r.judged for r in found[0]] != [r.judged for r in found[1][:12]]
@@ -260,7 +260,7 @@ def test_a_search_that_goes_on_judges_all_cells_anew(tmp_path, monkeypatch):
 def test_optimism_asks_for_what_is_uncertain_and_records_what_is_predicted(tmp_path, monkeypatch):
     settings = {**SETTINGS, "encoder": {"type": "statistics", "sample": 50}, "predictor": {"type": "ensemble", "trees": 10}}
     plain = run(tmp_path / "plain", settings=settings)
-    schedule, asked = replace(SCHEDULE, optimism=3.0), []
+    schedule, asked = replace(SCHEDULE, ucb_beta=3.0), []
     optimistic = EnsemblePredictor.optimistic
 
     def watched(self, vectors, deviations):
@@ -276,8 +276,8 @@ def test_optimism_asks_for_what_is_uncertain_and_records_what_is_predicted(tmp_p
 
 
 def test_optimism_with_a_predictor_that_does_not_know_how_sure_it_is_is_refused(tmp_path):
-    settings = load_settings("configs/search/digits.py", {"search.optimism": 0.5})
-    with pytest.raises(SearchError, match=r"search: optimism=0\.5: the predictor 'mlp' does not tell how sure it is"):
+    settings = load_settings("configs/search/digits.py", {"search.ucb_beta": 0.5})
+    with pytest.raises(SearchError, match=r"search: ucb_beta=0\.5: the predictor 'mlp' does not tell how sure it is"):
         run_search(settings, tmp_path / "search", Display(quiet=True))
     assert not (tmp_path / "search").exists()
 
@@ -290,8 +290,8 @@ def test_optimism_with_a_predictor_that_does_not_know_how_sure_it_is_is_refused(
         {"batch": 0},
         {"stop_quantile": 1.0},
         {"stop_from": 0.0},
-        {"optimism": -1.0},
-        {"trust": 1.5},
+        {"ucb_beta": -1.0},
+        {"measured_weight": 1.5},
         {"folds": 1},
         {"repeats": 0},
         {"batch": 2.5},

@@ -105,7 +105,7 @@ def test_a_proxy_network_trains_on_as_few_and_as_small_images_as_there_are(size:
 
 
 def test_the_shortest_search_ends(tmp_path: Path) -> None:
-    schedule = Schedule(start=3, rounds=2, batch=1, draws=1, folds=2, stop_from=1.0, trust=0.0, top=1)
+    schedule = Schedule(start=3, rounds=2, batch=1, draws=1, folds=2, stop_from=1.0, measured_weight=0.0, top=1)
     records = run(tmp_path, schedule=schedule)
     assert 3 <= len(records) <= 5
     assert all(r.state == "done" for r in records)

@@ -61,7 +61,7 @@ def pipeline(space: TabularSpace, seed: int, queries: int, recipe: Mapping[str, 
     chosen = _best_so_far(space, history)
     notes = read_study(directory).rounds
     tau = notes[max(notes)].get("kendall_tau")
-    if schedule.trust == 1:
+    if schedule.measured_weight == 1:
         return History(history, chosen, tau)
     rounds = np.array([record.round for record in records])[:queries]
     for index, note in notes.items():

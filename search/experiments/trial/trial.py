@@ -69,12 +69,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Training:
-    """A job for TrialEvaluator: train `network` with `seed`, without hurdles."""
+    """A job for TrialEvaluator: train `network` with `seed`, that is never stopped early."""
 
     key: int
     network: Contestant
     seed: int
-    hurdles: tuple[tuple[int, float], ...] = ()
+    early_stop_thresholds: tuple[tuple[int, float], ...] = ()
 
 
 class TrialEvaluator(ProxyEvaluator):

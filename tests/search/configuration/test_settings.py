@@ -79,3 +79,9 @@ def test_a_missing_section_is_named(tmp_path):
     (tmp_path / "mine.py").write_text("seed = 0\n")
     with pytest.raises(SearchError, match=r"mine\.py: setting 'penalty' is missing"):
         load_settings(tmp_path / "mine.py")
+
+
+def test_settings_by_their_former_names_are_those_of_today():
+    settings = load_settings(CONFIGS / "digits.py", {"search.optimism": 0.5, "search.trust": 0.25})
+    assert (settings["search"]["ucb_beta"], settings["search"]["measured_weight"]) == (0.5, 0.25)
+    assert not {"optimism", "trust"} & set(settings["search"])

@@ -76,20 +76,20 @@ def test_the_same_job_gives_the_same_curve_and_leaves_the_random_state_alone(dig
     assert first.curve != evaluator.evaluate(Job(2, CELL, seed=6)).curve
 
 
-def test_a_candidate_below_a_hurdle_is_stopped_there(digits):
+def test_a_candidate_below_a_threshold_is_stopped_there(digits):
     evaluator = build_evaluator(digits, **SMALL)
     whole = evaluator.evaluate(Job(0, CELL, seed=5))
-    stopped = evaluator.evaluate(Job(0, CELL, seed=5, hurdles=((1, 0.0), (2, 1.0))))
+    stopped = evaluator.evaluate(Job(0, CELL, seed=5, early_stop_thresholds=((1, 0.0), (2, 1.0))))
     assert stopped.stopped
     assert stopped.curve == whole.curve[:2]
     assert stopped.accuracy == whole.curve[1]
 
 
-def test_a_candidate_at_a_hurdle_or_at_the_end_is_not_stopped(digits):
+def test_a_candidate_at_a_threshold_or_at_the_end_is_not_stopped(digits):
     evaluator = build_evaluator(digits, **SMALL)
     whole = evaluator.evaluate(Job(0, CELL, seed=5))
-    hurdles = ((1, whole.curve[0]), (2, whole.curve[1]), (3, 1.0))
-    evaluation = evaluator.evaluate(Job(0, CELL, seed=5, hurdles=hurdles))
+    early_stop_thresholds = ((1, whole.curve[0]), (2, whole.curve[1]), (3, 1.0))
+    evaluation = evaluator.evaluate(Job(0, CELL, seed=5, early_stop_thresholds=early_stop_thresholds))
     assert evaluation.curve == whole.curve
     assert not evaluation.stopped
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from studies import SETTINGS, open_study, proposal
@@ -98,7 +99,7 @@ def test_who_asks_for_the_holder_keeps_no_search_from_starting(tmp_path):
 WRITER = textwrap.dedent("""
     import os, sys, time
     sys.path[:0] = sys.argv[2:]
-    from test_study import open_study, proposal
+    from studies import open_study, proposal
     from search.core.types import Evaluation, Outcome
     study = open_study(sys.argv[1])
     study.propose(0, [proposal(i) for i in range(8)], {})
@@ -110,8 +111,8 @@ WRITER = textwrap.dedent("""
 
 
 def test_what_was_told_is_recorded_after_kill_9_and_the_lock_of_the_dead_is_free(tmp_path):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    command = [sys.executable, "-c", WRITER, str(tmp_path), root, os.path.dirname(__file__)]
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", WRITER, str(tmp_path), str(root), str(root / "tests/helpers")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             states = [r.state for r in read_study(tmp_path).records]  # read by another process all along
@@ -170,3 +171,14 @@ def test_rows_can_be_read_with_plain_sqlite(tmp_path):
     assert {"digest", "settings", "seed", "state", "accuracy", "macs", "params", "seconds", "error"} <= set(names)
     assert Cell(**{k: v for k, v in json.loads(cell).items() if k in ("nodes", "edges")}) == proposal(2).cell
     assert len(settings) == 12
+
+
+def test_a_record_whose_settings_had_other_names_once_is_gone_on_with(tmp_path):
+    now = {**SETTINGS, "search": {"start": 4, "ucb_beta": 0.5, "measured_weight": 0.6}}
+    with open_study(tmp_path, {**SETTINGS, "search": {"start": 4, "optimism": 0.5, "trust": 0.6}}) as study:
+        study.propose(0, [proposal(0)], {})
+    with open_study(tmp_path, now) as study:
+        assert study.resumed
+    assert read_study(tmp_path).settings["search"] == now["search"]
+    with pytest.raises(SearchError, match=r"other settings:\n.*ucb_beta"):
+        open_study(tmp_path, {**now, "search": {"start": 4, "ucb_beta": 1.0, "measured_weight": 0.6}})

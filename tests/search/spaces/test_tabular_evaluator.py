@@ -53,9 +53,9 @@ def test_the_cost_is_the_stored_number_of_params(evaluator):
     assert cost.macs > 1e6
 
 
-def test_a_hurdle_stops_a_candidate_where_it_is_too_low(evaluator):
+def test_a_threshold_stops_a_candidate_where_it_is_too_low(evaluator):
     low, high = evaluator.evaluate(Job(0, cell(evaluator, 6), 0)).curve[1:3]
-    stopped = evaluator.evaluate(Job(0, cell(evaluator, 6), 0, hurdles=((2, low), (3, high + 1e-6))))
+    stopped = evaluator.evaluate(Job(0, cell(evaluator, 6), 0, early_stop_thresholds=((2, low), (3, high + 1e-6))))
     assert stopped.stopped
     assert stopped.accuracy == high
     assert len(stopped.curve) == 3

@@ -58,8 +58,8 @@ METHODS = {
             "predictor.members": 2,
             "predictor.predictor": {"type": "mlp", "steps": 10},
             "search.draws": 50,
-            "search.optimism": 1.0,
-            "search.trust": 0.5,
+            "search.ucb_beta": 1.0,
+            "search.measured_weight": 0.5,
         },
     },
     "pipeline, our config": {

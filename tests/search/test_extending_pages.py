@@ -1,0 +1,32 @@
+"""The pages of docs/extending are programs: their code, their configs and their commands run as a reader would run them."""
+
+import shlex
+
+import pytest
+from doc_examples import ROOT, blocks, run_page, working_directory
+
+from gemnet.cell import Cell
+from search.core.parts import REGISTRIES
+
+PAGES = sorted(path.stem for path in (ROOT / "docs/extending").glob("*.md") if path.stem not in ("README", "model", "operator"))
+
+
+@pytest.fixture(autouse=True)
+def registered_parts_go(monkeypatch):
+    for registry in REGISTRIES.values():
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_on_extending_a_search_runs(page, tmp_path, capsys):
+    from search.cli.command import search_command
+
+    run_page(f"docs/extending/{page}.md", tmp_path)
+    text = (ROOT / f"docs/extending/{page}.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for block in blocks(text) if block.language == "bash" for line in block.text.splitlines()]
+    assert commands
+    with working_directory(tmp_path):
+        for name, subcommand, config, option, place in commands:
+            assert (name, subcommand, option) == ("gemnet", "search", "--work-dir")
+            assert search_command(config, place) == 0, capsys.readouterr().err
+            assert Cell.load(tmp_path / place / "best_cell.json").live_nodes
