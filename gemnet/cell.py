@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gemnet.canonical import certificate
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, decode_text, open_regular, save_text
-from gemnet.operators import INPUT, LABELS, OPERATORS
+from gemnet.operators import INPUT, LABELS, OPERATORS, REMEDY, own_operators
 
 if TYPE_CHECKING:
     import networkx
@@ -43,8 +43,8 @@ class Cell:
     Node 0 is the input. A node with several inputs concatenates them along channels; the outputs of all leaves are
     concatenated into the cell's output. A node that the input does not reach is dropped when a network is built.
 
-    nodes: operator names, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a benchmark's: a value like any
-        other, of which no network is built.
+    nodes: names of gemnet.operators.OPERATORS, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a
+        benchmark's: a value like any other, of which no network is built.
     edges: pairs (u, v) with u < v, kept sorted.
     provenance: where the cell came from, any JSON object; no part of equality.
 
@@ -180,11 +180,13 @@ class Cell:
         graph.add_edges_from(self.edges)
         return graph
 
-    def draw(self, path: str | os.PathLike[str]) -> None:
-        """Draw to a PNG or SVG file, told by its ending. Raises ValueError for another ending."""
-        from gemnet.drawing.cells import draw_cell
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle takes the cell's own operators along, so that another process can build it; see `gemnet.operators`."""
+        own = own_operators(self.nodes)
+        return {**self.__dict__, "own_operators": own} if own else self.__dict__
 
-        draw_cell(self, path)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: value for name, value in state.items() if name != "own_operators"})
 
     @classmethod
     def _from_document(cls, document: Any) -> Cell:
@@ -256,7 +258,8 @@ def _checked_nodes(nodes: Any) -> tuple[str, ...]:
         raise CellError(f"nodes[0]: expected {INPUT!r}, found {_short(nodes[0])}")
     for v, name in enumerate(nodes[1:], 1):
         if not isinstance(name, str) or (name not in OPERATORS and name not in LABELS):
-            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {', '.join(OPERATORS)}")
+            known = ", ".join(OPERATORS)
+            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {known}{REMEDY}")
     return nodes
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.errors import UserError
-from gemnet.operators import Cost
+from gemnet.cost import Cost
 
 
 class SearchError(UserError):
