@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from gemnet.cell import Cell
+if TYPE_CHECKING:
+    from gemnet.cell import Cell
 
 MAX_POINTS = 20_000
 """Nodes and bus points; a cell with more is placed without its edges."""
