@@ -1,7 +1,7 @@
 """Analytic params, MACs and activations of a cell and a network, and the choice of a network for a budget.
 
 Nothing is built here. What the cost of a cell depends on is a handful of counts (`CellStatistics`); these may be integers or
-arrays, so that one call prices one cell or a hundred thousand. Operators whose cost is no formula are counted: `gemnet.cost`.
+arrays, so that one call prices one cell or a hundred thousand. Operators without a formula are counted: `gemnet.counting`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemnet.core.own_modules import import_own
-from gemnet.cost import Cost, CountedCost, FormulaCost, OperatorCost, OperatorError, affine_form
+from gemnet.cost import Cost, FormulaCost, OperatorCost, OperatorError, affine_form
+from gemnet.counting import CountedCost
 
 if TYPE_CHECKING:
     from torch import nn

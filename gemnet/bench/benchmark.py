@@ -22,7 +22,7 @@ from gemnet.cell import Cell
 from gemnet.core.errors import UserError
 from gemnet.core.machine import processor
 from gemnet.core.tables import markdown_lines, marks, publish
-from gemnet.cost import counted
+from gemnet.counting import counted
 from gemnet.library import create_library_model
 from gemnet.model_table import MODELS
 from gemnet.models import gemnet

@@ -24,7 +24,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from gemnet.core import tables
 from gemnet.core.errors import UserError
-from gemnet.cost import counted
+from gemnet.counting import counted
 from gemnet.openmmlab import engine
 
 RESULT = "comparison.json"

@@ -10,7 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from gemnet.cost import Cost, counted
+from gemnet.cost import Cost
+from gemnet.counting import counted
 from gemnet.openmmlab.engine import ConfigError, check_parts, complete
 
 INPUT_SIZE = (800, 1333)

@@ -11,7 +11,8 @@ from torch import nn
 
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
-from gemnet.cost import Cost, counted
+from gemnet.cost import Cost
+from gemnet.counting import counted
 from search.core.types import Job, SearchError
 from search.evaluation.data import ProxyData
 from search.evaluation.proxy import ProxyEvaluator, ProxySettings

@@ -15,7 +15,8 @@ from torch import nn
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, network_cost
-from gemnet.cost import Cost, counted
+from gemnet.cost import Cost
+from gemnet.counting import counted
 from gemnet.library import create_scaled_model, set_bn_momentum
 from gemnet.network import GEMNet
 from search.evaluation.proxy import fitted_model

@@ -10,7 +10,7 @@ from made_folders import write_folder
 
 from gemnet.bench import comparison
 from gemnet.core.errors import UserError
-from gemnet.cost import counted
+from gemnet.counting import counted
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = [str(ROOT / f"configs/{name}_tiny_imagenet.py") for name in ("gemnet_a", "mobilenetv2_100", "mnasnet_100")]

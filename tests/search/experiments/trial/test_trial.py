@@ -14,7 +14,7 @@ from torch import nn
 from gemnet import library
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
-from gemnet.cost import counted
+from gemnet.counting import counted
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import SearchError
