@@ -7,6 +7,9 @@ import os
 import sys
 from types import ModuleType
 
+IMPORTED: dict[str, None] = {}
+"""Names of what `import_own` imported, in order."""
+
 
 def import_own(module: str) -> ModuleType:
     """Import a user's module; the working directory counts, after all other places.
@@ -18,4 +21,6 @@ def import_own(module: str) -> ModuleType:
     if directory not in sys.path and "" not in sys.path:
         sys.path.append(directory)  # for good: worker processes, which look for the module as well, take over the path
     importlib.invalidate_caches()  # the module may have been written a moment ago
-    return importlib.import_module(module)
+    imported = importlib.import_module(module)
+    IMPORTED[module] = None
+    return imported

@@ -160,6 +160,15 @@ def run_trial(
     }
 
 
+def shipped_cells() -> dict[str, Cell]:
+    """The cells of the models by name; of models with isomorphic cells, the first."""
+    shipped: dict[str, tuple[str, Cell]] = {}
+    for name, entry in MODELS.items():
+        cell = Cell.resolve(entry.cell)
+        shipped.setdefault(cell.digest(), (name, cell))
+    return dict(shipped.values())
+
+
 def _networks(
     settings: Mapping[str, Any],
     space: Space,
@@ -170,10 +179,7 @@ def _networks(
 ) -> list[Contestant]:
     """All networks, the candidates with kind CHOSEN. Random cells come from the search's space alone: a bound on their cost, as
     measured time, is not asked for. No two cells are isomorphic."""
-    shipped: dict[str, tuple[str, Cell]] = {}  # by digest: of models of one cell, the first
-    for name, entry in MODELS.items():
-        cell = Cell.resolve(entry.cell)
-        shipped.setdefault(cell.digest(), (name, cell))
+    shipped = shipped_cells()
     total = len(shipped) + trial.candidates + trial.random + 1 + len(SCALABLE)
     found: list[Contestant] = []
 
@@ -181,7 +187,7 @@ def _networks(
         found.append(made)
         progress(len(found), total)
 
-    for name, cell in shipped.values():
+    for name, cell in shipped.items():
         add(network(name, SHIPPED, cell))
     known = {n.architecture.cell.digest() for n in found}
     rng = np.random.default_rng((settings["seed"], 0x7121A1))
