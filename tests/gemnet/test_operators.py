@@ -9,6 +9,7 @@ import warnings
 import pytest
 import timm
 import torch
+from doc_examples import run_page
 from extensions import registries_restored
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -293,6 +294,20 @@ def test_own_operators_have_colours_of_their_own_whatever_else_is_registered(tmp
     assert list(operator_colours(["made_se3x3", "output", "conv1x1", "input"])) == ["input", "conv1x1", "made_se3x3", "output"]
     gemnet.draw_cell(Cell(*CELL), tmp_path / "cell.svg")
     assert alone in (tmp_path / "cell.svg").read_text()
+
+
+def test_the_page_on_operators_does_what_it_says(tmp_path, capsys):
+    page = run_page("docs/extending/operator.md", tmp_path)
+    fitted, model = page["fitted"], page["model"]
+    assert fitted.summary() in capsys.readouterr().out
+    assert model.architecture == fitted.architecture
+    assert measured(gemnet.GEMNet(fitted.architecture, device="meta").eval(), 3, 224, 224) == fitted.cost
+    assert operator_colours(["irse3x3"])["irse3x3"] in (tmp_path / "mine.svg").read_text()
+    with torch.no_grad():
+        x = torch.randn(1, 3, 64, 64)
+        torch.testing.assert_close(torch.jit.script(model.eval())(x), model(x), rtol=1e-4, atol=1e-5)
+    module = page["linear"](16, 24, device="meta")
+    assert measured(module, 16, 5, 7) == page["cost"](16, 24, (5, 7))
 
 
 def test_counting_gives_what_a_forward_pass_gives_and_leaves_the_random_state_alone():
