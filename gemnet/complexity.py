@@ -115,9 +115,20 @@ def network_cost(
     in_chans: int = 3,
     statistics: CellStatistics | None = None,
 ) -> Cost:
-    """Cost of a whole network on images of `resolution` (height, width); `num_classes=0` leaves out the classifier.
+    """Price a whole network.
 
-    statistics: prices these cells, one or B, in the architecture in place of its own.
+    Args:
+        architecture: of the network.
+        resolution: height and width of an image.
+        num_classes: 0 leaves out the classifier.
+        in_chans: channels of an image.
+        statistics: prices these cells, one or B, in the architecture in place of its own.
+
+    Returns:
+        ints, or arrays [B] where the statistics are those of B cells.
+
+    Raises:
+        OperatorError: where an operator cannot be counted.
     """
     stats = statistics if statistics is not None else cell_statistics(architecture.cell)
     stage_costs = _stage_costs(stats, architecture.stem_width, architecture.stem_stride, architecture.widths, resolution)
@@ -226,8 +237,11 @@ def fit(
     what is read and written decides the time (Dollar et al., arXiv:2103.06877, section 3). Where the cell cannot fill both
     budgets, MACs are filled first, and params as far as they go.
 
-    Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params, and
-    UserError for an argument that is out of range.
+    The same arguments give the same network.
+
+    Raises:
+        BudgetError: with the reachable range, where no network fills the MACs to 5 % within the params.
+        UserError: for an argument that is out of range.
     """
     grid = _Grid(cell, resolution, stem_width, max_depth)
     best = None

@@ -52,10 +52,10 @@ def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any
     unknown = [name for name in kwargs if name not in settings and name not in builders]
     if unknown:
         of_gemnet = [name for name in unknown if name in _names(gemnet)]
-        told = f"; {', '.join(of_gemnet)}: only of the model gemnet" if of_gemnet and variant != "gemnet" else ""
+        note = f"; {', '.join(of_gemnet)}: only of the model gemnet" if of_gemnet and variant != "gemnet" else ""
         known = [*(_names(gemnet)[1:] if variant == "gemnet" else []), *settings]
         near = [f"; did you mean {match}?" for name in unknown for match in get_close_matches(name, known, 1)]
-        raise UnknownSettingError(f"{variant} takes no {', '.join(unknown)}{''.join(near)}{told}; expected {', '.join(known)}")
+        raise UnknownSettingError(f"{variant} takes no {', '.join(unknown)}{''.join(near)}{note}; expected {', '.join(known)}")
     features = kwargs.get("features_only", False)
     if features:
         if "out_indices" in kwargs:
@@ -68,35 +68,35 @@ def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any
 
 
 def _ordered(out_indices: int | Sequence[int], count: int) -> int | tuple[int, ...]:
-    """`out_indices` in the order in which timm gives the maps, so that `feature_info` has the same. Raises UserError."""
-    told = (
+    """Put `out_indices` in the order in which timm gives the maps, so that `feature_info` has the same. Raises UserError."""
+    error = UserError(
         f"out_indices={out_indices!r}: expected the last 1 to {count} maps as a number, or numbers from {-count} to {count - 1}"
     )
     if type(out_indices) is int:
         if not 1 <= out_indices <= count:
-            raise UserError(told)
+            raise error
         return out_indices
     if not isinstance(out_indices, Sequence) or not out_indices or any(type(index) is not int for index in out_indices):
-        raise UserError(told)
+        raise error
     if any(not -count <= index < count for index in out_indices):
-        raise UserError(told)
+        raise error
     return tuple(dict(sorted((index % count, index) for index in out_indices)).values())
 
 
 def checkpoint_filter_fn(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """What timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
+    """Take what timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
 
     A classifier for the model's number of classes is taken, whatever number the pretrained_cfg has.
     """
-    found = fitting_weights(state, model)
-    weight = found.get("classifier.weight")
+    weights = fitting_weights(state, model)
+    weight = weights.get("classifier.weight")
     if weight is not None and len(weight) == model.num_classes:
         model.pretrained_cfg["num_classes"] = model.num_classes
-    return found
+    return weights
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of a model of `gemnet.model_table`.
+    """Make the architecture of a model of `gemnet.model_table`.
 
     Raises:
         UserError: for another name.
@@ -180,11 +180,20 @@ def gemnet(
     residual: bool = False,
     **kwargs: Any,
 ) -> GEMNet:
-    """The ImageNet network of any cell, fitted to a budget.
+    """Build the ImageNet network of any cell, fitted to a budget.
 
-    cell: a Cell, a cell file or what it holds, or the name of a shipped cell. target_macs: at 224x224 with 1,000 classes;
-    target_params: with 1,000 classes. residual: add a cell's input to its output where both have the same channels. Raises
-    CellError for a cell that is not valid, BudgetError for a budget out of reach.
+    Args:
+        pretrained: as timm's; there are no weights to be had.
+        cell: a Cell, a cell file or what it holds, or the name of a shipped cell.
+        target_macs: at 224x224 with 1,000 classes.
+        target_params: with 1,000 classes; None leaves them free.
+        residual: add a cell's input to its output where both have the same channels.
+        kwargs: `create_model`'s and `GEMNet`'s.
+
+    Raises:
+        CellError: for a cell that is not valid.
+        BudgetError: for a budget out of reach.
+        UnknownSettingError: for any other argument.
     """
     fitted = fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
     return _gemnet("gemnet", pretrained, fitted, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gemnet.core.errors import UserError
 from gemnet.drawing.colours import operator_colours
 from gemnet.drawing.layout import layered
 
@@ -24,13 +25,13 @@ DPI = 120
 
 
 def draw_cell(cell: Cell, path: str | os.PathLike[str]) -> None:
-    """Draw `cell` to a file, PNG or SVG by the ending of `path`. Raises ValueError for another ending."""
+    """Draw `cell` to a file, PNG or SVG by the ending of `path`. Raises UserError, a ValueError, for another ending."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     kind = os.path.splitext(os.fspath(path))[1].lower()
     if kind not in (".png", ".svg"):
-        raise ValueError(f"{path}: a cell is drawn to .png or .svg, not to {kind or 'a file without ending'}")
+        raise UserError(f"{path}: a cell is drawn to .png or .svg, not to {kind or 'a file without ending'}")
     figure = Figure()
     axes = figure.add_axes((0, 0, 1, 1))
     draw_on(axes, cell)

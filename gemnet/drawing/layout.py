@@ -40,7 +40,7 @@ class Layout:
 
 
 def layered(cell: Cell) -> Layout:
-    """Layout of the live nodes of `cell`; without lines where there are too many to see."""
+    """Place the live nodes of `cell`; without lines where there are too many to see."""
     live = set(cell.live_nodes)
     layer: dict[int, int] = {}
     for v in cell.live_nodes:
