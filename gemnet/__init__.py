@@ -8,18 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gemnet.core.importing import watch
+from gemnet.model_table import MODELS
 
 if TYPE_CHECKING:
     from gemnet.architecture import Architecture
     from gemnet.cell import Cell, CellError
     from gemnet.complexity import BudgetError, fit, network_cost
+    from gemnet.cost import Cost
+    from gemnet.drawing import draw_cell
     from gemnet.fusion import fused
-    from gemnet.models import gemnet_a, gemnet_b
+    from gemnet.models import register_model
     from gemnet.network import GEMNet
+    from gemnet.operators import register_operator
 
 __version__ = "0.1.0"
 __all__ = [
-    "Architecture", "BudgetError", "Cell", "CellError", "GEMNet", "fit", "fused", "gemnet_a", "gemnet_b", "network_cost",
+    "Architecture", "BudgetError", "Cell", "CellError", "Cost", "GEMNet", "draw_cell", "fit", "fused", "network_cost",
+    "register_model", "register_operator", *MODELS,
 ]  # fmt: skip
 
 _HOMES = {
@@ -27,12 +32,14 @@ _HOMES = {
     "BudgetError": "complexity",
     "Cell": "cell",
     "CellError": "cell",
+    "Cost": "cost",
     "GEMNet": "network",
+    "draw_cell": "drawing",
     "fit": "complexity",
     "fused": "fusion",
-    "gemnet_a": "models",
-    "gemnet_b": "models",
     "network_cost": "complexity",
+    "register_model": "models",
+    "register_operator": "operators",
 }
 _MODULES = {*_HOMES.values(), "backbone"}
 
@@ -42,9 +49,10 @@ watch()
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"gemnet.{name}")
-    if name not in _HOMES:
+    home = "models" if name in MODELS else _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module 'gemnet' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"gemnet.{_HOMES[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"gemnet.{home}"), name)
     return value
 
 

@@ -26,7 +26,14 @@ class _TooSymmetric(Exception):
 
 
 def certificate(labels: Sequence[str], edges: Iterable[tuple[int, int]]) -> tuple:
-    """Canonical form of the graph with `labels[v]` on vertex v and directed `edges` (u, v), u < v.
+    """Bring a graph into its canonical form.
+
+    Args:
+        labels: on vertex v the label `labels[v]`.
+        edges: directed ones, (u, v) with u < v.
+
+    Returns:
+        a tuple of tuples of numbers and texts that compares and hashes.
 
     Two graphs have equal certificates if and only if an isomorphism keeps labels and edge directions. The one exception:
     graphs so regular that the search outgrows `WORK_LIMIT` get their stable colouring as certificate, marked "stable"; it
@@ -110,7 +117,7 @@ class _Search:
                 fresh += [part for part in new if part != largest]
 
     def canonise(self, colours: _Colours, into: _Neighbours, out: _Neighbours, level: int) -> tuple:
-        """Canonical form of a graph with stable `colours`, whose classes are told apart by their colour."""
+        """Bring a graph with stable `colours` into its canonical form; a colour names its class."""
         if level > DEPTH_LIMIT:
             raise _TooSymmetric
         self.work += 4 * len(colours)
@@ -127,7 +134,7 @@ class _Search:
         return description, "parts", tuple(sorted(forms))
 
     def _mixed(self, colours: _Colours, out: _Neighbours, description: tuple) -> tuple[_Neighbours, _Neighbours]:
-        """In- and out-neighbours between mixed classes; where more than half of all edges are there, along the missing ones."""
+        """In- and out-neighbours between mixed classes; where more than half of all edges exist, along the missing ones."""
         size = {c: number for c, number, _ in description}
         classes = _classes(colours) if len(size) < len(colours) else {}
         new_into: _Neighbours = {v: [] for v in colours}
@@ -139,10 +146,10 @@ class _Search:
                 missing = 2 * number > size[d]
                 self.work += size[c] * (size[d] if missing else number)
                 for v in classes[c]:
-                    there = {w for w in out[v] if colours[w] == d}
-                    new_out[v] += [w for w in classes[d] if w not in there] if missing else there
-        for v, targets in new_out.items():
-            for w in targets:
+                    targets = {w for w in out[v] if colours[w] == d}
+                    new_out[v] += [w for w in classes[d] if w not in targets] if missing else targets
+        for v, neighbours in new_out.items():
+            for w in neighbours:
                 new_into[w].append(v)
         return new_into, new_out
 

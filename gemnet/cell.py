@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gemnet.canonical import certificate
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, decode_text, open_regular, save_text
-from gemnet.operators import INPUT, LABELS, OPERATORS
+from gemnet.operators import INPUT, LABELS, OPERATORS, REMEDY, own_operators
 
 if TYPE_CHECKING:
     import networkx
@@ -38,17 +38,18 @@ class CellError(UserError):
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: operators on nodes, edges in topological order (paper, section 3.2).
+    """Hold a cell: operators on nodes, edges in topological order (paper, section 3.2).
 
     Node 0 is the input. A node with several inputs concatenates them along channels; the outputs of all leaves are
     concatenated into the cell's output. A node that the input does not reach is dropped when a network is built.
 
-    nodes: operator names, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a benchmark's: a value like any
-        other, of which no network is built.
+    nodes: names of gemnet.operators.OPERATORS, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a
+        benchmark's: a value like any other, of which no network is built.
     edges: pairs (u, v) with u < v, kept sorted.
     provenance: where the cell came from, any JSON object; no part of equality.
 
-    Raises CellError for anything else.
+    Raises:
+        CellError: for anything else.
     """
 
     nodes: tuple[str, ...]
@@ -87,7 +88,7 @@ class Cell:
         return tuple(v for v in self.live_nodes if v not in feeding)
 
     def pruned(self) -> Cell:
-        """The cell without the nodes that the input does not reach: the graph that is built. Itself if all are reached."""
+        """Leave out the nodes that the input does not reach. The cell itself if all are reached."""
         if len(self.live_nodes) == len(self.nodes):
             return self
         index = {v: i for i, v in enumerate(self.live_nodes)}
@@ -100,7 +101,7 @@ class Cell:
         return not any(name in LABELS for name in self.nodes)
 
     def check_buildable(self) -> None:
-        """Raises CellError for a cell of a benchmark."""
+        """Refuse a cell of a benchmark. Raises CellError that names the node."""
         for v, name in enumerate(self.nodes):
             if name in LABELS:
                 raise CellError(
@@ -109,10 +110,11 @@ class Cell:
                 )
 
     def digest(self) -> str:
-        """64 hexadecimal digits, the same for isomorphic cells (directed, operators as labels) and for these alone.
+        """Name the cell by 64 hexadecimal digits, the same for isomorphic cells and for these alone.
 
-        Dropped nodes count: use `cell.pruned().digest()` as the identity of the network that a cell builds.
-        See `gemnet.canonical.certificate` for the one bounded exception, graphs of extreme symmetry.
+        Isomorphisms keep directions, and operators as labels. Dropped nodes count: use `cell.pruned().digest()` as the identity
+        of the network that a cell builds. See `gemnet.canonical.certificate` for the one bounded exception, graphs of extreme
+        symmetry.
         """
         return hashlib.sha256(repr(certificate(self.nodes, self.edges)).encode()).hexdigest()
 
@@ -136,7 +138,7 @@ class Cell:
 
     @classmethod
     def shipped(cls, name: str) -> Cell:
-        """A cell that comes with the package, by name. Raises CellError with the known names."""
+        """Read a cell that comes with the package, by name. Raises CellError with the known names."""
         files = {Path(f.name).stem: f for f in resources.files("gemnet.cells").iterdir() if f.name.endswith(".json")}
         if name not in files:
             known = ", ".join(sorted(files))
@@ -145,7 +147,14 @@ class Cell:
 
     @classmethod
     def resolve(cls, cell: Cell | Mapping[str, Any] | str | os.PathLike[str]) -> Cell:
-        """A Cell as it is, what a cell file holds, a path to one, or the name of a shipped cell. Raises CellError."""
+        """Make a cell of what names it.
+
+        Args:
+            cell: a Cell, which is returned as it is, what a cell file holds, a path to one, or the name of a shipped cell.
+
+        Raises:
+            CellError: for anything else, and for a cell that is not valid.
+        """
         if isinstance(cell, Cell):
             return cell
         if isinstance(cell, Mapping):
@@ -172,7 +181,7 @@ class Cell:
         save_text(path, self.to_json())
 
     def to_networkx(self) -> networkx.DiGraph:
-        """A networkx DiGraph with the operator of each node as its attribute `operator`."""
+        """Make a networkx DiGraph, with the operator of each node as its attribute `operator`."""
         import networkx
 
         graph = networkx.DiGraph()
@@ -180,11 +189,13 @@ class Cell:
         graph.add_edges_from(self.edges)
         return graph
 
-    def draw(self, path: str | os.PathLike[str]) -> None:
-        """Draw to a PNG or SVG file, told by its ending. Raises ValueError for another ending."""
-        from gemnet.drawing.cells import draw_cell
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle takes the cell's own operators along, so that another process can build it; see `gemnet.operators`."""
+        own = own_operators(self.nodes)
+        return {**self.__dict__, "own_operators": own} if own else self.__dict__
 
-        draw_cell(self, path)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: value for name, value in state.items() if name != "own_operators"})
 
     @classmethod
     def _from_document(cls, document: Any) -> Cell:
@@ -199,8 +210,8 @@ class Cell:
         if document["format"] != FORMAT:
             raise CellError(f"format: expected {FORMAT!r}, found {_short(document['format'])}")
         if document["version"] != VERSION or type(document["version"]) is not int:
-            found = _short(document["version"])
-            raise CellError(f"version: expected {VERSION}, found {found}; a newer file needs a newer gemnet")
+            version = _short(document["version"])
+            raise CellError(f"version: expected {VERSION}, found {version}; a newer file needs a newer gemnet")
         for key in ("nodes", "edges"):
             if not isinstance(document[key], list):
                 raise CellError(f"{key}: expected a list, found {_kind(document[key])}")
@@ -256,7 +267,8 @@ def _checked_nodes(nodes: Any) -> tuple[str, ...]:
         raise CellError(f"nodes[0]: expected {INPUT!r}, found {_short(nodes[0])}")
     for v, name in enumerate(nodes[1:], 1):
         if not isinstance(name, str) or (name not in OPERATORS and name not in LABELS):
-            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {', '.join(OPERATORS)}")
+            known = ", ".join(OPERATORS)
+            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {known}{REMEDY}")
     return nodes
 
 

@@ -1,16 +1,17 @@
 """Analytic params, MACs and activations of a cell and a network, and the choice of a network for a budget.
 
 Nothing is built here. What the cost of a cell depends on is a handful of counts (`CellStatistics`); these may be integers or
-arrays, so that one call prices one cell or a hundred thousand.
+arrays, so that one call prices one cell or a hundred thousand. Operators without a formula are counted: `gemnet.counting`.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -18,10 +19,8 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting, takes_settings
-from gemnet.operators import OPERATORS, Cost, Operator
-
-if TYPE_CHECKING:
-    from torch import nn
+from gemnet.cost import Cost, affine_form
+from gemnet.operators import conv_cost, operator
 
 PROFILES = ((0.5, 0.5, 1, 2, 4), (0.25, 0.5, 1, 2, 4), (0.125, 0.25, 1, 2, 4), (0.125, 0.25, 0.5, 2, 4))
 """Relative widths of the five stages of the ImageNet network: first the design of the AutoShrink and NASGEM authors, then with
@@ -44,7 +43,7 @@ class BudgetError(UserError):
 
 @dataclass(frozen=True)
 class OperatorCounts:
-    """Over the live nodes with one operator: their number, their edges from the cell's input, their edges from other nodes."""
+    """Over live nodes with one operator: their number, their edges from the cell's input, their edges from other nodes."""
 
     nodes: Any
     input_edges: Any
@@ -53,39 +52,59 @@ class OperatorCounts:
 
 @dataclass(frozen=True)
 class CellStatistics:
-    """All that the cost of a cell depends on. Fields are ints, or integer arrays [B] for B cells."""
+    """All that the cost of a cell depends on. Counts are ints, or integer arrays [B] for B cells.
+
+    operators: over all nodes with an operator whose cost is affine in its input channels: their sum prices them.
+    nodes: of other operators the number of nodes that are fed alike, by operator, edges from the cell's input (0 or 1), and
+        edges from other nodes.
+    leaves: the number of leaves.
+    """
 
     operators: Mapping[str, OperatorCounts]
     leaves: Any
+    nodes: Mapping[tuple[str, int, int], Any] = field(default_factory=dict)
 
 
 def cell_statistics(cell: Cell) -> CellStatistics:
-    """Counts of the live part of `cell`. Raises CellError for a cell of which no network is built."""
+    """Count what is in the live part of `cell`. Raises CellError for a cell of which no network is built."""
     cell.check_buildable()
-    counts = {name: [0, 0, 0] for name in OPERATORS}
     live = set(cell.live_nodes)
+    nodes: Counter[tuple[str, int, int]] = Counter()
     for v in cell.live_nodes[1:]:
         before = [u for u in cell.predecessors[v] if u in live]
-        entry = counts[cell.nodes[v]]
-        entry[0] += 1
-        entry[1] += before[0] == 0
-        entry[2] += len(before) - (before[0] == 0)
-    return CellStatistics({name: OperatorCounts(*entry) for name, entry in counts.items() if entry[0]}, len(cell.leaves))
+        from_input = int(before[0] == 0)
+        nodes[cell.nodes[v], from_input, len(before) - from_input] += 1
+    affine = {name for name in cell.nodes[1:] if operator(name).cost.affine}
+    counts = {name: [0, 0, 0] for name in cell.nodes[1:] if name in affine}
+    for (name, from_input, inner), number in nodes.items():
+        if name in affine:
+            counts[name] = [a + number * b for a, b in zip(counts[name], (1, from_input, inner))]
+    return CellStatistics(
+        {name: OperatorCounts(*entry) for name, entry in counts.items() if entry[0]},
+        len(cell.leaves),
+        {kind: number for kind, number in nodes.items() if kind[0] not in affine},
+    )
 
 
-def operator_cost(operator: str | Operator, in_channels: int, out_channels: int, resolution: tuple[int, int]) -> Cost:
-    """Cost of one operator on a feature map of `resolution` (height, width). Raises KeyError for an unknown name."""
-    op = OPERATORS[operator] if isinstance(operator, str) else operator
-    return op.cost(in_channels, out_channels, resolution[0] * resolution[1])
+def operator_cost(name: str, in_channels: int, out_channels: int, resolution: tuple[int, int]) -> Cost:
+    """Price one node with the operator `name` on a map of `resolution` (height, width). Raises OperatorError for an unknown
+    name, and where an operator cannot be counted."""
+    return operator(name).cost(in_channels, out_channels, resolution)
 
 
-def cell_cost(cell: Cell | CellStatistics, in_channels: Any, width: int, resolution: tuple[int, int]) -> Cost:
-    """Cost of a cell whose nodes have `width` channels, at `resolution` (height, width), fed `in_channels` channels."""
+def cell_cost(cell: Cell | CellStatistics, in_channels: Any, width: Any, resolution: tuple[int, int]) -> Cost:
+    """Price a cell whose nodes have `width` channels, at `resolution` (height, width), fed `in_channels` channels.
+
+    Raises OperatorError where an operator cannot be counted.
+    """
     statistics = cell_statistics(cell) if isinstance(cell, Cell) else cell
     total = Cost()
     for name, counts in statistics.operators.items():
+        fixed, slope = affine_form(operator(name).cost, width, resolution)
         channels = counts.input_edges * in_channels + counts.inner_edges * width
-        total += OPERATORS[name].cost(channels, width, resolution[0] * resolution[1], counts.nodes)
+        total += fixed * counts.nodes + slope * channels
+    for (name, from_input, inner), number in statistics.nodes.items():
+        total += operator(name).cost(from_input * in_channels + inner * width, width, resolution) * number
     return total
 
 
@@ -96,9 +115,20 @@ def network_cost(
     in_chans: int = 3,
     statistics: CellStatistics | None = None,
 ) -> Cost:
-    """Cost of a whole network on images of `resolution` (height, width); `num_classes=0` leaves out the classifier.
+    """Price a whole network.
 
-    statistics: prices these cells, one or B, in the architecture in place of its own.
+    Args:
+        architecture: of the network.
+        resolution: height and width of an image.
+        num_classes: 0 leaves out the classifier.
+        in_chans: channels of an image.
+        statistics: prices these cells, one or B, in the architecture in place of its own.
+
+    Returns:
+        ints, or arrays [B] where the statistics are those of B cells.
+
+    Raises:
+        OperatorError: where an operator cannot be counted.
     """
     stats = statistics if statistics is not None else cell_statistics(architecture.cell)
     stage_costs = _stage_costs(stats, architecture.stem_width, architecture.stem_stride, architecture.widths, resolution)
@@ -112,30 +142,19 @@ def network_cost(
     return total + _head_cost(channels, architecture.head_width, size, num_classes)
 
 
-def counted(module: nn.Module, *inputs: Any) -> tuple[Any, Cost]:
-    """The outputs of a forward pass, and its params and MACs counted as it runs, without activations; on the device `meta` it
-    costs nothing. For modules whose cost is not known in a formula."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        outputs = module(*inputs)
-    return outputs, Cost(sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops() // 2)
-
-
 def _halved(resolution: tuple[int, int]) -> tuple[int, int]:
     return (resolution[0] + 1) // 2, (resolution[1] + 1) // 2
 
 
 def _stem_cost(width: int, size: tuple[int, int], in_chans: int) -> Cost:
-    return OPERATORS["conv3x3"].cost(in_chans, width, size[0] * size[1])
+    return conv_cost(3, in_chans, width, size)
 
 
 def _head_cost(channels: Any, head_width: Any, size: tuple[int, int], num_classes: int) -> Cost:
     """1x1 convolution with BN (where head_width is not 0), pool, classifier. `head_width` may be an array, if positive."""
     total = Cost()
     if np.all(head_width):
-        total += OPERATORS["conv1x1"].cost(channels, head_width, size[0] * size[1])
+        total += conv_cost(1, channels, head_width, size)
         channels = head_width
     if num_classes:
         total += Cost((channels + 1) * num_classes, channels * num_classes, num_classes)
@@ -218,8 +237,11 @@ def fit(
     what is read and written decides the time (Dollar et al., arXiv:2103.06877, section 3). Where the cell cannot fill both
     budgets, MACs are filled first, and params as far as they go.
 
-    Deterministic. Raises BudgetError, with the reachable range, where no network fills the MACs to 5 % within the params, and
-    UserError for an argument that is out of range.
+    The same arguments give the same network.
+
+    Raises:
+        BudgetError: with the reachable range, where no network fills the MACs to 5 % within the params.
+        UserError: for an argument that is out of range.
     """
     grid = _Grid(cell, resolution, stem_width, max_depth)
     best = None

@@ -21,6 +21,8 @@ ELEMENTWISE = (
     timm_layers.Sigmoid, timm_layers.Tanh,
 )  # fmt: skip
 """Activations that treat every channel alike, so that those of merged convolutions are one."""
+UNITS = (ConvNormAct, SepConvNormAct)
+"""A convolution and its normalisation, which run one after the other."""
 CHECKED = 1e-9
 """Largest relative difference between convolution with normalisation and the folded one, in double precision."""
 TOLD = 4
@@ -32,8 +34,9 @@ def fused(model: nn.Module) -> nn.Module:
     Each batch normalisation is folded into the convolution before it (see `fold_batch_norm`, which warns of what stays). Plain
     convolutions of one cell with the same inputs, kernel and activation become one; where such siblings are all that a
     concatenation holds, nothing is copied for it. Outputs are the model's up to rounding, on its device and in its dtype.
-    Depthwise separable siblings stay: merged, they were measured to be slower at batch 16. What wraps the whole model
-    (DataParallel, DistributedDataParallel, torch.compile) is taken off. Raises UserError for a scripted model.
+    Depthwise separable siblings stay: merged, they were measured to be slower at batch 16. An operator that is not built in
+    stays exactly as its module is. What wraps the model (DataParallel, DistributedDataParallel, torch.compile) is taken off.
+    Raises UserError for a scripted model.
     """
     folded = _fold_all(model)
     _warn_of_what_is_left(folded)
@@ -65,11 +68,17 @@ def _fold_all(model: nn.Module) -> nn.Module:
     if isinstance(model, torch.jit.ScriptModule):
         raise UserError("a scripted or traced model cannot be fused; fuse the model, then script it")
     folded = copy.deepcopy(model).eval()
-    units = [module for module in folded.modules() if isinstance(module, (ConvNormAct, SepConvNormAct))]
-    for unit in units:
-        if type(unit.bn) is not nn.Identity:
+    own = _within_own_operators(folded)
+    for unit in folded.modules():
+        if isinstance(unit, UNITS) and unit not in own and type(unit.bn) is not nn.Identity:
             _fold(unit)
     return folded
+
+
+def _within_own_operators(model: nn.Module) -> set[nn.Module]:
+    """The modules of operators that are not built in: in what order they run is for the operators alone to know."""
+    operators = (module.operator for module in model.modules() if isinstance(module, CellNode))
+    return {module for operator in operators if type(operator) not in UNITS for module in operator.modules()}
 
 
 def _warn_of_what_is_left(folded: nn.Module) -> None:
@@ -161,7 +170,7 @@ class MergedCell(nn.Module):
             groups.setdefault(_sibling_key(node, index), []).append(index)
         places, number = {0: 0}, count(1)  # state of the cell -> state of this module
         wholes: dict[tuple[int, ...], int] = {}  # states of all siblings -> state of their output before it is cut
-        nodes, self.parts, self.width = [], [], cell.nodes[0].operator.conv.out_channels
+        nodes, self.parts, self.width = [], [], cell.width
         for group in groups.values():
             members, states = [cell.nodes[index] for index in group], [index + 1 for index in group]
             nodes.append(CellNode(_merged(members), _places(members[0].inputs, places, wholes)))
@@ -185,11 +194,15 @@ class MergedCell(nn.Module):
 
 
 def _sibling_key(node: CellNode, index: int) -> object:
-    """Equal for nodes that may be one convolution."""
+    """Equal for nodes that may be one convolution, and the node's own `index` for any other."""
     operator = node.operator
-    if isinstance(operator, ConvNormAct) and type(operator.bn) is nn.Identity and type(operator.act) in ELEMENTWISE:
-        return operator.conv.kernel_size, tuple(node.inputs), repr(operator.act)
-    return index
+    if type(operator) is not ConvNormAct or type(operator.bn) is not nn.Identity or type(operator.act) not in ELEMENTWISE:
+        return index
+    conv = operator.conv
+    if type(conv) is not nn.Conv2d or conv.groups != 1:
+        return index
+    how = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.padding_mode, conv.bias is None)
+    return (tuple(node.inputs), repr(operator.act), *how)
 
 
 def _merged(nodes: list[CellNode]) -> nn.Module:
@@ -200,7 +213,8 @@ def _merged(nodes: list[CellNode]) -> nn.Module:
     merged = copy.deepcopy(first)
     merged.conv.out_channels = sum(conv.out_channels for conv in convolutions)
     merged.conv.weight = nn.Parameter(torch.cat([conv.weight for conv in convolutions]), requires_grad=False)
-    merged.conv.bias = nn.Parameter(torch.cat([conv.bias for conv in convolutions]), requires_grad=False)
+    if merged.conv.bias is not None:
+        merged.conv.bias = nn.Parameter(torch.cat([conv.bias for conv in convolutions]), requires_grad=False)
     return merged
 
 

@@ -29,9 +29,14 @@ Layer = Callable[..., nn.Module]
 
 
 def activation(layer: str | Layer, device: Any = None, dtype: Any = None) -> Layer:
-    """`layer` as a function of `inplace`: a name of timm's, or a callable, with an argument `inplace` or without.
+    """Make an activation a function of `inplace`.
 
-    Raises UserError for a name that timm does not know, or what is neither.
+    Args:
+        layer: a name of timm's, or a callable, with an argument `inplace` or without.
+        device, dtype: of what it makes.
+
+    Raises:
+        UserError: for a name that timm does not know, or what is neither.
     """
     if isinstance(layer, nn.Module) or not (isinstance(layer, str) or callable(layer)):
         raise UserError(f"act_layer={layer!r}: expected a name as 'relu', or a class as torch.nn.ReLU")
@@ -40,18 +45,22 @@ def activation(layer: str | Layer, device: Any = None, dtype: Any = None) -> Lay
         return create_act_layer(layer, inplace=inplace).to(device=device, dtype=dtype)
 
     try:
-        found = create_act_layer(layer)
+        made = create_act_layer(layer)
     except KeyError:
-        found = None
-    if found is None:
+        made = None
+    if made is None:
         raise UserError(f"act_layer={layer!r}: {_near(layer, ACTIVATIONS)}")
     return build
 
 
 def normalisation(layer: str | Layer) -> Layer:
-    """`layer` as a function of the channels, `device` and `dtype`: a name of timm's, or a callable that takes the channels.
+    """Make a normalisation a function of the channels, `device` and `dtype`.
 
-    Raises UserError for a name that is not in NORMS, and, when called, for channels that it does not take.
+    Args:
+        layer: a name of timm's, or a callable that takes the channels.
+
+    Raises:
+        UserError: for a name that is not in NORMS, and, when called, for channels that it does not take.
     """
     if isinstance(layer, nn.Module) or not (isinstance(layer, str) or callable(layer)):
         raise UserError(f"norm_layer={layer!r}: expected a name as 'batchnorm2d', or a class as torch.nn.BatchNorm2d")
@@ -78,6 +87,6 @@ def normalisation(layer: str | Layer) -> Layer:
     return build
 
 
-def _near(found: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(str(found), known, 1)
-    return "".join(f"did you mean {name!r}? " for name in near) + f"expected a class, or one of {', '.join(known)}"
+def _near(name: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(str(name), known, 1)
+    return "".join(f"did you mean {match!r}? " for match in near) + f"expected a class, or one of {', '.join(known)}"

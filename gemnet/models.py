@@ -1,4 +1,4 @@
-"""timm's entry points: `gemnet_a`, `gemnet_b`, and `gemnet` for any cell at any budget."""
+"""timm's entry points: the models of `gemnet.model_table` by name, and `gemnet` for any cell at any budget."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, is_model
+from timm.models import register_model as register_with_timm
 from torch import Tensor, nn
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError
+from gemnet.model_table import MODELS, ModelEntry
 from gemnet.weights import fitting_weights
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-default_cfgs = generate_default_cfgs({"gemnet_a.untrained": _cfg(), "gemnet_b.untrained": _cfg(), "gemnet.untrained": _cfg()})
+default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in (*MODELS, "gemnet")})
 
 
 class UnknownSettingError(UserError, TypeError):
@@ -50,10 +52,10 @@ def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any
     unknown = [name for name in kwargs if name not in settings and name not in builders]
     if unknown:
         of_gemnet = [name for name in unknown if name in _names(gemnet)]
-        told = f"; {', '.join(of_gemnet)}: only of the model gemnet" if of_gemnet and variant != "gemnet" else ""
+        note = f"; {', '.join(of_gemnet)}: only of the model gemnet" if of_gemnet and variant != "gemnet" else ""
         known = [*(_names(gemnet)[1:] if variant == "gemnet" else []), *settings]
         near = [f"; did you mean {match}?" for name in unknown for match in get_close_matches(name, known, 1)]
-        raise UnknownSettingError(f"{variant} takes no {', '.join(unknown)}{''.join(near)}{told}; expected {', '.join(known)}")
+        raise UnknownSettingError(f"{variant} takes no {', '.join(unknown)}{''.join(near)}{note}; expected {', '.join(known)}")
     features = kwargs.get("features_only", False)
     if features:
         if "out_indices" in kwargs:
@@ -66,59 +68,110 @@ def _gemnet(variant: str, pretrained: bool, network: Architecture, **kwargs: Any
 
 
 def _ordered(out_indices: int | Sequence[int], count: int) -> int | tuple[int, ...]:
-    """`out_indices` in the order in which timm gives the maps, so that `feature_info` has the same. Raises UserError."""
-    told = (
+    """Put `out_indices` in the order in which timm gives the maps, so that `feature_info` has the same. Raises UserError."""
+    error = UserError(
         f"out_indices={out_indices!r}: expected the last 1 to {count} maps as a number, or numbers from {-count} to {count - 1}"
     )
     if type(out_indices) is int:
         if not 1 <= out_indices <= count:
-            raise UserError(told)
+            raise error
         return out_indices
     if not isinstance(out_indices, Sequence) or not out_indices or any(type(index) is not int for index in out_indices):
-        raise UserError(told)
+        raise error
     if any(not -count <= index < count for index in out_indices):
-        raise UserError(told)
+        raise error
     return tuple(dict(sorted((index % count, index) for index in out_indices)).values())
 
 
 def checkpoint_filter_fn(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """What timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
+    """Take what timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
 
     A classifier for the model's number of classes is taken, whatever number the pretrained_cfg has.
     """
-    found = fitting_weights(state, model)
-    weight = found.get("classifier.weight")
+    weights = fitting_weights(state, model)
+    weight = weights.get("classifier.weight")
     if weight is not None and len(weight) == model.num_classes:
         model.pretrained_cfg["num_classes"] = model.num_classes
-    return found
+    return weights
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of a shipped model, `gemnet_a` or `gemnet_b` (NASGEM, Table 1). Raises ValueError for another name."""
-    if name == "gemnet_a":  # within the paper's 4.3 M params and 463 M MACs at 224x224
-        return Architecture(
-            Cell.shipped(name), (16, 32, 136, 280, 552), (1, 1, 1, 5, 1), stem_width=32, head_width=1032, residual=True
-        )
-    if name == "gemnet_b":  # within the paper's 4.5 M params and 563 M MACs
-        return Architecture(
-            Cell.shipped(name), (8, 24, 88, 168, 336), (1, 1, 2, 6, 1), stem_width=32, head_width=1040, residual=True
-        )
-    raise ValueError(f"no model is called {name!r}; expected gemnet_a or gemnet_b")
+    """Make the architecture of a model of `gemnet.model_table`.
+
+    Raises:
+        UserError: for another name.
+        CellError, BudgetError: where its cell is not valid, or cannot meet its budget.
+    """
+    if name not in MODELS:
+        raise UserError(f"no model is called {name!r}; expected one of {', '.join(MODELS)}")
+    entry = MODELS[name]
+    cell = Cell.resolve(entry.cell)
+    if not entry.widths:
+        fitted = fit(cell, entry.macs, entry.params, stem_width=entry.stem_width, residual=entry.residual)
+        return fitted.architecture
+    return Architecture(
+        cell, entry.widths, entry.depths, entry.stem_width, head_width=entry.head_width, residual=entry.residual
+    )
 
 
-@register_model
-def gemnet_a(pretrained: bool = False, **kwargs: Any) -> GEMNet:
-    """GEMNet-A, within 4.3 M params and 463 M MACs at 224x224 (NASGEM, Table 1)."""
-    return _gemnet("gemnet_a", pretrained, architecture("gemnet_a"), **kwargs)
+def _entry_point(entry: ModelEntry) -> Callable[..., GEMNet]:
+    """timm's function for a model, registered; it is this module's, by its name, so that it can be pickled."""
+
+    def create(pretrained: bool = False, **kwargs: Any) -> GEMNet:
+        return _gemnet(entry.name, pretrained, architecture(entry.name), **kwargs)
+
+    params = f"{entry.params / 1e6:g} M params and " if entry.params else ""
+    create.__name__ = create.__qualname__ = entry.name
+    create.__doc__ = f"{entry.title}, within {params}{entry.macs / 1e6:g} M MACs at 224x224" + (
+        f" ({entry.source})." if entry.source else "."
+    )
+    globals()[entry.name] = create
+    return register_with_timm(create)
 
 
-@register_model
-def gemnet_b(pretrained: bool = False, **kwargs: Any) -> GEMNet:
-    """GEMNet-B, within 4.5 M params and 563 M MACs at 224x224 (NASGEM, Table 1)."""
-    return _gemnet("gemnet_b", pretrained, architecture("gemnet_b"), **kwargs)
+for _entry in MODELS.values():
+    _entry_point(_entry)
 
 
-@register_model
+def register_model(
+    name: str,
+    cell: str | os.PathLike[str],
+    macs: float,
+    params: float | None = None,
+    title: str = "",
+    residual: bool = True,
+    source: str = "",
+    **network: Any,
+) -> None:
+    """Give a model a name, for timm, MMDetection, export, benchmark and trial.
+
+    Args:
+        name: as "gemnet_c".
+        cell: a cell file, or the name of a shipped cell; read when the model is built.
+        macs: the budget at 224x224 with 1,000 classes.
+        params: at most, with 1,000 classes; None leaves them free.
+        title: as people write the name; the name itself if empty.
+        residual: add a cell's input to its output where both have the same channels.
+        source: what the budget is from.
+        network: widths, depths, head_width and stem_width of the network; without widths, `fit` chooses for the budget.
+
+    Raises:
+        UserError: for a name that no function may have, or that another model has, and for other settings of a network.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise UserError(f"register_model: name={name!r}: expected letters, digits and underscores, as 'gemnet_c'")
+    if name == "gemnet" or (name not in MODELS and (is_model(name) or name in globals())):
+        raise UserError(f"register_model: name={name!r} is taken; expected another, as 'gemnet_c'")
+    unknown = [key for key in network if key not in ("widths", "depths", "head_width", "stem_width")]
+    if unknown:
+        raise UserError(f"register_model: unknown {unknown[0]!r}; expected widths, depths, head_width or stem_width")
+    entry = ModelEntry(name, title or name, cell, macs, params, residual=residual, source=source, **network)
+    default_cfgs.update(generate_default_cfgs({f"{name}.untrained": _cfg()}))
+    MODELS[name] = entry
+    _entry_point(entry)
+
+
+@register_with_timm
 def gemnet(
     pretrained: bool = False,
     cell: Cell | Mapping[str, Any] | str | os.PathLike[str] = "gemnet_a",
@@ -127,11 +180,20 @@ def gemnet(
     residual: bool = False,
     **kwargs: Any,
 ) -> GEMNet:
-    """The ImageNet network of any cell, fitted to a budget.
+    """Build the ImageNet network of any cell, fitted to a budget.
 
-    cell: a Cell, a cell file or what it holds, or the name of a shipped cell. target_macs: at 224x224 with 1,000 classes;
-    target_params: with 1,000 classes. residual: add a cell's input to its output where both have the same channels. Raises
-    CellError for a cell that is not valid, BudgetError for a budget out of reach.
+    Args:
+        pretrained: as timm's; there are no weights to be had.
+        cell: a Cell, a cell file or what it holds, or the name of a shipped cell.
+        target_macs: at 224x224 with 1,000 classes.
+        target_params: with 1,000 classes; None leaves them free.
+        residual: add a cell's input to its output where both have the same channels.
+        kwargs: `create_model`'s and `GEMNet`'s.
+
+    Raises:
+        CellError: for a cell that is not valid.
+        BudgetError: for a budget out of reach.
+        UnknownSettingError: for any other argument.
     """
     fitted = fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
     return _gemnet("gemnet", pretrained, fitted, **kwargs)

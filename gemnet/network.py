@@ -21,7 +21,7 @@ from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting
 from gemnet.layer_names import POOLS, activation, normalisation
 from gemnet.layers import ConvNormAct
-from gemnet.operators import OPERATORS
+from gemnet.operators import operator
 
 SETTINGS = {
     "num_classes": Setting("of the classifier; 0: none", int, at_least=0),
@@ -59,8 +59,9 @@ class CellModule(nn.Module):
         nodes = []
         for name, before in zip(cell.nodes[1:], cell.predecessors[1:]):
             channels = sum(in_channels if u == 0 else width for u in before)
-            nodes.append(CellNode(OPERATORS[name].build(channels, width, **layers), before))
+            nodes.append(CellNode(operator(name).build(channels, width, **layers), before))
         self.nodes = nn.ModuleList(nodes)
+        self.width = width
         self.leaves = list(cell.leaves)
         self.residual = residual and in_channels == width * len(self.leaves)
         self.drop_path = DropPath(drop_path) if self.residual and drop_path else nn.Identity()
@@ -208,16 +209,23 @@ class GEMNet(nn.Module):
 
     @torch.jit.ignore
     def init_weights(self) -> None:
-        """He initialisation by fan-out (a depthwise channel feeds k x k outputs); the classifier from N(0, 0.01)."""
+        """He initialisation by fan-out (a depthwise channel feeds k x k outputs); linear layers from N(0, 0.01).
+
+        An operator with a method `init_weights` then starts as that says.
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
                 nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
             elif hasattr(module, "reset_parameters"):  # normalisation, with its statistics
                 module.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, CellNode) and callable(getattr(module.operator, "init_weights", None)):
+                module.operator.init_weights()
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:

@@ -1,85 +1,90 @@
-"""The operator table: what a node of a cell may compute, and what that costs.
+"""Operators: what a node of a cell may compute, by name. Four are built in; any builder of modules joins by a decorator.
 
-Every operator is a convolution, batch normalisation and ReLU, in that order (paper, section 4). The cost of an operator
-is affine in its input channels, so several nodes of one operator are priced together from the sum of their input channels;
-that also prices whole arrays of cells at once.
+Every built-in operator is a convolution, batch normalisation and ReLU, in that order (paper, section 4).
 """
 
 from __future__ import annotations
 
+import re
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gemnet.core.own_modules import import_own
+from gemnet.cost import Cost, FormulaCost, OperatorCost, OperatorError, affine_form
+from gemnet.counting import CountedCost
 
 if TYPE_CHECKING:
     from torch import nn
 
 INPUT = "input"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Params (weights), MACs (multiply-accumulates of convolutions and linear layers) and activations (their output elements).
-
-    Fields are ints, or integer arrays of one shape where many cells are priced at once. Biases, normalisation, pooling and
-    element-wise work are no MACs, as in the papers' tables.
-    """
-
-    params: Any = 0
-    macs: Any = 0
-    activations: Any = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
-
-    def __mul__(self, times: int) -> Cost:
-        return Cost(self.params * times, self.macs * times, self.activations * times)
-
-    __rmul__ = __mul__
-
-    def __getitem__(self, index: Any) -> Cost:
-        """Of many that are priced at once, some."""
-        return Cost(self.params[index], self.macs[index], self.activations[index])
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,59}")
 
 
 @dataclass(frozen=True)
 class Operator:
-    """A named operator: a k x k convolution, plain or depthwise separable, with BN and ReLU, at stride 1."""
+    """A named operator, at stride 1.
+
+    name: what cell files call it.
+    build: `(in_channels, out_channels, **layers)` -> a module [B, in_channels, H, W] -> [B, out_channels, H, W]; `layers` are
+        norm_layer, act_layer, device and dtype.
+    cost: of one node.
+    """
 
     name: str
-    kernel_size: int
-    separable: bool
+    build: Callable[..., nn.Module]
+    cost: OperatorCost
 
-    def build(self, in_channels: int, out_channels: int, **layers: Any) -> nn.Module:
-        """The module [B, in_channels, H, W] -> [B, out_channels, H, W]; `layers` are norm_layer, act_layer, device, dtype."""
-        from gemnet.layers import ConvNormAct, SepConvNormAct
-
-        module = SepConvNormAct if self.separable else ConvNormAct
-        return module(in_channels, out_channels, self.kernel_size, **layers)
-
-    def cost(self, in_channels: Any, out_channels: int, positions: int, nodes: Any = 1) -> Cost:
-        """Cost of `nodes` nodes with this operator whose input channels sum to `in_channels`.
-
-        `positions` is height x width of the feature map. `in_channels` and `nodes` may be integer arrays of one shape.
-        """
-        pointwise = Cost(in_channels * out_channels, in_channels * out_channels * positions, nodes * out_channels * positions)
-        normalisation = Cost(params=2 * nodes * out_channels)
-        area = self.kernel_size**2
-        if self.separable:
-            depthwise = Cost(area * in_channels, area * in_channels * positions, in_channels * positions)
-            return depthwise + pointwise + normalisation
-        spatial = Cost(area * pointwise.params, area * pointwise.macs, pointwise.activations)
-        return spatial + normalisation
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the builder by its import path, whose module registers the operator again; what has none goes as it is."""
+        if BUILT_IN.get(self.name) is self:
+            return operator, (self.name,)
+        return _restored, (self.name, self.build, None if _importable(self.build) else self.cost)
 
 
-OPERATORS: dict[str, Operator] = {
-    op.name: op
-    for op in (
-        Operator("conv1x1", 1, separable=False),
-        Operator("conv3x3", 3, separable=False),
-        Operator("sepconv3x3", 3, separable=True),
-        Operator("sepconv5x5", 5, separable=True),
-    )
+def conv_cost(kernel_size: int, in_channels: Any, out_channels: Any, resolution: tuple[int, int]) -> Cost:
+    """Price a k x k convolution without bias, with batch normalisation; arguments as `OperatorCost`'s."""
+    positions = resolution[0] * resolution[1]
+    weights = kernel_size**2 * in_channels * out_channels
+    return Cost(weights + 2 * out_channels, weights * positions, out_channels * positions)
+
+
+def sepconv_cost(kernel_size: int, in_channels: Any, out_channels: Any, resolution: tuple[int, int]) -> Cost:
+    """Price a k x k depthwise and a 1x1 convolution without bias, with one batch normalisation; arguments as above."""
+    positions = resolution[0] * resolution[1]
+    weights = kernel_size**2 * in_channels
+    return Cost(weights, weights * positions, in_channels * positions) + conv_cost(1, in_channels, out_channels, resolution)
+
+
+def _conv(name: str, kernel_size: int) -> Operator:
+    def build(in_channels: int, out_channels: int, **layers: Any) -> nn.Module:
+        from gemnet.layers import ConvNormAct  # here, so that cells can be read without torch
+
+        return ConvNormAct(in_channels, out_channels, kernel_size, **layers)
+
+    return Operator(name, build, FormulaCost(lambda *shape: conv_cost(kernel_size, *shape), affine=True))
+
+
+def _sepconv(name: str, kernel_size: int) -> Operator:
+    def build(in_channels: int, out_channels: int, **layers: Any) -> nn.Module:
+        from gemnet.layers import SepConvNormAct
+
+        return SepConvNormAct(in_channels, out_channels, kernel_size, **layers)
+
+    return Operator(name, build, FormulaCost(lambda *shape: sepconv_cost(kernel_size, *shape), affine=True))
+
+
+BUILT_IN = {
+    op.name: op for op in (_conv("conv1x1", 1), _conv("conv3x3", 3), _sepconv("sepconv3x3", 3), _sepconv("sepconv5x5", 5))
 }
+OPERATORS: dict[str, Operator] = dict(BUILT_IN)
+"""All operators of this process by name: the built-in ones, then those that are registered."""
+_BY_PATH: dict[str, Operator] = {}
+NAMES: Mapping[str, Operator] = ChainMap(_BY_PATH, OPERATORS)
+"""What a config may call an operator: its name, or an import path that `load` was given."""
 
 LABELS: dict[str, str] = {
     "maxpool3x3": "NAS-Bench-101 and ENAS",
@@ -94,3 +99,136 @@ LABELS: dict[str, str] = {
 }
 """Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for
 like any other. But no network of stages is built of it, for its edges mean something else: sums, not concatenation."""
+
+
+def operator(name: str) -> Operator:
+    """Look up a registered operator. Raises OperatorError, with the remedy, for a name that is not registered."""
+    if name not in OPERATORS:
+        raise OperatorError(f"operator {name!r} is not registered; expected one of {', '.join(OPERATORS)}{REMEDY}")
+    return OPERATORS[name]
+
+
+REMEDY = "; an operator of your own: first import the module that registers it (gemnet.register_operator)"
+
+
+def register_operator(
+    name: str, *, cost: Callable[[Any, Any, tuple[int, int]], Cost] | None = None, affine: bool = False
+) -> Callable[[Builder], Builder]:
+    """Decorate a function or class that builds modules: from now on, cells may have it on a node.
+
+    The builder is called as `build(in_channels, out_channels, **layers)`, with norm_layer, act_layer, device and dtype as
+    `layers`, and gives a module [B, in_channels, H, W] -> [B, out_channels, H, W]. A module with a method `init_weights` starts
+    as that says, others as every convolution and linear layer of the network.
+
+    Args:
+        name: what cell files call it.
+        cost: `(in_channels, out_channels, (height, width))` -> the `Cost` of one node, for ints and integer arrays. Without it
+            the module is counted on the device `meta`.
+        affine: whether `cost` is affine in the input channels; then arrays of cells are priced faster.
+
+    Returns:
+        the decorator, which gives the builder back as it is.
+
+    Raises:
+        OperatorError: for what is no name, the name of another operator, or a cost that is not affine though it is said to be.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise OperatorError(
+            f"register_operator({name!r}): expected a name of letters, digits and any of _.+-, as in"
+            " @register_operator('mine3x3')"
+        )
+    if cost is not None and affine:
+        _check_affine(name, cost)
+
+    def register(build: Builder) -> Builder:
+        if not callable(build):
+            raise OperatorError(f"operator {name!r}: expected a function or class that builds modules, found {build!r}")
+        known = OPERATORS.get(name)
+        if name == INPUT or name in LABELS or (known is not None and _path(known.build) != _path(build)):
+            owner = _path(known.build) if known is not None else LABELS.get(name, "the input of every cell")
+            raise OperatorError(f"operator {name!r} is taken, by {owner}; expected another name for {_path(build)}")
+        OPERATORS[name] = Operator(name, build, CountedCost(name, build) if cost is None else FormulaCost(cost, affine))
+        return build
+
+    return register
+
+
+def unregister_operator(name: str) -> None:
+    """Forget a registered operator. Raises OperatorError for one that is built in or not registered."""
+    if name in BUILT_IN:
+        raise OperatorError(f"operator {name!r} is built in; expected one that was registered")
+    known = operator(name)
+    del OPERATORS[name]
+    for path in [path for path, one in _BY_PATH.items() if one is known]:
+        del _BY_PATH[path]
+
+
+def register_labels(source: str, names: Iterable[str]) -> None:
+    """Let cells have names on nodes that stand for something but build nothing, as those of a benchmark's table.
+
+    Args:
+        source: what the names are from, for messages.
+        names: of which none is an operator's.
+
+    Raises:
+        OperatorError: for what is no name, or the name of an operator.
+    """
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in OPERATORS or name == INPUT:
+            raise OperatorError(f"register_labels: expected names that no operator has, found {name!r}")
+        LABELS.setdefault(name, source)
+
+
+def load(path: str) -> Operator:
+    """Import the operator at an import path, "module:builder"; the working directory counts, after all other places.
+
+    This runs the module: only what a user wrote by hand may be given here. A builder that its module does not register is
+    registered under its own name.
+
+    Raises:
+        OperatorError: where it cannot be had.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        build = getattr(import_own(module), attribute)
+    except Exception as error:  # a module is a program: whatever it raises is the user's to mend
+        raise OperatorError(
+            f"operator {path!r} cannot be had ({type(error).__name__}: {error}); expected module:builder, of a module that is"
+            " installed or lies in the working directory"
+        ) from error
+    if not any(one.build is build for one in OPERATORS.values()):
+        register_operator(attribute)(build)
+    _BY_PATH[path] = next(one for one in OPERATORS.values() if one.build is build)
+    return _BY_PATH[path]
+
+
+def own_operators(names: Iterable[str]) -> tuple[Operator, ...]:
+    """Of the operators called `names` those that are registered and not built in, each once."""
+    return tuple(OPERATORS[name] for name in dict.fromkeys(names) if name in OPERATORS and name not in BUILT_IN)
+
+
+def _check_affine(name: str, cost: Callable[[Any, Any, tuple[int, int]], Cost]) -> None:
+    for out_channels, resolution in ((24, (7, 7)), (7, (3, 5))):
+        fixed, slope = affine_form(cost, out_channels, resolution)
+        for in_channels in (2, 7, 64, 999):
+            if cost(in_channels, out_channels, resolution) != fixed + in_channels * slope:
+                raise OperatorError(
+                    f"operator {name!r}: its cost at {in_channels} input channels is not affine in them; leave affine=True out"
+                )
+
+
+def _path(build: Callable[..., Any]) -> str:
+    return f"{getattr(build, '__module__', '')}:{getattr(build, '__qualname__', repr(build))}"
+
+
+def _importable(build: Callable[..., Any]) -> bool:
+    """Whether importing the module of a builder gives the builder: not in a notebook, or within a function."""
+    module, _, attribute = _path(build).partition(":")
+    return module not in ("__main__", "__mp_main__") and getattr(sys.modules.get(module), attribute, None) is build
+
+
+def _restored(name: str, build: Callable[..., nn.Module], cost: OperatorCost | None) -> Operator:
+    """The operator of a pickle, registered in this process: by the module of `build`, which is imported by now, or here."""
+    if name not in OPERATORS:
+        OPERATORS[name] = Operator(name, build, CountedCost(name, build) if cost is None else cost)
+    return OPERATORS[name]

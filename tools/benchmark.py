@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace) -> None:
         timing = speed.bootstrap_cells(args.cells)
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")
     if args.part in ("models", "all"):
-        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *benchmark.PEERS]
+        names = args.models or [*benchmark.ours(), *benchmark.PEERS]
         measured = benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
         print(benchmark.table(measured))
         if args.write:
@@ -112,15 +112,15 @@ def measure(args: argparse.Namespace) -> None:
         print(f"{args.jobs} trainings on 1 worker: {one.rate(args.jobs)}; on 2 workers: {two.rate(args.jobs)};")
         print(f"  efficiency {one.median / (2 * two.median):.2f}")
     if args.part == "shapes":
-        names = [f"shape/{name}" for name in benchmark.SHAPES] + ["timm/gemnet_a", benchmark.PEERS[0]]
+        names = [f"shape/{name}" for name in benchmark.SHAPES] + [benchmark.ours()[0], benchmark.PEERS[0]]
         measured = benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
         print(benchmark.table(measured))
     if args.part == "fusion":
-        names = args.models or ["timm/gemnet_a", "timm/gemnet_b", *(f"shape/{name}" for name in benchmark.SHAPES)]
+        names = args.models or [*benchmark.ours(), *(f"shape/{name}" for name in benchmark.SHAPES)]
         print(profiling.measure_fusion(names, args.repeats, args.device, args.resolution))
     if args.part == "profile":
         os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's notes to its authors
-        names = [*dict.fromkeys([*(args.models or ["timm/gemnet_a", "timm/gemnet_b"]), benchmark.PEERS[0]])]
+        names = [*dict.fromkeys([*(args.models or benchmark.ours()), benchmark.PEERS[0]])]
         setting = benchmark.Setting(args.batch, training=args.training)
         found = profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
         print(profiling.table(found))

@@ -19,11 +19,12 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from gemnet.cli.arguments import number, whole  # noqa: E402
+from gemnet.model_table import MODELS  # noqa: E402
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="gemnet_a, gemnet_b, or gemnet with --cell")
+    parser.add_argument("model", help=f"{', '.join(MODELS)}, or gemnet with --cell")
     parser.add_argument("out", help="the file; its ending is the format's: .onnx, .pt, .pt2")
     parser.add_argument("--format", default="onnx", help="onnx, torchscript, torch.export, or int8 (as ONNX); default: onnx")
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or, with --features, mmdet; default: random weights")

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from gemnet.cell import Cell
-from gemnet.complexity import counted
 from gemnet.core.errors import UserError
 from gemnet.core.machine import processor
 from gemnet.core.tables import markdown_lines, marks, publish
+from gemnet.counting import counted
 from gemnet.library import create_library_model
+from gemnet.model_table import MODELS
 from gemnet.models import gemnet
 
 Name = TypeVar("Name", bound=Hashable)
@@ -71,6 +72,11 @@ RESOLUTION = 224
 """Height and width of the images that the published table is measured on."""
 PEERS = ("torchvision/mnasnet1_3", "timm/mobilenetv2_140", "timm/efficientnet_b0", "timm/rexnet_100")
 """The networks that GEMNet is measured beside."""
+
+
+def ours() -> list[str]:
+    """The models of `gemnet.model_table`, as `build` takes them."""
+    return [f"timm/{name}" for name in MODELS]
 
 
 def build(name: str) -> nn.Module:
@@ -320,7 +326,7 @@ def table(measured: dict[str, Any]) -> str:
         header.append("its memory MiB")
     rows = []
     for row in measured["models"]:
-        name = row["name"].removeprefix("timm/") if "gemnet" in row["name"] else row["name"]
+        name = row["name"].removeprefix("timm/") if row["name"] in ours() else row["name"]
         cells = [name, f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.0f}"]
         for setting, rate in row["rates"].items():
             seconds = rate["seconds"]["median"]
@@ -328,8 +334,8 @@ def table(measured: dict[str, Any]) -> str:
         if row["training_memory"] is not None:
             cells.append(f"{row['training_memory'] / 2**20:.0f}")
         rows.append(cells)
-    peer = next((row for row in measured["models"] if "gemnet" not in row["name"]), None)
-    if "gemnet" in measured["models"][0]["name"] and peer is not None:
+    peer = next((row for row in measured["models"] if row["name"] not in ours()), None)
+    if measured["models"][0]["name"] in ours() and peer is not None:
         rows.append(_times(measured["models"][0], peer))
     lines = markdown_lines(header, rows)
     lines.append(

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from gemnet.complexity import counted
 from gemnet.core import tables
 from gemnet.core.errors import UserError
+from gemnet.counting import counted
 from gemnet.openmmlab import engine
 
 RESULT = "comparison.json"

@@ -62,7 +62,7 @@ class Setting:
     at_most: float | None = None
     below: float | None = None
     unit: str = ""
-    choices: tuple[Any, ...] = ()
+    choices: Collection[Any] = ()
     also: tuple[Any, ...] = ()
     item: Setting | None = None
     length: tuple[int, int | None] = (0, None)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import UserError
 from gemnet.fusion import fused
+from gemnet.model_table import MODELS
 from gemnet.network import GEMNet
 from gemnet.weights import load_classifier, load_features
 
@@ -55,8 +56,8 @@ def create(
     maps are wanted, so that a detector's checkpoint will do. prefix, weights: as `gemnet.weights.load_weights`. Raises
     ExportError for a model that is not ours, WeightsError for a checkpoint that does not fit.
     """
-    if name not in timm.list_models(module="models") or not name.startswith("gemnet"):
-        raise ExportError(f"model {name!r} is not offered; expected gemnet_a, gemnet_b or gemnet")
+    if name not in (*MODELS, "gemnet"):
+        raise ExportError(f"model {name!r} is not offered; expected {', '.join(MODELS)} or gemnet")
     given = {key: value for key, value in settings.items() if value is not None}
     budget = [key for key in given if key in ("cell", "target_macs", "target_params", "residual")]
     if budget and name != "gemnet":

@@ -10,9 +10,9 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from gemnet.complexity import counted
+from gemnet.cost import Cost
+from gemnet.counting import counted
 from gemnet.openmmlab.engine import ConfigError, check_parts, complete
-from gemnet.operators import Cost
 
 INPUT_SIZE = (800, 1333)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gemnet.core.errors import UserError
+from gemnet.drawing.colours import operator_colours
 from gemnet.drawing.layout import layered
-from gemnet.operators import INPUT, LABELS, OPERATORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from gemnet.cell import Cell
 
-_HUES = "#3b3f46 #2f7fc1 #7a57b8 #e08214 #c2385a #3a9a5b #1b5e20 #c9a227 #8fbf00 #00a5c0 #8a4f2a #ff6fb5 #5a6b00 #9e77ff"
-COLOURS = dict(zip((INPUT, *OPERATORS, *LABELS), _HUES.split(), strict=True))
 DROPPED = "#b9bcc2"
 RADIUS = 0.3  # in the units of the layout: neighbours in a layer are 1 apart
 ROW = 1.3  # between layers
@@ -26,13 +25,13 @@ DPI = 120
 
 
 def draw_cell(cell: Cell, path: str | os.PathLike[str]) -> None:
-    """Draw `cell` to a PNG or SVG file, told by the ending of `path`. Raises ValueError for another ending."""
+    """Draw `cell` to a file, PNG or SVG by the ending of `path`. Raises UserError, a ValueError, for another ending."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     kind = os.path.splitext(os.fspath(path))[1].lower()
     if kind not in (".png", ".svg"):
-        raise ValueError(f"{path}: a cell is drawn to .png or .svg, not to {kind or 'a file without ending'}")
+        raise UserError(f"{path}: a cell is drawn to .png or .svg, not to {kind or 'a file without ending'}")
     figure = Figure()
     axes = figure.add_axes((0, 0, 1, 1))
     draw_on(axes, cell)
@@ -52,6 +51,7 @@ def draw_on(axes: Axes, cell: Cell) -> None:
     from matplotlib.path import Path
 
     layout, leaves = layered(cell), set(cell.leaves)
+    colours = operator_colours(cell.nodes[v] for v in layout.nodes)
     nodes = {v: (x, -ROW * layer) for v, (x, layer) in layout.nodes.items()}
     places = set(layout.nodes.values())
     lines = []
@@ -60,13 +60,13 @@ def draw_on(axes: Axes, cell: Cell) -> None:
         y1 += GAP if line.end in places else 0
         bend = (y0 - y1) / 2
         lines.append(Path([(x0, y0), (x0, y0 - bend), (x1, y1 + bend), (x1, y1)], [Path.MOVETO] + 3 * [Path.CURVE4]))
-    colours = [COLOURS[cell.nodes[line.source]] for line in layout.lines]
-    axes.add_collection(PathCollection(lines, facecolors="none", edgecolors=colours, linewidths=1.0, alpha=0.7, zorder=1))
+    edge_colours = [colours[cell.nodes[line.source]] for line in layout.lines]
+    axes.add_collection(PathCollection(lines, facecolors="none", edgecolors=edge_colours, linewidths=1.0, alpha=0.7, zorder=1))
     fed = list(nodes.values())[1:] if layout.lines else []
     tips = [Polygon([(x - 0.08, y + GAP), (x + 0.08, y + GAP), (x, y + GAP - 0.13)]) for x, y in fed]
     axes.add_collection(PatchCollection(tips, facecolors="#3b3f46", edgecolors="none", zorder=2))
     for v, place in nodes.items():
-        _disc(axes, place, RADIUS, COLOURS[cell.nodes[v]], str(v), ring=v in leaves)
+        _disc(axes, place, RADIUS, colours[cell.nodes[v]], str(v), ring=v in leaves)
 
     xs = [x for x, _ in nodes.values()] + [line.end[0] for line in layout.lines]
     left, right, bottom = min(xs) - 0.8, max(xs) + 0.8, min(y for _, y in nodes.values()) - 0.7
@@ -83,8 +83,7 @@ def draw_on(axes: Axes, cell: Cell) -> None:
     axes.set_aspect("equal")
     axes.axis("off")
 
-    names = {cell.nodes[v] for v in nodes}
-    handles = [_dot(name, colour) for name, colour in COLOURS.items() if name in names]
+    handles = [_dot(name, colour) for name, colour in colours.items()]
     handles.append(_dot("leaf: part of the output", "white", "black"))
     if dropped:
         handles.append(_dot("dropped: not reached", DROPPED))

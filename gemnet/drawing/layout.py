@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from gemnet.cell import Cell
+if TYPE_CHECKING:
+    from gemnet.cell import Cell
 
 MAX_POINTS = 20_000
 """Nodes and bus points; a cell with more is placed without its edges."""
@@ -38,7 +40,7 @@ class Layout:
 
 
 def layered(cell: Cell) -> Layout:
-    """Layout of the live nodes of `cell`; without lines where there are too many to see."""
+    """Place the live nodes of `cell`; without lines where there are too many to see."""
     live = set(cell.live_nodes)
     layer: dict[int, int] = {}
     for v in cell.live_nodes:

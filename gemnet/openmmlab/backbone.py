@@ -18,7 +18,9 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError
-from gemnet.models import architecture as shipped
+from gemnet.model_table import MODELS as TABLE
+from gemnet.model_table import short_names
+from gemnet.models import architecture
 from gemnet.network import GEMNet as Network
 from gemnet.openmmlab.addresses import resolve
 from gemnet.registry import MODELS
@@ -59,19 +61,24 @@ def resolve_architecture(
     target_params: float | None = None,
     residual: bool = False,
 ) -> Architecture:
-    """The architecture of `arch` ('a' or 'b'), or of `cell` fitted to a budget (ImageNet, 224x224, 1,000 classes).
+    """The architecture of the model `arch`, as 'a' or 'gemnet_a', or of `cell` fitted to a budget (224x224, 1,000 classes).
 
     Raises UserError unless exactly one of the two is given, CellError and BudgetError as `create_model('gemnet')` does.
     """
     target_macs, residual = positive("target_macs", target_macs), flag("residual", residual)
     target_params = None if target_params is None else positive("target_params", target_params)
     if (arch is None) == (cell is None):
-        raise UserError(f"arch={arch!r} and cell={cell!r}: expected one of the two, arch='a' or 'b', or a cell file")
+        raise UserError(f"arch={arch!r} and cell={cell!r}: expected one of the two, arch={_archs()}, or a cell file")
     if arch is not None:
-        if arch not in ("a", "b"):
-            raise UserError(f"arch={arch!r}: expected 'a' or 'b'; for a cell of your own, cell='file.json'")
-        return shipped(f"gemnet_{arch}")
+        name = short_names().get(arch, arch) if isinstance(arch, str) else None
+        if name not in TABLE:
+            raise UserError(f"arch={arch!r}: expected {_archs()}; for a cell of your own, cell='file.json'")
+        return architecture(name)
     return fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
+
+
+def _archs() -> str:
+    return " or ".join(map(repr, short_names()))
 
 
 def out_channels(
@@ -79,10 +86,11 @@ def out_channels(
 ) -> list[int]:
     """Channels of the feature maps at `out_indices` (see `GEMNet`): what a neck needs as `in_channels`.
 
-    network: an Architecture, 'a' or 'b', or a cell (a Cell, a file, a shipped name) at the default budget.
+    network: an Architecture, a model's `arch`, as 'a', or a cell (a Cell, a file, a shipped name) at the default budget.
     """
     if not isinstance(network, Architecture):
-        network = resolve_architecture(network) if network in ("a", "b") else resolve_architecture(cell=network)
+        is_arch = isinstance(network, str) and network in short_names()
+        network = resolve_architecture(network) if is_arch else resolve_architecture(cell=network)
     channels = [*network.stage_channels, network.num_features]
     return [channels[index] for index in _checked(out_indices, network)]
 
@@ -177,7 +185,8 @@ class Backbone(BaseModule):
 class GEMNet(Backbone):
     """Stem, stages of cells and the head convolution, as a pyramid of features. Weights are named as in timm's model.
 
-    arch: 'a' or 'b'; or cell: a cell file with target_macs, target_params, residual (see `resolve_architecture`).
+    arch: a model, as 'a' or 'gemnet_a'; or cell: a cell file with target_macs, target_params, residual (see
+    `resolve_architecture`).
     out_indices: stages 0 to 4 (strides 2 to 32) and 5, the head's 1x1 convolution (stride 32), or from the end, -1 for the
     last; one number or several rising ones; what none needs is not built.
     frozen_stages: -1 none, 0 the stem, n the stem and the first n stages. norm_eval: normalisation in evaluation mode.

@@ -27,6 +27,7 @@ from gemnet.annotations.findings import plain_name
 from gemnet.checkpoints.class_names import classes_of, difference
 from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.errors import UserError
+from gemnet.core.own_modules import search_working_directory
 from gemnet.core.signals import terminating
 from gemnet.openmmlab import averaging, recipe, schedule
 from gemnet.openmmlab.backbone import Backbone
@@ -56,6 +57,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: s
         folder = Path(path).parent
         near = sorted(str(file) for file in folder.glob("*.py")) if folder.is_dir() else []
         raise ConfigError(f"{path}: no such config" + (f"; there are {', '.join(near)}" if near else ""))
+    search_working_directory()  # for custom_imports
     try:
         config = Config.fromfile(path)
     except (KeyboardInterrupt, MemoryError):

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from gemnet.core.settings import Setting, expected_name, settings_of
+from gemnet.operators import NAMES, load
 from search.configuration.sections import check_settings
-from search.core.checks import check
+from search.core.checks import as_search_errors, check
 from search.core.own_modules import import_custom
 from search.core.parts import EVALUATORS, REGISTRIES
 from search.core.registry import located
@@ -80,10 +81,20 @@ def _checked(section: str, given: Mapping[str, Any], settings: Mapping[str, Any]
     if name is None:
         raise SearchError(f"{section}: setting 'type' is missing; {expected_name('', registry)}")
     registry.load(name)
+    if section == "space":
+        _load_operators(rest.get("operators"))
     found = check(described(section, name), rest, section)
     if section == "predictor" and isinstance(found.get("predictor"), Mapping):
         found["predictor"] = _checked(section, found["predictor"], settings)
     return {**({"type": name} if "type" in given else {}), **found}
+
+
+def _load_operators(names: Any) -> None:
+    """Import the operators of a space that are named by their import paths."""
+    with as_search_errors():
+        for name in names if isinstance(names, (list, tuple)) else ():
+            if isinstance(name, str) and ":" in name and name not in NAMES:
+                load(name)
 
 
 def _unused(section: str, given: Mapping[str, Any]) -> dict[str, Any]:

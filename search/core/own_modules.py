@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from gemnet.core.own_modules import IMPORTED, import_own
 from search.core.types import SearchError
-
-_IMPORTED: dict[str, None] = {}
-"""Names of what was imported here, in order."""
 
 
 def imported(path: str, setting: str, what: str = "function") -> Any:
@@ -40,23 +35,12 @@ def import_custom(module: str) -> None:
         ) from error
 
 
-def import_own(module: str) -> ModuleType:
-    """Import a user's module; the working directory counts, after all other places."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # for good: worker processes, which look for the module as well, take over the path
-    importlib.invalidate_caches()  # the module may have been written a moment ago
-    found = importlib.import_module(module)
-    _IMPORTED[module] = None
-    return found
-
-
 class OwnModules:
     """The modules of the user's own that this process has imported. Where it is unpickled, it imports them: what is pickled
     after it, in one tuple, may need the operators and parts that they register."""
 
     def __init__(self) -> None:
-        self.names = tuple(name for name in _IMPORTED if name in sys.modules and name != "__main__")
+        self.names = tuple(name for name in IMPORTED if name in sys.modules and name != "__main__")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _import_all, (self.names,)

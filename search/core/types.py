@@ -12,7 +12,8 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.errors import UserError
-from gemnet.operators import INPUT, Cost
+from gemnet.cost import Cost
+from gemnet.operators import INPUT
 
 if TYPE_CHECKING:
     from search.spaces.tabular import Table

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gemnet.core.settings import Setting, plain, shown
-from gemnet.operators import Cost
+from gemnet.cost import Cost
 from search.core.checks import check
 from search.core.types import Evaluation, Evaluator, Outcome, SearchError
 

@@ -16,9 +16,9 @@ from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting, settings_of, shown
+from gemnet.cost import Cost as Counts
 from gemnet.library import create_library_model
 from gemnet.network import GEMNet
-from gemnet.operators import Cost as Counts
 from search.core.checks import as_search_errors, check, takes_settings
 from search.core.own_modules import imported
 from search.core.parts import COSTS

@@ -18,8 +18,8 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, CellStatistics, fit, network_cost
 from gemnet.core.settings import Setting, settings_of
+from gemnet.cost import Cost
 from gemnet.network import GEMNet
-from gemnet.operators import Cost
 from search.core.checks import check, takes_settings
 from search.core.memory import gpu_is_full
 from search.core.types import Evaluation, EvaluationError, Evaluator, Job, SearchError

@@ -21,7 +21,7 @@ from scipy.stats import binned_statistic_2d, kendalltau
 
 from gemnet.cell import Cell
 from gemnet.core.files import save_png
-from gemnet.drawing.cells import draw_on
+from gemnet.drawing import draw_on
 from search.record.ranking import best_first, pareto_front
 from search.record.study import DONE, Record
 from search.report.dynamics import Bin, Dynamics

@@ -10,6 +10,7 @@ from typing import Any
 
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit, network_cost
+from gemnet.drawing import draw_cell
 from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import SearchError
@@ -57,8 +58,8 @@ def write_cells(cells: Sequence[Cell], directory: str | os.PathLike[str]) -> Pat
         if former.stem.isdecimal() and int(former.stem) > len(cells):
             former.unlink()
     path = directory / f"{BEST}.json"
-    cells[0].draw(path.with_suffix(".png"))
-    cells[0].draw(path.with_suffix(".svg"))
+    draw_cell(cells[0], path.with_suffix(".png"))
+    draw_cell(cells[0], path.with_suffix(".svg"))
     cells[0].save(path)
     return path
 

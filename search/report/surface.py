@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gemnet.cell import Cell
-from gemnet.drawing.cells import COLOURS, RADIUS, ROW
+from gemnet.drawing.cells import RADIUS, ROW
+from gemnet.drawing.colours import operator_colours
 from gemnet.drawing.layout import layered
 from search.record.study import Record
 from search.report.dynamics import Dynamics
@@ -35,12 +37,12 @@ def surface_html(dynamics: Dynamics) -> str:
         for i, (record, (x, y), colour) in enumerate(zip(dynamics.evaluated, plot.places, plot.colours))
     )
     cells = [r.cell.pruned() for r in dynamics.evaluated]
-    drawings = json.dumps([_drawing(cell) for cell in cells], separators=(",", ":"))
+    colours = operator_colours(name for cell in cells for name in cell.nodes)
+    drawings = json.dumps([_drawing(cell, colours) for cell in cells], separators=(",", ":"))
     drawings = drawings.replace("<", "\\u003c")  # nothing in it can end the script
-    present = {name for cell in cells for name in cell.nodes}
-    names = [(html.escape(name), colour) for name, colour in COLOURS.items() if name in present]
     legend = "".join(
-        f'<span data-colour="{colour}"><b style="background:{colour}"></b>{name} <i></i></span> ' for name, colour in names
+        f'<span data-colour="{colour}"><b style="background:{colour}"></b>{html.escape(name)} <i></i></span> '
+        for name, colour in colours.items()
     )
     legend += "<span>ringed: a leaf, part of the output</span>"
     return (
@@ -59,12 +61,15 @@ def _told(r: Record) -> str:
     return f"{r.digest[:8]}: round {r.round}, score {r.score:.4f}, accuracy {r.accuracy:.4f}, cost {r.cost:.4g}"
 
 
-def _drawing(cell: Cell) -> dict[str, Any]:
-    """Of a pruned cell. box: x, y, width, height. nodes: [x, y, colour, whether a leaf]. lines: [node, x, y, x, y], the node
-    that the line leaves, and its ends."""
+def _drawing(cell: Cell, colours: Mapping[str, str]) -> dict[str, Any]:
+    """The drawing of a pruned cell, its operators in `colours`, as JSON values.
+
+    box: x, y, width, height. nodes: [x, y, colour, whether a leaf]. lines: [node, x, y, x, y], the node that the line leaves,
+    and its ends.
+    """
     layout, leaves = layered(cell), set(cell.leaves)
     places = set(layout.nodes.values())
-    nodes = [[*_place(*layout.nodes[v], 0), COLOURS[name], v in leaves] for v, name in enumerate(cell.nodes)]
+    nodes = [[*_place(*layout.nodes[v], 0), colours[name], v in leaves] for v, name in enumerate(cell.nodes)]
     lines = [
         [line.source, *_place(*line.start, 0), *_place(*line.end, RADIUS if line.end in places else 0)] for line in layout.lines
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from gemnet.cell import MAX_NODES
 from gemnet.complexity import CellStatistics, OperatorCounts
 from gemnet.core.settings import Setting
-from gemnet.operators import OPERATORS
+from gemnet.operators import NAMES, operator
 from search.core.checks import takes_settings
 from search.core.parts import SPACES
 from search.core.types import CellArrays, SearchError, Space
@@ -32,19 +32,20 @@ class DagSpace(Space):
         num_nodes: Annotated[int, Setting("nodes of a cell, the input among them", at_least=2, at_most=MAX_NODES)] = 30,
         operators: Annotated[
             Sequence[str],
-            Setting("that a node may have, each once", item=Setting("", str, choices=tuple(OPERATORS)), length=(1, None)),
+            Setting("that a node may have, each once", item=Setting("", str, choices=NAMES), length=(1, None)),
         ] = ("conv1x1", "sepconv3x3"),
         density: Annotated[
             tuple[float, float],
             Setting("lowest and highest share of the possible edges that a cell has", item=SHARE, length=(2, 2)),
         ] = (0.1, 0.5),
     ) -> None:
-        if len(set(operators)) != len(operators):
+        names = [NAMES[name].name for name in operators]
+        if len(set(names)) != len(names):
             raise SearchError(f"space: operators: expected each once, found {list(operators)}")
         if density[0] > density[1]:
             raise SearchError(f"space: density: expected the lower share first, found {list(density)}")
         self.num_nodes = num_nodes
-        self.operators = tuple(operators)
+        self.operators = tuple(names)
         self.density = (float(density[0]), float(density[1]))
         self._upper = np.triu(np.ones((num_nodes, num_nodes), bool), 1)
 
@@ -83,13 +84,18 @@ def statistics(space: Space, arrays: CellArrays) -> CellStatistics:
     """What the cost of each of B pruned cells depends on, as integer arrays [B]; prices all of them in one call."""
     in_degree = arrays.adjacency.sum(1)  # [B, n]
     from_input = arrays.adjacency[:, 0].astype(np.int64)
-    counts = {}
+    counts, nodes = {}, {}
     for i, name in enumerate(space.operators, 1):
         chosen = arrays.operators == i
+        if not operator(name).cost.affine:
+            inner = in_degree - from_input
+            for first, more in np.unique(np.stack([from_input[chosen], inner[chosen]]), axis=1).T.tolist():
+                nodes[name, first, more] = (chosen & (from_input == first) & (inner == more)).sum(1)
+            continue
         counts[name] = OperatorCounts(
             nodes=chosen.sum(1),
             input_edges=(chosen * from_input).sum(1),
             inner_edges=(chosen * (in_degree - from_input)).sum(1),
         )
     leaves = ((arrays.operators > 0) & ~arrays.adjacency.any(2)).sum(1)
-    return CellStatistics(counts, leaves)
+    return CellStatistics(counts, leaves, nodes)

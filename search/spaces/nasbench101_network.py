@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gemnet.cell import Cell
+from gemnet.cost import Cost
 from gemnet.layers import ConvNormAct
-from gemnet.operators import Cost
 from search.core.types import CellArrays
 
 STEM_CHANNELS = 128

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gemnet.cell import Cell
-from gemnet.operators import Cost
+from gemnet.cost import Cost
 from search.core.checks import takes_settings
 from search.core.types import CellArrays
 from search.spaces.benchmark_files import check, find_file, read_arrays

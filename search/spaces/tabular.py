@@ -16,7 +16,8 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.settings import Setting
-from gemnet.operators import INPUT, Cost
+from gemnet.cost import Cost
+from gemnet.operators import INPUT
 from search.core.checks import takes_settings
 from search.core.types import CellArrays, Evaluation, EvaluationError, Evaluator, Job, SearchError, Space
 

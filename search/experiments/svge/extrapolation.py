@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
-from gemnet.operators import Cost
+from gemnet.cost import Cost
 from search.core.types import EvaluationError, Job, Progress, SearchError
 from search.encoders.svge.graph_spaces import enas_space, nasbench101_space
 from search.encoders.svge.graphs import Graphs, GraphSpace

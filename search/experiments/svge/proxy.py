@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from gemnet.cell import Cell
-from gemnet.complexity import CellStatistics, counted
-from gemnet.operators import Cost
+from gemnet.complexity import CellStatistics
+from gemnet.cost import Cost
+from gemnet.counting import counted
 from search.core.types import Job, SearchError
 from search.evaluation.data import ProxyData
 from search.evaluation.proxy import ProxyEvaluator, ProxySettings

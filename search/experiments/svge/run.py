@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from gemnet.core.files import replacing, save_png, save_text
+from gemnet.drawing import draw_cell
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.processes import RemoteBars, in_processes
@@ -250,7 +251,7 @@ class _Work:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"
             path.parent.mkdir(exist_ok=True)
             proposal.cell.save(path)
-            proposal.cell.draw(path.with_suffix(".png"))
+            draw_cell(proposal.cell, path.with_suffix(".png"))
         same = {"data": images.named, "proxy": asdict(proxy)}
         with self.display.progress("training proposals") as progress:
             rows = train_proposals(proposals, evaluator, self.results, same, list(seeds), device, progress)

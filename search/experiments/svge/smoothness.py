@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from gemnet.drawing.cells import COLOURS, draw_on
+from gemnet.drawing import draw_on
+from gemnet.drawing.colours import operator_colours
 from search.core.types import Progress
 from search.encoders.common import cosines, kernel_figures
 from search.encoders.kernel_guided import KernelGuidedEncoder
@@ -73,7 +74,8 @@ def draw_walk(walk: Walk, task: Task) -> Figure:
         axes.get_legend().remove()  # one for all, below
         accuracy = "" if row["known accuracy"] is None else f"\naccuracy {row['known accuracy']:.4f}"
         axes.set_title(f"{row['share']:.0%}\npredicted {row['predicted accuracy']:.4f}{accuracy}", fontsize=8)
-    marks = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in task.space.types]
+    colours = operator_colours(task.space.types)
+    marks = [Line2D([], [], marker="o", linestyle="", color=colours[name], label=name) for name in task.space.types]
     figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 

@@ -14,10 +14,11 @@ from torch import nn
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.complexity import BudgetError, counted, network_cost
+from gemnet.complexity import BudgetError, network_cost
+from gemnet.cost import Cost
+from gemnet.counting import counted
 from gemnet.library import create_scaled_model, set_bn_momentum
 from gemnet.network import GEMNet
-from gemnet.operators import Cost
 from search.evaluation.proxy import fitted_model
 
 TOLERANCE = 0.05

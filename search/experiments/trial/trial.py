@@ -24,6 +24,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from gemnet.core.settings import Setting
 from gemnet.library import SCALABLE
+from gemnet.model_table import MODELS
 from search.core.checks import takes_settings
 from search.core.display import Display
 from search.core.threads import torch_threads
@@ -37,7 +38,6 @@ from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 
 SHIPPED, CHOSEN, RANDOM, RANDWIRE, KNOWN = "shipped", "best random by the proxy", "random", "RandWire", "well-known"
-SHIPPED_CELLS = ("gemnet_a", "gemnet_b")
 DRAWS = 64
 """Random cells that are drawn for each one that is wanted, since of some no network can be made."""
 
@@ -160,6 +160,15 @@ def run_trial(
     }
 
 
+def shipped_cells() -> dict[str, Cell]:
+    """The cells of the models by name; of models with isomorphic cells, the first."""
+    shipped: dict[str, tuple[str, Cell]] = {}
+    for name, entry in MODELS.items():
+        cell = Cell.resolve(entry.cell)
+        shipped.setdefault(cell.digest(), (name, cell))
+    return dict(shipped.values())
+
+
 def _networks(
     settings: Mapping[str, Any],
     space: Space,
@@ -170,20 +179,21 @@ def _networks(
 ) -> list[Contestant]:
     """All networks, the candidates with kind CHOSEN. Random cells come from the search's space alone: a bound on their cost, as
     measured time, is not asked for. No two cells are isomorphic."""
-    total = len(SHIPPED_CELLS) + trial.candidates + trial.random + 1 + len(SCALABLE)
+    shipped = shipped_cells()
+    total = len(shipped) + trial.candidates + trial.random + 1 + len(SCALABLE)
     found: list[Contestant] = []
 
     def add(made: Contestant) -> None:
         found.append(made)
         progress(len(found), total)
 
-    for name in SHIPPED_CELLS:
-        add(network(name, SHIPPED, Cell.shipped(name)))
+    for name, cell in shipped.items():
+        add(network(name, SHIPPED, cell))
     known = {n.architecture.cell.digest() for n in found}
     rng = np.random.default_rng((settings["seed"], 0x7121A1))
     wanted = [("candidate", CHOSEN)] * trial.candidates + [("random", RANDOM)] * trial.random
     for cell in space.to_cells(space.sample(rng, DRAWS * len(wanted))):
-        done = len(found) - len(SHIPPED_CELLS)
+        done = len(found) - len(shipped)
         if done == len(wanted):
             break
         if cell.pruned().digest() not in known:
@@ -191,7 +201,7 @@ def _networks(
             with contextlib.suppress(BudgetError):
                 add(network(f"{word} {done + 1 - trial.candidates * (kind == RANDOM)}", kind, cell))
                 known.add(cell.pruned().digest())
-    missing = len(wanted) - len(found) + len(SHIPPED_CELLS)
+    missing = len(wanted) - len(found) + len(shipped)
     if missing:
         raise SearchError(
             f"trial: of {DRAWS * len(wanted)} random cells {len(wanted) - missing} make distinct networks of"

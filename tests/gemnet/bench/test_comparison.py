@@ -9,8 +9,8 @@ import torch
 from made_folders import write_folder
 
 from gemnet.bench import comparison
-from gemnet.complexity import counted
 from gemnet.core.errors import UserError
+from gemnet.counting import counted
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = [str(ROOT / f"configs/{name}_tiny_imagenet.py") for name in ("gemnet_a", "mobilenetv2_100", "mnasnet_100")]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from made import MadeEvaluator, run
 
-from gemnet.operators import Cost
+from gemnet.cost import Cost
 from search.core.types import Evaluation, Outcome, SearchError
 from search.evaluation.checked import check_evaluator, checked_cost, checked_outcome
 from search.record.study import DONE, FAILED, read_study

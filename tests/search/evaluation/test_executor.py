@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extensions import registries_restored
 from scripted import CELL, THREADS, Scripted, jobs
 from watching import alive, children, eventually
 
@@ -52,6 +54,16 @@ def test_two_workers_give_what_one_process_gives(evaluator, workers):
     assert parallel == serial
     assert len(set(serial.values())) == 4
     assert set(os.listdir("/dev/shm")) <= segments
+
+
+def test_workers_train_cells_with_operators_that_were_registered_here_alone(evaluator, workers):
+    with registries_restored():
+        importlib.import_module("own_operators")
+        asked = [Job(0, Cell(("input", "made_se3x3", "conv1x1"), ((0, 1), (1, 2))), 107, ((1, 0.0),))]
+        (serial,), (parallel,) = SerialExecutor(evaluator).run(asked), workers.run(asked)
+    del sys.modules["own_operators"]
+    assert parallel.error == serial.error == ""
+    assert parallel.evaluation.curve == serial.evaluation.curve
 
 
 def test_workers_have_the_threads_asked_for_and_this_process_keeps_its_own(evaluator, workers, monkeypatch):

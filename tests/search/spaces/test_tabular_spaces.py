@@ -8,6 +8,7 @@ from networkx.algorithms.isomorphism import categorical_node_match
 
 from gemnet.cell import Cell, CellError
 from gemnet.complexity import fit
+from gemnet.drawing import draw_cell
 from search.core.types import CellArrays, SearchError
 from search.encoders import build_encoder
 from search.spaces.benchmarks import NasBench101Space, NasBench201Space
@@ -159,7 +160,7 @@ def test_cells_that_are_not_nasbench201s_are_refused(made201):
 def test_a_benchmarks_cell_is_drawn_and_saved_but_no_network_is_built_of_it(made101, made201, tmp_path):
     for space in (NasBench101Space(made101), NasBench201Space(made201)):
         for cell in space.to_cells(space.table.cells[7:9]):
-            cell.draw(tmp_path / "cell.png")
+            draw_cell(cell, tmp_path / "cell.png")
             cell.save(tmp_path / "cell.json")
             assert Cell.load(tmp_path / "cell.json") == cell
             assert not cell.buildable

@@ -13,7 +13,8 @@ from torch import nn
 
 from gemnet import library
 from gemnet.cell import Cell
-from gemnet.complexity import BudgetError, counted
+from gemnet.complexity import BudgetError
+from gemnet.counting import counted
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import SearchError
