@@ -1,1 +1,5 @@
-"""Pictures of cells."""
+"""Pictures of cells, with matplotlib."""
+
+from gemnet.core.extras import need
+
+need("search", "matplotlib")

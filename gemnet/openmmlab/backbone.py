@@ -21,7 +21,7 @@ from gemnet.core.errors import UserError
 from gemnet.models import architecture as shipped
 from gemnet.network import GEMNet as Network
 from gemnet.openmmlab.addresses import resolve
-from gemnet.registry import MODELS
+from gemnet.openmmlab.registry import MODELS
 from gemnet.weights import load_weights
 
 OUT_INDICES = (1, 2, 3, 5)

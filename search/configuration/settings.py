@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemnet.core.configs import read_config
 from gemnet.core.options import named
 from gemnet.core.settings import Setting, plain, shown
 from search.core.checks import check
@@ -45,8 +46,6 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
     An option that names another type ("encoder.type": "svge") leaves out the settings of the former one. Raises SearchError for
     a file that is missing or broken, and for settings of unknown name or wrong type; UserError for a pair that is none.
     """
-    from mmengine.config import Config
-
     from search.configuration.described import check_search  # which knows all parts, and they this module
 
     if not Path(path).is_file():
@@ -54,7 +53,7 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
         raise SearchError(f"config {path} does not exist" + (f"; there are {', '.join(known)}" if known else ""))
     options = named(options)
     try:
-        config = Config.fromfile(str(path))
+        config = read_config(path)
         for name in EXCHANGED:
             type_ = options.get(f"{name}.type")
             if type_ is not None and isinstance(config.get(name), dict) and config[name].get("type") != type_:
