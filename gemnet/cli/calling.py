@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from gemnet.cli.commands import COMMANDS
+from gemnet.core.errors import UserError
 from gemnet.core.extras import missing_extra
 
 
@@ -22,13 +23,20 @@ class Call:
         arguments: What follows the command.
         program: What runs commands: `gemnet`, `python -m gemnet`, or `tools`, the scripts of a checkout.
         usage: The command as its usage shows it.
-        root: The checkout whose pages and figures `--write` renews.
+        root: Where a checkout is looked for, whose pages and figures `--write` renews.
     """
 
     arguments: Sequence[str]
     program: str
     usage: str
     root: Path
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout. Raises UserError where there is none."""
+        if not (self.root / "tools").is_dir() or not (self.root / "configs").is_dir():
+            raise UserError(f"{self.root}: not a checkout of gemnet, whose files this is about; call it in one")
+        return self.root
 
     def parser(self, description: str | None) -> ArgumentParser:
         """A parser with `description`, its lines and examples as they are; see `told`."""
@@ -53,15 +61,18 @@ class Call:
 
 
 def run(name: str, call: Call) -> int:
-    """The exit code of the command `name`: 1, after one line, where Ctrl-C comes or a library is missing while it imports."""
+    """The exit code of a command: 1, after one line, where Ctrl-C comes or what the user can mend shows while it imports."""
     try:
         return import_module(COMMANDS[name].module).main(call)
-    except (KeyboardInterrupt, ImportError) as error:
-        missing = missing_extra(error)
-        if isinstance(error, ImportError) and missing is None:
+    except KeyboardInterrupt:
+        message = "stopped"
+    except (ImportError, UserError) as error:
+        found = error if isinstance(error, UserError) else missing_extra(error)
+        if found is None:
             raise
-        print(f"{name}: {missing or 'stopped'}", file=sys.stderr)
-        return 1
+        message = str(found)
+    print(f"{name}: {message}", file=sys.stderr)
+    return 1
 
 
 def tool(name: str, script: str) -> int:

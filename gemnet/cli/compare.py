@@ -39,6 +39,6 @@ def main(call: Call) -> int:
         )
         print(comparison.table(rows))
         if args.write:
-            comparison.write(call.root, args.write, rows)
+            comparison.write(call.checkout, args.write, rows)
 
     return reported("compare", task, args.work_dir, explain=explained)

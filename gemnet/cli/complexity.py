@@ -28,10 +28,11 @@ def main(call: Call) -> int:
         parser.error("give a config, or --table2")
 
     def task() -> None:
+        root = call.checkout if args.table2 else None
         from gemnet.detection import zoo
 
-        if args.table2:
-            zoo.show_table2(call.root, args.write)
+        if root:
+            zoo.show_table2(root, args.write)
         else:
             zoo.show_cost(args.config, tuple(args.shape), named(args.cfg_options))
 

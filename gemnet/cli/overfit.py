@@ -41,6 +41,6 @@ def main(call: Call) -> int:
             named(args.cfg_options),
         )
         if args.record:
-            record(call.root, args.work_dir)
+            record(call.checkout, args.work_dir)
 
     return reported("overfit", task, args.work_dir, explain=explained)

@@ -21,8 +21,11 @@ class MissingExtraError(UserError, ImportError):
 
 
 def need(extra: str, *modules: str) -> None:
-    """Raises MissingExtraError where one of `modules`, which come with `extra`, is not installed. Imports none of them."""
-    for module in modules:
+    """Raises MissingExtraError where one of `modules`, by default all that come with `extra`, is not installed.
+
+    Imports none of them.
+    """
+    for module in modules or EXTRAS[extra]:
         if sys.modules.get(module) is None and find_spec(module) is None:
             raise MissingExtraError(_message(module, extra))
 

@@ -18,7 +18,6 @@ examples:
 import os
 import platform
 from argparse import Namespace
-from pathlib import Path
 
 from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
@@ -60,15 +59,15 @@ def main(call: Call) -> int:
     parser.add_argument("--threads", type=whole(1), help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args(call.arguments)
 
-    return reported("benchmark", lambda: measure(args, call.root), "benchmark")
+    return reported("benchmark", lambda: measure(args, call), "benchmark")
 
 
-def measure(args: Namespace, root: Path) -> None:
-    """Measure and print the parts that are asked for. root: of the checkout that `--write` renews."""
+def measure(args: Namespace, call: Call) -> None:
+    """Measure and print the parts that are asked for."""
     if args.part == "startup":
         from gemnet.bench import startup
 
-        print(startup.table(startup.measure_startup(root, args.repeats)))
+        print(startup.table(startup.measure_startup(call.checkout, args.repeats)))
         return
     import torch
 
@@ -91,7 +90,7 @@ def measure(args: Namespace, root: Path) -> None:
             print(f"  grakel, {args.grakel_pairs} pairs, one fit a pair: {peer.rate(args.grakel_pairs)};")
             print(f"  largest difference of the values {difference:.1e}")
         if args.write and args.part == "kernel":
-            speed.draw_kernel_costs(speed.kernel_costs(), root / KERNEL_PLOT)
+            speed.draw_kernel_costs(speed.kernel_costs(), call.checkout / KERNEL_PLOT)
             print(f"written: {KERNEL_PLOT}")
     if args.part in ("bootstrap", "all"):
         timing = speed.bootstrap_cells(args.cells)
@@ -101,7 +100,7 @@ def measure(args: Namespace, root: Path) -> None:
         measured = benchmark.measure_models(names, args.repeats, args.device, settings, args.resolution)
         print(benchmark.table(measured))
         if args.write:
-            benchmark.write(root, measured)
+            benchmark.write(call.checkout, measured)
             print(f"written: {benchmark.MEASURED}, README.md")
     if args.part == "executors":
         one, two = speed.executor_efficiency(args.jobs)

@@ -38,7 +38,7 @@ def main(call: Call) -> int:
 
     from search.experiments.trial.command import trial_command
 
-    write_to = call.root if args.pop("write") else None
+    write_to = call.checkout if args.pop("write") else None
     own = {name: args.pop(name) for name in ("config", "work_dir", "jobs", "quick", "cfg_options")}
     given = {name.replace("test_data", "test_root"): value for name, value in args.items() if value is not None}
     return trial_command(given, write_to=write_to, **own)

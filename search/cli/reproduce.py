@@ -51,6 +51,7 @@ def main(call: Call) -> int:
     parser.add_argument("--write", action="store_true", help="put the figures into docs/reproduce")
     args = parser.parse_args(call.arguments)
 
+    root = call.checkout if args.write else None
     from search.experiments.paper.command import reproduce_command
 
     return reproduce_command(
@@ -61,6 +62,6 @@ def main(call: Call) -> int:
         args.first_seed,
         args.quick,
         args.jobs,
-        call.root if args.write else None,
+        root,
         args.rows,
     )

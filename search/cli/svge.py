@@ -67,7 +67,7 @@ def main(call: Call) -> int:
             args.threads,
             args.device,
             named(args.settings, "--settings"),
-            call.root if args.write else None,
+            call.checkout if args.write else None,
         )
 
     return reported("svge", task, args.work_dir or "work_dirs/svge", "stopped; what is done is kept, the same command goes on")

@@ -5,4 +5,4 @@ The search needs more than the core of gemnet: whoever imports it without is tol
 
 from gemnet.core.extras import need
 
-need("search", "mmengine", "numba", "rich", "scipy", "sklearn", "threadpoolctl")
+need("search")
