@@ -1,9 +1,11 @@
 """GEMNet: mobile backbones made of searched cells.
 
-Importing is cheap: what is named here is imported when it is first asked for. timm knows the models, and an mmcv without
-compiled operators finds stand-ins, as soon as both libraries, gemnet and theirs, are imported, in whichever order.
+Importing is cheap: what is named here is imported when it is first asked for. timm knows the models as soon as both, timm and
+gemnet, are imported, in whichever order; nothing else is changed. What is for OpenMMLab lies in `gemnet.openmmlab`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,14 @@ _HOMES = {
 }
 _MODULES = {*_HOMES.values(), "backbone"}
 
-watch()
+
+@contextmanager
+def _models_after() -> Iterator[None]:
+    yield
+    import_module("gemnet.models")
+
+
+watch({"timm": _models_after})
 
 
 def __getattr__(name: str) -> Any:

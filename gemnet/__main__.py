@@ -1,5 +1,6 @@
-"""Run a program of OpenMMLab with mmcv's operators offered, for those that import mmdet's models before they read a config.
+"""Run a command of `gemnet`, or a program of OpenMMLab with mmcv's operators and `gemnet::` configs offered from its start.
 
+    python -m gemnet train configs/retinanet_gemnet_a.py
     python -m gemnet tools/test.py configs/retinanet_gemnet_a.py work_dirs/retinanet_gemnet_a/epoch_72.pth
     python -m gemnet mmdet::tools/analysis_tools/browse_dataset.py configs/retinanet_gemnet_a.py --output-dir browsed --not-show
     torchrun --nproc-per-node 2 -m gemnet mmdet::tools/test.py CONFIG CHECKPOINT --launcher pytorch
@@ -13,9 +14,13 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from gemnet.cli.commands import COMMANDS
+from gemnet.cli.main import main as command
+from gemnet.cli.running import explained, reported
 from gemnet.core.errors import UserError
 
 
@@ -39,19 +44,23 @@ def program(name: str) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the program `arguments[0]` with the rest; returns 1 for what the user can mend, told in one message."""
+    """Run the command or program `arguments[0]` with the rest; returns 1 for what the user can mend, told in one message."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
+        print("commands:", *COMMANDS)
         return 0 if arguments else 2
-    try:
-        file = program(arguments[0])
-        sys.argv[:] = [str(file), *arguments[1:]]
+    name, *rest = arguments
+    if re.fullmatch(r"[\w-]+", name) and not Path(name).is_file():
+        return command(arguments, "python -m gemnet")
+
+    def task() -> None:
+        import_module("gemnet.openmmlab")
+        file = program(name)
+        sys.argv[:] = [str(file), *rest]
         sys.path[0] = str(file.parent)
         runpy.run_path(str(file), run_name="__main__")
-    except UserError as error:
-        print(f"{Path(arguments[0]).name}: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return reported(Path(name).name, task, name, explain=explained)
 
 
 if __name__ == "__main__":

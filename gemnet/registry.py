@@ -1,37 +1,17 @@
-"""Child registries of mmengine's under the scope `gemnet`.
+"""The door by which mmengine finds what has the scope `gemnet`: it imports this module when it meets `type='gemnet.…'`.
 
-mmengine imports this module when it meets `type='gemnet.…'` and then the modules in `locations`, so that nothing need be
-imported before. `custom_imports = dict(imports=['gemnet.registry'])` in a config does the same when the config is read.
+`custom_imports = dict(imports=['gemnet.registry'])` in a config does the same when the config is read.
 """
 
-from importlib.util import find_spec
+from gemnet.openmmlab.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODEL_WRAPPERS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    SCOPE,
+    TRANSFORMS,
+)
 
-from mmengine import registry
-
-SCOPE = "gemnet"
-DETECTION = ["gemnet.detection.head"] if find_spec("mmdet") else []  # MMPretrain alone will do for the backbone
-
-MODELS = registry.Registry(
-    "model", parent=registry.MODELS, scope=SCOPE,
-    locations=[*(f"gemnet.openmmlab.{name}" for name in ("backbone", "features", "distributed", "averaging")), *DETECTION],
-)  # fmt: skip
-DATASETS = registry.Registry(
-    "dataset", parent=registry.DATASETS, scope=SCOPE,
-    locations=["gemnet.openmmlab.images", *(["gemnet.detection.data"] if DETECTION else [])],
-)  # fmt: skip
-METRICS = registry.Registry(
-    "metric", parent=registry.METRICS, scope=SCOPE, locations=["gemnet.detection.evaluation"] if DETECTION else []
-)
-TRANSFORMS = registry.Registry("transform", parent=registry.TRANSFORMS, scope=SCOPE, locations=["gemnet.openmmlab.images"])
-HOOKS = registry.Registry(
-    "hook",
-    parent=registry.HOOKS,
-    scope=SCOPE,
-    locations=["gemnet.openmmlab.hooks", "gemnet.openmmlab.averaging", "gemnet.openmmlab.schedule"],
-)
-MODEL_WRAPPERS = registry.Registry(
-    "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.openmmlab.distributed"]
-)
-OPTIM_WRAPPERS = registry.Registry(
-    "optim_wrapper", parent=registry.OPTIM_WRAPPERS, scope=SCOPE, locations=["gemnet.openmmlab.distributed"]
-)
+__all__ = ["DATASETS", "HOOKS", "METRICS", "MODELS", "MODEL_WRAPPERS", "OPTIM_WRAPPERS", "SCOPE", "TRANSFORMS"]

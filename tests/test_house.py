@@ -44,7 +44,7 @@ def test_gemnet_never_imports_search_nor_anything_of_the_tools():
 
 def test_readme_has_the_two_commands_that_set_up_and_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "pip install -e . && python tools/search.py\n" in readme
+    assert 'pip install -e ".[all]" && python tools/search.py\n' in readme
     command = re.search(r"<!-- test command -->\n```\n(.*)\n```", readme).group(1)
     assert command.startswith('pip install -e ".[test]" && ')
     assert command.endswith("pytest -n auto")
@@ -87,11 +87,11 @@ def test_the_table_of_classifiers_is_made_from_its_data_file():
 
 
 def search_record(name):
-    """Settings and rounds of a search beside the shipped cells, then an object an evaluation."""
-    return [json.loads(line) for line in (ROOT / f"gemnet/cells/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Settings and rounds of the search of the shipped cells, then an object an evaluation."""
+    return [json.loads(line) for line in (ROOT / f"docs/search/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_record_of_the_shipped_cells_is_beside_them_and_holds_them():
+def test_the_record_of_the_shipped_cells_holds_them():
     settings, *evaluations = search_record("nasgem_cifar10")
     for name in ("gemnet_a", "gemnet_b"):
         cell = gemnet.Cell.shipped(name)

@@ -12,6 +12,7 @@ import pytest
 
 from gemnet.bench import startup
 from gemnet.cell import Cell
+from gemnet.cli.commands import COMMANDS
 from gemnet.core.errors import UserError
 from gemnet.core.options import named
 from gemnet.deploy.export import FORMATS, TOLERANCE
@@ -30,12 +31,13 @@ ROOT = Path(__file__).parents[1]
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
 SCRIPTS = sorted(path.name for path in (ROOT / "tools").glob("*.sh"))
 HEAVY = ("search", "torch", "timm", "mmengine", "numpy")
+OF_TOOLS = {f"{command.tool}.py": command for command in COMMANDS.values() if command.tool}
 TORCH = ("torch", "torch._dynamo", "torchvision", "timm", "mmengine", "mmcv", "mmdet", "numba", "sklearn")
 UNNEEDED = (*TORCH, "scipy", "matplotlib")
 ACTIONS = ("status", "top", "export", "report", "retrain", "settings")
 WHOLE = ("benchmark.py", "evaluate_cells.py", "overfit.py", "search.py")
 """Tools that need no argument."""
-RECORD = "gemnet/cells/nasgem_cifar10.jsonl"
+RECORD = "docs/search/nasgem_cifar10.jsonl"
 RUN = """
 import json, runpy, sys
 heavy, sys.argv = json.loads(sys.argv[1]), sys.argv[2:]
@@ -60,7 +62,8 @@ def help_of(name, *action):
 @pytest.mark.parametrize("command", [(name,) for name in TOOLS] + [("search.py", action) for action in ACTIONS], ids=" ".join)
 def test_help_has_examples_and_is_there_before_anything_heavy_is_imported(command):
     text, code, imported = help_of(*command)
-    assert (code, imported) == (0, [])
+    of_search = OF_TOOLS[command[0]].module.startswith("search.")
+    assert (code, imported) == (0, ["search"] * of_search)
     assert f"python tools/{' '.join(command)}" in text.partition("examples:")[2]
 
 
@@ -213,6 +216,13 @@ def test_a_number_out_of_range_is_told_with_the_argument(name, arguments, expect
     assert f"argument {flag}: expected {expected}, found '{value}'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", TOOLS)
-def test_no_tool_takes_numbers_that_are_not_checked(name):
-    assert not re.findall(r"type=(int|float)\b", (ROOT / "tools" / name).read_text())
+def test_every_tool_is_a_command_and_holds_nothing_else():
+    assert sorted(OF_TOOLS) == TOOLS
+    assert all(len((ROOT / "tools" / name).read_text().splitlines()) <= 12 for name in TOOLS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_numbers_that_are_not_checked(name):
+    source = (ROOT / COMMANDS[name].module.replace(".", "/")).with_suffix(".py").read_text()
+    assert "add_argument(" in source
+    assert not re.findall(r"type=(int|float)\b", source)

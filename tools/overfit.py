@@ -1,59 +1,12 @@
 #!/usr/bin/env python
-"""Show that a detector learns: train it on a few COCO images alone, measure the AP on the same images, draw the boxes.
+"""`gemnet overfit` of this checkout, installed or not."""
 
-examples:
-  python tools/overfit.py configs/retinanet_gemnet_a.py --data data/coco
-  python tools/overfit.py configs/faster_rcnn_gemnet_b.py --data data/coco --images 4 --iterations 200 --amp
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's folder would hide modules by the names of its own
 
-from gemnet.cli.arguments import whole  # noqa: E402
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="configs/retinanet_gemnet_a.py", help="default: %(default)s")
-    parser.add_argument("--data", default="data/coco", help="a folder in COCO's layout; default: data/coco")
-    parser.add_argument(
-        "--work-dir", default="work_dirs/overfit", help="where pictures and figures go; default: work_dirs/overfit"
-    )
-    parser.add_argument("--images", type=whole(1), default=8, help="the first so many with boxes; default: 8")
-    parser.add_argument("--size", type=whole(1), default=256, help="longer side in pixels; default: 256")
-    parser.add_argument("--iterations", type=whole(1), default=400, help="of the training; default: 400")
-    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
-    parser.add_argument("--record", action="store_true", help="put the figures into configs/overfit.json and configs/README.md")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
-    args = parser.parse_args()
-
-    from gemnet.core.options import named
-    from gemnet.detection.overfit import overfit, record
-    from gemnet.openmmlab import engine
-
-    def task() -> None:
-        overfit(
-            args.config,
-            args.data,
-            args.work_dir,
-            args.images,
-            args.size,
-            args.iterations,
-            args.amp,
-            named(args.cfg_options),
-        )
-        if args.record:
-            record(ROOT, args.work_dir)
-
-    return engine.command("overfit", task)
-
+from gemnet.cli.calling import tool  # noqa: E402
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("overfit: stopped")
+    sys.exit(tool("overfit", __file__))

@@ -1,6 +1,6 @@
 """NASGEM's search on NAS-Bench-101 (Ying et al., ICML 2019): 150 of 20,001 trained cells are looked up, in seconds on any CPU.
 
-The table is looked for as nasbench101.npz in the folder GEMNET_DATA, else in shared/data beside the repository, or where
+The table is looked for as nasbench101.npz in the folder GEMNET_DATA, else in data, or where
 space.data says; tools/convert_benchmark.py makes it of the benchmark's own file. A candidate's accuracy is its stored
 validation accuracy on CIFAR-10. Test accuracies are read once, at the end, to tell how good the cell is that was chosen.
 """

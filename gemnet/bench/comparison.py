@@ -129,11 +129,11 @@ def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None,
     if run.result is not None:
         return run
     run.folder.mkdir(parents=True, exist_ok=True)
-    tool = Path(__file__).parents[2] / "tools/train.py"
     given = {**(options or {}), "randomness.seed": run.seed}
-    command = [sys.executable, str(tool), run.config, "--work-dir", str(run.folder), "--resume", *["--amp"] * amp]
+    command = [sys.executable, "-m", "gemnet", "train", run.config, "--work-dir", str(run.folder), "--resume", *["--amp"] * amp]
     command += ["--cfg-options", *(f"{key}={value}" for key, value in given.items())]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    paths = os.pathsep.join(filter(None, sys.path))  # as this process finds modules
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
     with (run.folder / "output.txt").open("a", encoding="utf-8") as output:
         code = children.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     if code:

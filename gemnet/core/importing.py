@@ -1,66 +1,25 @@
-"""What gemnet adds when another library is imported, so that `import gemnet` itself imports none of them.
-
-timm comes to know the models, an mmcv without compiled operators finds stand-ins, and the data sets of mmdet and mmpretrain
-leave out their note on a library that nobody asked for. Where timm or mmcv is imported already, that happens at once.
-"""
+"""What is added to another library when that is imported, in whichever order, so that nothing need import it for that."""
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-UNASKED = "Could not import OneDL"
-"""How the note begins that the forks of OpenMMLab print, though at the level DEBUG, where their sponsor's library is absent."""
+Context = Callable[[], AbstractContextManager[None]]
 
-
-@contextmanager
-def _models_after() -> Iterator[None]:
-    yield
-    import_module("gemnet.models")
-
-
-@contextmanager
-def _operators_before() -> Iterator[None]:
-    import_module("gemnet.openmmlab.mmcv_ops")
-    yield
-
-
-@contextmanager
-def _missing_told_after() -> Iterator[None]:
-    yield
-    import_module("gemnet.openmmlab.mmcv_ops").refuse_missing()
-
-
-@contextmanager
-def _without_unasked_note() -> Iterator[None]:
-    told = io.StringIO()
-    try:
-        with redirect_stdout(told):
-            yield
-    finally:
-        sys.stdout.writelines(line for line in told.getvalue().splitlines(True) if not line.startswith(UNASKED))
-
-
-AROUND: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "timm": _models_after,
-    "mmcv": _operators_before,
-    "mmcv.ops": _missing_told_after,
-    "mmdet.datasets": _without_unasked_note,
-    "mmpretrain.datasets": _without_unasked_note,
-}
+AROUND: dict[str, Context] = {}
+"""By module, within what it is executed."""
 
 
 class _Around:
     """A module's own loader, which executes it within a context once; nothing of this is left on the module."""
 
-    def __init__(self, loader: Any, context: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, loader: Any, context: Context) -> None:
         self.loader, self.context = loader, context
 
     def __getattr__(self, name: str) -> Any:
@@ -88,11 +47,15 @@ class Watch(MetaPathFinder):
         return spec
 
 
-def watch() -> None:
-    """Begin; for what is imported already, at once. A second call changes nothing."""
-    if any(isinstance(finder, Watch) for finder in sys.meta_path):
-        return
-    sys.meta_path.insert(0, Watch())
-    for name in AROUND.keys() & sys.modules.keys():
-        with AROUND[name]():
-            pass
+def watch(contexts: Mapping[str, Context]) -> None:
+    """Have the modules that `contexts` names executed within their contexts; those that are imported already have them now.
+
+    A module that is watched already keeps its context: a second call changes nothing.
+    """
+    if not any(isinstance(finder, Watch) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Watch())
+    for name in contexts.keys() - AROUND.keys():
+        AROUND[name] = contexts[name]
+        if name in sys.modules:
+            with contexts[name]():
+                pass

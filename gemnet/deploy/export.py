@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import UserError
+from gemnet.core.extras import need
 from gemnet.fusion import fused
 from gemnet.model_table import MODELS
 from gemnet.network import GEMNet
@@ -111,6 +112,7 @@ Dimensions = dict[int, torch.export.Dim]
 
 
 def _onnx(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
+    need("export", "onnx", "onnxruntime", "onnxscript")
     import onnxruntime
 
     names = [f"output{index}" for index in range(len(_tuple(model(example))))]

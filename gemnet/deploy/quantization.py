@@ -25,6 +25,7 @@ from torch import nn
 
 from gemnet.bench.benchmark import Timing, measure_together
 from gemnet.checkpoints.class_names import difference
+from gemnet.core.extras import need
 from gemnet.core.files import replacing
 from gemnet.deploy.export import CLASSES, ExportError, export
 from gemnet.images.folders import class_images
@@ -239,6 +240,7 @@ def export_int8(
 
 
 def _session(model: Network) -> InferenceSession:
+    need("export", "onnxruntime")
     import onnxruntime
 
     if isinstance(model, onnxruntime.InferenceSession):

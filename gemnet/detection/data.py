@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger, print_log
 from gemnet.annotations.coco import read_coco
 from gemnet.openmmlab.classes import named_classes
 from gemnet.openmmlab.images import DataError, EveryImageTested
-from gemnet.registry import DATASETS
+from gemnet.openmmlab.registry import DATASETS
 
 COCO_TREE = """\
 data/coco/

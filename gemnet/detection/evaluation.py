@@ -12,7 +12,7 @@ from mmdet.evaluation import CocoMetric as _CocoMetric
 from gemnet.annotations.coco import read_coco
 from gemnet.detection.data import indexed
 from gemnet.openmmlab.images import DataError
-from gemnet.registry import METRICS
+from gemnet.openmmlab.registry import METRICS
 
 
 @METRICS.register_module()

@@ -8,7 +8,7 @@ import torch
 from mmdet.models.dense_heads import RetinaHead as _RetinaHead
 from mmdet.utils import reduce_mean
 
-from gemnet.registry import MODELS
+from gemnet.openmmlab.registry import MODELS
 
 
 @MODELS.register_module()

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from gemnet.annotations.coco import read_coco
+from gemnet.core.configs import SCOPE
 from gemnet.core.tables import marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.predict import predict
@@ -148,8 +149,9 @@ def table(records: list[dict[str, Any]]) -> str:
     for row in records:
         aps = " | ".join(f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
         precision = "bfloat16" if row["amp"] else "float32"
+        name = Path(row["config"]).stem.removeprefix(SCOPE)
         lines.append(
-            f"| {Path(row['config']).stem} | {row['images']} | {row['size']} | {row['iterations']} | {precision} | {aps} "
+            f"| {name} | {row['images']} | {row['size']} | {row['iterations']} | {precision} | {aps} "
             f"| {row['seconds'] / 60:.0f} |"
         )
     return "\n".join(lines)

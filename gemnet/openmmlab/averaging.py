@@ -13,7 +13,7 @@ from mmengine.runner.amp import autocast
 from torch import Tensor
 
 from gemnet.core.errors import UserError
-from gemnet.registry import HOOKS, MODELS
+from gemnet.openmmlab.registry import HOOKS, MODELS
 
 RAW = "raw/"
 """Before the name of a figure of the raw weights, in the log."""

@@ -23,7 +23,7 @@ from gemnet.model_table import short_names
 from gemnet.models import architecture
 from gemnet.network import GEMNet as Network
 from gemnet.openmmlab.addresses import resolve
-from gemnet.registry import MODELS
+from gemnet.openmmlab.registry import MODELS
 from gemnet.weights import load_weights
 
 OUT_INDICES = (1, 2, 3, 5)

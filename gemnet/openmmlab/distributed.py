@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from gemnet.core.errors import UserError
-from gemnet.registry import MODEL_WRAPPERS, MODELS, OPTIM_WRAPPERS
+from gemnet.openmmlab.registry import MODEL_WRAPPERS, MODELS, OPTIM_WRAPPERS
 
 
 class LaunchError(UserError):
@@ -43,7 +43,7 @@ def init_processes(launcher: str) -> None:
         raise LaunchError(f"launcher {launcher!r}: expected pytorch (torchrun) or slurm")
     missing = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
-        raise LaunchError(f"launcher {launcher}: {', '.join(missing)} not set; start it with tools/dist_train.sh")
+        raise LaunchError(f"launcher {launcher}: {', '.join(missing)} not set; start it with tools/dist_train.sh, or torchrun")
     local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
     if launcher == "slurm" and gpus == 1:  # Slurm shows each task its own GPU alone
@@ -75,7 +75,7 @@ def _slurm_to_torchrun() -> None:
     names = {"SLURM_PROCID": "RANK", "SLURM_LOCALID": "LOCAL_RANK", "SLURM_NTASKS": "WORLD_SIZE"}
     missing = [name for name in names if name not in os.environ]
     if missing:
-        raise LaunchError(f"launcher slurm: {', '.join(missing)} not set; start it with tools/slurm_train.sh")
+        raise LaunchError(f"launcher slurm: {', '.join(missing)} not set; start it with tools/slurm_train.sh, or srun")
     for theirs, ours in names.items():
         os.environ[ours] = os.environ[theirs]
     os.environ.setdefault("MASTER_PORT", "29500")

@@ -6,19 +6,18 @@ is told in one message, without a traceback.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import sys
 import traceback
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, get_rank, get_world_size
+from mmengine.dist import broadcast_object_list
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
@@ -26,13 +25,13 @@ from torch import nn
 from gemnet.annotations.findings import plain_name
 from gemnet.checkpoints.class_names import classes_of, difference
 from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
+from gemnet.core.configs import config_path, read_config
 from gemnet.core.errors import UserError
 from gemnet.core.own_modules import search_working_directory
-from gemnet.core.signals import terminating
 from gemnet.openmmlab import averaging, recipe, schedule
 from gemnet.openmmlab.backbone import Backbone
 from gemnet.openmmlab.classes import settle_classes
-from gemnet.openmmlab.distributed import init_processes, leave_processes
+from gemnet.openmmlab.distributed import init_processes
 from gemnet.openmmlab.images import folder_classes
 from gemnet.openmmlab.overrides import check_options, check_values
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
@@ -50,16 +49,19 @@ class ConfigError(UserError):
 def load_config(path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None) -> Config:
     """The config at `path` with `options` (dotted keys) over it; its work_dir is `work_dirs/<name>` unless given.
 
+    path: a file, or a config of the package, as `gemnet::retinanet_gemnet_a.py`.
+
     A number for the whole run, as `epochs`, changes all that follows from it (`gemnet.openmmlab.recipe`). Raises ConfigError
     that names the file, and UserError for an option. A config is a Python program: read only those that you trust.
     """
+    path = config_path(path)
     if not Path(path).is_file():
         folder = Path(path).parent
         near = sorted(str(file) for file in folder.glob("*.py")) if folder.is_dir() else []
         raise ConfigError(f"{path}: no such config" + (f"; there are {', '.join(near)}" if near else ""))
     search_working_directory()  # for custom_imports
     try:
-        config = Config.fromfile(path)
+        config = read_config(path)
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:  # the config's own code may raise anything
@@ -330,54 +332,13 @@ def evaluate(
     return runner.test()
 
 
-def command(name: str, task: Callable[[], Any]) -> int:
-    """Run `task` for a command line: its exit code, with one message on standard error for what the user can mend.
-
-    A process that is done leaves its group; one that fails does not, for others may wait for it there until they are ended.
-    """
-    try:
-        with terminating():
-            task()
-    except UserError as error:  # from a loader's worker it comes with a traceback before the message
-        message = re.split(r"\n[\w.]+Error: ", str(error))[-1].strip()
-    except (OSError, RuntimeError) as error:
-        cause = _system_error(error)
-        if cause is None:
-            raise
-        full = cause.errno == errno.ENOSPC
-        message = f"{cause.filename or 'writing'}: {cause.strerror}" + "; free some space, then go on with --resume" * full
-    except (TypeError, KeyError) as error:
-        message = _mistaken_part(error)
-        if message is None:
-            raise
-    except KeyboardInterrupt:
-        message = "stopped" + ("; the same command with --resume goes on from the last checkpoint" if name == "train" else "")
-        if get_rank():
-            return 1
-    else:
-        leave_processes()
-        return 0
-    process = f" (process {get_rank()})" if get_world_size() > 1 else ""
-    print(f"{name}{process}: {message}", file=sys.stderr)
-    return 1
-
-
-def _mistaken_part(error: Exception) -> str | None:
-    """What mmengine tells of a part that it cannot build: an unknown type, or a setting that a type does not take."""
+def mistaken_part(error: Exception) -> str | None:
+    """What mmengine tells of a part that it cannot build, of unknown type or with an unknown setting; else None."""
     text = str(error.args[0]) if error.args else ""
     if isinstance(error, KeyError):
         return f"the config: {text.splitlines()[0]}" if " registry" in text else None
+    if not isinstance(error, TypeError):
+        return None
     raised = traceback.extract_tb(error.__traceback__)[-1].filename  # by the call itself, not by what is in it
     taken = re.search(r"(\w+)(?:\.__init__)?\(\) (got an unexpected keyword argument .*|missing \d+ required .*)", text)
     return f"the config: {taken[1]} {taken[2]}" if taken and "registry" in Path(raised).parts else None
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    """The system's error that `error` is or was caused by: torch tells a full disk as its own RuntimeError."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            return error
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint")
-        error = error.__cause__ or error.__context__
-    return None

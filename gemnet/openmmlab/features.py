@@ -16,7 +16,7 @@ from gemnet.core.errors import UserError
 from gemnet.library import create_library_model, set_bn_momentum
 from gemnet.openmmlab.backbone import Backbone, flag, positive
 from gemnet.openmmlab.distributed import synchronised
-from gemnet.registry import MODELS
+from gemnet.openmmlab.registry import MODELS
 
 
 @MODELS.register_module()

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from gemnet.core.errors import UserError
-from gemnet.registry import HOOKS
+from gemnet.openmmlab.registry import HOOKS
 
 
 def _seed(seed: int) -> None:

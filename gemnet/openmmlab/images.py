@@ -14,7 +14,7 @@ from mmengine.fileio import get
 from gemnet.core.errors import DataError
 from gemnet.images.folders import class_images, folder_classes, image_files
 from gemnet.images.pixels import ImageError, read_image
-from gemnet.registry import DATASETS, TRANSFORMS
+from gemnet.openmmlab.registry import DATASETS, TRANSFORMS
 
 __all__ = ["TOLD", "DataError", "EveryImageTested", "ImageFolder", "LoadImage", "folder_classes", "image_files"]
 TOLD = 3

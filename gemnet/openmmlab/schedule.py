@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from gemnet.core.errors import UserError
-from gemnet.registry import HOOKS
+from gemnet.openmmlab.registry import HOOKS
 
 TIMES = ("begin", "end", "T_max", "milestones", "step_size", "total_steps", "periods")
 """What mmengine's schedulers state in epochs, or in iterations with by_epoch=False."""

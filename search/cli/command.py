@@ -1,74 +1,20 @@
-"""The command line of the search: messages and exit codes."""
+"""The command line of the search: what it runs, tells and prints to go on with."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemnet.core.errors import UserError
+from gemnet.cli.running import reported
+from gemnet.core.configs import config_path
 from gemnet.core.files import save_text
-from gemnet.core.signals import terminating
 from search.core.display import Display
 from search.core.printed import shell_line
 from search.core.types import SearchError
 from search.record.study import FAILED, RECORD
-
-REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EROFS: "name a directory that can be written with {elsewhere}",
-    errno.EACCES: "name a directory that can be written with {elsewhere}",
-}
-"""What helps against errors of the system."""
-
-
-def reported(
-    name: str, task: Callable[[], None], place: str, stopped: str = "stopped", again: str = "", elsewhere: str = "--work-dir"
-) -> int:
-    """Run `task` for a command line: the exit code, after one message on standard error for what the user can mend.
-
-    The code is 0; 1 after an error, and after Ctrl-C, SIGTERM and SIGHUP, which all end `task` alike; 141, as of programs that
-    SIGPIPE ends, without a word, where nobody reads the output any more. place: what a system's error is about where it names
-    no file. stopped: the message after Ctrl-C. again: the command that goes on after an error of the system. elsewhere: the
-    option that names another directory.
-    """
-    try:
-        with terminating():
-            task()
-            if sys.stdout is not None:  # None where it was closed before Python started
-                sys.stdout.flush()
-        return 0
-    except UserError as error:
-        message = str(error)
-    except BrokenPipeError:
-        _drop_output()
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        message = f"{error.filename or place}: {error.strerror or error}"
-        if error.errno in REMEDIES:
-            message += f"; {REMEDIES[error.errno].format(elsewhere=elsewhere)}"
-        if again:
-            message += f"{'' if error.errno in REMEDIES else '; mend that'}, then go on with: {again}"
-        if error.errno == errno.ENOSPC:
-            _drop_output()
-    except KeyboardInterrupt:
-        message = stopped
-    with contextlib.suppress(OSError):
-        if sys.stderr is not None:  # print would take standard output
-            print(f"{name}: {message}", file=sys.stderr, flush=True)
-    return 1
-
-
-def _drop_output() -> None:
-    """What is still to be written to standard output cannot be: Python is not to try it again when it ends."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def settings_command(name: str | None = None, out: str | None = None) -> int:
@@ -104,8 +50,9 @@ def search_command(
 ) -> int:
     """Run or go on with a search; prints what it finds. Returns the exit code: see `reported`.
 
-    work_dir: `work_dirs/<name of the config>` if None. resume: insist on a search that is already there. options: see
-    `load_settings`. retry_failed: try candidates that failed again, which insists on such a search as well.
+    config: a file, `gemnet::search/NAME.py`, or the bare NAME of such a config. work_dir: `work_dirs/<name of the config>` if
+    None. resume: insist on a search that is already there. options: see `load_settings`. retry_failed: try candidates that
+    failed again, which insists on such a search as well.
     """
     from search.configuration.settings import load_settings
     from search.pipeline import run_search
@@ -113,7 +60,8 @@ def search_command(
     from search.report.result import show_result, write_result
 
     display, start = Display(), time.monotonic()
-    name = Path(config).stem
+    path = config_path(config, "search")
+    name = Path(path).stem
     directory = Path(work_dir or Path("work_dirs") / name)
     pairs = [f"{key}={value}" for key, value in options.items()] if isinstance(options, Mapping) else list(options or ())
     given = ["--cfg-options", *pairs] if pairs else []
@@ -122,7 +70,7 @@ def search_command(
 
     def task() -> None:
         _check_name(directory)
-        settings = load_settings(config, options)
+        settings = load_settings(path, options)
         for asked, option in ((resume, "--resume"), (retry_failed, "--retry-failed")):
             if asked and not os.path.lexists(directory / RECORD):
                 raise SearchError(

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from search.cli.command import reported
+from gemnet.cli.running import reported
 from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import SearchError

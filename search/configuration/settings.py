@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemnet.core.configs import read_config
 from gemnet.core.options import named
 from gemnet.core.settings import plain, shown
 from search.configuration.checking import check_search
@@ -23,14 +24,13 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
     An option that names another type ("encoder.type": "svge") leaves out the settings of the former one. Raises SearchError for
     a file that is missing or broken, and for settings of unknown name or wrong type; UserError for a pair that is none.
     """
-    from mmengine.config import Config
 
     if not Path(path).is_file():
         known = sorted(str(p) for p in Path(path).parent.glob("*.py")) if Path(path).parent.is_dir() else []
         raise SearchError(f"config {path} does not exist" + (f"; there are {', '.join(known)}" if known else ""))
     options = named(options)
     try:
-        config = Config.fromfile(str(path), import_custom_modules=False)  # `check_search` does, with the working directory
+        config = read_config(path, import_custom_modules=False)  # `check_search` does
         for name, registry in REGISTRIES.items():
             type_ = options.get(f"{name}.type")
             former = config[name].get("type", registry.default) if isinstance(config.get(name), dict) else type_

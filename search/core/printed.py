@@ -8,17 +8,28 @@ import shutil
 import sys
 from pathlib import Path
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "search.py"
-
 
 def shell_line(*arguments: str | os.PathLike[str]) -> str:
-    """A command line of tools/search.py, to be entered where this process was started, with the same Python."""
-    tool = os.path.relpath(TOOL) if TOOL.exists() else sys.argv[0]
-    return shlex.join([_python(), tool, *map(os.fspath, arguments)])
+    """A command line of the search, to be entered where this process was started, with the same Python, called as it was."""
+    return shlex.join([*_command(), *map(os.fspath, arguments)])
+
+
+def _command() -> list[str]:
+    """What runs the search: a checkout's tool where that is what runs, the command `gemnet` where that is, else its module."""
+    script = Path(sys.argv[0])
+    if script.name == "search.py" and script.is_file():
+        return [_python(), os.path.relpath(script)]
+    if script.name == "gemnet" and _same("gemnet", script):
+        return ["gemnet", "search"]
+    return [_python(), "-m", "gemnet", "search"]
 
 
 def _python() -> str:
     """ "python" where that is the Python that runs here, else its path."""
-    found = shutil.which("python")
-    same = found is not None and Path(found).parent == Path(sys.executable).parent and os.path.samefile(found, sys.executable)
-    return "python" if same else sys.executable
+    return "python" if _same("python", Path(sys.executable)) else sys.executable
+
+
+def _same(name: str, file: Path) -> bool:
+    """Whether the shell finds `file` by `name`: one of the same folder, for folders of environments link to one Python."""
+    found = shutil.which(name)
+    return found is not None and Path(found).parent == file.parent and os.path.samefile(found, file)

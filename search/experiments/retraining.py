@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
+from gemnet.cli.running import reported
 from gemnet.core.files import save_text
 from gemnet.core.options import named
 from gemnet.core.tables import markdown_lines
-from search.cli.command import reported
 from search.configuration.sections import check_settings
 from search.core.display import Display
 from search.core.efficiency import efficiency_score

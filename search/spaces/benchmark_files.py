@@ -24,13 +24,13 @@ def find_file(name: str, data: str | os.PathLike[str] | None, remedy: str) -> Pa
     """The path of the compact file `name`.
 
     data: the file, or the folder that holds it; where it is None, the folder in the environment variable GEMNET_DATA, else
-    `shared/data` beside the repository. Raises SearchError, with `remedy`, where the file is not there.
+    `data` in the working directory. Raises SearchError, with `remedy`, where the file is not there.
     """
     folder = os.environ.get(ENVIRONMENT)
     if data is not None:
         place = Path(os.path.expanduser(data))
     else:
-        place = Path(folder) if folder else Path(__file__).resolve().parents[3] / "shared" / "data"
+        place = Path(folder or "data")
     path = place / name if place.is_dir() else place
     if path.is_file():
         return path

@@ -31,8 +31,7 @@ MAX_NODES, MAX_EDGES = 7, 9
 EPOCHS = (4, 12, 36, 108)
 REMEDY = (
     "To make it: download https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord (499 MB; nasbench_full.tfrecord "
-    "has the shorter trainings, too), then python tools/convert_benchmark.py nasbench101 nasbench_only108.tfrecord FOLDER/"
-    + FILE
+    "has the shorter trainings, too), then gemnet convert-benchmark nasbench101 nasbench_only108.tfrecord FOLDER/" + FILE
 )
 _KINDS = {
     "adj_bits": ("u", 1),

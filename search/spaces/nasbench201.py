@@ -30,7 +30,7 @@ NUM_NODES = len(EDGES) + 2
 EPOCHS = (200,)
 REMEDY = (
     "To make it: download NAS-Bench-201-v1_1-096897.pth, or better the folder NAS-Bench-201-v1_1-archive, from "
-    "https://github.com/D-X-Y/NAS-Bench-201, then python tools/convert_benchmark.py nasbench201 SOURCE nasbench201.npz"
+    "https://github.com/D-X-Y/NAS-Bench-201, then gemnet convert-benchmark nasbench201 SOURCE nasbench201.npz"
 )
 CHANNELS, CELLS_IN_STAGE, IMAGE_SIZE = (16, 32, 64), 5, 32
 KERNELS = np.array([0, 0, 0, 1, 3, 0, 0])  # of (input, *OPERATORS)

@@ -95,6 +95,3 @@ def install() -> None:
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.append(Finder())
         replace_fallbacks()
-
-
-install()

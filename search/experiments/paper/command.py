@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.cli.command import reported
+from gemnet.cli.running import reported
 from search.core.display import Display
 from search.core.types import SearchError
 from search.experiments.paper.base import TUNING_SEEDS, Context, Part, Unit
@@ -16,7 +16,6 @@ from search.experiments.paper.overview import renew_overview
 from search.experiments.paper.parts import PARTS
 from search.experiments.paper.runner import run
 
-ROOT = Path(__file__).resolve().parents[3]
 ALL = "all"
 
 
@@ -28,23 +27,24 @@ def reproduce_command(
     first_seed: int = 0,
     quick: bool = False,
     jobs: int = 1,
-    write: bool = False,
+    root: Path | None = None,
     rows: Sequence[str] | None = None,
 ) -> int:
     """Make parts, or all; returns the exit code, after one message on standard error where something is wrong.
 
-    seeds: of each part, its own number if None, 1 if `quick`. rows: of the tables, all if None. See tools/reproduce.py --help.
+    seeds: of each part, its own number if None, 1 if `quick`. root: the checkout whose docs are renewed, if any. rows: of the
+    tables, all if None. See tools/reproduce.py --help.
     """
     display = Display()
 
     def task() -> None:
-        if write and (quick or rows):
+        if root and (quick or rows):
             raise SearchError("--write is for the whole figures: leave out --quick and --rows")
         if jobs < 1 or (seeds is not None and seeds < 1) or first_seed < 0:
             raise SearchError("--jobs and --seeds must be at least 1, --first-seed at least 0")
         parts = [PARTS[name] for name in (PARTS if ALL in names else dict.fromkeys(names))]
         planned = [(part, _units(part, seeds, first_seed, quick, rows)) for part in parts]
-        if write and any(unit.seed >= TUNING_SEEDS for _, units in planned for unit in units):
+        if root and any(unit.seed >= TUNING_SEEDS for _, units in planned for unit in units):
             raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         context = Context(data, Path(work_dir))
         with Ledger(context.directory) as ledger:
@@ -54,9 +54,9 @@ def reproduce_command(
                 paths = write_files(part, results, context.directory)
                 display.line(f"\n{part.name}: {part.about}\n\n{paths[0].read_text(encoding='utf-8')}")
                 display.line(f"{', '.join(map(str, paths))}  ({time.monotonic() - start:.0f} s)")
-                if write:
-                    publish_part(part, results, ROOT, _command(part, seeds, first_seed))
-                    renew_overview(ROOT)
+                if root:
+                    publish_part(part, results, root, _command(part, seeds, first_seed))
+                    renew_overview(root)
                     display.line(
                         f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md and README.md"
                     )

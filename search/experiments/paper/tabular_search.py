@@ -7,12 +7,12 @@ accuracies are read when a search is over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from gemnet.core.configs import FOLDER
 from search.configuration.settings import load_settings
 from search.experiments.paper import published
 from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
@@ -22,7 +22,7 @@ from search.experiments.paper.plots import COLOURS
 from search.experiments.paper.rows import NASGEM_SEARCH, searches
 from search.experiments.paper.summary import grid, rounded, seeds_text
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs/search"
+CONFIGS = FOLDER / "search"
 QUERIES = 150
 VERSION = 2
 """Of what is measured: figures of another one are not taken for these."""

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemnet.cli.running import reported
+from gemnet.core.configs import config_path
 from gemnet.core.options import named
-from search.cli.command import reported
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.experiments.trial import report as trial_report
 from search.experiments.trial.trial import Trial, run_trial
 
-CONFIG = "configs/search/nasgem_cifar10.py"
-QUICK_CONFIG = "configs/search/digits.py"
+CONFIG = "gemnet::search/nasgem_cifar10.py"
+QUICK_CONFIG = "gemnet::search/digits.py"
 QUICK_OPTIONS = {"proxy.epochs": 2, "proxy.width": 4, "space.num_nodes": 8, "data.train_per_class": 24, "model.residual": True}
 QUICK_TRIAL = {"macs": 5e5, "epochs": 3, "seeds": (0, 1), "candidates": 3, "random": 3, "train_per_class": 48}
 
 
 def trial_command(
-    root: Path,
     given: Mapping[str, Any],
     config: str | None = None,
     work_dir: str | None = None,
@@ -31,9 +31,9 @@ def trial_command(
 ) -> int:
     """Run or go on with a trial; prints its table. Returns the exit code: 0, or 1 after a message on standard error.
 
-    root: of the repository, where the configs are. given: fields of Trial. write_to: the repository whose docs are renewed.
+    given: fields of Trial. write_to: the repository whose docs are renewed.
     """
-    config = config or str(root / (QUICK_CONFIG if quick else CONFIG))
+    config = config_path(config or (QUICK_CONFIG if quick else CONFIG), "search")
     directory = Path(work_dir or f"work_dirs/trial_{Path(config).stem}")
     display = Display()
 

@@ -1,7 +1,8 @@
-"""`import gemnet` is cheap; what it adds to other libraries is there all the same, in whichever order they are imported."""
+"""`import gemnet` is cheap; what it adds to timm is there all the same, in whichever order they are imported."""
 
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import gemnet
 from gemnet.core import importing
+from gemnet.openmmlab import additions
 
 ROOT = Path(gemnet.__file__).parents[1]
 
@@ -30,9 +32,19 @@ def test_timm_knows_the_models_in_whichever_order_both_are_imported(imports):
     assert told.startswith("['gemnet', 'gemnet_a', 'gemnet_b'] 1000 <_frozen_importlib_external.SourceFileLoader")
 
 
+def test_importing_gemnet_adds_to_timm_alone():
+    told = run(
+        "import sys; before = list(sys.meta_path), list(sys.path_hooks), set(sys.modules); import gemnet; "
+        "from gemnet.core import importing; finder, *rest = sys.meta_path; "
+        "print(type(finder) is importing.Watch, rest == before[0], sys.path_hooks == before[1], list(importing.AROUND), "
+        "[name for name in set(sys.modules) - before[2] if name.split('.')[0] not in {*sys.stdlib_module_names, 'gemnet'}])"
+    )
+    assert told == "True True True ['timm'] []\n"
+
+
 def test_data_sets_of_mmdet_are_imported_without_a_word():
     pytest.importorskip("mmdet")
-    assert run("import gemnet, mmdet.datasets") == ""
+    assert run("import gemnet.openmmlab, mmdet.datasets") == ""
 
 
 def test_every_public_name_is_what_its_module_has_and_another_one_is_told():
@@ -49,7 +61,7 @@ def test_every_public_name_is_what_its_module_has_and_another_one_is_told():
 def module(tmp_path, monkeypatch):
     """Makes a module of some code, which is imported with the note left out; returns its name."""
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(importing.AROUND, "made_for_importing", importing.AROUND["mmdet.datasets"])
+    monkeypatch.setitem(importing.AROUND, "made_for_importing", additions.AROUND["mmdet.datasets"])
 
     def make(code):
         (tmp_path / "made_for_importing.py").write_text(code)
@@ -74,8 +86,17 @@ def test_what_a_module_printed_before_it_failed_is_told(module, capsys):
     assert "made_for_importing" not in sys.modules
 
 
-def test_watching_twice_changes_nothing():
+def test_watching_twice_changes_nothing(monkeypatch):
+    entered = []
+
+    @contextmanager
+    def entering():
+        entered.append(True)
+        yield
+
+    monkeypatch.setattr(importing, "AROUND", {**importing.AROUND})
     before = list(sys.meta_path)
-    importing.watch()
-    assert sys.meta_path == before
+    importing.watch({"json": entering})
+    importing.watch({"json": entering})
+    assert (sys.meta_path, entered) == (before, [True])
     assert sum(isinstance(finder, importing.Watch) for finder in before) == 1

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from gemnet.bench.comparison import Children
+from gemnet.cli.main import main
 from gemnet.core.errors import UserError
 from gemnet.core.signals import terminating
 from gemnet.openmmlab import engine
 
-FILE = Path(__file__).parents[3] / "gemnet" / "signals.py"
+FILE = Path(__file__).parents[3] / "gemnet" / "core" / "signals.py"
 SCRIPT = """
 import runpy, sys, time
 terminating = runpy.run_path({file!r})["terminating"]
@@ -90,8 +91,13 @@ def test_handlers_are_as_before_afterwards_and_in_other_threads_nothing_changes(
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-def test_a_training_that_a_scheduler_ends_says_how_it_goes_on(capsys):
-    assert engine.command("train", lambda: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(60))) == 1
+def test_a_training_that_a_scheduler_ends_says_how_it_goes_on(capsys, monkeypatch):
+    def train(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(engine, "train", train)
+    assert main(["train", "CONFIG"]) == 1
     assert capsys.readouterr().err == "train: stopped; the same command with --resume goes on from the last checkpoint\n"
 
 

@@ -14,7 +14,7 @@ DRIVER = """
 import sys
 sys.path[:0] = {path}
 from contextlib import closing
-from search.cli.command import reported
+from gemnet.cli.running import reported
 from search.evaluation.executor import WorkerExecutor
 from search.core.processes import in_processes
 from scripted import Scripted, jobs, work

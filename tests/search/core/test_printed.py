@@ -9,20 +9,27 @@ from pathlib import Path
 import pytest
 from made import WHOLE, MadeEvaluator, run
 
+from gemnet.cli.running import reported
 from gemnet.complexity import fit
-from search.cli.command import reported, search_command
+from search.cli.command import search_command
 from search.core.display import Display
-from search.core.printed import TOOL, shell_line
+from search.core.printed import shell_line
 from search.core.types import SearchError
 from search.report import result
 from search.report.result import show_result, write_result
 
 ROOT = Path(__file__).resolve().parents[3]
+TOOL = ROOT / "tools/search.py"
 HARD = """it's a "test" $HOME `id` ünï :tada: [b] \\n"""
 """Of a directory's name: what shells, Python, rich's markup and its emojis would read."""
 
 
-def test_a_line_for_the_shell_has_every_argument_as_it_was(tmp_path, monkeypatch):
+@pytest.fixture
+def by_tool(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(TOOL)])
+
+
+def test_a_line_for_the_shell_has_every_argument_as_it_was(tmp_path, monkeypatch, by_tool):
     monkeypatch.chdir(tmp_path)
     line = shell_line(HARD, "--work-dir", Path(HARD), "--cfg-options", "a=[1, 'x']")
     shown = subprocess.run(["bash", "-c", f"show() {{ printf '%s\\n' \"$@\"; }}; show {line}"], capture_output=True, text=True)
@@ -35,12 +42,23 @@ def test_a_line_for_the_shell_has_every_argument_as_it_was(tmp_path, monkeypatch
     )
 
 
-def test_python_is_called_by_its_path_where_the_word_is_none_or_another(monkeypatch, tmp_path):
+def test_python_is_called_by_its_path_where_the_word_is_none_or_another(monkeypatch, tmp_path, by_tool):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shlex.split(shell_line("status"))[0] == sys.executable
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert shell_line("status") == "python tools/search.py status"
+
+
+def test_a_line_is_called_as_the_search_was(tmp_path, monkeypatch):
+    script = tmp_path / "gemnet"
+    script.touch(mode=0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent)]))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert shell_line("status") == "gemnet search status"
+    for other in (tmp_path / "other/gemnet", ROOT / "gemnet/__main__.py", Path("-c")):
+        monkeypatch.setattr(sys, "argv", [str(other)])
+        assert shell_line("status") == "python -m gemnet search status"
 
 
 def test_the_line_of_python_builds_the_cell_from_where_the_search_was_started(tmp_path, monkeypatch, capsys):
@@ -81,7 +99,8 @@ def test_the_command_to_go_on_is_the_command_that_was_given(error, told, tmp_pat
     err = capsys.readouterr().err
     assert told in err
     again = shlex.split(err.split("o on with: ")[1])
-    assert again[2:] == [config, "--work-dir", HARD, "--cfg-options", *options]
+    assert again[1:4] == ["-m", "gemnet", "search"]
+    assert again[4:] == [config, "--work-dir", HARD, "--cfg-options", *options]
     assert again[0] in ("python", sys.executable)
 
 
@@ -121,7 +140,7 @@ def test_what_looks_like_markup_or_an_emoji_is_printed_to_the_letter(capsys):
 PIPES = """
 import sys
 sys.path.insert(0, {root!r})
-from search.cli.command import reported
+from gemnet.cli.running import reported
 from search.core.display import Display
 
 def task():

@@ -165,7 +165,7 @@ def test_an_export_is_not_exported_and_its_report_says_where_the_encoder_is(work
     write_export(read_study(work_dir), tmp_path / "a.jsonl")
     assert records_command("export", str(tmp_path / "a.jsonl")) == 1
     assert "a.jsonl is an exported record; what is exported is a work directory" in capsys.readouterr().err
-    shipped = ROOT / "gemnet/cells/nasgem_cifar10.jsonl"
+    shipped = ROOT / "docs/search/nasgem_cifar10.jsonl"
     page = write_report(shipped, tmp_path / "shown").read_text()
     assert "No learning dynamics: the encoder is in the search&#x27;s work directory" in page
 
