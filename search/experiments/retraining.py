@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
-from search.experiments.trial.trainings import Trainings, deviation, run_missing
+from search.experiments.trial.trainings import deviation, open_trainings, run_missing
 from search.pipeline import candidate_seed
 from search.record.export import is_export, read_record
 from search.record.ranking import best_first
@@ -106,7 +105,7 @@ def retrain(
     def job(name: tuple[str, int], key: int) -> Job:
         return Job(key, cells[name[0]], runs[name]["seed"])
 
-    with closing(Trainings(directory)) as trainings:
+    with open_trainings(directory) as trainings:
         trained = run_missing("Trainings", runs, job, evaluator, settings["executor"], trainings, display)
     found = []
     for number, r in enumerate(best, 1):

@@ -10,11 +10,10 @@ from search.cli.command import reported
 from search.core.display import Display
 from search.core.types import SearchError
 from search.experiments.paper.base import TUNING_SEEDS, Context, Part, Unit
-from search.experiments.paper.ledger import Ledger
 from search.experiments.paper.output import FOLDER, publish_part, write_files
 from search.experiments.paper.overview import renew_overview
 from search.experiments.paper.parts import PARTS
-from search.experiments.paper.runner import run
+from search.experiments.paper.runner import open_results, run
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = "all"
@@ -47,15 +46,15 @@ def reproduce_command(
         if write and any(unit.seed >= TUNING_SEEDS for _, units in planned for unit in units):
             raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         context = Context(data, Path(work_dir))
-        with Ledger(context.directory) as ledger:
+        with open_results(context.directory) as results:
             for part, units in planned:
                 start = time.monotonic()
-                results = run(part, units, ledger, context, jobs, display)
-                paths = write_files(part, results, context.directory)
+                found = run(part, units, results, context, jobs, display)
+                paths = write_files(part, found, context.directory)
                 display.line(f"\n{part.name}: {part.about}\n\n{paths[0].read_text(encoding='utf-8')}")
                 display.line(f"{', '.join(map(str, paths))}  ({time.monotonic() - start:.0f} s)")
                 if write:
-                    publish_part(part, results, ROOT, _command(part, seeds, first_seed))
+                    publish_part(part, found, ROOT, _command(part, seeds, first_seed))
                     renew_overview(ROOT)
                     display.line(
                         f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md and README.md"

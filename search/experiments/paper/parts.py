@@ -11,6 +11,5 @@ from search.experiments.paper.tables34 import TABLE3, TABLE4
 from search.experiments.paper.tabular_search import SEARCH
 
 PARTS: dict[str, Part] = {
-    part.name: part
-    for part in (TABLE3, TABLE4, FIGURE1, FIGURE4, FIGURE5, SEARCH, NASBENCH201, NASBENCH101, ENCODER, FIGURE6)
+    part.name: part for part in (TABLE3, TABLE4, FIGURE1, FIGURE4, FIGURE5, SEARCH, NASBENCH201, NASBENCH101, ENCODER, FIGURE6)
 }

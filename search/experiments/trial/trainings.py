@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +16,22 @@ import torch
 from gemnet.core.machine import processor
 from search.core.display import Display
 from search.core.fingerprint import fingerprint
-from search.core.json_lines import add_row, read_rows
+from search.core.json_lines import Format, Store
 from search.core.types import Evaluation, Evaluator, SearchError
 from search.evaluation.checked import checked_outcome
 from search.evaluation.executor import build_executor
 from search.record.rows import number, share, shown
 from search.record.study import TIME, take_lock
 
-RECORD, LOCK = "trainings.jsonl", "lock"
+RECORD = "trainings.jsonl"
 
 
-class Trainings:
-    """The record: a JSON object a line, one a training that has ended well. While it is open, no second command may open it."""
+def open_trainings(directory: str | os.PathLike[str]) -> Store[dict[str, Any]]:
+    """The record of trainings that have ended well, by id. While it is open, no second command may open it.
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        """Raises SearchError where the directory is in use or the record is none; a last line that was cut off is left out."""
-        self.path = Path(directory) / RECORD
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = take_lock(self.path.parent / LOCK)
-        try:
-            rows = read_rows(
-                self.path,
-                _checked_row,
-                ": no record of trainings: line {number}: {reason}; remove that line, or name another directory",
-            )
-        except SearchError:
-            os.close(self._lock)
-            raise
-        self.rows: dict[str, dict[str, Any]] = dict(rows)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Write one row, down to the disk."""
-        add_row(self.path, row)
-        self.rows[row["id"]] = dict(row)
-
-    def close(self) -> None:
-        os.close(self._lock)
+    Raises SearchError where the directory is in use or the record is none.
+    """
+    return Store(Path(directory) / RECORD, TRAININGS, take_lock)
 
 
 def run_missing(
@@ -59,7 +40,7 @@ def run_missing(
     job: Callable[[Any, int], Any],
     evaluator: Evaluator,
     executor: Mapping[str, Any],
-    record: Trainings,
+    record: Store[dict[str, Any]],
     display: Display,
 ) -> dict[Any, dict[str, Any]]:
     """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run; with
@@ -84,14 +65,19 @@ def run_missing(
     return {name: {**record.rows[key], "name": _words(name)} for name, key in ids.items()}
 
 
-def _checked_row(row: Any) -> tuple[str, dict[str, Any]]:
-    """A row under its id. Raises ValueError, TypeError or KeyError for what is none."""
+def _checked(row: Any) -> dict[str, Any]:
+    """A row of the record. Raises ValueError, TypeError or KeyError for what is none."""
     if not isinstance(row, dict) or not isinstance(row["id"], str):
         raise ValueError(f"expected an object with an id, found {shown(row)}")
     share(row, "accuracy")
     if "seconds" in row:
         number(row, "seconds")
-    return row["id"], row
+    return row
+
+
+TRAININGS: Format[dict[str, Any]] = Format(
+    _checked, itemgetter("id"), ": no record of trainings: line {number}: {reason}; remove that line, or name another directory"
+)
 
 
 def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -26,13 +25,14 @@ from gemnet.core.settings import Setting
 from gemnet.library import SCALABLE
 from search.core.checks import takes_settings
 from search.core.display import Display
+from search.core.json_lines import Store
 from search.core.threads import torch_threads
 from search.core.types import Job, SearchError, Space
 from search.evaluation.evaluators import evaluator_of
 from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 from search.experiments.trial.baselines import Contestant, of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import PerClass, build_final_data
-from search.experiments.trial.trainings import Trainings, run_missing, this_machine
+from search.experiments.trial.trainings import open_trainings, run_missing, this_machine
 from search.pipeline import candidate_seed
 from search.spaces.dag import build_space
 
@@ -112,7 +112,7 @@ def run_trial(
         return of_library(name, KNOWN, trial.macs, shape, classes)
 
     executor = {**settings["executor"], **({} if jobs is None else {"workers": jobs})}
-    with closing(Trainings(directory)) as record:
+    with open_trainings(directory) as record:
         display.line(f"{len(data.train_labels)} training images, {len(data.val_labels)} test images, {classes} classes")
         with display.progress("Networks of equal MACs") as progress:
             try:
@@ -208,7 +208,7 @@ def _proxy_accuracies(
     networks: Sequence[Contestant],
     proxy: ProxyEvaluator,
     executor: Mapping[str, Any],
-    record: Trainings,
+    record: Store[dict[str, Any]],
     display: Display,
 ) -> dict[str, dict[str, Any]]:
     """What a search with these settings measures for the cells of `networks`, by name."""
