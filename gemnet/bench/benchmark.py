@@ -22,7 +22,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import counted
 from gemnet.core.errors import UserError
 from gemnet.core.machine import processor
-from gemnet.core.tables import markdown_lines, marks, publish
+from gemnet.core.tables import markdown_table, marks, publish
 from gemnet.library import create_library_model
 from gemnet.models import gemnet
 
@@ -331,14 +331,11 @@ def table(measured: dict[str, Any]) -> str:
     peer = next((row for row in measured["models"] if "gemnet" not in row["name"]), None)
     if "gemnet" in measured["models"][0]["name"] and peer is not None:
         rows.append(_times(measured["models"][0], peer))
-    lines = markdown_lines(header, rows)
-    lines.append(
-        f"\n{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
-    )
+    told = f"{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
     if measured.get("resolution", RESOLUTION) != RESOLUTION:
-        lines[-1] += ", at {0}x{0}".format(measured["resolution"])
-    lines += [f"\nLeft out: {setting['setting']}: {setting['reason']}" for setting in measured.get("left_out", [])]
-    return "\n".join(lines)
+        told += ", at {0}x{0}".format(measured["resolution"])
+    left_out = [f"Left out: {entry['setting']}: {entry['reason']}" for entry in measured.get("left_out", [])]
+    return "\n\n".join([markdown_table(header, rows), told, *left_out])
 
 
 def _times(ours: dict[str, Any], peer: dict[str, Any]) -> list[str]:

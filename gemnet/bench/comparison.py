@@ -181,17 +181,13 @@ def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, A
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: a row a config."""
-    lines = [
-        "| config | params M | MACs M | image | epochs | top-1 %, mean ± deviation | seeds | minutes a run |",
-        "|---|" + "---|" * 7,
-    ]
+    columns = ("config", "params M", "MACs M", "image", "epochs", "top-1 %, mean ± deviation", "seeds", "minutes a run")
+    lines = []
     for row in rows:
-        spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
-        lines.append(
-            f"| [{Path(row['config']).name}]({Path(row['config']).name}) | {row['params'] / 1e6:.2f} | {row['macs'] / 1e6:.1f} "
-            f"| {row['size']} | {row['epochs']} | {row['mean']:.2f}{spread} | {len(row['seeds'])} | {row['seconds'] / 60:.0f} |"
-        )
-    return "\n".join(lines)
+        top1 = tables.mean_and_deviation(row["mean"], row["deviation"], 2)
+        told = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", row["size"], row["epochs"], top1
+        lines.append((tables.link(row["config"]), *told, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
+    return tables.markdown_table(columns, lines)
 
 
 def write(root: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:

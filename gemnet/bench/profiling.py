@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gemnet.bench.benchmark import RESOLUTION, Setting, build, measure_together, step
-from gemnet.core.tables import markdown_lines
+from gemnet.core.tables import markdown_table
 from gemnet.fusion import fold_batch_norm, fused
 
 KINDS = (
@@ -146,12 +146,12 @@ def table(found: dict[str, dict[str, Share]]) -> str:
             part = share.seconds / total.seconds if total.seconds else 0.0
             cells += [f"{1000 * share.seconds:.1f}", f"{part:.1%}", f"{share.bytes_written / 2**20:.2f}"]
         rows.append(cells)
-    return "\n".join(markdown_lines(header, rows))
+    return markdown_table(header, rows)
 
 
 def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu", resolution: int = RESOLUTION) -> str:
     """Markdown: how many times as fast `fused` makes networks whose normalisation is folded, side by side, in float32."""
-    lines = ["| model | batch | folded | fused | times |", "|---|---|---|---|---|"]
+    rows = []
     wait = torch.cuda.synchronize if device.startswith("cuda") else None
     for name in names:
         for batch in (16, 1):
@@ -161,5 +161,5 @@ def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu",
             with torch.inference_mode():
                 found = measure_together({k: partial(form, images) for k, form in forms.items()}, repeats, wait=wait)
             before, after = (found[form].median for form in forms)
-            lines.append(f"| {name} | {batch} | {1000 * before:.1f} ms | {1000 * after:.1f} ms | {before / after:.2f} |")
-    return "\n".join(lines)
+            rows.append((name, batch, f"{1000 * before:.1f} ms", f"{1000 * after:.1f} ms", f"{before / after:.2f}"))
+    return markdown_table(("model", "batch", "folded", "fused", "times"), rows)

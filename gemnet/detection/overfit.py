@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from gemnet.annotations.coco import read_coco
-from gemnet.core.tables import marks, publish
+from gemnet.core.tables import markdown_table, marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.predict import predict
 from gemnet.openmmlab import engine
@@ -141,18 +141,14 @@ def overfit(
 
 def table(records: list[dict[str, Any]]) -> str:
     """Markdown of recorded figures."""
-    lines = [
-        "| config | images | longer side | iterations | precision | box AP | AP50 | AP75 | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("config", "images", "longer side", "iterations", "precision", "box AP", "AP50", "AP75", "minutes")
+    lines = []
     for row in records:
-        aps = " | ".join(f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
         precision = "bfloat16" if row["amp"] else "float32"
-        lines.append(
-            f"| {Path(row['config']).stem} | {row['images']} | {row['size']} | {row['iterations']} | {precision} | {aps} "
-            f"| {row['seconds'] / 60:.0f} |"
-        )
-    return "\n".join(lines)
+        precisions = (f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
+        setting = (Path(row["config"]).stem, row["images"], row["size"], row["iterations"], precision)
+        lines.append((*setting, *precisions, f"{row['seconds'] / 60:.0f}"))
+    return markdown_table(columns, lines)
 
 
 def record(root: Path, work_dir: str) -> None:

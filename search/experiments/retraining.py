@@ -19,7 +19,7 @@ from scipy.stats import kendalltau
 
 from gemnet.core.files import save_text
 from gemnet.core.options import named
-from gemnet.core.tables import markdown_lines
+from gemnet.core.tables import markdown_table, mean_and_deviation
 from search.cli.command import reported
 from search.configuration.settings import check_settings
 from search.core.display import Display
@@ -143,7 +143,7 @@ def rows(found: Sequence[Retrained]) -> list[tuple[str, ...]]:
             f.record.digest[:8],
             str(f.place),
             f"{f.record.accuracy:.4f}",
-            f"{f.accuracy:.4f} ± {f.deviation:.4f}",
+            mean_and_deviation(f.accuracy, f.deviation, 4),
             f"{f.record.cost:.3g}",
             f"{f.score:.4f}",
             ", ".join(f"{count} {name}" for name, count in Counter(f.record.cell.pruned().nodes[1:]).most_common()),
@@ -154,7 +154,7 @@ def rows(found: Sequence[Retrained]) -> list[tuple[str, ...]]:
 
 def markdown(found: Sequence[Retrained]) -> str:
     """The table, and below it how the search's order agrees with the new one."""
-    return "\n".join([*markdown_lines(COLUMNS, rows(found)), "", agreement(found)])
+    return f"{markdown_table(COLUMNS, rows(found))}\n\n{agreement(found)}"
 
 
 def agreement(found: Sequence[Retrained]) -> str:

@@ -14,7 +14,7 @@ from gemnet.core import tables
 from gemnet.core.files import replacing, save_png, save_text
 from gemnet.core.machine import processor
 from search.experiments.paper.base import Part, Result
-from search.experiments.paper.summary import rounded, summarized
+from search.experiments.paper.summary import rounded, seeds_text, summarized
 
 PAGE, FOLDER = "docs/reproduce/README.md", "docs/reproduce"
 RESOLUTION = 110  # dots an inch: legible, and some 50 kB
@@ -29,7 +29,8 @@ def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[
     """Write <part>.md, .csv, .png, and <part>_points.csv where the plot shows more than the figures; returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / f"{part.name}.md"
-    save_text(table, part.table(summarized(results, part.comparisons)) + "\n")
+    summary = summarized(results, part.comparisons)
+    save_text(table, f"{part.table(summary)}\n\n{seeds_text(summary)}\n")
     return [table, *_csv_and_plot(part, results, directory)]
 
 
@@ -47,7 +48,7 @@ def publish_part(part: Part, results: Sequence[Result], root: Path, command: str
 def published_table(part: Part, data: Mapping[str, Any]) -> str:
     """The part's section of the page, of what its JSON file holds."""
     told = f"`{data['command']}`, {data['date']}, {data['machine']}."
-    return f"{part.table(data)} {told}\n\n![{part.about}]({part.name}.png)"
+    return f"{part.table(data)}\n\n{seeds_text(data)} {told}\n\n![{part.about}]({part.name}.png)"
 
 
 def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
