@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.core.errors import UserError
+from gemnet.core.files import replacing
 
 BAR = r"\|"
 """In a cell, where a plain one would end it."""
@@ -32,6 +34,12 @@ def mean_and_deviation(mean: float, deviation: float | None, digits: int, sign: 
     """Write `mean ± deviation`; None for the deviation of a single value, which goes without saying."""
     text = f"{mean:{'+' if sign else ''}.{digits}f}"
     return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
+
+
+def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
 def marks(name: str, command: str) -> tuple[str, str]:
