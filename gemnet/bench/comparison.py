@@ -28,6 +28,7 @@ from gemnet.core.errors import UserError
 from gemnet.openmmlab import engine
 
 RESULT = "comparison.json"
+HEAD = "config | params M | MACs M | image | epochs | top-1 %, mean ± deviation | seeds | minutes a run"
 
 
 @dataclass(frozen=True)
@@ -181,13 +182,12 @@ def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, A
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: a row a config."""
-    columns = ("config", "params M", "MACs M", "image", "epochs", "top-1 %, mean ± deviation", "seeds", "minutes a run")
     lines = []
     for row in rows:
         top1 = tables.mean_and_deviation(row["mean"], row["deviation"], 2)
         told = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", row["size"], row["epochs"], top1
         lines.append((tables.link(row["config"]), *told, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
-    return tables.markdown_table(columns, lines)
+    return tables.markdown_table(HEAD.split(" | "), lines)
 
 
 def write(root: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:

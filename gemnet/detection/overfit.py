@@ -20,6 +20,7 @@ from gemnet.openmmlab import engine
 from gemnet.openmmlab.images import DataError
 
 RECORDS = "configs/overfit.json"
+HEAD = "config | images | longer side | iterations | precision | box AP | AP50 | AP75 | minutes"
 MARKS = marks("overfitting", "tools/overfit.py --record")
 
 
@@ -141,14 +142,13 @@ def overfit(
 
 def table(records: list[dict[str, Any]]) -> str:
     """Markdown of recorded figures."""
-    columns = ("config", "images", "longer side", "iterations", "precision", "box AP", "AP50", "AP75", "minutes")
     lines = []
     for row in records:
         precision = "bfloat16" if row["amp"] else "float32"
         precisions = (f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
         setting = (Path(row["config"]).stem, row["images"], row["size"], row["iterations"], precision)
         lines.append((*setting, *precisions, f"{row['seconds'] / 60:.0f}"))
-    return markdown_table(columns, lines)
+    return markdown_table(HEAD.split(" | "), lines)
 
 
 def record(root: Path, work_dir: str) -> None:

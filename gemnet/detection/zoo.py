@@ -27,6 +27,7 @@ PAPER = {
     "faster_rcnn_gemnet_b": ("Faster R-CNN", "GEMNet-B", 22.0, 133.6, 35.7),
 }
 MEASURED, README, INDEX = "configs/model_zoo.json", "configs/README.md", "model-index.yml"
+HEAD = "detector | backbone | params M | paper's | difference | MACs G | paper's | difference | box AP | paper's AP | config"
 MARKS = marks("detectors", "tools/complexity.py --table2 --write")
 
 
@@ -58,19 +59,6 @@ def excess(row: dict[str, Any]) -> tuple[float, float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: ours, the paper's, the difference."""
-    head = (
-        "detector",
-        "backbone",
-        "params M",
-        "paper's",
-        "difference",
-        "MACs G",
-        "paper's",
-        "difference",
-        "box AP",
-        "paper's AP",
-        "config",
-    )
     lines = []
     for row in rows:
         paper, (params, macs) = row["paper"], excess(row)
@@ -78,7 +66,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         of_macs = f"{row['macs'] / 1e9:.1f}", paper["macs_g"], f"{macs:+.1f} %"
         ap = None if row["ap"] is None else f"{row['ap']:.1f}"
         lines.append((row["detector"], row["backbone"], *of_params, *of_macs, ap, paper["ap"], link(row["config"])))
-    return markdown_table(head, lines)
+    return markdown_table(HEAD.split(" | "), lines)
 
 
 def model_index(rows: list[dict[str, Any]]) -> str:

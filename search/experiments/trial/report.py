@@ -21,6 +21,10 @@ from search.report.figures import SIZE, legend_below
 
 PAGE, DATA, GRAPH, RECORD = "docs/trial.md", "docs/trial.json", "docs/trial.png", "docs/trial.jsonl"
 MARKS = marks("trial", "tools/evaluate_cells.py --write")
+HEAD = (
+    "network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"
+    " | proxy accuracy % | CPU ms"
+)
 ENOUGH = 12
 """Cells from which on a rank correlation is told as more than a hint."""
 
@@ -48,30 +52,17 @@ def correlation(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-COLUMNS = (
-    "network", "what", "params M", "MACs M", "test accuracy %, mean ± deviation", "ahead of random cells, deviations",
-    "proxy accuracy %", "CPU ms",
-)  # fmt: skip
-
-
 def table(trial: Mapping[str, Any]) -> str:
     """Markdown: a row a network, the best first of each kind; below, the random cells, the proxy, and the circumstances."""
     networks = trial["networks"]
     distances, kinds = ahead(networks), list(dict.fromkeys(n["kind"] for n in networks))
-    rows = [
-        (
-            n["name"],
-            n["kind"],
-            f"{n['params'] / 1e6:.3f}",
-            f"{n['macs'] / 1e6:.2f}",
-            _percent(n["accuracies"]),
-            f"{distances[n['name']]:+.2f}",
-            None if n["proxy"] is None else f"{100 * n['proxy']:.2f}",
-            f"{n['milliseconds']:.2f}",
-        )
-        for n in sorted(networks, key=lambda n: (kinds.index(n["kind"]), -np.mean(n["accuracies"])))
-    ]
-    return "\n\n".join([markdown_table(COLUMNS, rows), _ranks(networks), _circumstances(trial)])
+    rows = []
+    for n in sorted(networks, key=lambda n: (kinds.index(n["kind"]), -np.mean(n["accuracies"]))):
+        cost = f"{n['params'] / 1e6:.3f}", f"{n['macs'] / 1e6:.2f}"
+        proxy = None if n["proxy"] is None else f"{100 * n['proxy']:.2f}"
+        ahead_by = f"{distances[n['name']]:+.2f}"
+        rows.append([n["name"], n["kind"], *cost, _percent(n["accuracies"]), ahead_by, proxy, f"{n['milliseconds']:.2f}"])
+    return "\n\n".join([markdown_table(HEAD.split(" | "), rows), _ranks(networks), _circumstances(trial)])
 
 
 def _ranks(networks: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -34,35 +35,40 @@ def open_trainings(directory: str | os.PathLike[str]) -> Store[dict[str, Any]]:
     return Store(Path(directory) / RECORD, TRAININGS, take_lock)
 
 
-def run_missing(
-    title: str,
-    runs: Mapping[Any, Mapping[str, Any]],
-    job: Callable[[Any, int], Any],
-    evaluator: Evaluator,
-    executor: Mapping[str, Any],
-    record: Store[dict[str, Any]],
-    display: Display,
-) -> dict[Any, dict[str, Any]]:
-    """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run; with
-    the name that it has here, whatever it was called when it was recorded."""
-    ids = {name: fingerprint(run) for name, run in runs.items()}
-    missing = [name for name, key in ids.items() if key not in record.rows]
-    errors: list[str] = []
-    with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
-        progress(len(ids) - len(missing), len(ids))
-        for given in workers.run([job(name, place) for place, name in enumerate(missing)]):
-            outcome = checked_outcome(given, evaluator, one_length=False)  # stages of a trial have their own
-            name = missing[outcome.key]
-            if outcome.evaluation is None:
-                errors.append(f"{_words(name)}: {outcome.error}")
-                display.line(f"{title}: {errors[-1]}")
-            else:
-                record.add(_row(ids[name], _words(name), runs[name], outcome.evaluation))
-            done = sum(key in record.rows for key in ids.values())
-            progress(done, len(ids), "" if outcome.evaluation is None else f"{_words(name)} {outcome.evaluation.accuracy:.4f}")
-    if errors:
-        raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
-    return {name: {**record.rows[key], "name": _words(name)} for name, key in ids.items()}
+@dataclass(frozen=True)
+class Trainer:
+    """Runs trainings that the record lacks. executor: settings of `build_executor`."""
+
+    record: Store[dict[str, Any]]
+    executor: Mapping[str, Any]
+    display: Display
+
+    def run(
+        self, title: str, runs: Mapping[Any, Mapping[str, Any]], job: Callable[[Any, int], Any], evaluator: Evaluator
+    ) -> dict[Any, dict[str, Any]]:
+        """Run what is missing of `runs`, which are described by JSON values; returns the recorded row of each, with the name
+        that it has here, whatever it was called when it was recorded.
+
+        job: a name and a place -> what the evaluator takes. Raises SearchError where trainings fail; the others are kept.
+        """
+        ids, rows = {name: fingerprint(run) for name, run in runs.items()}, self.record.rows
+        missing = [name for name, key in ids.items() if key not in rows]
+        errors: list[str] = []
+        with self.display.progress(title) as progress, closing(build_executor(evaluator, **self.executor)) as workers:
+            progress(len(ids) - len(missing), len(ids))
+            for outcome in workers.run([job(name, place) for place, name in enumerate(missing)]):
+                outcome = checked_outcome(outcome, evaluator, one_length=False)  # stages of a trial have their own
+                name, note = missing[outcome.key], ""
+                if outcome.evaluation is None:
+                    errors.append(f"{_words(name)}: {outcome.error}")
+                    self.display.line(f"{title}: {errors[-1]}")
+                else:
+                    note = f"{_words(name)} {outcome.evaluation.accuracy:.4f}"
+                    self.record.add(_row(ids[name], _words(name), runs[name], outcome.evaluation))
+                progress(sum(key in rows for key in ids.values()), len(ids), note)
+        if errors:
+            raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
+        return {name: {**rows[key], "name": _words(name)} for name, key in ids.items()}
 
 
 def _checked(row: Any) -> dict[str, Any]:
@@ -81,9 +87,8 @@ TRAININGS: Format[dict[str, Any]] = Format(
 
 
 def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:
-    now = time.strftime(TIME, time.gmtime())
-    told = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
-    return {**told, "finished": now, "machine": this_machine()}
+    row = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
+    return {**row, "finished": time.strftime(TIME, time.gmtime()), "machine": this_machine()}
 
 
 def _words(name: Any) -> str:
