@@ -43,10 +43,10 @@ def marks(space: str) -> tuple[str, str]:
     return tables.marks(space, "tools/svge.py --write")
 
 
-def page_section(found: Mapping[str, Any], space: str) -> str:
+def page_section(data: Mapping[str, Any], space: str) -> str:
     """The section: the tables, and the figures that are there."""
-    parts = [f"### {TABLES[name]}\n\n{text.strip()}" for name, text in found["tables"].items()]
-    parts += [f"![{space}: {name}]({space}_{name}.png)" for name in found["figures"]]
+    parts = [f"### {TABLES[name]}\n\n{text.strip()}" for name, text in data["tables"].items()]
+    parts += [f"![{space}: {name}]({space}_{name}.png)" for name in data["figures"]]
     return "\n\n".join(parts)
 
 
@@ -66,13 +66,13 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
     if "measures" in values and "measures" in earlier["values"]:
         values["measures"] = joined(earlier["values"]["measures"], values["measures"])
         texts["measures"] = markdown(values["measures"])
-    found = {
+    data = {
         "space": space,
         "tables": _in_order(TABLES, earlier["tables"] | texts),
         "values": _in_order(TABLES, earlier["values"] | values),
         "figures": [name for name in FIGURES if name in {*earlier["figures"], *figures}],
     }
-    tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
+    tables.publish(root, f"{FOLDER}/{space}.json", data, PAGE, marks(space), page_section(data, space))
     tables.renew(root, README, README_MARKS, overview(root))
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
@@ -85,8 +85,8 @@ def _written(root: Path, space: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": {}, "values": {}, "figures": []}
 
 
-def _in_order(names: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in names if name in found}
+def _in_order(names: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entries[name] for name in names if name in entries}
 
 
 def overview(root: Path) -> str:
