@@ -80,8 +80,8 @@ def cost(config: str, options: Mapping[str, Any] | None = None) -> dict[str, int
     size = image_size(settings)
     with torch.device("meta"):
         model = MODELS.build(settings.model).eval()
-        _, found = counted(model, torch.empty(1, 3, size, size))
-    return {"params": found.params, "macs": found.macs, "size": size}
+        _, counts = counted(model, torch.empty(1, 3, size, size))
+    return {"params": counts.params, "macs": counts.macs, "size": size}
 
 
 def image_size(settings: Any) -> int:
@@ -131,9 +131,9 @@ def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None,
         return run
     run.folder.mkdir(parents=True, exist_ok=True)
     tool = Path(__file__).parents[2] / "tools/train.py"
-    given = {**(options or {}), "randomness.seed": run.seed}
+    overrides = {**(options or {}), "randomness.seed": run.seed}
     command = [sys.executable, str(tool), run.config, "--work-dir", str(run.folder), "--resume", *["--amp"] * amp]
-    command += ["--cfg-options", *(f"{key}={value}" for key, value in given.items())]
+    command += ["--cfg-options", *(f"{key}={value}" for key, value in overrides.items())]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (run.folder / "output.txt").open("a", encoding="utf-8") as output:
         code = children.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
@@ -165,15 +165,15 @@ def _scalars(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, Any]:
     results = [run.result for run in done]
-    found = [result["top1"] for result in results]
+    accuracies = [result["top1"] for result in results]
     return {
         "config": config,
         **costs,
         "epochs": results[0]["epochs"],
         "seeds": [run.seed for run in done],
-        "top1": found,
-        "mean": statistics.fmean(found),
-        "deviation": statistics.stdev(found) if len(found) > 1 else None,
+        "top1": accuracies,
+        "mean": statistics.fmean(accuracies),
+        "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "seconds": statistics.fmean(result["seconds"] for result in results),
         "amp": results[0]["amp"],
         "date": date.today().isoformat(),
@@ -185,8 +185,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         top1 = tables.mean_and_deviation(row["mean"], row["deviation"], 2)
-        told = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", row["size"], row["epochs"], top1
-        lines.append((tables.link(row["config"]), *told, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
+        measured = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", row["size"], row["epochs"], top1
+        lines.append((tables.link(row["config"]), *measured, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
     return tables.markdown_table(HEAD.split(" | "), lines)
 
 

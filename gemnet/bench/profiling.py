@@ -76,7 +76,7 @@ def profile_models(
     rounds = [{name: seconds(call, device) for name, call in calls.items()} for _ in range(repeats)]
     return {
         name: {
-            what: Share(sorted(found[name][what] for found in rounds)[repeats // 2], written[name][what] / setting.batch)
+            what: Share(sorted(in_round[name][what] for in_round in rounds)[repeats // 2], written[name][what] / setting.batch)
             for what in KINDS
         }
         for name in names
@@ -132,16 +132,16 @@ def bytes_written(call: Callable[[], Any]) -> dict[str, int]:
     return written.total
 
 
-def table(found: dict[str, dict[str, Share]]) -> str:
+def table(shares_of: dict[str, dict[str, Share]]) -> str:
     """Markdown: a row a kind; for each model milliseconds a pass, their share, and MiB written an image."""
-    names = [name.removeprefix("timm/") if "gemnet" in name else name for name in found]
+    names = [name.removeprefix("timm/") if "gemnet" in name else name for name in shares_of]
     header = ["kind", *(f"{name} {unit}" for name in names for unit in ("ms", "share", "MiB written/image"))]
     rows = []
     totals = [Share(*(sum(getattr(share, field) for share in shares.values()) for field in ("seconds", "bytes_written")))
-              for shares in found.values()]  # fmt: skip
+              for shares in shares_of.values()]  # fmt: skip
     for what in (*KINDS, "all"):
         cells = [what]
-        for shares, total in zip(found.values(), totals):
+        for shares, total in zip(shares_of.values(), totals):
             share = total if what == "all" else shares[what]
             part = share.seconds / total.seconds if total.seconds else 0.0
             cells += [f"{1000 * share.seconds:.1f}", f"{part:.1%}", f"{share.bytes_written / 2**20:.2f}"]
@@ -159,7 +159,7 @@ def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu",
             images = torch.randn(batch, 3, resolution, resolution).to(device=device, memory_format=torch.channels_last)
             forms = {"folded": fold_batch_norm(model), "fused": fused(model)}
             with torch.inference_mode():
-                found = measure_together({k: partial(form, images) for k, form in forms.items()}, repeats, wait=wait)
-            before, after = (found[form].median for form in forms)
+                times = measure_together({k: partial(form, images) for k, form in forms.items()}, repeats, wait=wait)
+            before, after = (times[form].median for form in forms)
             rows.append((name, batch, f"{1000 * before:.1f} ms", f"{1000 * after:.1f} ms", f"{before / after:.2f}"))
     return markdown_table(("model", "batch", "folded", "fused", "times"), rows)

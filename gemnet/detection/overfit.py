@@ -135,8 +135,8 @@ def overfit(
     (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     _grid([folder / "pictures" / Path(name).with_suffix(".jpg") for name in names], folder / "boxes.jpg", size)
     _curve(max(folder.glob("*/vis_data/scalars.json")), metrics, folder / "losses.png")  # folders are named by time
-    found = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
-    print(f"{found}: {folder}/boxes.jpg, losses.png, overfit.json")
+    result = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
+    print(f"{result}: {folder}/boxes.jpg, losses.png, overfit.json")
     return metrics
 
 

@@ -233,12 +233,12 @@ def _text(content: bytes) -> str | bytes:
 
 def _has_tables(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the tables of a record are there; False where there is none at all. Raises SearchError for others."""
-    there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not there:
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
         return False
     for table, columns in TABLES.items():
-        if table not in there:
-            if there.isdisjoint(TABLES):
+        if table not in tables:
+            if tables.isdisjoint(TABLES):
                 raise SearchError(f"{path} is a database of something else: table {table} is missing; name another directory")
             raise SearchError(f"{path}: table {table} is missing; {REMEDY}")
         found = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}

@@ -46,15 +46,15 @@ def reproduce_command(
         if write and any(unit.seed >= TUNING_SEEDS for _, units in planned for unit in units):
             raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         context = Context(data, Path(work_dir))
-        with open_results(context.directory) as results:
+        with open_results(context.directory) as store:
             for part, units in planned:
                 start = time.monotonic()
-                found = run(part, units, results, context, jobs, display)
-                paths = write_files(part, found, context.directory)
+                results = run(part, units, store, context, jobs, display)
+                paths = write_files(part, results, context.directory)
                 display.line(f"\n{part.name}: {part.about}\n\n{paths[0].read_text(encoding='utf-8')}")
                 display.line(f"{', '.join(map(str, paths))}  ({time.monotonic() - start:.0f} s)")
                 if write:
-                    publish_part(part, found, ROOT, _command(part, seeds, first_seed))
+                    publish_part(part, results, ROOT, _command(part, seeds, first_seed))
                     renew_overview(ROOT)
                     display.line(
                         f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md and README.md"
@@ -76,5 +76,5 @@ def _units(part: Part, seeds: int | None, first_seed: int, quick: bool, rows: Se
 
 def _command(part: Part, seeds: int | None, first_seed: int) -> str:
     """What makes the same again."""
-    given = [f"--seeds {seeds}"] * (seeds is not None) + [f"--first-seed {first_seed}"] * (first_seed > 0)
-    return " ".join(["python tools/reproduce.py", part.name, *given])
+    options = [f"--seeds {seeds}"] * (seeds is not None) + [f"--first-seed {first_seed}"] * (first_seed > 0)
+    return " ".join(["python tools/reproduce.py", part.name, *options])

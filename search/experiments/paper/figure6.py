@@ -78,11 +78,11 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     canvas.set_size_inches(12, 3.8)
     for axes, (figure, title) in zip(canvas.subplots(1, len(FIGURES)), FIGURES.items()):
         for index, name in enumerate(rows_of(summary)):
-            found = {row["setting"]: row["figures"] for row in summary["rows"] if row["row"] == name}
-            mean, deviation = ([found[n][figure][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
+            figures_at = {row["setting"]: row["figures"] for row in summary["rows"] if row["row"] == name}
+            mean, deviation = ([figures_at[n][figure][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
             axes.errorbar(settings, mean, deviation, fmt="o-", markersize=3, capsize=2, color=COLOURS[index], label=name)
-            if figure == "R^2" and all(HIGHEST in figures for figures in found.values()):
-                bound = [found[n][HIGHEST]["mean"] for n in settings]
+            if figure == "R^2" and all(HIGHEST in figures for figures in figures_at.values()):
+                bound = [figures_at[n][HIGHEST]["mean"] for n in settings]
                 axes.plot(settings, bound, "--", color=COLOURS[index], alpha=0.6, label=f"highest of cosines, {name}")
         axes.set(xlabel="nodes n", ylabel=title)
         axes.grid(alpha=0.25)

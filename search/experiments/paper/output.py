@@ -46,8 +46,8 @@ def publish_part(part: Part, results: Sequence[Result], root: Path, command: str
 
 def published_table(part: Part, data: Mapping[str, Any]) -> str:
     """The part's section of the page, of what its JSON file holds."""
-    told = f"`{data['command']}`, {data['date']}, {data['machine']}."
-    return f"{part.table(data)}\n\n{seeds_text(data)} {told}\n\n![{part.about}]({part.name}.png)"
+    made_by = f"`{data['command']}`, {data['date']}, {data['machine']}."
+    return f"{part.table(data)}\n\n{seeds_text(data)} {made_by}\n\n![{part.about}]({part.name}.png)"
 
 
 def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:

@@ -50,19 +50,19 @@ class Goal:
 
     def lines(self, data: Mapping) -> list[list[str]]:
         """A line of the table for each setting that has a goal and was measured."""
-        found = {row["setting"]: row for row in data["rows"] if row["row"] == self.row}
+        ours = {row["setting"]: row for row in data["rows"] if row["row"] == self.row}
         return [
             [
                 self.what.format(setting),
                 f"{self.sign} {goal:.{self.digits}f}",
                 self._best(setting, here=False),
                 self._best(setting, here=True),
-                f"**{shown(found[setting]['figures'][self.figure], self.digits)}**",
-                str(found[setting]["count"]),
+                f"**{shown(ours[setting]['figures'][self.figure], self.digits)}**",
+                str(ours[setting]["count"]),
                 f"`{data['command'].removeprefix('python ')}`",
             ]
             for setting, goal in self.goals.items()
-            if setting in found
+            if setting in ours
         ]
 
     def _best(self, setting: int, here: bool) -> str:

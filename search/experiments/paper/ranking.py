@@ -36,9 +36,9 @@ def measure(unit: Unit, context: Context) -> Measured:
     start = time.perf_counter()
     labels = space.table.validation_accuracy[seen]
     predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(prune(cells[seen])), labels, unit.seed)
-    found = predicted(predictor, encoder, cells)
+    scores = predicted(predictor, encoder, cells)
     seconds = time.perf_counter() - start
-    return Measured({"kendall": rank_correlation(found, space.table.test_accuracy()), "fit and predict, s": seconds})
+    return Measured({"kendall": rank_correlation(scores, space.table.test_accuracy()), "fit and predict, s": seconds})
 
 
 def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mapping[int, float]]) -> Part:

@@ -44,9 +44,9 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     accuracy, cells = space.table.test_accuracy(), space.table.cells
     predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(cells[seen]), accuracy[seen], unit.seed)
-    found = predicted(predictor, encoder, cells[held_out])
-    pearson = float(np.nan_to_num(pearsonr(found, accuracy[held_out]).statistic))
-    return Measured({"kendall": rank_correlation(found, accuracy[held_out]), "pearson": pearson})
+    scores = predicted(predictor, encoder, cells[held_out])
+    pearson = float(np.nan_to_num(pearsonr(scores, accuracy[held_out]).statistic))
+    return Measured({"kendall": rank_correlation(scores, accuracy[held_out]), "pearson": pearson})
 
 
 def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, float]]) -> Part:

@@ -91,10 +91,10 @@ def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]
 
 def _curves(results: Sequence[Result]) -> dict[str, np.ndarray]:
     """Regrets [seeds, queries] by method."""
-    found: dict[str, list[Sequence[float]]] = {}
+    regrets: dict[str, list[Sequence[float]]] = {}
     for result in results:
-        found.setdefault(result.unit.row, []).append(result.measured.series["regret"])
-    return {name: np.array(curves) for name, curves in found.items()}
+        regrets.setdefault(result.unit.row, []).append(result.measured.series["regret"])
+    return {name: np.array(curves) for name, curves in regrets.items()}
 
 
 ABOUT = "search on NAS-Bench-101's pool, test regret by method"

@@ -130,8 +130,8 @@ class Training:
             figures = model.fit(self.task.graphs[self.task.train], self.seed, progress, self.directory, self.threads)
         model.save(self.directory)
         seconds = [epoch["seconds"] for epoch in history(self.directory)]
-        told = {"epochs": model.plan.epochs, "seconds an epoch": statistics.fmean(seconds) if seconds else None}
-        return model, {**told, "threads": self.threads, **figures}
+        length = {"epochs": model.plan.epochs, "seconds an epoch": statistics.fmean(seconds) if seconds else None}
+        return model, {**length, "threads": self.threads, **figures}
 
     @property
     def model(self) -> SVGe:

@@ -125,8 +125,8 @@ def run(
 
 
 def _check(space: str, parts: Sequence[str], models: Sequence[str], jobs: int, threads: int | None) -> None:
-    for what, given, known in (("part", parts, PARTS), ("model", models, MODELS)):
-        for name in given:
+    for what, asked, known in (("part", parts, PARTS), ("model", models, MODELS)):
+        for name in asked:
             if name not in known:
                 raise SearchError(f"unknown {what} {name!r}; expected some of {', '.join(known)}")
     if "extrapolation" in parts and space not in LARGER and tuple(parts) != PARTS:
@@ -181,8 +181,8 @@ class _Work:
         bare = replace(self.task, test_accuracy=None)  # not for measures, and not always picklable
         calls = [(replace(training, task=bare, bars=RemoteBars(), threads=threads),) for training in trainings]
         with self.display.progress("measures, %") as progress:
-            told = partial(_tell_share, progress, {}, len(calls))
-            with closing(in_processes(_measure_apart, calls, jobs, "measures", told)) as ended:
+            tell = partial(_tell_share, progress, {}, len(calls))
+            with closing(in_processes(_measure_apart, calls, jobs, "measures", tell)) as ended:
                 for _ in ended:
                     self._tell_measures()
 
@@ -252,10 +252,10 @@ class _Work:
         key = {"part": "proposals", "space": self.task.name, "seed": seed}
         return [Proposal.from_dict(data) for data in self.results.unit(key, amounts | known, work)["proposals"]]
 
-    def _write(self, name: str, found: Any, rows: Sequence[Mapping[str, Any]], table: str | None = None) -> None:
+    def _write(self, name: str, values: Any, rows: Sequence[Mapping[str, Any]], table: str | None = None) -> None:
         """Write `<name>.json`, `.csv` and `.md`; the table, that of the rows if there is no other, is printed as well."""
         table = _markdown(rows) if table is None else table
-        save_text(self.directory / f"{name}.json", json.dumps(found, indent=1) + "\n")
+        save_text(self.directory / f"{name}.json", json.dumps(values, indent=1) + "\n")
         save_csv(self.directory / f"{name}.csv", list(rows[0]), [row.values() for row in rows])
         save_text(self.directory / f"{name}.md", table)
         self.display.line(table)
