@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
 from gemnet.core.machine import processor
-from gemnet.core.tables import markdown_lines, marks, publish
+from gemnet.core.tables import markdown_table, marks, publish
 from gemnet.counting import counted
 from gemnet.library import create_library_model
 from gemnet.model_table import MODELS
@@ -122,8 +122,8 @@ def _onnxruntime(model: nn.Module, images: Tensor) -> Callable[[], Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options, ["CPUExecutionProvider"])
-    given = {session.get_inputs()[0].name: images.contiguous().numpy()}
-    return lambda: torch.from_numpy(session.run(None, given)[0])
+    inputs = {session.get_inputs()[0].name: images.contiguous().numpy()}
+    return lambda: torch.from_numpy(session.run(None, inputs)[0])
 
 
 WAYS: dict[str, Callable[[nn.Module, Tensor], Callable[[], Any]]] = {
@@ -252,8 +252,8 @@ SHAPES = {
 def cost(name: str, resolution: int = RESOLUTION) -> tuple[int, int]:
     """Params, and MACs at resolution x resolution of convolutions and linear layers, counted on shapes."""
     with torch.device("meta"):
-        _, found = counted(build(name).eval(), torch.empty(1, 3, resolution, resolution))
-    return found.params, found.macs
+        _, counts = counted(build(name).eval(), torch.empty(1, 3, resolution, resolution))
+    return counts.params, counts.macs
 
 
 def peak_memory(name: str, setting: Setting, resolution: int = RESOLUTION) -> int:
@@ -288,13 +288,13 @@ def measure_models(
     Memory is that of the first training setting; None where there is none, and on another device than the CPU.
     """
     costs = {name: cost(name, resolution) for name in names}  # first: a name that is not known is told before the long work
-    found, left_out = compare(names, settings, repeats, device, resolution)
-    training = next((setting for setting in found if setting.training), None)
+    by_setting, left_out = compare(names, settings, repeats, device, resolution)
+    training = next((setting for setting in by_setting if setting.training), None)
     models = []
     for name in names:
         rates = {
             str(setting): {"images_per_second": setting.batch / timings[name].median, "seconds": asdict(timings[name])}
-            for setting, timings in found.items()
+            for setting, timings in by_setting.items()
         }
         memory = peak_memory(name, training, resolution) if training and device == "cpu" else None
         params, macs = costs[name]
@@ -302,7 +302,7 @@ def measure_models(
     return {
         "date": date.today().isoformat(),
         "machine": f"{processor()}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(),
-        "versions": _versions(found),
+        "versions": _versions(by_setting),
         "repeats": repeats,
         "resolution": resolution,
         "left_out": [{"setting": str(setting), "reason": reason} for setting, reason in left_out.items()],
@@ -337,14 +337,13 @@ def table(measured: dict[str, Any]) -> str:
     peer = next((row for row in measured["models"] if row["name"] not in ours()), None)
     if measured["models"][0]["name"] in ours() and peer is not None:
         rows.append(_times(measured["models"][0], peer))
-    lines = markdown_lines(header, rows)
-    lines.append(
-        f"\n{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
+    circumstances = (
+        f"{measured['machine']}, torch {measured['versions']['torch']}, {measured['date']}, median of {measured['repeats']}"
     )
     if measured.get("resolution", RESOLUTION) != RESOLUTION:
-        lines[-1] += ", at {0}x{0}".format(measured["resolution"])
-    lines += [f"\nLeft out: {setting['setting']}: {setting['reason']}" for setting in measured.get("left_out", [])]
-    return "\n".join(lines)
+        circumstances += ", at {0}x{0}".format(measured["resolution"])
+    left_out = [f"Left out: {entry['setting']}: {entry['reason']}" for entry in measured.get("left_out", [])]
+    return "\n\n".join([markdown_table(header, rows), circumstances, *left_out])
 
 
 def _times(ours: dict[str, Any], peer: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from gemnet.counting import counted
 from gemnet.openmmlab import engine
 
 RESULT = "comparison.json"
+HEAD = "config | params M | MACs M | image | epochs | top-1 %, mean ± deviation | seeds | minutes a run"
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def cost(config: str, options: Mapping[str, Any] | None = None) -> dict[str, int
     size = image_size(settings)
     with torch.device("meta"):
         model = MODELS.build(settings.model).eval()
-        _, found = counted(model, torch.empty(1, 3, size, size))
-    return {"params": found.params, "macs": found.macs, "size": size}
+        _, counts = counted(model, torch.empty(1, 3, size, size))
+    return {"params": counts.params, "macs": counts.macs, "size": size}
 
 
 def image_size(settings: Any) -> int:
@@ -129,9 +130,9 @@ def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None,
     if run.result is not None:
         return run
     run.folder.mkdir(parents=True, exist_ok=True)
-    given = {**(options or {}), "randomness.seed": run.seed}
+    overrides = {**(options or {}), "randomness.seed": run.seed}
     command = [sys.executable, "-m", "gemnet", "train", run.config, "--work-dir", str(run.folder), "--resume", *["--amp"] * amp]
-    command += ["--cfg-options", *(f"{key}={value}" for key, value in given.items())]
+    command += ["--cfg-options", *(f"{key}={value}" for key, value in overrides.items())]
     paths = os.pathsep.join(filter(None, sys.path))  # as this process finds modules
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
     with (run.folder / "output.txt").open("a", encoding="utf-8") as output:
@@ -164,15 +165,15 @@ def _scalars(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, Any]:
     results = [run.result for run in done]
-    found = [result["top1"] for result in results]
+    accuracies = [result["top1"] for result in results]
     return {
         "config": config,
         **costs,
         "epochs": results[0]["epochs"],
         "seeds": [run.seed for run in done],
-        "top1": found,
-        "mean": statistics.fmean(found),
-        "deviation": statistics.stdev(found) if len(found) > 1 else None,
+        "top1": accuracies,
+        "mean": statistics.fmean(accuracies),
+        "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "seconds": statistics.fmean(result["seconds"] for result in results),
         "amp": results[0]["amp"],
         "date": date.today().isoformat(),
@@ -181,17 +182,12 @@ def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, A
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: a row a config."""
-    lines = [
-        "| config | params M | MACs M | image | epochs | top-1 %, mean ± deviation | seeds | minutes a run |",
-        "|---|" + "---|" * 7,
-    ]
+    lines = []
     for row in rows:
-        spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
-        lines.append(
-            f"| [{Path(row['config']).name}]({Path(row['config']).name}) | {row['params'] / 1e6:.2f} | {row['macs'] / 1e6:.1f} "
-            f"| {row['size']} | {row['epochs']} | {row['mean']:.2f}{spread} | {len(row['seeds'])} | {row['seconds'] / 60:.0f} |"
-        )
-    return "\n".join(lines)
+        top1 = tables.mean_and_deviation(row["mean"], row["deviation"], 2)
+        measured = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", row["size"], row["epochs"], top1
+        lines.append((tables.link(row["config"]), *measured, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
+    return tables.markdown_table(HEAD.split(" | "), lines)
 
 
 def write(root: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gemnet.bench.benchmark import RESOLUTION, Setting, build, measure_together, step
-from gemnet.core.tables import markdown_lines
+from gemnet.core.tables import markdown_table
 from gemnet.fusion import fold_batch_norm, fused
 
 KINDS = (
@@ -76,7 +76,7 @@ def profile_models(
     rounds = [{name: seconds(call, device) for name, call in calls.items()} for _ in range(repeats)]
     return {
         name: {
-            what: Share(sorted(found[name][what] for found in rounds)[repeats // 2], written[name][what] / setting.batch)
+            what: Share(sorted(in_round[name][what] for in_round in rounds)[repeats // 2], written[name][what] / setting.batch)
             for what in KINDS
         }
         for name in names
@@ -132,26 +132,26 @@ def bytes_written(call: Callable[[], Any]) -> dict[str, int]:
     return written.total
 
 
-def table(found: dict[str, dict[str, Share]]) -> str:
+def table(shares_of: dict[str, dict[str, Share]]) -> str:
     """Markdown: a row a kind; for each model milliseconds a pass, their share, and MiB written an image."""
-    names = [name.removeprefix("timm/") if "gemnet" in name else name for name in found]
+    names = [name.removeprefix("timm/") if "gemnet" in name else name for name in shares_of]
     header = ["kind", *(f"{name} {unit}" for name in names for unit in ("ms", "share", "MiB written/image"))]
     rows = []
     totals = [Share(*(sum(getattr(share, field) for share in shares.values()) for field in ("seconds", "bytes_written")))
-              for shares in found.values()]  # fmt: skip
+              for shares in shares_of.values()]  # fmt: skip
     for what in (*KINDS, "all"):
         cells = [what]
-        for shares, total in zip(found.values(), totals):
+        for shares, total in zip(shares_of.values(), totals):
             share = total if what == "all" else shares[what]
             part = share.seconds / total.seconds if total.seconds else 0.0
             cells += [f"{1000 * share.seconds:.1f}", f"{part:.1%}", f"{share.bytes_written / 2**20:.2f}"]
         rows.append(cells)
-    return "\n".join(markdown_lines(header, rows))
+    return markdown_table(header, rows)
 
 
 def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu", resolution: int = RESOLUTION) -> str:
     """Markdown: how many times as fast `fused` makes networks whose normalisation is folded, side by side, in float32."""
-    lines = ["| model | batch | folded | fused | times |", "|---|---|---|---|---|"]
+    rows = []
     wait = torch.cuda.synchronize if device.startswith("cuda") else None
     for name in names:
         for batch in (16, 1):
@@ -159,7 +159,7 @@ def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu",
             images = torch.randn(batch, 3, resolution, resolution).to(device=device, memory_format=torch.channels_last)
             forms = {"folded": fold_batch_norm(model), "fused": fused(model)}
             with torch.inference_mode():
-                found = measure_together({k: partial(form, images) for k, form in forms.items()}, repeats, wait=wait)
-            before, after = (found[form].median for form in forms)
-            lines.append(f"| {name} | {batch} | {1000 * before:.1f} ms | {1000 * after:.1f} ms | {before / after:.2f} |")
-    return "\n".join(lines)
+                times = measure_together({k: partial(form, images) for k, form in forms.items()}, repeats, wait=wait)
+            before, after = (times[form].median for form in forms)
+            rows.append((name, batch, f"{1000 * before:.1f} ms", f"{1000 * after:.1f} ms", f"{before / after:.2f}"))
+    return markdown_table(("model", "batch", "folded", "fused", "times"), rows)

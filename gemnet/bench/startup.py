@@ -20,11 +20,11 @@ def cpu_seconds(command: Sequence[str]) -> float:
     """User and system time of a command and what it waited for, its output thrown away. Raises UserError where it fails."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     with process.stderr:
-        told = process.stderr.read().decode(errors="replace")
+        message = process.stderr.read().decode(errors="replace")
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise UserError(f"{' '.join(command)}: ended with {process.returncode}: {told.strip()[-500:]}")
+        raise UserError(f"{' '.join(command)}: ended with {process.returncode}: {message.strip()[-500:]}")
     return usage.ru_utime + usage.ru_stime
 
 

@@ -11,13 +11,14 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gemnet.core.errors import UserError
+from gemnet.core.tables import markdown_table
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of a setting that has none: it must be given."""
@@ -266,18 +267,16 @@ def takes_settings(
 
 def markdown(described: Mapping[str, Setting], prefix: str = "") -> list[str]:
     """The lines of a Markdown table, one row a setting; settings of a dict follow it. prefix: of the names, as "encoder."."""
-    return [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *_rows(described, prefix)]
+    return markdown_table(COLUMNS, _rows(described, prefix)).splitlines()
 
 
-def _rows(described: Mapping[str, Setting], prefix: str) -> list[str]:
-    rows = []
+def _rows(described: Mapping[str, Setting], prefix: str) -> Iterator[tuple[str, ...]]:
     for name, s in described.items():
         default = "required" if s.default is REQUIRED else f"`{_default(s)}`"
         within = (s.item.range() or s.range()) if s.item else s.range()
-        cells = (f"`{prefix}{name}`", s.kind(), within, s.unit or (s.item.unit if s.item else ""), default, s.meaning)
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        rows += _rows(s.fields, f"{prefix}{name}.") if s.fields else []
-    return rows
+        yield f"`{prefix}{name}`", s.kind(), within, s.unit or (s.item.unit if s.item else ""), default, s.meaning
+        if s.fields:
+            yield from _rows(s.fields, f"{prefix}{name}.")
 
 
 def _default(setting: Setting) -> str:

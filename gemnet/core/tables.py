@@ -1,7 +1,8 @@
-"""Tables in Markdown files that are made from data files."""
+"""Tables in Markdown, and the files of which they are parts, made from data files."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -9,11 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.core.errors import UserError
+from gemnet.core.files import replacing
+
+BAR = r"\|"
+"""In a cell, where a plain one would end it."""
 
 
-def markdown_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    return [f"| {' | '.join(header)} |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Make a table in Markdown. A cell has its entry as text, with each `|` escaped; that of None is empty."""
+    return "\n".join([_line(columns), "|" + "---|" * len(columns), *map(_line, rows)])
+
+
+def _line(entries: Sequence[object]) -> str:
+    return f"| {' | '.join('' if entry is None else str(entry).replace('|', BAR) for entry in entries)} |"
+
+
+def link(path: str) -> str:
+    """Name a file in a cell of a page beside it, with a link to it."""
+    return f"[{Path(path).name}]({Path(path).name})"
+
+
+def mean_and_deviation(mean: float, deviation: float | None, digits: int, sign: bool = False) -> str:
+    """Write `mean ± deviation`; None for the deviation of a single value, which goes without saying."""
+    text = f"{mean:{'+' if sign else ''}.{digits}f}"
+    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
+
+
+def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
 def marks(name: str, command: str) -> tuple[str, str]:

@@ -14,13 +14,14 @@ from PIL import Image
 
 from gemnet.annotations.coco import read_coco
 from gemnet.core.configs import SCOPE
-from gemnet.core.tables import marks, publish
+from gemnet.core.tables import markdown_table, marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.predict import predict
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.images import DataError
 
 RECORDS = "configs/overfit.json"
+HEAD = "config | images | longer side | iterations | precision | box AP | AP50 | AP75 | minutes"
 MARKS = marks("overfitting", "tools/overfit.py --record")
 
 
@@ -135,26 +136,20 @@ def overfit(
     (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     _grid([folder / "pictures" / Path(name).with_suffix(".jpg") for name in names], folder / "boxes.jpg", size)
     _curve(max(folder.glob("*/vis_data/scalars.json")), metrics, folder / "losses.png")  # folders are named by time
-    found = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
-    print(f"{found}: {folder}/boxes.jpg, losses.png, overfit.json")
+    result = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
+    print(f"{result}: {folder}/boxes.jpg, losses.png, overfit.json")
     return metrics
 
 
 def table(records: list[dict[str, Any]]) -> str:
     """Markdown of recorded figures."""
-    lines = [
-        "| config | images | longer side | iterations | precision | box AP | AP50 | AP75 | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for row in records:
-        aps = " | ".join(f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
         precision = "bfloat16" if row["amp"] else "float32"
-        name = Path(row["config"]).stem.removeprefix(SCOPE)
-        lines.append(
-            f"| {name} | {row['images']} | {row['size']} | {row['iterations']} | {precision} | {aps} "
-            f"| {row['seconds'] / 60:.0f} |"
-        )
-    return "\n".join(lines)
+        precisions = (f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
+        setting = (Path(row["config"]).stem.removeprefix(SCOPE), row["images"], row["size"], row["iterations"], precision)
+        lines.append((*setting, *precisions, f"{row['seconds'] / 60:.0f}"))
+    return markdown_table(HEAD.split(" | "), lines)
 
 
 def record(root: Path, work_dir: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from gemnet.core.tables import marks, publish
+from gemnet.core.tables import link, markdown_table, marks, publish
 from gemnet.detection.complexity import INPUT_SIZE, detector_cost, total
 from gemnet.openmmlab.engine import load_config
 
@@ -27,6 +27,7 @@ PAPER = {
     "faster_rcnn_gemnet_b": ("Faster R-CNN", "GEMNet-B", 22.0, 133.6, 35.7),
 }
 MEASURED, README, INDEX = "configs/model_zoo.json", "configs/README.md", "model-index.yml"
+HEAD = "detector | backbone | params M | paper's | difference | MACs G | paper's | difference | box AP | paper's AP | config"
 MARKS = marks("detectors", "tools/complexity.py --table2 --write")
 
 
@@ -58,19 +59,14 @@ def excess(row: dict[str, Any]) -> tuple[float, float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: ours, the paper's, the difference."""
-    lines = [
-        "| detector | backbone | params M | paper's | | MACs G | paper's | | box AP | paper's AP | config |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for row in rows:
         paper, (params, macs) = row["paper"], excess(row)
-        ap = "" if row["ap"] is None else f"{row['ap']:.1f}"
-        lines.append(
-            f"| {row['detector']} | {row['backbone']} | {row['params'] / 1e6:.2f} | {paper['params_m']} | {params:+.1f} % "
-            f"| {row['macs'] / 1e9:.1f} | {paper['macs_g']} | {macs:+.1f} % | {ap} | {paper['ap']} "
-            f"| [{Path(row['config']).name}]({Path(row['config']).name}) |"
-        )
-    return "\n".join(lines)
+        of_params = f"{row['params'] / 1e6:.2f}", paper["params_m"], f"{params:+.1f} %"
+        of_macs = f"{row['macs'] / 1e9:.1f}", paper["macs_g"], f"{macs:+.1f} %"
+        ap = None if row["ap"] is None else f"{row['ap']:.1f}"
+        lines.append((row["detector"], row["backbone"], *of_params, *of_macs, ap, paper["ap"], link(row["config"])))
+    return markdown_table(HEAD.split(" | "), lines)
 
 
 def model_index(rows: list[dict[str, Any]]) -> str:

@@ -20,7 +20,6 @@ parts:
   search       search on NAS-Bench-101's pool, test regret by method (20 seeds)
   nasbench201  NAS-Bench-201: predictors' Kendall's tau on all cells (10 seeds)
   nasbench101  NAS-Bench-101: predictors' Kendall's tau on all cells (10 seeds)
-  more_labels  goals that are not reached, with more labels than they allow (20 seeds)
   encoder      the encoder on held-out and on isomorphic pairs (3 seeds)
   fig6         encoders on held-out pairs against nodes and dimension (1 seed)
 """

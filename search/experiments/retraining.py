@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,13 @@ from scipy.stats import kendalltau
 from gemnet.cli.running import reported
 from gemnet.core.files import save_text
 from gemnet.core.options import named
-from gemnet.core.tables import markdown_lines
+from gemnet.core.tables import markdown_table, mean_and_deviation
 from search.configuration.sections import check_settings
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
-from search.experiments.trial.trainings import Trainings, deviation, run_missing
+from search.experiments.trial.trainings import Trainer, deviation, open_trainings
 from search.record.export import is_export, read_record
 from search.record.ranking import best_first
 from search.record.study import RECORD as STUDY
@@ -101,20 +100,17 @@ def retrain(
         for r, (name, cell) in zip(best, cells.items(), strict=True)
         for index in range(1, seeds + 1)
     }
-
-    def job(name: tuple[str, int], key: int) -> Job:
-        return Job(key, cells[name[0]], runs[name]["seed"])
-
-    with closing(Trainings(directory)) as trainings:
-        trained = run_missing("Trainings", runs, job, evaluator, settings["executor"], trainings, display)
-    found = []
-    for number, r in enumerate(best, 1):
+    with open_trainings(directory) as record:
+        trainer = Trainer(record, settings["executor"], display)
+        trained = trainer.run("Trainings", runs, lambda run, key: Job(key, cells[run[0]], runs[run]["seed"]), evaluator)
+    retrained = []
+    for place_before, r in enumerate(best, 1):
         accuracies = tuple(float(trained[r.digest[:12], index]["accuracy"]) for index in range(1, seeds + 1))
         score = float(efficiency_score(float(np.mean(accuracies)), r.cost, settings["penalty"]))
-        found.append(Retrained(r, number, accuracies, score))
-    found.sort(key=lambda f: (-f.score, f.record.id))
-    _write(found, snapshot.settings, evaluator.epochs, Path(directory), Path(place))
-    return found
+        retrained.append(Retrained(r, place_before, accuracies, score))
+    retrained.sort(key=lambda cell: (-cell.score, cell.record.id))
+    _write(retrained, snapshot.settings, evaluator.epochs, Path(directory), Path(place))
+    return retrained
 
 
 def _settings(settings: Mapping[str, Any], options: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -128,45 +124,42 @@ def _settings(settings: Mapping[str, Any], options: Mapping[str, Any], place: st
     return check_settings(settings, place)
 
 
-def _write(found: Sequence[Retrained], settings: Mapping[str, Any], epochs: int, directory: Path, place: Path) -> None:
+def _write(retrained: Sequence[Retrained], settings: Mapping[str, Any], epochs: int, directory: Path, place: Path) -> None:
     """settings: those of the search. epochs: of the new trainings."""
     name = place.stem if is_export(place) else place.resolve().name
-    told = [{"accuracies": list(f.accuracies), "score": f.score, "epochs": epochs} for f in found]
-    write_cells([with_provenance(f.record, settings, name, retrained=t) for f, t in zip(found, told, strict=True)], directory)
-    save_text(directory / TABLE, markdown(found) + "\n")
+    cells = []
+    for cell in retrained:
+        again = {"accuracies": list(cell.accuracies), "score": cell.score, "epochs": epochs}
+        cells.append(with_provenance(cell.record, settings, name, retrained=again))
+    write_cells(cells, directory)
+    save_text(directory / TABLE, f"{markdown_table(COLUMNS, rows(retrained))}\n\n{agreement(retrained)}\n")
 
 
-def rows(found: Sequence[Retrained]) -> list[tuple[str, ...]]:
+def rows(retrained: Sequence[Retrained]) -> list[tuple[str, ...]]:
     """A row of text a cell, under COLUMNS."""
     return [
         (
-            f.record.digest[:8],
-            str(f.place),
-            f"{f.record.accuracy:.4f}",
-            f"{f.accuracy:.4f} ± {f.deviation:.4f}",
-            f"{f.record.cost:.3g}",
-            f"{f.score:.4f}",
-            ", ".join(f"{count} {name}" for name, count in Counter(f.record.cell.pruned().nodes[1:]).most_common()),
+            cell.record.digest[:8],
+            str(cell.place),
+            f"{cell.record.accuracy:.4f}",
+            mean_and_deviation(cell.accuracy, cell.deviation, 4),
+            f"{cell.record.cost:.3g}",
+            f"{cell.score:.4f}",
+            ", ".join(f"{count} {name}" for name, count in Counter(cell.record.cell.pruned().nodes[1:]).most_common()),
         )
-        for f in found
+        for cell in retrained
     ]
 
 
-def markdown(found: Sequence[Retrained]) -> str:
-    """The table, and below it how the search's order agrees with the new one."""
-    return "\n".join([*markdown_lines(COLUMNS, rows(found)), "", agreement(found)])
-
-
-def agreement(found: Sequence[Retrained]) -> str:
+def agreement(retrained: Sequence[Retrained]) -> str:
     """How the accuracies of the search agree with those of the new trainings, in words."""
-    gap = float(np.mean([f.accuracy - f.record.accuracy for f in found]))
-    told = (
-        f"{len(found)} cells, {len(found[0].accuracies)} trainings each: {100 * gap:+.2f} % beside the search's own on average"
-    )
-    if len(found) > 2:
-        tau = kendalltau([f.record.accuracy for f in found], [f.accuracy for f in found]).statistic
-        told += f"; Kendall's tau of one with the other {float(np.nan_to_num(tau)):.2f}"
-    return told + "."
+    before, again = [cell.record.accuracy for cell in retrained], [cell.accuracy for cell in retrained]
+    gap, trainings = 100 * float(np.mean(np.subtract(again, before))), len(retrained[0].accuracies)
+    text = f"{len(retrained)} cells, {trainings} trainings each: {gap:+.2f} % beside the search's own on average"
+    if len(retrained) > 2:
+        tau = float(np.nan_to_num(kendalltau(before, again).statistic))
+        text += f"; Kendall's tau of one with the other {tau:.2f}"
+    return f"{text}."
 
 
 def retrain_command(
@@ -178,9 +171,9 @@ def retrain_command(
     directory = Path(out or (Path("work_dirs") / f"retrained_{path.stem}" if is_export(path) else path / "retrained"))
 
     def task() -> None:
-        found = retrain(place, directory, display, count, seeds, named(options))
-        display.table(f"Accuracies of the best of {place}, trained again", COLUMNS, rows(found))
-        display.line(agreement(found))
+        retrained = retrain(place, directory, display, count, seeds, named(options))
+        display.table(f"Accuracies of the best of {place}, trained again", COLUMNS, rows(retrained))
+        display.line(agreement(retrained))
         display.line(f"Files: {directory}/{TABLE}, {directory}/{BEST}.json (.png, .svg), {directory}/{TOP}/")
 
     stopped = "stopped; what was trained is recorded, the same command goes on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -60,12 +61,12 @@ def kernel(
 def _grakel_graphs(cells: CellArrays) -> list[Any]:
     from grakel import Graph
 
-    found = []
+    graphs = []
     for adjacency, operators in zip(cells.adjacency, cells.operators):
         present = np.flatnonzero(operators >= 0)
         edges = {int(u): {int(v): 1.0 for v in np.flatnonzero(adjacency[u])} for u in present}
-        found.append(Graph(edges, node_labels={int(v): int(operators[v]) for v in present}))
-    return found
+        graphs.append(Graph(edges, node_labels={int(v): int(operators[v]) for v in present}))
+    return graphs
 
 
 def kernel_costs(
@@ -76,10 +77,8 @@ def kernel_costs(
     a, b = _random_pairs(max(pairs), num_nodes)
     points = sorted({*((count, H) for count in pairs), *((max(pairs), h) for h in range(iterations + 1))})
     keys = [(direction, *point) for direction in DIRECTIONS_TIMED for point in points]
-
-    return measure_together(
-        {(d, count, h): functools.partial(wl_kernel, a[:count], b[:count], h, d) for d, count, h in keys}, repeats
-    )
+    calls = {(d, count, h): functools.partial(wl_kernel, a[:count], b[:count], h, d) for d, count, h in keys}
+    return measure_together(calls, repeats)
 
 
 def draw_kernel_costs(costs: Mapping[tuple[str, int, int], Timing], path: str | os.PathLike[str]) -> None:
@@ -88,12 +87,12 @@ def draw_kernel_costs(costs: Mapping[tuple[str, int, int], Timing], path: str | 
     left, right = figure.subplots(1, 2)
     most = max(count for _, count, _ in costs)
     for direction, about in DIRECTIONS_TIMED.items():
-        for axes, found in (
+        for axes, times in (
             (left, {count / 1000: time for (d, count, h), time in costs.items() if d == direction and h == H}),
             (right, {h: time for (d, count, h), time in costs.items() if d == direction and count == most}),
         ):
-            low, middle, high = 1000 * np.array([(t.fastest, t.median, t.slowest) for t in found.values()]).T
-            axes.errorbar(list(found), middle, (middle - low, high - middle), fmt="o-", markersize=3, capsize=2, label=about)
+            low, middle, high = 1000 * np.array([(t.fastest, t.median, t.slowest) for t in times.values()]).T
+            axes.errorbar(list(times), middle, (middle - low, high - middle), fmt="o-", markersize=3, capsize=2, label=about)
     left.set(xlabel="thousand pairs", title=f"h = {H}")
     right.set(xlabel="iterations h", title=f"{most:,} pairs")
     for axes in (left, right):
@@ -129,17 +128,14 @@ def executor_efficiency(jobs: int, workers: int = 2, repeats: int = 3) -> tuple[
     """
     evaluator = build_evaluator(build_data("digits"), epochs=2)
     cell = Cell(("input", "sepconv3x3", "conv1x1"), ((0, 1), (1, 2)))
-    executors = {str(count): WorkerExecutor(evaluator, ["cpu"] * count) for count in (1, workers)}
-    try:
-        calls = {
-            name: lambda executor=executor: [outcome for outcome in executor.run([Job(i, cell, 0) for i in range(jobs)])]
-            for name, executor in executors.items()
-        }
-        found = measure_together(calls, repeats, warm_up=1)
-    finally:
-        for executor in executors.values():
-            executor.close()
-    return found["1"], found[str(workers)]
+    trainings = [Job(i, cell, 0) for i in range(jobs)]
+    with contextlib.ExitStack() as stack:
+        one, several = (
+            stack.enter_context(contextlib.closing(WorkerExecutor(evaluator, ["cpu"] * count))) for count in (1, workers)
+        )
+        calls = {1: lambda: list(one.run(trainings)), workers: lambda: list(several.run(trainings))}
+        times = measure_together(calls, repeats, warm_up=1)
+    return times[1], times[workers]
 
 
 def _random_pairs(pairs: int, num_nodes: int) -> tuple[CellArrays, CellArrays]:

@@ -216,12 +216,12 @@ def _settings(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _note(note: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a round."""
-    found = {name: value for name, value in note.items() if name not in ("round", *COUNTED)}
-    for name, value in found.items():
+    figures = {name: value for name, value in note.items() if name not in ("round", *COUNTED)}
+    for name, value in figures.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name} of round {note['round']}: expected a number, found {shown(value)}")
-    check_note(found)
-    return found
+    check_note(figures)
+    return figures
 
 
 def _record(row: Mapping[str, Any], penalty: float) -> Record:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -120,19 +121,25 @@ def snapshot_of(db: sqlite3.Connection, path: Path) -> Snapshot | None:
     if not _has_tables(db, path):
         return None
     meta = _meta(db, path)
-    settings = _settings(meta, path)
+    of_meta = partial(_of_meta, meta, path)
+    settings = with_present_names(of_meta("settings", partial(_instance, dict, "a JSON object")))
     rounds = _rounds(db, path)
     records = _records(db, path, settings, rounds)
-    _check_proposed(meta, records, path)
+    expected = of_meta("proposed", lambda value: whole({"proposed": value}, "proposed"), len(records))
+    if len(records) != expected:
+        raise SearchError(
+            f"{path}: table evaluations: expected {expected} rows, as many as were proposed (table meta, row 'proposed'), found"
+            f" {len(records)}: the last ones are missing, or were added; {REMEDY}"
+        )
     return Snapshot(
         settings,
         rounds,
         records,
-        _created(meta, path),
+        of_meta("created", lambda value: moment({"created": value}, "created")),
         meta.get("machine", ""),
-        _sessions(meta, path),
-        _retries(meta, path, records, rounds),
-        _encoder(meta, path),
+        of_meta("sessions", lambda values: tuple(moment({"a start": value}, "a start") for value in _list(values)), ()),
+        of_meta("retries", lambda values: _retries(values, records, rounds), ()),
+        of_meta("encoder", partial(_instance, str, "a text"), ""),
     )
 
 
@@ -228,12 +235,12 @@ def _text(content: bytes) -> str | bytes:
 
 def _has_tables(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the tables of a record are there; False where there is none at all. Raises SearchError for others."""
-    there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not there:
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
         return False
     for table, columns in TABLES.items():
-        if table not in there:
-            if there.isdisjoint(TABLES):
+        if table not in tables:
+            if tables.isdisjoint(TABLES):
                 raise SearchError(f"{path} is a database of something else: table {table} is missing; name another directory")
             raise SearchError(f"{path}: table {table} is missing; {REMEDY}")
         found = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
@@ -266,8 +273,10 @@ def _meta(db: sqlite3.Connection, path: Path) -> dict[str, str]:
     return meta
 
 
-def _of_meta(meta: Mapping[str, str], path: Path, key: str, read: Callable[[Any], Found]) -> Found:
-    """What `read` makes of the JSON value of a row of meta."""
+def _of_meta(meta: Mapping[str, str], path: Path, key: str, read: Callable[[Any], Found], older: Found | None = None) -> Found:
+    """What `read` makes of the JSON value of a row of meta; `older` where it is missing, as in older records."""
+    if key not in meta and older is not None:
+        return older
     try:
         return read(parsed(meta[key]))
     except (ValueError, TypeError, KeyError) as error:
@@ -275,46 +284,20 @@ def _of_meta(meta: Mapping[str, str], path: Path, key: str, read: Callable[[Any]
         raise damaged(path, f"table meta, row {key!r}, column value", what) from None
 
 
-def _settings(meta: Mapping[str, str], path: Path) -> dict[str, Any]:
-    def read(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ValueError(f"expected a JSON object, found {shown(value)}")
-        return with_present_names(value)
-
-    return _of_meta(meta, path, "settings", read)
+def _instance(kind: type, name: str, value: Any) -> Any:
+    """The value, of this kind, which has a name. Raises ValueError."""
+    if not isinstance(value, kind):
+        raise ValueError(f"expected {name}, found {shown(value)}")
+    return value
 
 
-def _created(meta: Mapping[str, str], path: Path) -> float:
-    return _of_meta(meta, path, "created", lambda value: moment({"created": value}, "created"))
+_list = partial(_instance, list, "a list")
 
 
-def _sessions(meta: Mapping[str, str], path: Path) -> tuple[float, ...]:
-    """Empty in older records, which do not tell."""
-
-    def read(values: Any) -> tuple[float, ...]:
-        return tuple(moment({"a start": value}, "a start") for value in _list(values))
-
-    return _of_meta(meta, path, "sessions", read) if "sessions" in meta else ()
-
-
-def _retries(meta: Mapping[str, str], path: Path, records: Sequence[Record], rounds: Mapping[int, Any]) -> tuple[Retry, ...]:
-    def read(value: Any) -> tuple[Retry, ...]:
-        found = retries_of(value)
-        check_retries(found, records, rounds)
-        return found
-
-    return _of_meta(meta, path, "retries", read) if "retries" in meta else ()
-
-
-def _encoder(meta: Mapping[str, str], path: Path) -> str:
-    """Empty in older records, which do not tell."""
-
-    def read(value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError(f"expected a text, found {shown(value)}")
-        return value
-
-    return _of_meta(meta, path, "encoder", read) if "encoder" in meta else ""
+def _retries(values: Any, records: Sequence[Record], rounds: Mapping[int, Any]) -> tuple[Retry, ...]:
+    retries = retries_of(values)
+    check_retries(retries, records, rounds)
+    return retries
 
 
 def retries_of(values: Any) -> tuple[Retry, ...]:
@@ -323,12 +306,6 @@ def retries_of(values: Any) -> tuple[Retry, ...]:
         if not isinstance(value, dict) or not isinstance(value["error"], str):
             raise ValueError(f"expected objects with id, error, seconds and round, found {shown(value)}")
     return tuple(Retry(whole(v, "id"), v["error"], number(v, "seconds"), whole(v, "round")) for v in values)
-
-
-def _list(values: Any) -> list[Any]:
-    if not isinstance(values, list):
-        raise ValueError(f"expected a list, found {shown(values)}")
-    return values
 
 
 def _rounds(db: sqlite3.Connection, path: Path) -> dict[int, dict[str, Any]]:
@@ -390,15 +367,3 @@ def sqlite_record(row: Mapping[str, Any], penalty: float | None) -> Record:
     except ValueError as error:
         raise ValueError(f"curve: {error}") from None
     return record_of({**row, "curve": curve}, cell_of(row["cell"]), penalty)
-
-
-def _check_proposed(meta: Mapping[str, str], records: list[Record], path: Path) -> None:
-    """Raises SearchError where there are other rows than were proposed. Older records do not tell how many these were."""
-    if "proposed" not in meta:
-        return
-    expected = _of_meta(meta, path, "proposed", lambda value: whole({"proposed": value}, "proposed"))
-    if len(records) != expected:
-        raise SearchError(
-            f"{path}: table evaluations: expected {expected} rows, as many as were proposed (table meta, row 'proposed'), found"
-            f" {len(records)}: the last ones are missing, or were added; {REMEDY}"
-        )

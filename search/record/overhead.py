@@ -40,10 +40,10 @@ def spent(snapshot: Snapshot) -> Spent:
 
 def _merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """The union of intervals as disjoint ones."""
-    found: list[tuple[float, float]] = []
+    union: list[tuple[float, float]] = []
     for start, end in sorted(intervals):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if union and start <= union[-1][1]:
+            union[-1] = (union[-1][0], max(end, union[-1][1]))
         else:
-            found.append((start, end))
-    return found
+            union.append((start, end))
+    return union

@@ -242,11 +242,11 @@ def operators_of(text: str) -> list[int]:
 
     Raises ValueError for another text.
     """
-    found = [part.partition("~") for node in text.split("+") for part in node.strip("|").split("|")]
+    operators = [part.partition("~") for node in text.split("+") for part in node.strip("|").split("|")]
     edges = [(int(source), place) for place, node in enumerate(text.split("+"), 1) for source in _sources(node)]
     if tuple(edges) != nasbench201.EDGES:
         raise ValueError(f"expected a cell of six edges, found {text!r}")
-    return [nasbench201.OPERATORS[:-1].index(name) for name, _, _ in found]
+    return [nasbench201.OPERATORS[:-1].index(name) for name, _, _ in operators]
 
 
 def _sources(node: str) -> list[str]:

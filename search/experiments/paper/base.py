@@ -36,6 +36,11 @@ class Unit:
         return fingerprint(asdict(self))
 
 
+def planned(group: str, seeds: Sequence[int], recipes: Mapping[str, Mapping[str, Any]], settings: Sequence[int]) -> list[Unit]:
+    """All units of some rows, given by their recipes, and settings: one seed of every row before the next seed."""
+    return [Unit(group, row, s, seed, recipe) for seed in seeds for row, recipe in recipes.items() for s in settings]
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a unit gave. figures: by name, for tables; seeds are averaged over. series: by name, numbers for plots."""
@@ -73,14 +78,18 @@ class Comparison:
     figure: str
 
 
+def of_first_seed(results: Sequence[Result]) -> list[Result]:
+    """Those that a plot shows where it shows one seed alone."""
+    return [result for result in results if result.unit.seed == results[0].unit.seed]
+
+
 @dataclass(frozen=True)
 class Part:
     """A table or figure that one command makes.
 
-    seeds: how many it reports by default. units: (seeds, quick) -> all units, one seed of every row before the next seed.
-    measure: runs in any process. table: summary (see `summary.summarized`) -> Markdown. draw: fills an empty figure.
-    comparisons: paired over the seeds in the summary. points: results -> columns and rows of what the plot shows beyond
-    `figures`.
+    seeds: how many it reports by default. units: (seeds, quick) -> all units, as `planned` orders them. measure: runs in any
+    process. table: summary (see `summary.summarized`) -> Markdown. draw: fills an empty figure. comparisons: paired over the
+    seeds in the summary. points: results -> columns and rows of what the plot shows beyond `figures`.
     """
 
     name: str

@@ -10,11 +10,10 @@ from gemnet.cli.running import reported
 from search.core.display import Display
 from search.core.types import SearchError
 from search.experiments.paper.base import TUNING_SEEDS, Context, Part, Unit
-from search.experiments.paper.ledger import Ledger
 from search.experiments.paper.output import FOLDER, publish_part, write_files
 from search.experiments.paper.overview import renew_overview
 from search.experiments.paper.parts import PARTS
-from search.experiments.paper.runner import run
+from search.experiments.paper.runner import open_results, run
 
 ALL = "all"
 
@@ -47,10 +46,10 @@ def reproduce_command(
         if root and any(unit.seed >= TUNING_SEEDS for _, units in planned for unit in units):
             raise SearchError(f"--write: seeds from {TUNING_SEEDS} on are for choosing settings; report others")
         context = Context(data, Path(work_dir))
-        with Ledger(context.directory) as ledger:
+        with open_results(context.directory) as store:
             for part, units in planned:
                 start = time.monotonic()
-                results = run(part, units, ledger, context, jobs, display)
+                results = run(part, units, store, context, jobs, display)
                 paths = write_files(part, results, context.directory)
                 display.line(f"\n{part.name}: {part.about}\n\n{paths[0].read_text(encoding='utf-8')}")
                 display.line(f"{', '.join(map(str, paths))}  ({time.monotonic() - start:.0f} s)")
@@ -77,5 +76,5 @@ def _units(part: Part, seeds: int | None, first_seed: int, quick: bool, rows: Se
 
 def _command(part: Part, seeds: int | None, first_seed: int) -> str:
     """What makes the same again."""
-    given = [f"--seeds {seeds}"] * (seeds is not None) + [f"--first-seed {first_seed}"] * (first_seed > 0)
-    return " ".join(["python tools/reproduce.py", part.name, *given])
+    options = [f"--seeds {seeds}"] * (seeds is not None) + [f"--first-seed {first_seed}"] * (first_seed > 0)
+    return " ".join(["python tools/reproduce.py", part.name, *options])

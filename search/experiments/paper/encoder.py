@@ -18,12 +18,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from search.encoders import build_encoder
-from search.encoders.common import by_cosines, cosines, similarity_of
-from search.encoders.landmarks import HIGHEST, highest_r_squared
-from search.experiments.paper.base import Context, Measured, Part, Result, Unit
-from search.experiments.paper.cells import trained_encoder
+from search.encoders.common import cosines, similarity_of
+from search.encoders.landmarks import HIGHEST
+from search.experiments.paper.base import Context, Measured, Part, Result, Unit, of_first_seed, planned
+from search.experiments.paper.figure6 import highest
+from search.experiments.paper.plots import panels
 from search.experiments.paper.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM
-from search.experiments.paper.summary import markdown, rounded, seeds_text, shown
+from search.experiments.paper.summary import by_row, rounded_series
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.node_order import random_order
@@ -45,16 +46,11 @@ FIGURES = {
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-    recipes = [
-        (row, {**row.recipe(quick)["encoder"], **({} if quick else {"iterations": ITERATIONS})})
-        for row in (NASGEM, CANONICAL, GUIDED)
-    ]
-    recipes.append((LANDMARKS, LANDMARKS.encoder))
-    return [
-        Unit("encoder", row.name, NODES, seed, {"encoder": encoder, "figures": list(FIGURES)})
-        for seed in seeds
-        for row, encoder in recipes
-    ]
+    length = {} if quick else {"iterations": ITERATIONS}
+    encoders = {row.name: {**row.recipe(quick)["encoder"], **length} for row in (NASGEM, CANONICAL, GUIDED)}
+    encoders[LANDMARKS.name] = dict(LANDMARKS.encoder)
+    recipes = {name: {"encoder": settings, "figures": list(FIGURES)} for name, settings in encoders.items()}
+    return planned("encoder", seeds, recipes, [NODES])
 
 
 def measure(unit: Unit, context: Context) -> Measured:
@@ -62,10 +58,8 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = build_encoder(space=space, **unit.recipe["encoder"])
     start = time.perf_counter()
     figures = encoder.fit(unit.seed) | {SECONDS: time.perf_counter() - start}
+    figures |= highest(encoder, space, unit.seed, context)
     similarity = similarity_of(encoder)
-    if by_cosines(encoder):
-        known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
-        figures[HIGHEST] = highest_r_squared(known, encoder.dim)
     rng = np.random.default_rng((unit.seed, 5))
     a, b = (prune(space.sample(rng, SHOWN)) for _ in range(2))
     x = encoder.embed(a)
@@ -76,27 +70,21 @@ def measure(unit: Unit, context: Context) -> Measured:
     }
     figures.setdefault(ISOMORPHIC, float(cosines(x, again).mean()))
     figures = {name: figures[name] for name in FIGURES if name in figures}
-    return Measured(figures, {name: [rounded(value) for value in values] for name, values in series.items()})
+    return Measured(figures, rounded_series(**series))
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    lines = [["encoder", *FIGURES.values()]]
-    for row in summary["rows"]:
-        found = ((row["figures"].get(name), 0 if name == SECONDS else 3) for name in FIGURES)
-        lines.append([row["row"], *("" if value is None else shown(value, places) for value, places in found)])
-    return f"{markdown(lines)}\n\n{seeds_text(summary)}"
+    return by_row(summary, "encoder", FIGURES, {SECONDS: 0})
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
     """The first seed: similarity of vectors against kernel of pairs of different and of isomorphic cells."""
-    chosen = [r for r in results if r.unit.seed == results[0].unit.seed]
-    canvas.set_size_inches(5.2 * len(chosen), 4.2)
-    for axes, result in zip(canvas.subplots(1, len(chosen), squeeze=False, sharey=True)[0], chosen):
+    for axes, result in panels(canvas, results, 5.2, 4.2, sharey=True):
         series = result.measured.series
-        axes.scatter(series["kernel"], series["similarity"], s=7, alpha=0.6, label="random pairs")
-        same = series[OF_ISOMORPHIC]
-        axes.scatter(np.ones(len(same)), same, s=7, alpha=0.6, label="isomorphic pairs")
-        axes.plot([min(series["kernel"]), 1], [min(series["kernel"]), 1], color="black", linewidth=0.8, label="equal")
+        kernels, isomorphic = series["kernel"], series[OF_ISOMORPHIC]
+        axes.scatter(kernels, series["similarity"], s=7, alpha=0.6, label="random pairs")
+        axes.scatter(np.ones(len(isomorphic)), isomorphic, s=7, alpha=0.6, label="isomorphic pairs")
+        axes.plot([min(kernels), 1], [min(kernels), 1], color="black", linewidth=0.8, label="equal")
         axes.set(xlabel="kernel", ylabel="cosine of the vectors; landmarks: inner product", title=result.unit.row)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=7)
@@ -105,7 +93,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
 def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
     """The pairs of the first seed."""
     rows: list[Sequence[Any]] = []
-    for result in (r for r in results if r.unit.seed == results[0].unit.seed):
+    for result in of_first_seed(results):
         series = result.measured.series
         rows += [(result.unit.row, "random", *pair) for pair in zip(series["kernel"], series["similarity"])]
         rows += [(result.unit.row, "isomorphic", 1.0, value) for value in series[OF_ISOMORPHIC]]

@@ -19,25 +19,23 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 
 from search.core.efficiency import efficiency_score
-from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, of_first_seed, planned
 from search.experiments.paper.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows
+from search.experiments.paper.plots import panels
 from search.experiments.paper.rows import ADJACENCY, SURFACE
-from search.experiments.paper.summary import markdown, rounded, seeds_text, shown
+from search.experiments.paper.summary import by_row, rounded, rounded_series
 from search.report.figures import surface_on
 from search.spaces.dag import prune
 
 EVALUATED, DRAWS, PENALTY = 500, 50_000, 0.1
 NEIGHBOURS, JUDGED = 15, 5000
 BINS = 48
+SMOOTHNESS, VARIANCE = "smoothness, R^2", "variance in the plane"
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-    draws = DRAWS // 10 if quick else DRAWS
-    return [
-        Unit("fig4", row.name, EVALUATED, seed, {**row.recipe(quick), "draws": draws, "penalty": PENALTY, "bins": BINS})
-        for seed in seeds
-        for row in SURFACE
-    ]
+    sizes = {"draws": DRAWS // 10 if quick else DRAWS, "penalty": PENALTY, "bins": BINS}
+    return planned("fig4", seeds, {row.name: {**row.recipe(quick), **sizes} for row in SURFACE}, [EVALUATED])
 
 
 def measure(unit: Unit, context: Context) -> Measured:
@@ -56,33 +54,24 @@ def measure(unit: Unit, context: Context) -> Measured:
     smooth = cross_val_score(KNeighborsRegressor(NEIGHBOURS), plane[:JUDGED], surface[:JUDGED], cv=folds, scoring="r2")
     mean, x, y, _ = binned_statistic_2d(*plane.T, surface, bins=unit.recipe["bins"])
     series = {"x": x, "y": y, "score": mean.ravel(), "cell x": places[:, 0], "cell y": places[:, 1], "cell score": scores}
-    return Measured(
-        {"smoothness, R^2": float(smooth.mean()), "variance in the plane": float(projection.explained_variance_ratio_.sum())},
-        {name: [None if np.isnan(value) else rounded(value) for value in values] for name, values in series.items()},
-    )
+    figures = {SMOOTHNESS: float(smooth.mean()), VARIANCE: float(projection.explained_variance_ratio_.sum())}
+    return Measured(figures, rounded_series(**series))
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    lines = [["embedding", f"R^2 of {NEIGHBOURS} neighbours in the plane", "share of the vectors' variance in the plane"]]
-    for row in summary["rows"]:
-        figures = row["figures"]
-        lines.append([row["row"], shown(figures["smoothness, R^2"]), shown(figures["variance in the plane"])])
-    for pair in summary["paired"]:
-        lines.append([f"{pair['row']} - {pair['against']}, paired", shown(pair, sign=True), ""])
-    return f"{markdown(lines)}\n\n{seeds_text(summary)}"
+    neighbours = f"R^2 of {NEIGHBOURS} neighbours in the plane"
+    return by_row(summary, "embedding", {SMOOTHNESS: neighbours, VARIANCE: "share of the vectors' variance in the plane"})
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
     """The first seed: one surface for each embedding, with the evaluated cells on it."""
-    chosen = [r for r in results if r.unit.seed == results[0].unit.seed]
-    canvas.set_size_inches(5.2 * len(chosen), 4.2)
-    for axes, result in zip(canvas.subplots(1, len(chosen), squeeze=False)[0], chosen):
+    for axes, result in panels(canvas, results, 5.2, 4.2):
         series, bins = result.measured.series, result.unit.recipe["bins"]
         score = np.array(series["score"], np.float64).reshape(bins, bins)
         mesh = surface_on(axes, series["x"], series["y"], score)
         cells = {"c": series["cell score"], "cmap": mesh.cmap, "norm": mesh.norm}
         axes.scatter(series["cell x"], series["cell y"], s=9, edgecolors="white", linewidths=0.4, label="evaluated", **cells)
-        smooth = result.measured.figures["smoothness, R^2"]
+        smooth = result.measured.figures[SMOOTHNESS]
         axes.set(xlabel="first principal component", ylabel="second", title=f"{result.unit.row}\nsmoothness {smooth:.2f}")
         axes.legend(fontsize=7)
 
@@ -90,7 +79,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
 def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
     """The bins of the first seed's surfaces."""
     rows: list[Sequence[Any]] = []
-    for result in (r for r in results if r.unit.seed == results[0].unit.seed):
+    for result in of_first_seed(results):
         series, bins = result.measured.series, result.unit.recipe["bins"]
         x, y = ((np.array(series[name])[1:] + np.array(series[name])[:-1]) / 2 for name in "xy")
         for place, score in enumerate(series["score"]):
@@ -99,14 +88,6 @@ def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]
     return ("embedding", "x", "y", "mean predicted score"), rows
 
 
-FIGURE4 = Part(
-    "fig4",
-    "surface of the efficiency score over the embedded cells",
-    3,
-    units,
-    measure,
-    table,
-    draw,
-    tuple(Comparison(row.name, ADJACENCY.name, "smoothness, R^2") for row in SURFACE if row != ADJACENCY),
-    points,
-)
+ABOUT = "surface of the efficiency score over the embedded cells"
+COMPARISONS = tuple(Comparison(row.name, ADJACENCY.name, SMOOTHNESS) for row in SURFACE if row != ADJACENCY)
+FIGURE4 = Part("fig4", ABOUT, 3, units, measure, table, draw, COMPARISONS, points)

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 from search.bootstrap import Draws, bootstrap
 from search.experiments.paper import published
-from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import benchmark_space, fitted, trained_encoder, training_rows
 from search.experiments.paper.plots import by_setting
 from search.experiments.paper.rows import ADJACENCY, BIAS
-from search.experiments.paper.summary import grid, seeds_text
+from search.experiments.paper.summary import grid
 from search.spaces.dag import prune
 
 SAMPLES = (200, 500, 1000, 2000)
@@ -28,12 +28,8 @@ FIGURE = "bias, %"
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-    return [
-        Unit("fig5", row.name, samples, seed, {**row.recipe(quick), "draws": DRAWS // 10 if quick else DRAWS})
-        for seed in seeds
-        for row in BIAS
-        for samples in (SAMPLES[:2] if quick else SAMPLES)
-    ]
+    recipes = {row.name: {**row.recipe(quick), "draws": DRAWS // 10 if quick else DRAWS} for row in BIAS}
+    return planned("fig5", seeds, recipes, SAMPLES[:2] if quick else SAMPLES)
 
 
 def measure(unit: Unit, context: Context) -> Measured:
@@ -50,21 +46,13 @@ def measure(unit: Unit, context: Context) -> Measured:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    heading = "bias in % at so many samples"
-    return f"{grid(summary, FIGURE, heading, published.FIGURE5.items(), digits=2)}\n\n{seeds_text(summary)}"
+    return grid(summary, FIGURE, "bias in % at so many samples", published.FIGURE5, digits=2)
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
     by_setting(canvas, results, FIGURE, "samples that the predictor learns from", "global prediction bias, %")
 
 
-FIGURE5 = Part(
-    "fig5",
-    "global prediction bias on NAS-Bench-101, with and without the embedding",
-    20,
-    units,
-    measure,
-    table,
-    draw,
-    tuple(Comparison(row.name, ADJACENCY.name, FIGURE) for row in BIAS if row != ADJACENCY),
-)
+ABOUT = "global prediction bias on NAS-Bench-101, with and without the embedding"
+COMPARISONS = tuple(Comparison(row.name, ADJACENCY.name, FIGURE) for row in BIAS if row != ADJACENCY)
+FIGURE5 = Part("fig5", ABOUT, 20, units, measure, table, draw, COMPARISONS)

@@ -15,13 +15,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from search.core.types import Encoder, Space
 from search.encoders.common import by_cosines
 from search.encoders.landmarks import HIGHEST, highest_r_squared
-from search.experiments.paper.base import Context, Measured, Part, Result, Unit
+from search.experiments.paper.base import Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import trained_encoder
 from search.experiments.paper.plots import COLOURS
 from search.experiments.paper.rows import GUIDED, LANDMARKS, NASGEM
-from search.experiments.paper.summary import grid, rows_of, seeds_text, settings_of, summarized
+from search.experiments.paper.summary import grid, rows_of, settings_of, summarized
 from search.spaces.dag import DagSpace
 
 NODES = (10, 30, 60, 100, 150, 250)
@@ -42,30 +43,33 @@ def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
         (f"{GUIDED.name}, ", guided, DIMENSIONS[-1:]),
         (f"{LANDMARKS.name}, ", LANDMARKS.encoder, DIMENSIONS[::2]),
     ]
-    return [
-        Unit("fig6", f"{name}d = {dim}", nodes, seed, {"encoder": {**settings, "dim": dim}, "figures": [*FIGURES, HIGHEST]})
-        for seed in seeds
-        for nodes in (NODES[:2] if quick else NODES)
+    recipes = {
+        f"{name}d = {dim}": {"encoder": {**settings, "dim": dim}, "figures": [*FIGURES, HIGHEST]}
         for name, settings, dims in rows
         for dim in dims
-    ]
+    }
+    return planned("fig6", seeds, recipes, NODES[:2] if quick else NODES)
 
 
 def measure(unit: Unit, context: Context) -> Measured:
     space, recipe = DagSpace(unit.setting), unit.recipe["encoder"]
     encoder = trained_encoder(recipe, space, unit.seed, context)
-    figures = {name: encoder.metrics[name] for name in FIGURES}
-    if by_cosines(encoder):
-        known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
-        figures[HIGHEST] = highest_r_squared(known, encoder.dim)
-    return Measured(figures)
+    return Measured({name: encoder.metrics[name] for name in FIGURES} | highest(encoder, space, unit.seed, context))
+
+
+def highest(encoder: Encoder, space: Space, seed: int, context: Context) -> dict[str, float]:
+    """HIGHEST, the bound on what the encoder's cosines can reach; nothing for one whose similarity is another."""
+    if not by_cosines(encoder):
+        return {}
+    return {HIGHEST: highest_r_squared(trained_encoder(LANDMARKS.encoder, space, seed, context).metrics, encoder.dim)}
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    digits = {"similarity MSE": 5}
     titles = {"R^2": FIGURES["R^2"], HIGHEST: "highest R^2 of any cosines of d numbers"} | FIGURES
-    tables = [f"{title}:\n\n{grid(summary, name, 'nodes', digits=digits.get(name, 3))}" for name, title in titles.items()]
-    return "\n\n".join([*tables, seeds_text(summary)])
+    digits = {"similarity MSE": 5}
+    return "\n\n".join(
+        f"{title}:\n\n{grid(summary, name, 'nodes', digits=digits.get(name, 3))}" for name, title in titles.items()
+    )
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
@@ -74,11 +78,11 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     canvas.set_size_inches(12, 3.8)
     for axes, (figure, title) in zip(canvas.subplots(1, len(FIGURES)), FIGURES.items()):
         for index, name in enumerate(rows_of(summary)):
-            found = {row["setting"]: row["figures"] for row in summary["rows"] if row["row"] == name}
-            mean, deviation = ([found[n][figure][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
+            figures_at = {row["setting"]: row["figures"] for row in summary["rows"] if row["row"] == name}
+            mean, deviation = ([figures_at[n][figure][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
             axes.errorbar(settings, mean, deviation, fmt="o-", markersize=3, capsize=2, color=COLOURS[index], label=name)
-            if figure == "R^2" and all(HIGHEST in figures for figures in found.values()):
-                bound = [found[n][HIGHEST]["mean"] for n in settings]
+            if figure == "R^2" and all(HIGHEST in figures for figures in figures_at.values()):
+                bound = [figures_at[n][HIGHEST]["mean"] for n in settings]
                 axes.plot(settings, bound, "--", color=COLOURS[index], alpha=0.6, label=f"highest of cosines, {name}")
         axes.set(xlabel="nodes n", ylabel=title)
         axes.grid(alpha=0.25)

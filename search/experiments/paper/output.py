@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gemnet.core import tables
-from gemnet.core.files import replacing, save_png, save_text
+from gemnet.core.files import save_png, save_text
 from gemnet.core.machine import processor
 from search.experiments.paper.base import Part, Result
-from search.experiments.paper.summary import rounded, summarized
+from search.experiments.paper.summary import rounded, seeds_text, summarized
 
 PAGE, FOLDER = "docs/reproduce/README.md", "docs/reproduce"
 RESOLUTION = 110  # dots an inch: legible, and some 50 kB
@@ -29,7 +28,8 @@ def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[
     """Write <part>.md, .csv, .png, and <part>_points.csv where the plot shows more than the figures; returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / f"{part.name}.md"
-    save_text(table, part.table(summarized(results, part.comparisons)) + "\n")
+    summary = summarized(results, part.comparisons)
+    save_text(table, f"{part.table(summary)}\n\n{seeds_text(summary)}\n")
     return [table, *_csv_and_plot(part, results, directory)]
 
 
@@ -46,32 +46,24 @@ def publish_part(part: Part, results: Sequence[Result], root: Path, command: str
 
 def published_table(part: Part, data: Mapping[str, Any]) -> str:
     """The part's section of the page, of what its JSON file holds."""
-    told = f"`{data['command']}`, {data['date']}, {data['machine']}."
-    return f"{part.table(data)} {told}\n\n![{part.about}]({part.name}.png)"
+    made_by = f"`{data['command']}`, {data['date']}, {data['machine']}."
+    return f"{part.table(data)}\n\n{seeds_text(data)} {made_by}\n\n![{part.about}]({part.name}.png)"
 
 
 def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
     names = list(dict.fromkeys(name for result in results for name in result.measured.figures))
     lines = []
     for result in results:
-        figures = [_number(result.measured.figures.get(name)) for name in names]
-        lines.append((result.unit.row, result.unit.setting, result.unit.seed, *figures, rounded(result.seconds)))
-    paths = [_csv(directory / f"{part.name}.csv", ("row", "setting", "seed", *names, "seconds"), lines)]
+        figures = (result.measured.figures.get(name) for name in names)
+        numbers = [None if figure is None else rounded(figure) for figure in figures]
+        lines.append((result.unit.row, result.unit.setting, result.unit.seed, *numbers, rounded(result.seconds)))
+    paths = [directory / f"{part.name}.csv"]
+    tables.save_csv(paths[0], ("row", "setting", "seed", *names, "seconds"), lines)
     if part.points:
-        paths.append(_csv(directory / f"{part.name}_points.csv", *part.points(results)))
+        paths.append(directory / f"{part.name}_points.csv")
+        tables.save_csv(paths[-1], *part.points(results))
     canvas = Figure(figsize=(7, 4.4), layout="constrained")
     part.draw(canvas, results)
     paths.append(directory / f"{part.name}.png")
     save_png(canvas, paths[-1], dpi=RESOLUTION)
     return paths
-
-
-def _number(value: float | None) -> float | str:
-    """For a table: as many digits as files have, and nothing for a figure that a row does not have."""
-    return "" if value is None else rounded(value)
-
-
-def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
-    return path

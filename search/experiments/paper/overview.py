@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemnet.core.tables import marks, renew
+from gemnet.core.tables import markdown_table, marks, renew
 from search.experiments.paper import published
 from search.experiments.paper.figure5 import FIGURE
 from search.experiments.paper.output import FOLDER
 from search.experiments.paper.rows import COUNTS, GEMNET, GUIDED
-from search.experiments.paper.summary import markdown, shown
+from search.experiments.paper.summary import shown
 from search.experiments.paper.tabular_search import ACCURACY
 
 PAGE = "README.md"
@@ -50,19 +50,19 @@ class Goal:
 
     def lines(self, data: Mapping) -> list[list[str]]:
         """A line of the table for each setting that has a goal and was measured."""
-        found = {row["setting"]: row for row in data["rows"] if row["row"] == self.row}
+        ours = {row["setting"]: row for row in data["rows"] if row["row"] == self.row}
         return [
             [
                 self.what.format(setting),
                 f"{self.sign} {goal:.{self.digits}f}",
                 self._best(setting, here=False),
                 self._best(setting, here=True),
-                f"**{shown(found[setting]['figures'][self.figure], self.digits)}**",
-                str(found[setting]["count"]),
+                f"**{shown(ours[setting]['figures'][self.figure], self.digits)}**",
+                str(ours[setting]["count"]),
                 f"`{data['command'].removeprefix('python ')}`",
             ]
             for setting, goal in self.goals.items()
-            if setting in found
+            if setting in ours
         ]
 
     def _best(self, setting: int, here: bool) -> str:
@@ -91,12 +91,12 @@ GOALS = (
 
 def overview(root: Path) -> str:
     """The table, of the data files in docs/reproduce below `root`; a part that was not made yet has no line."""
-    lines = [["what", "goal", "published", "others' code here", "ours", "seeds", "command"]]
+    lines: list[list[str]] = []
     for goal in GOALS:
         path = root / FOLDER / f"{goal.part}.json"
         if path.exists():
             lines += goal.lines(json.loads(path.read_text(encoding="utf-8")))
-    return markdown(lines)
+    return markdown_table(["what", "goal", "published", "others' code here", "ours", "seeds", "command"], lines)
 
 
 def renew_overview(root: Path) -> None:

@@ -6,12 +6,10 @@ from search.experiments.paper.figure1 import FIGURE1
 from search.experiments.paper.figure4 import FIGURE4
 from search.experiments.paper.figure5 import FIGURE5
 from search.experiments.paper.figure6 import FIGURE6
-from search.experiments.paper.more_labels import MORE_LABELS
 from search.experiments.paper.ranking import NASBENCH101, NASBENCH201
 from search.experiments.paper.tables34 import TABLE3, TABLE4
 from search.experiments.paper.tabular_search import SEARCH
 
 PARTS: dict[str, Part] = {
-    part.name: part
-    for part in (TABLE3, TABLE4, FIGURE1, FIGURE4, FIGURE5, SEARCH, NASBENCH201, NASBENCH101, MORE_LABELS, ENCODER, FIGURE6)
+    part.name: part for part in (TABLE3, TABLE4, FIGURE1, FIGURE4, FIGURE5, SEARCH, NASBENCH201, NASBENCH101, ENCODER, FIGURE6)
 }

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from search.experiments.paper.base import Result
+from search.experiments.paper.base import Result, of_first_seed
 from search.experiments.paper.summary import rows_of, settings_of, summarized
 
 COLOURS = ("#2f6db5", "#e0812b", "#3a923a", "#c03d3e", "#8d69b8", "#84584e", "#7f7f7f", "#e377c2", "#17becf", "#bcbd22")
+
+
+def panels(
+    canvas: Figure, results: Sequence[Result], width: float, height: float, sharey: bool = False
+) -> Iterator[tuple[Axes, Result]]:
+    """A pair of axes, of this size in inches, for each row of the first seed."""
+    chosen = of_first_seed(results)
+    canvas.set_size_inches(width * len(chosen), height)
+    yield from zip(canvas.subplots(1, len(chosen), squeeze=False, sharey=sharey)[0], chosen)
 
 
 def by_setting(
@@ -21,10 +31,10 @@ def by_setting(
     vertical: str,
     published: Mapping[str, Mapping[int, float]] | None = None,
     logarithmic: bool = False,
-) -> Axes:
-    """A line for each row, mean over the seeds with a band of one standard deviation, over the settings.
+) -> None:
+    """Draw a line for each row, mean over the seeds with a band of one standard deviation, over the settings.
 
-    published: others' figures, dashed. Returns the axes.
+    published: others' figures, dashed.
     """
     canvas.set_size_inches(9, 4.4)
     axes, summary = canvas.subplots(), summarized(results)
@@ -33,12 +43,10 @@ def by_setting(
     for index, name in enumerate(rows_of(summary)):
         cells = sorted((row for row in summary["rows"] if row["row"] == name), key=lambda row: row["setting"])
         settings, values = [cell["setting"] for cell in cells], [cell["figures"][figure] for cell in cells]
-        mean = [value["mean"] for value in values]
-        deviation = [value["deviation"] or 0.0 for value in values]
+        mean, deviation = (np.array([value[key] or 0.0 for value in values]) for key in ("mean", "deviation"))
         colour = COLOURS[index % len(COLOURS)]
         axes.plot(settings, mean, "o-", color=colour, markersize=4, label=f"{name}, ours")
-        low, high = ([m + side * d for m, d in zip(mean, deviation)] for side in (-1, 1))
-        axes.fill_between(settings, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(settings, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(settings_of(summary), [str(setting) for setting in settings_of(summary)])
@@ -46,4 +54,3 @@ def by_setting(
     axes.set(xlabel=horizontal, ylabel=vertical, title="mean over seeds, band: ± 1 standard deviation")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    return axes

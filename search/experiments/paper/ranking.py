@@ -15,11 +15,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from search.experiments.paper import published
-from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import benchmark_space, fitted, predicted, rank_correlation, trained_encoder, training_rows
 from search.experiments.paper.plots import by_setting
 from search.experiments.paper.rows import ADJACENCY, PREDICTORS
-from search.experiments.paper.summary import grid, seeds_text
+from search.experiments.paper.summary import grid
 from search.spaces.dag import prune
 
 LABELS = "the validation accuracies themselves"
@@ -36,26 +36,21 @@ def measure(unit: Unit, context: Context) -> Measured:
     start = time.perf_counter()
     labels = space.table.validation_accuracy[seen]
     predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(prune(cells[seen])), labels, unit.seed)
-    found = predicted(predictor, encoder, cells)
+    scores = predicted(predictor, encoder, cells)
     seconds = time.perf_counter() - start
-    return Measured({"kendall": rank_correlation(found, space.table.test_accuracy()), "fit and predict, s": seconds})
+    return Measured({"kendall": rank_correlation(scores, space.table.test_accuracy()), "fit and predict, s": seconds})
 
 
 def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mapping[int, float]]) -> Part:
     """The part of one benchmark."""
 
     def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-        sizes_here = sizes[:2] if quick else sizes
-        predictions = [
-            Unit(name, row.name, size, seed, {**row.recipe(quick), "space": name})
-            for seed in seeds
-            for row in PREDICTORS[name]
-            for size in sizes_here
-        ]
-        return predictions + [Unit(name, LABELS, size, seeds[0], {"space": name}) for size in sizes_here]
+        counts = sizes[:2] if quick else sizes
+        recipes = {row.name: {**row.recipe(quick), "space": name} for row in PREDICTORS[name]}
+        return [*planned(name, seeds, recipes, counts), *planned(name, seeds[:1], {LABELS: {"space": name}}, counts)]
 
     def table(summary: Mapping[str, Any]) -> str:
-        return f"{grid(summary, 'kendall', 'training cells', others.items())}\n\n{seeds_text(summary)}"
+        return grid(summary, "kendall", "training cells", others)
 
     def draw(canvas: Figure, results: Sequence[Result]) -> None:
         lines = {label: figures for label, figures in others.items() if "PINAT" in label or "NN-Former" in label}

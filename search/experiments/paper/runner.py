@@ -1,4 +1,4 @@
-"""Units are run in this process or in several, and every result is recorded as it comes."""
+"""Units are run in this process or in several, and every result is recorded, as a JSON line, as it comes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,50 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from search.core.display import Display
+from search.core.json_lines import Format, Store
 from search.core.processes import in_processes
 from search.core.threads import torch_threads
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit
-from search.experiments.paper.ledger import Ledger
+from search.record.study import take_lock
+
+FILE = "results.jsonl"
 
 
-def run(part: Part, units: Sequence[Unit], ledger: Ledger, context: Context, jobs: int, display: Display) -> list[Result]:
-    """The results of `units` in their order; only those that the ledger lacks are run, `jobs` at a time.
+def open_results(directory: Path) -> Store[Result]:
+    """The results in a work directory by the key of their unit, open to one process at a time.
 
-    Threads are shared out equally. After Ctrl-C what was done is in the ledger. Raises SearchError where a process dies.
+    Raises SearchError where another process has them open, and for a line that is not a result.
     """
-    missing = [unit for unit in units if unit.key not in ledger.results]
+    return Store(directory / FILE, RESULTS, take_lock)
+
+
+def _parsed(line: Any) -> Result:
+    unit = Unit(*(line[name] for name in ("group", "row", "setting", "seed", "recipe")))
+    return Result(unit, Measured(line["figures"], line["series"]), float(line["seconds"]))
+
+
+def _dumped(result: Result) -> dict[str, Any]:
+    return {**asdict(result.unit), **asdict(result.measured), "seconds": result.seconds}
+
+
+RESULTS: Format[Result] = Format(
+    _parsed, lambda result: result.unit.key, ": line {number} is not a result; remove it, or take another --work-dir", _dumped
+)
+
+
+def run(part: Part, units: Sequence[Unit], store: Store[Result], context: Context, jobs: int, display: Display) -> list[Result]:
+    """The results of `units` in their order; only those that the store lacks are run, `jobs` at a time.
+
+    Threads are shared out equally. After Ctrl-C what was done is in the store. Raises SearchError where a process dies.
+    """
+    missing = [unit for unit in units if unit.key not in store.rows]
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     if missing:
         with display.progress(part.name) as progress:
@@ -29,10 +57,10 @@ def run(part: Part, units: Sequence[Unit], ledger: Ledger, context: Context, job
             progress(done, len(units))
             with closing(_results(part, missing, context, jobs, threads)) as results:  # on Ctrl-C, processes end at once
                 for result in results:
-                    ledger.add(result)
+                    store.add(result)
                     done += 1
                     progress(done, len(units), f"{result.unit.row}, {result.unit.setting}, seed {result.unit.seed}")
-    return [ledger.results[unit.key] for unit in units]
+    return [store.rows[unit.key] for unit in units]
 
 
 def _results(part: Part, units: Sequence[Unit], context: Context, jobs: int, threads: int) -> Generator[Result, None, None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gemnet.core.tables import markdown_table, mean_and_deviation
 from search.experiments.paper.base import Comparison, Result
 
 DIGITS = 6
@@ -13,7 +15,7 @@ DIGITS = 6
 
 
 def summarized(results: Sequence[Result], comparisons: Iterable[Comparison] = ()) -> dict[str, Any]:
-    """What is told of results, as JSON has it.
+    """Sum up results, as JSON has it.
 
     "rows": for each row and setting the number of seeds, the mean and the sample standard deviation (None for one seed) of each
     figure, and the mean seconds of a unit. "paired": for each comparison and setting the same of the differences
@@ -45,9 +47,10 @@ def _paired(cells: Mapping[tuple[str, int], Sequence[Result]], comparison: Compa
         other = cells.get((comparison.against, setting))
         if row != comparison.row or other is None:
             continue
-        there = {result.unit.seed: result.measured.figures[comparison.figure] for result in other}
-        here = {result.unit.seed: result.measured.figures[comparison.figure] for result in members}
-        differences = [here[seed] - there[seed] for seed in here if seed in there]
+        ours, theirs = (
+            {result.unit.seed: result.measured.figures[comparison.figure] for result in results} for results in (members, other)
+        )
+        differences = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
         if differences:
             yield {
                 "row": row,
@@ -71,6 +74,11 @@ def rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
+def rounded_series(**series: Iterable[float]) -> dict[str, list[float | None]]:
+    """Numbers for plots, by name, as files have them: None for NaN."""
+    return {name: [None if math.isnan(value) else rounded(value) for value in values] for name, values in series.items()}
+
+
 def settings_of(summary: Mapping[str, Any]) -> list[int]:
     """The settings of a summary, ascending."""
     return sorted({row["setting"] for row in summary["rows"]})
@@ -85,45 +93,49 @@ def grid(
     summary: Mapping[str, Any],
     figure: str,
     label: str,
-    published: Iterable[tuple[str, Mapping[int, float]]] = (),
+    published: Mapping[str, Mapping[int, float]] | None = None,
     digits: int = 3,
     unit: str = "",
 ) -> str:
     """Markdown, a line for each row and a column for each setting: others' figures first, then ours, then paired differences.
 
-    label: of the first column. published: the label of a line, and its figures by setting. unit: after the numbers of the head.
+    label: of the first column. published: figures by setting, by the label of their line. unit: after the settings of the head.
     """
     settings = settings_of(summary)
-    found = {(row["row"], row["setting"]): row for row in summary["rows"]}
-    lines = [[label, *(f"{setting}{unit}" for setting in settings)]]
-    for name, figures in published:
-        lines.append([name, *(f"{figures[setting]:.{digits}f}" if setting in figures else "" for setting in settings)])
+    ours = {(row["row"], row["setting"]): row["figures"].get(figure) for row in summary["rows"]}
+    paired = {(pair["row"], pair["against"], pair["setting"]): pair for pair in summary["paired"] if pair["figure"] == figure}
+    lines: list[list[str | None]] = []
+    for name, figures in (published or {}).items():
+        lines.append([name, *(f"{figures[s]:.{digits}f}" if s in figures else None for s in settings)])
     for name in rows_of(summary):
-        values = [found[name, s]["figures"].get(figure) if (name, s) in found else None for s in settings]
-        if any(values):
-            lines.append([f"**{name}**", *("" if value is None else shown(value, digits) for value in values)])
-    for name, against in dict.fromkeys(
-        (pair["row"], pair["against"]) for pair in summary["paired"] if pair["figure"] == figure
-    ):
-        pairs = {p["setting"]: p for p in summary["paired"] if (p["row"], p["against"], p["figure"]) == (name, against, figure)}
-        line = [
-            f"{shown(pairs[s], digits, sign=True)} ({pairs[s]['larger']} of {pairs[s]['count']} larger)" if s in pairs else ""
-            for s in settings
-        ]
-        lines.append([f"{name} - {against}, paired", *line])
-    return markdown(lines)
+        cells = [shown(ours.get((name, s)), digits) for s in settings]
+        lines += [[f"**{name}**", *cells]] if any(cells) else []
+    for name, against in dict.fromkeys(key[:2] for key in paired):
+        cells = [_difference(paired.get((name, against, s)), digits) for s in settings]
+        lines.append([f"{name} - {against}, paired", *cells])
+    return markdown_table([label, *(f"{setting}{unit}" for setting in settings)], lines)
 
 
-def shown(value: Mapping[str, float | None], digits: int = 3, sign: bool = False) -> str:
-    """Mean ± deviation as text."""
-    text = f"{value['mean']:{'+' if sign else ''}.{digits}f}"
-    return text if value["deviation"] is None else f"{text} ± {value['deviation']:.{digits}f}"
+def by_row(summary: Mapping[str, Any], label: str, titles: Mapping[str, str], digits: Mapping[str, int] | None = None) -> str:
+    """Markdown, a line for each row and a column for each figure, for a part of one setting; then paired differences.
+
+    label: of the first column. titles: those of the columns, by figure. digits: of a figure, 3 if it is not among them.
+    """
+    places = {figure: (digits or {}).get(figure, 3) for figure in titles}
+    lines = [[row["row"], *(shown(row["figures"].get(f), places[f]) for f in titles)] for row in summary["rows"]]
+    for pair in summary["paired"]:
+        differences = [shown(pair, places[f], sign=True) if f == pair["figure"] else None for f in titles]
+        lines.append([f"{pair['row']} - {pair['against']}, paired", *differences])
+    return markdown_table([label, *titles.values()], lines)
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table of lines of cells, the head first."""
-    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+def shown(value: Mapping[str, float | None] | None, digits: int = 3, sign: bool = False) -> str | None:
+    """Mean ± deviation as text; None where there is none."""
+    return value and mean_and_deviation(value["mean"], value["deviation"], digits, sign)
+
+
+def _difference(pair: Mapping[str, Any] | None, digits: int) -> str | None:
+    return pair and f"{shown(pair, digits, sign=True)} ({pair['larger']} of {pair['count']} larger)"
 
 
 def seeds_text(summary: Mapping[str, Any]) -> str:

@@ -17,11 +17,11 @@ from scipy.stats import pearsonr
 
 from search.core.types import SearchError
 from search.experiments.paper import published
-from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import Conv3x3Space, fitted, predicted, rank_correlation, trained_encoder
 from search.experiments.paper.plots import by_setting
 from search.experiments.paper.rows import ADJACENCY, AUTOENCODER, COUNTS, EMBEDDINGS, GUIDED, HEADLESS, NASGEM, UNGUIDED
-from search.experiments.paper.summary import grid, seeds_text
+from search.experiments.paper.summary import grid
 
 DRAWN, TRAINING = 1000, 600
 PLAIN = (ADJACENCY, AUTOENCODER)
@@ -30,12 +30,8 @@ PLAIN = (ADJACENCY, AUTOENCODER)
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     proportions = published.PROPORTIONS[:: len(published.PROPORTIONS) - 1] if quick else published.PROPORTIONS
-    return [
-        Unit("tables34", row.name, proportion, seed, {**row.recipe(quick), "drawn": DRAWN, "training": TRAINING})
-        for seed in seeds
-        for row in (*EMBEDDINGS, COUNTS)
-        for proportion in proportions
-    ]
+    recipes = {row.name: {**row.recipe(quick), "drawn": DRAWN, "training": TRAINING} for row in (*EMBEDDINGS, COUNTS)}
+    return planned("tables34", seeds, recipes, proportions)
 
 
 def measure(unit: Unit, context: Context) -> Measured:
@@ -48,16 +44,16 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     accuracy, cells = space.table.test_accuracy(), space.table.cells
     predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(cells[seen]), accuracy[seen], unit.seed)
-    found = predicted(predictor, encoder, cells[held_out])
-    pearson = float(np.nan_to_num(pearsonr(found, accuracy[held_out]).statistic))
-    return Measured({"kendall": rank_correlation(found, accuracy[held_out]), "pearson": pearson})
+    scores = predicted(predictor, encoder, cells[held_out])
+    pearson = float(np.nan_to_num(pearsonr(scores, accuracy[held_out]).statistic))
+    return Measured({"kendall": rank_correlation(scores, accuracy[held_out]), "pearson": pearson})
 
 
 def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, float]]) -> Part:
     """Table 3 or 4: they differ in the figure alone and share their results."""
 
     def table(summary: Mapping[str, Any]) -> str:
-        return f"{grid(summary, figure, title, others.items(), unit=' %')}\n\n{seeds_text(summary)}"
+        return grid(summary, figure, title, others, unit=" %")
 
     def draw(canvas: Figure, results: Sequence[Result]) -> None:
         paper = {label: figures for label, figures in others.items() if "goal" not in label}
@@ -68,9 +64,8 @@ def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, f
         for row, baselines in ((NASGEM, PLAIN), (GUIDED, (*PLAIN, UNGUIDED, HEADLESS)), (COUNTS, PLAIN))
         for against in baselines
     )
-    return Part(
-        name, f"{title} against the share of training cells, by embedding", 20, units, measure, table, draw, comparisons
-    )
+    about = f"{title} against the share of training cells, by embedding"
+    return Part(name, about, 20, units, measure, table, draw, comparisons)
 
 
 TABLE3 = part("table3", "kendall", "Kendall's tau", published.TABLE3)

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from gemnet.core.configs import FOLDER
 from search.configuration.settings import load_settings
 from search.experiments.paper import published
-from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import benchmark_space
 from search.experiments.paper.methods import search_history
 from search.experiments.paper.plots import COLOURS
 from search.experiments.paper.rows import NASGEM_SEARCH, searches
-from search.experiments.paper.summary import grid, rounded, seeds_text
+from search.experiments.paper.summary import grid, rounded
 
 CONFIGS = FOLDER / "search"
 QUERIES = 150
@@ -32,7 +32,7 @@ ACCURACY, REGRET, TAU = "test accuracy, %", "test regret, %", "held-out tau"
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
     queries = QUERIES // 2 if quick else QUERIES
     recipes = {name: {**with_settings(recipe), "version": VERSION} for name, recipe in searches(quick).items()}
-    return [Unit("search", name, queries, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
+    return planned("search", seeds, recipes, [queries])
 
 
 def with_settings(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -58,11 +58,11 @@ def measure(unit: Unit, context: Context) -> Measured:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    accuracy = grid(summary, ACCURACY, "test accuracy in % of the chosen cell after so many queries", published.SEARCH.items())
+    accuracy = grid(summary, ACCURACY, "test accuracy in % of the chosen cell after so many queries", published.SEARCH)
     parts = [accuracy, grid(summary, REGRET, "test regret in %")]
     if any(TAU in row["figures"] for row in summary["rows"]):
         parts.append(grid(summary, TAU, "Kendall's tau of the last predictor with the search's own cells, unseen, 5-fold"))
-    return "\n\n".join([*parts, seeds_text(summary)])
+    return "\n\n".join(parts)
 
 
 def draw(canvas: Figure, results: Sequence[Result]) -> None:
@@ -91,20 +91,12 @@ def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]
 
 def _curves(results: Sequence[Result]) -> dict[str, np.ndarray]:
     """Regrets [seeds, queries] by method."""
-    found: dict[str, list[Sequence[float]]] = {}
+    regrets: dict[str, list[Sequence[float]]] = {}
     for result in results:
-        found.setdefault(result.unit.row, []).append(result.measured.series["regret"])
-    return {name: np.array(curves) for name, curves in found.items()}
+        regrets.setdefault(result.unit.row, []).append(result.measured.series["regret"])
+    return {name: np.array(curves) for name, curves in regrets.items()}
 
 
-SEARCH = Part(
-    "search",
-    "search on NAS-Bench-101's pool, test regret by method",
-    20,
-    units,
-    measure,
-    table,
-    draw,
-    tuple(Comparison(name, NASGEM_SEARCH, ACCURACY) for name in searches(False) if name != NASGEM_SEARCH),
-    points,
-)
+ABOUT = "search on NAS-Bench-101's pool, test regret by method"
+COMPARISONS = tuple(Comparison(name, NASGEM_SEARCH, ACCURACY) for name in searches(False) if name != NASGEM_SEARCH)
+SEARCH = Part("search", ABOUT, 20, units, measure, table, draw, COMPARISONS, points)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from gemnet.core.tables import markdown_table, mean_and_deviation
 from search.core.registry import build_part
 from search.core.types import Progress, SearchError
 from search.encoders.common import cosines, kernel_figures
@@ -30,35 +30,52 @@ from search.kernel.wl import wl_kernel
 RESULTS = "results.jsonl"
 MODELS: dict[str, dict[str, Any]] = {"SVGe": {}, "SVGe with WL kernel": {"similarity_weight": 50.0}}
 """Settings by name; the weight of the similarity loss is that of NASGEM's encoder here, `KernelGuidedEncoder`."""
-COLUMNS = {
-    ("training", "epochs"): ("epochs", "{:.0f}", 1),
-    ("training", "seconds an epoch"): ("seconds an epoch", "{:.1f}", 1),
-    ("reconstruction", "share"): ("reconstruction, %", "{:.2f}", 100),
-    ("prior", "validity"): ("validity, %", "{:.2f}", 100),
-    ("prior", "uniqueness"): ("uniqueness, %", "{:.2f}", 100),
-    ("prior", "novelty"): ("novelty, %", "{:.2f}", 100),
-    ("constrained", "share"): ("constrained decoding: reconstruction, %", "{:.2f}", 100),
-    ("constrained", "validity"): ("constrained decoding: validity, %", "{:.2f}", 100),
-    ("constrained", "uniqueness"): ("constrained decoding: uniqueness, %", "{:.2f}", 100),
-    ("constrained", "novelty"): ("constrained decoding: novelty, %", "{:.2f}", 100),
-    ("checked", "share"): ("checked decoding: reconstruction, %", "{:.2f}", 100),
-    ("checked", "validity"): ("checked decoding: validity, %", "{:.2f}", 100),
-    ("checked", "uniqueness"): ("checked decoding: uniqueness, %", "{:.2f}", 100),
-    ("checked", "novelty"): ("checked decoding: novelty, %", "{:.2f}", 100),
-    ("gaussian process", "RMSE"): ("Gaussian process: RMSE", "{:.4f}", 1),
-    ("gaussian process", "Pearson"): ("Gaussian process: Pearson's r", "{:.4f}", 1),
-    ("gaussian process", "Kendall"): ("Gaussian process: Kendall's tau", "{:.4f}", 1),
-    ("network", "RMSE"): ("fine-tuned network: RMSE", "{:.4f}", 1),
-    ("network", "Pearson"): ("fine-tuned network: Pearson's r", "{:.4f}", 1),
-    ("network", "Kendall"): ("fine-tuned network: Kendall's tau", "{:.4f}", 1),
-    ("informed", "RMSE"): ("network fine-tuned on all accuracies: RMSE", "{:.4f}", 1),
-    ("informed", "Pearson"): ("network fine-tuned on all accuracies: Pearson's r", "{:.4f}", 1),
-    ("informed", "Kendall"): ("network fine-tuned on all accuracies: Kendall's tau", "{:.4f}", 1),
-    ("informed", "share"): ("network fine-tuned on all accuracies: reconstruction, %", "{:.2f}", 100),
-    ("kernel", "R^2"): ("cosine against WL kernel: R²", "{:.3f}", 1),
-    ("kernel", "Spearman"): ("cosine against WL kernel: Spearman", "{:.3f}", 1),
+
+
+@dataclass(frozen=True)
+class Column:
+    """How tables call a measure and write it: `factor` times its value, with so many digits."""
+
+    title: str
+    digits: int
+    factor: int = 1
+
+    def shown(self, values: Mapping[str, Any] | None, seeds: int | None = None) -> str | None:
+        """Mean ± standard deviation (seeds) of one measure of a `summary`; None where it is missing. seeds: how many go without
+        saying."""
+        if values is None:
+            return None
+        deviation = None if values["deviation"] is None else self.factor * values["deviation"]
+        count = len(values["seeds"])
+        return mean_and_deviation(self.factor * values["mean"], deviation, self.digits) + f" ({count})" * (count != seeds)
+
+    def quoted(self, value: float | None) -> str | None:
+        """A published value, with the digits that it has."""
+        return None if value is None else f"{self.factor * value:g}"
+
+
+def _columns(part: str, title: str, names: Mapping[str, str], digits: int, factor: int = 1) -> dict[str, Column]:
+    return {f"{part} {measure}": Column(title + name, digits, factor) for measure, name in names.items()}
+
+
+RECONSTRUCTION = {"share": "reconstruction, %"}
+PRIOR = {"validity": "validity, %", "uniqueness": "uniqueness, %", "novelty": "novelty, %"}
+AGREEMENT = {"RMSE": "RMSE", "Pearson": "Pearson's r", "Kendall": "Kendall's tau"}
+INFORMED = "network fine-tuned on all accuracies: "
+COLUMNS: dict[str, Column] = {
+    **_columns("training", "", {"epochs": "epochs"}, 0),
+    **_columns("training", "", {"seconds an epoch": "seconds an epoch"}, 1),
+    **_columns("reconstruction", "", RECONSTRUCTION, 2, 100),
+    **_columns("prior", "", PRIOR, 2, 100),
+    **_columns("constrained", "constrained decoding: ", RECONSTRUCTION | PRIOR, 2, 100),
+    **_columns("checked", "checked decoding: ", RECONSTRUCTION | PRIOR, 2, 100),
+    **_columns("gaussian process", "Gaussian process: ", AGREEMENT, 4),
+    **_columns("network", "fine-tuned network: ", AGREEMENT, 4),
+    **_columns("informed", INFORMED, AGREEMENT, 4),
+    **_columns("informed", INFORMED, RECONSTRUCTION, 2, 100),
+    **_columns("kernel", "cosine against WL kernel: ", {"R^2": "R²", "Spearman": "Spearman"}, 3),
 }
-"""For each part of the work and each of its values: how the table calls it and writes it, and its factor there."""
+"""By part of the work and its value, in the order of the table."""
 
 
 class Bars(Protocol):
@@ -84,147 +101,151 @@ class Effort:
     pairs: int = 2000
 
 
-def trained(
-    task: Task, name: str, seed: int, directory: str | os.PathLike[str], bars: Bars, threads: int = 1
-) -> tuple[SVGe, dict[str, Any]]:
-    """The model `name` of MODELS, trained on the task's training graphs or gone on with from its checkpoint in `directory`, and
-    saved there; and figures of its training, "seconds an epoch" those of all its epochs, whatever process they ran in."""
-    if name not in MODELS:
-        raise SearchError(f"unknown model {name!r}; expected one of {', '.join(MODELS)}")
-    model = build_part("model", SVGe, task.space, **{**task.settings, **MODELS[name]})
-    with bars.progress(f"{name}, seed {seed}: training") as progress:
-        figures = model.fit(task.graphs[task.train], seed, progress, directory, threads)
-    model.save(directory)
-    seconds = [epoch["seconds"] for epoch in history(directory)]
-    told = {"epochs": model.plan.epochs, "seconds an epoch": statistics.fmean(seconds) if seconds else None}
-    return model, {**told, "threads": threads, **figures}
+@dataclass(frozen=True)
+class Training:
+    """One training of a model, and where it is kept.
 
-
-def tuned(
-    model: SVGe,
-    task: Task,
-    name: str,
-    seed: int,
-    directory: str | os.PathLike[str],
-    bars: Bars,
-    effort: Effort | None = None,
-    threads: int = 1,
-    informed: bool = False,
-) -> SVGe:
-    """`fine_tuned` of a model of `trained`, or gone on with from its checkpoint below `directory`.
-
-    informed: on all accuracies of training graphs, `effort.known` at most, by the plan of the training itself; else on
-    `effort.fine_tuned`, by the authors' plan.
+    name: of MODELS. directory: of its checkpoint, its model and RESULTS. threads: torch's. Raises SearchError for another name.
     """
-    effort = effort or Effort()
-    if informed:
-        title, folder = "fine-tuning on all accuracies", "informed"
-        cells, plan = effort.known, replace(model.plan, epochs=effort.informing)
-    else:
-        title, folder = "fine-tuning", "fine_tuned"
-        cells, plan = effort.fine_tuned, Plan(epochs=effort.tuning, lr=1e-3)
-    with bars.progress(f"{name}, seed {seed}: {title}") as progress:
-        return fine_tuned(model, task, seed, cells, plan, progress, Path(directory) / folder, threads)
 
+    task: Task
+    name: str
+    seed: int
+    directory: Path
+    bars: Bars
+    effort: Effort = field(default_factory=Effort)
+    threads: int = 1
 
-def measure(
-    task: Task,
-    name: str,
-    seed: int,
-    directory: str | os.PathLike[str],
-    bars: Bars,
-    effort: Effort | None = None,
-    threads: int = 1,
-) -> None:
-    """Train a model, or go on with it from `directory`, and add each measure that is lacking to `directory`/RESULTS."""
-    effort, place = effort or Effort(), Path(directory)
-    results = Results(place / RESULTS)
-    model, figures = trained(task, name, seed, place, bars, threads)
-    same = {"settings": model.settings, "train": len(task.train), "test": len(task.test)}
+    def __post_init__(self) -> None:
+        if self.name not in MODELS:
+            raise SearchError(f"unknown model {self.name!r}; expected one of {', '.join(MODELS)}")
 
-    def unit(measured: str, work: Callable[[], Mapping[str, Any]], *decisive: str) -> None:
-        """decisive: what of the effort the measure depends on."""
-        key = {"part": measured, "space": task.name, "model": name, "seed": seed}
-        results.unit(key, same | {what: getattr(effort, what) for what in decisive}, work)
+    @cached_property
+    def trained(self) -> tuple[SVGe, dict[str, Any]]:
+        """The model, trained on the task's training graphs or gone on with from its checkpoint, and saved; and figures of its
+        training, "seconds an epoch" those of all its epochs, whatever process they ran in."""
+        settings = {**self.task.settings, **MODELS[self.name]}
+        model = build_part("model", SVGe, self.task.space, **settings)
+        with self._bar("training") as progress:
+            figures = model.fit(self.task.graphs[self.task.train], self.seed, progress, self.directory, self.threads)
+        model.save(self.directory)
+        seconds = [epoch["seconds"] for epoch in history(self.directory)]
+        length = {"epochs": model.plan.epochs, "seconds an epoch": statistics.fmean(seconds) if seconds else None}
+        return model, {**length, "threads": self.threads, **figures}
 
-    def held_out_reconstruction(model: SVGe, decode: Decode | None = None) -> dict[str, float]:
-        rows = np.random.default_rng((seed, 3)).permutation(task.test)[: effort.held_out]
-        with bars.progress(f"{name}, seed {seed}: reconstruction") as progress:
-            return {"share": reconstruction(model, task.graphs[rows], seed, progress=progress, decode=decode)}
+    @property
+    def model(self) -> SVGe:
+        return self.trained[0]
 
-    def prior_measures(decode: Decode | None = None) -> dict[str, float]:
-        with bars.progress(f"{name}, seed {seed}: prior") as progress:
-            return prior(model, task.graphs[task.train], seed, effort.points, progress=progress, decode=decode)
+    def tuned(self) -> SVGe:
+        """`fine_tuned` of the model on `effort.fine_tuned` accuracies, by the authors' plan."""
+        plan = Plan(epochs=self.effort.tuning, lr=1e-3)
+        return self._tuned("fine-tuning", "fine_tuned", self.effort.fine_tuned, plan)
 
-    def both(decode: Decode) -> dict[str, float]:
-        return held_out_reconstruction(model, decode) | prior_measures(decode)
+    def informed(self) -> SVGe:
+        """`fine_tuned` of the model on `effort.known` accuracies, which are all or many, by the plan of its training."""
+        plan = replace(self.model.plan, epochs=self.effort.informing)
+        return self._tuned("fine-tuning on all accuracies", "informed", self.effort.known, plan)
 
-    def network() -> dict[str, float]:
-        return network_figures(tuned(model, task, name, seed, place, bars, effort, threads), task)
+    def measure(self) -> None:
+        """Add each measure that is lacking to RESULTS, with what of the effort it depends on."""
+        model, figures = self.trained
+        results = Results(self.directory / RESULTS)
+        same = {"settings": model.settings, "train": len(self.task.train), "test": len(self.task.test)}
 
-    def informed() -> dict[str, float]:
-        knowing = tuned(model, task, name, seed, place, bars, effort, threads, informed=True)
-        return network_figures(knowing, task) | held_out_reconstruction(knowing)
+        def unit(part: str, work: Callable[[], Mapping[str, Any]], *decisive: str) -> None:
+            key = {"part": part, "space": self.task.name, "model": self.name, "seed": self.seed}
+            results.unit(key, same | {name: getattr(self.effort, name) for name in decisive}, work)
 
-    def kernel() -> dict[str, float]:
-        rng, graphs = np.random.default_rng((seed, 4)), task.graphs.padded(task.space.max_nodes)
-        a, b = (graphs[task.test[rng.integers(len(task.test), size=effort.pairs)]] for _ in range(2))
-        return kernel_figures(cosines(model.embed(a), model.embed(b)), wl_kernel(a.cells, b.cells))
+        unit("training", lambda: figures)
+        unit("reconstruction", lambda: self._reconstruction(model), "held_out")
+        unit("prior", self._prior, "points")
+        unit("constrained", lambda: self._both(partial(model.decode, constrained=True)), "held_out", "points")
+        unit("checked", lambda: self._both(partial(decode_checked, model)), "held_out", "points")
+        unit("gaussian process", self._process, "known", "inducing")
+        unit("network", lambda: network_figures(self.tuned(), self.task), "fine_tuned", "tuning")
+        unit("kernel", self._kernel, "pairs")
+        unit("informed", self._informed, "known", "informing", "held_out")
 
-    unit("training", lambda: figures)
-    unit("reconstruction", lambda: held_out_reconstruction(model), "held_out")
-    unit("prior", prior_measures, "points")
-    unit("constrained", lambda: both(partial(model.decode, constrained=True)), "held_out", "points")
-    unit("checked", lambda: both(partial(decode_checked, model)), "held_out", "points")
-    unit(
-        "gaussian process",
-        lambda: gaussian_process_figures(model, task, seed, effort.inducing, effort.known),
-        "known",
-        "inducing",
-    )
-    unit("network", network, "fine_tuned", "tuning")
-    unit("kernel", kernel, "pairs")
-    unit("informed", informed, "known", "informing", "held_out")
+    def _bar(self, what: str) -> AbstractContextManager[Progress]:
+        return self.bars.progress(f"{self.name}, seed {self.seed}: {what}")
+
+    def _tuned(self, title: str, folder: str, cells: int, plan: Plan) -> SVGe:
+        with self._bar(title) as progress:
+            place = self.directory / folder
+            return fine_tuned(self.model, self.task, self.seed, cells, plan, progress, place, self.threads)
+
+    def _reconstruction(self, model: SVGe, decode: Decode | None = None) -> dict[str, float]:
+        rows = np.random.default_rng((self.seed, 3)).permutation(self.task.test)[: self.effort.held_out]
+        with self._bar("reconstruction") as progress:
+            return {"share": reconstruction(model, self.task.graphs[rows], self.seed, progress=progress, decode=decode)}
+
+    def _prior(self, decode: Decode | None = None) -> dict[str, float]:
+        graphs = self.task.graphs[self.task.train]
+        with self._bar("prior") as progress:
+            return prior(self.model, graphs, self.seed, self.effort.points, progress=progress, decode=decode)
+
+    def _both(self, decode: Decode) -> dict[str, float]:
+        return self._reconstruction(self.model, decode) | self._prior(decode)
+
+    def _process(self) -> dict[str, float]:
+        return gaussian_process_figures(self.model, self.task, self.seed, self.effort.inducing, self.effort.known)
+
+    def _informed(self) -> dict[str, float]:
+        model = self.informed()
+        return network_figures(model, self.task) | self._reconstruction(model)
+
+    def _kernel(self) -> dict[str, float]:
+        rng, test = np.random.default_rng((self.seed, 4)), self.task.graphs[self.task.test].padded(self.task.space.max_nodes)
+        a, b = (test[rng.integers(len(test), size=self.effort.pairs)] for _ in range(2))
+        return kernel_figures(cosines(self.model.embed(a), self.model.embed(b)), wl_kernel(a.cells, b.cells))
 
 
 def summary(results: Sequence[Results], space: str) -> dict[str, Any]:
     """For each model of `space` and each measure its values by seed, mean and standard deviation; and the published figures.
 
-    results: of `measure`, a file a training."""
-    models: dict[str, dict[str, Any]] = {}
-    for part, value in COLUMNS:
-        for name in MODELS:
-            units = [unit for one in results for unit in one.values(part=part, space=space, model=name)]
-            found = {unit["seed"]: unit[value] for unit in units if unit[value] is not None}
-            if found:
-                models.setdefault(name, {})[f"{part} {value}"] = _summarised(found)
+    results: of `Training.measure`, a file a training.
+    """
+    units = [unit for file in results for unit in file.values(space=space)]
+    measured: dict[str, dict[str, dict[int, float]]] = {}
+    for unit in units:
+        for name, value in unit.items():
+            if value is not None:
+                measured.setdefault(unit["model"], {}).setdefault(f"{unit['part']} {name}", {})[unit["seed"]] = value
     peers = [peer for peer in published() if peer["space"] == space]
-    return {"space": space, "models": models, "published": peers}
+    return {"space": space, "models": _in_order(measured), "published": peers}
 
 
-def joined(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary `found` and, of an `earlier` one, the trainings that are not in it; of a training that is in both, nothing
+def joined(earlier: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary `newer` and, of an `earlier` one, the trainings that are not in it; of a training that is in both, nothing
     earlier is kept, so that all its values are of the same weights."""
-    models: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, dict[int, float]]] = {}
     for name in MODELS:
-        new, old = (one["models"].get(name, {}) for one in (found, earlier))
-        anew = {seed for values in new.values() for seed in values["seeds"]}
-        for label in map(" ".join, COLUMNS):
-            kept = {seed: value for seed, value in _by_seed(old.get(label)).items() if seed not in anew}
-            if values := kept | _by_seed(new.get(label)):
-                models.setdefault(name, {})[label] = _summarised(values)
-    return {**found, "models": models}
+        new, old = ({label: _by_seed(v) for label, v in one["models"].get(name, {}).items()} for one in (newer, earlier))
+        anew = {seed for values in new.values() for seed in values}
+        kept = {label: {seed: v for seed, v in values.items() if seed not in anew} for label, values in old.items()}
+        measured[name] = {label: kept.get(label, {}) | new.get(label, {}) for label in COLUMNS}
+    return {**newer, "models": _in_order(measured)}
 
 
-def _summarised(found: Mapping[int, float]) -> dict[str, Any]:
-    """Values by seed -> what `summary` has of a measure."""
-    seeds, values = zip(*sorted(found.items()))
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"seeds": list(seeds), "values": list(values), "mean": statistics.fmean(values), "deviation": deviation}
+def _in_order(measured: Mapping[str, Mapping[str, Mapping[int, float]]]) -> dict[str, Any]:
+    """Values by model, measure and seed -> what `summary` has of them, in the order of MODELS and COLUMNS."""
+    models = {
+        name: {label: _summarised(measured[name][label]) for label in COLUMNS if measured[name].get(label)}
+        for name in MODELS
+        if name in measured
+    }
+    return {name: labels for name, labels in models.items() if labels}
 
 
-def _by_seed(summarised: Mapping[str, Any] | None) -> dict[int, float]:
-    return {} if summarised is None else dict(zip(summarised["seeds"], summarised["values"], strict=True))
+def _summarised(values: Mapping[int, float]) -> dict[str, Any]:
+    seeds, ordered = zip(*sorted(values.items()))
+    deviation = statistics.stdev(ordered) if len(ordered) > 1 else None
+    return {"seeds": list(seeds), "values": list(ordered), "mean": statistics.fmean(ordered), "deviation": deviation}
+
+
+def _by_seed(summarised: Mapping[str, Any]) -> dict[int, float]:
+    return dict(zip(summarised["seeds"], summarised["values"], strict=True))
 
 
 def published() -> list[dict[str, Any]]:
@@ -232,47 +253,35 @@ def published() -> list[dict[str, Any]]:
     return json.loads(resources.files("search.experiments.svge").joinpath("published.json").read_text(encoding="utf-8"))
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(measured: Mapping[str, Any]) -> str:
     """The summary as a table, a row a measure: mean ± standard deviation (seeds); what was published, below it from where."""
-    models, peers = found["models"], found["published"]
-    lines = [
-        f"| {found['space']} | " + " | ".join([*models, *(f"{peer['name']}, published" for peer in peers)]) + " |",
-        "|---" * (1 + len(models) + len(peers)) + "|",
-    ]
-    for key, (title, form, factor) in COLUMNS.items():
-        label = " ".join(key)
-        ours = [told(models[name].get(label), form, factor) for name in models]
-        theirs = [f"{factor * value:g}" if (value := peer["measures"].get(label)) is not None else "" for peer in peers]
-        lines.append(f"| {title} | " + " | ".join([*ours, *theirs]) + " |")
-    sources = [f"{peer['name']}: {peer['source']}." for peer in peers]
-    return "\n".join([*lines, "", *sources]).rstrip() + "\n"
+    models, peers = measured["models"], measured["published"]
+    lines: Iterable[list[str | None]] = (
+        [
+            column.title,
+            *(column.shown(values.get(label)) for values in models.values()),
+            *(column.quoted(peer["measures"].get(label)) for peer in peers),
+        ]
+        for label, column in COLUMNS.items()
+    )
+    table = markdown_table([measured["space"], *models, *(f"{peer['name']}, published" for peer in peers)], lines)
+    return "\n".join([table, "", *(f"{peer['name']}: {peer['source']}." for peer in peers)]).rstrip() + "\n"
 
 
-def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The summary as rows: a measured value of a model and seed each, or a published one without a seed."""
     ours = [
         {"source": name, "measure": label, "seed": seed, "value": value}
-        for name, labels in found["models"].items()
+        for name, labels in measured["models"].items()
         for label, values in labels.items()
-        for seed, value in zip(values["seeds"], values["values"])
+        for seed, value in _by_seed(values).items()
     ]
     theirs = [
         {"source": f"{peer['name']}: {peer['source']}", "measure": label, "seed": None, "value": value}
-        for peer in found["published"]
+        for peer in measured["published"]
         for label, value in peer["measures"].items()
     ]
     return ours + theirs
-
-
-def told(values: Mapping[str, Any] | None, form: str, factor: float, seeds: int | None = None) -> str:
-    """Mean ± standard deviation (seeds) of one measure of a `summary`, written as COLUMNS has it; nothing where it is missing.
-
-    seeds: how many go without saying."""
-    if values is None:
-        return ""
-    spread = "" if values["deviation"] is None else f" ± {form.format(factor * values['deviation'])}"
-    count = len(values["seeds"])
-    return f"{form.format(factor * values['mean'])}{spread}" + ("" if count == seeds else f" ({count})")
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:

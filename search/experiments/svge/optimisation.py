@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from gemnet.core.tables import markdown_table, mean_and_deviation
 from search.core.types import Progress, SearchError
 from search.encoders.svge.graphs import Graphs
 from search.encoders.svge.model import SVGe
@@ -115,15 +116,15 @@ def _improve(model: SVGe, pool: Pool, rng: np.random.Generator, asked: list[int]
     near = best[rng.integers(len(best), size=half)] + scale * deviation * rng.standard_normal((half, model.dim))
     latent = np.concatenate([anywhere, near]).astype(np.float32)
     order = _by_improvement(pool, asked, latent, rng)
-    found: list[int] = []
+    chosen: list[int] = []
     unknown = decoded = 0
-    while decoded < len(order) and len(found) < budget.batch:
+    while decoded < len(order) and len(chosen) < budget.batch:
         # Twice as many each time: where the table knows few, calls would cost more than decoding.
         graphs = model.decode(latent[order[decoded : 2 * decoded + budget.batch]], constrained=True)
         places = pool.find(graphs)
         decoded, unknown = decoded + len(graphs), unknown + int((places < 0).sum())
-        found += _new(places[places >= 0], asked + found, budget.batch - len(found))
-    return Trace(found, decoded, unknown)
+        chosen += _new(places[places >= 0], asked + chosen, budget.batch - len(chosen))
+    return Trace(chosen, decoded, unknown)
 
 
 def _improve_known(pool: Pool, rng: np.random.Generator, asked: list[int], budget: Budget) -> Trace:
@@ -151,76 +152,72 @@ def _new(places: np.ndarray, asked: list[int], count: int) -> list[int]:
     return [place for place in dict.fromkeys(places.tolist()) if place not in known][:count]
 
 
-Found = Mapping[str, Sequence[Mapping[str, Any]]]
+Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 """For each method its runs: {"rows": of the task, in the order of the queries, "decoded": ..., "unknown": ...}."""
 
 
 def curves(task: Task, runs: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Best accuracy after each query of each run: float64 [runs, queries], NaN after the last query of a shorter run."""
-    found = np.full((len(runs), max(len(run["rows"]) for run in runs)), np.nan)
+    best = np.full((len(runs), max(len(run["rows"]) for run in runs)), np.nan)
     for i, run in enumerate(runs):
-        found[i, : len(run["rows"])] = np.maximum.accumulate(task.accuracies[run["rows"]])
-    return found
+        best[i, : len(run["rows"])] = np.maximum.accumulate(task.accuracies[run["rows"]])
+    return best
 
 
-def summary(task: Task, found: Found) -> dict[str, Any]:
+def summary(task: Task, runs_of: Runs) -> dict[str, Any]:
     """For each method: the best accuracy of its runs; the share of decoded vectors without an answer; where the space has
     them, the test accuracy of the cells that were best by the accuracy asked for; and, for a fair look at a method that asks
     for fewer cells, the best accuracy of the runs of "bootstrap" and "random" after as many queries as its shortest run has."""
     scores = None if task.test_accuracy is None else task.test_accuracy()
-    best = {peer: curves(task, found[peer]) for peer in PEERS if peer in found}
+    best = {peer: curves(task, runs_of[peer]) for peer in PEERS if peer in runs_of}
     methods = {}
-    for method, runs in found.items():
+    for method, runs in runs_of.items():
         chosen = [run["rows"][int(task.accuracies[run["rows"]].argmax())] for run in runs]
-        decoded = sum(run["decoded"] for run in runs)
+        queries, decoded = [len(run["rows"]) for run in runs], sum(run["decoded"] for run in runs)
         methods[method] = {
             "best accuracy": task.accuracies[chosen].tolist(),
-            "queries": [len(run["rows"]) for run in runs],
+            "queries": queries,
             "decoded without an answer": sum(run["unknown"] for run in runs) / decoded if decoded else None,
             "test accuracy of the best": None if scores is None else scores[chosen].tolist(),
             "peers after as many queries": {
-                peer: values[:, min(min(len(run["rows"]) for run in runs), values.shape[1]) - 1].tolist()
-                for peer, values in best.items()
+                peer: values[:, min(*queries, values.shape[1]) - 1].tolist() for peer, values in best.items()
             },
         }
     return {"space": task.name, "best in the table": float(np.nanmax(task.accuracies)), "methods": methods}
 
 
-def rows(task: Task, found: Found) -> list[dict[str, Any]]:
+def rows(task: Task, runs_of: Runs) -> list[dict[str, Any]]:
     """A row a query of each run."""
     return [
         {"method": method, "run": number, "query": query, "row": row, "accuracy": float(task.accuracies[row])}
-        for method, runs in found.items()
+        for method, runs in runs_of.items()
         for number, run in enumerate(runs)
         for query, row in enumerate(run["rows"], 1)
     ]
 
 
-def markdown(told: Mapping[str, Any]) -> str:
+def markdown(summary: Mapping[str, Any]) -> str:
     """The summary as a table: mean ± standard deviation over the runs."""
-    peers = next(iter(told["methods"].values()))["peers after as many queries"]
+    peers = list(next(iter(summary["methods"].values()))["peers after as many queries"])
     titles = ["best accuracy, %", *(f"{peer} after as many, %" for peer in peers), "its test accuracy, %"]
-    lines = [
-        f"| {told['space']} | queries | {' | '.join(titles)} | decoded without an answer, % | runs |",
-        "|---" * (4 + len(titles)) + "|",
-    ]
-    for method, values in told["methods"].items():
+    lines = []
+    for method, values in summary["methods"].items():
         missed, fewest, most = values["decoded without an answer"], min(values["queries"]), max(values["queries"])
-        after = [_percent(values["peers after as many queries"][peer]) for peer in peers]
-        shown = [_percent(values["best accuracy"]), *after, _percent(values["test accuracy of the best"])]
-        lines.append(
-            f"| {method} | {fewest if fewest == most else f'{fewest} to {most}'} | {' | '.join(shown)} "
-            f"| {'' if missed is None else f'{100 * missed:.1f}'} | {len(values['queries'])} |"
-        )
-    return "\n".join([*lines, "", f"The best accuracy in the table is {100 * told['best in the table']:.3f} %."]) + "\n"
+        after = [values["peers after as many queries"][peer] for peer in peers]
+        shown = map(_percent, [values["best accuracy"], *after, values["test accuracy of the best"]])
+        queries = fewest if fewest == most else f"{fewest} to {most}"
+        lines.append([method, queries, *shown, None if missed is None else f"{100 * missed:.1f}", len(values["queries"])])
+    columns = [summary["space"], "queries", *titles, "decoded without an answer, %", "runs"]
+    best = f"The best accuracy in the table is {100 * summary['best in the table']:.3f} %."
+    return f"{markdown_table(columns, lines)}\n\n{best}\n"
 
 
-def draw(task: Task, found: Found, budget: Budget) -> Figure:
+def draw(task: Task, runs_of: Runs, budget: Budget) -> Figure:
     """Best accuracy against queries, from the end of the random first ones on: mean and standard deviation of the runs of each
     method."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
-    for method, runs in found.items():
+    for method, runs in runs_of.items():
         values = 100 * curves(task, runs)
         values = values[:, np.isfinite(values).all(0)]
         query, values = np.arange(budget.start, values.shape[1] + 1), values[:, budget.start - 1 :]
@@ -233,8 +230,8 @@ def draw(task: Task, found: Found, budget: Budget) -> Figure:
     return figure
 
 
-def _percent(values: Sequence[float] | None) -> str:
+def _percent(values: Sequence[float] | None) -> str | None:
     if values is None:
-        return ""
-    spread = f" ± {100 * np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.3f}{spread}"
+        return None
+    deviation = 100 * float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return mean_and_deviation(100 * float(np.mean(values)), deviation, 3)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gemnet.core import tables
 from search.core.types import SearchError
-from search.experiments.svge.measuring import COLUMNS, joined, markdown, told
+from search.experiments.svge.measuring import COLUMNS, joined, markdown
 from search.experiments.svge.tasks import TASKS
 
 FOLDER = "docs/svge"
@@ -43,10 +43,10 @@ def marks(space: str) -> tuple[str, str]:
     return tables.marks(space, "tools/svge.py --write")
 
 
-def page_section(found: Mapping[str, Any], space: str) -> str:
+def page_section(data: Mapping[str, Any], space: str) -> str:
     """The section: the tables, and the figures that are there."""
-    parts = [f"### {TABLES[name]}\n\n{text.strip()}" for name, text in found["tables"].items()]
-    parts += [f"![{space}: {name}]({space}_{name}.png)" for name in found["figures"]]
+    parts = [f"### {TABLES[name]}\n\n{text.strip()}" for name, text in data["tables"].items()]
+    parts += [f"![{space}: {name}]({space}_{name}.png)" for name in data["figures"]]
     return "\n\n".join(parts)
 
 
@@ -66,13 +66,13 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
     if "measures" in values and "measures" in earlier["values"]:
         values["measures"] = joined(earlier["values"]["measures"], values["measures"])
         texts["measures"] = markdown(values["measures"])
-    found = {
+    data = {
         "space": space,
         "tables": _in_order(TABLES, earlier["tables"] | texts),
         "values": _in_order(TABLES, earlier["values"] | values),
         "figures": [name for name in FIGURES if name in {*earlier["figures"], *figures}],
     }
-    tables.publish(root, f"{FOLDER}/{space}.json", found, PAGE, marks(space), page_section(found, space))
+    tables.publish(root, f"{FOLDER}/{space}.json", data, PAGE, marks(space), page_section(data, space))
     tables.renew(root, README, README_MARKS, overview(root))
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
@@ -85,23 +85,23 @@ def _written(root: Path, space: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": {}, "values": {}, "figures": []}
 
 
-def _in_order(names: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in names if name in found}
+def _in_order(names: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entries[name] for name in names if name in entries}
 
 
 def overview(root: Path) -> str:
     """README's table, of the data files in docs/svge below `root`: a line a space and model, the published figures and the
     goals; a space that was not measured yet has no line. A measure of fewer seeds than were trained says of how many."""
-    columns = {" ".join(key): value for key, value in COLUMNS.items()}
-    lines = ["| | epochs | " + " | ".join(columns[name][0] for name in GOALS) + " | seeds |", "|---" * (3 + len(GOALS)) + "|"]
-    lines.append("| goal | | " + " | ".join(GOALS.values()) + " | |")
+    columns = {label: COLUMNS[label] for label in GOALS}
+    lines: list[list[Any]] = [["goal", None, *GOALS.values(), None]]
     for space in TASKS:
-        measured = _written(root, space)["values"].get("measures", {"models": {}, "published": []})
-        for peer in measured["published"]:
-            theirs = [f"{columns[name][2] * peer['measures'][name]:g}" if name in peer["measures"] else "" for name in GOALS]
-            lines.append(f"| {space}, {peer['name']}, published | | " + " | ".join(theirs) + " | |")
-        for model, values in measured["models"].items():
-            epochs, seeds = values["training epochs"]["mean"], len(values["training epochs"]["seeds"])
-            ours = [told(values.get(name), *columns[name][1:], seeds) for name in GOALS]
-            lines.append(f"| **{space}, {model}** | {epochs:.0f} | " + " | ".join(ours) + f" | {seeds} |")
-    return "\n".join(lines)
+        measures = _written(root, space)["values"].get("measures", {"models": {}, "published": []})
+        for peer in measures["published"]:
+            quoted = [column.quoted(peer["measures"].get(label)) for label, column in columns.items()]
+            lines.append([f"{space}, {peer['name']}, published", None, *quoted, None])
+        for model, values in measures["models"].items():
+            trained = values["training epochs"]
+            seeds = len(trained["seeds"])
+            ours = [column.shown(values.get(label), seeds) for label, column in columns.items()]
+            lines.append([f"**{space}, {model}**", f"{trained['mean']:.0f}", *ours, seeds])
+    return tables.markdown_table(["space, model", "epochs", *(column.title for column in columns.values()), "seeds"], lines)

@@ -60,8 +60,8 @@ class SparseGaussianProcess:
             best = max(starts, key=exact.log_marginal_likelihood)
             if exact.log_marginal_likelihood(best) > exact.log_marginal_likelihood_value_:  # a few outliers can mislead it
                 exact = GaussianProcessRegressor(kernel.clone_with_theta(best), random_state=self.seed).fit(x[some], y[some])
-        found = exact.kernel_.k1.k2.length_scale
-        self._unit, x = self._unit * found, x / found
+        scale = exact.kernel_.k1.k2.length_scale
+        self._unit, x = self._unit * scale, x / scale
         self._features = Nystroem("rbf", gamma=0.5, n_components=count, random_state=self.seed).fit(x)
         self._line = BayesianRidge().fit(self._features.transform(x), y)
         return self
@@ -94,8 +94,8 @@ def accuracy_process(model: SVGe, task: Task, seed: int, inducing: int, cells: i
     """A sparse Gaussian process that knows the accuracies at the latent vectors of `cells` training graphs at most, those that
     `fine_tuned` takes."""
     train = task.known(task.train)
-    told = train[np.sort(np.random.default_rng((seed, 2)).permutation(len(train))[:cells])]
-    return SparseGaussianProcess(inducing, seed).fit(model.embed(task.graphs[told]), task.accuracies[told])
+    known = train[np.sort(np.random.default_rng((seed, 2)).permutation(len(train))[:cells])]
+    return SparseGaussianProcess(inducing, seed).fit(model.embed(task.graphs[known]), task.accuracies[known])
 
 
 def gaussian_process_figures(model: SVGe, task: Task, seed: int, inducing: int, cells: int) -> dict[str, float]:

@@ -7,32 +7,31 @@ made anew from them each time.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from gemnet.core.files import replacing, save_png, save_text
+from gemnet.core.files import save_png, save_text
+from gemnet.core.tables import markdown_table, save_csv
 from gemnet.drawing import draw_cell
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.processes import RemoteBars, in_processes
 from search.core.threads import torch_threads
 from search.core.types import Progress, SearchError
-from search.encoders.svge.model import SVGe
-from search.evaluation.data import ProxyData, build_data
+from search.evaluation.data import build_data
 from search.evaluation.proxy import ProxySettings
 from search.experiments.svge import measuring, optimisation, pages, smoothness
 from search.experiments.svge.extrapolation import LARGER, Proposal, propose, train_proposals
-from search.experiments.svge.measuring import MODELS, RESULTS, Effort, check_seeds, measure, trained
+from search.experiments.svge.measuring import MODELS, RESULTS, Effort, Training, check_seeds
 from search.experiments.svge.prediction import accuracy_process
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.experiments.svge.results import Results
@@ -101,187 +100,179 @@ def run(
     write_to: the repository whose docs/svge is renewed with what the work directory has. Raises SearchError for what the user
     can mend.
     """
-    for part in parts:
-        if part not in PARTS:
-            raise SearchError(f"unknown part {part!r}; expected some of {', '.join(PARTS)}")
-    if "extrapolation" in parts and space not in LARGER and tuple(parts) != PARTS:
-        raise SearchError(f"extrapolation: {space} has cells of one size; expected one of {', '.join(LARGER)}")
-    for name in models:
-        if name not in MODELS:
-            raise SearchError(f"unknown model {name!r}; expected some of {', '.join(MODELS)}")
-    for label, value in {"jobs": jobs, "threads": 1 if threads is None else threads}.items():
-        if value < 1:
-            raise SearchError(f"{label}: expected a number from 1, found {value}")
-    cores = len(os.sched_getaffinity(0))
-    display, scale, seeds = display or Display(), QUICK if quick else FULL, check_seeds(seeds)
+    _check(space, parts, models, jobs, threads)
+    scale, seeds = QUICK if quick else FULL, check_seeds(seeds)
     directory = Path(work_dir or f"work_dirs/svge/{space}{'_quick' if quick else ''}")
-    extrapolates = "extrapolation" in parts and space in LARGER
-    images = load_settings(config, options) if extrapolates else None
+    images = load_settings(config, options) if "extrapolation" in parts and space in LARGER else None
     task = load_task(space, data, scale.limit, {**(scale.settings or {}), **(settings or {}), "device": device})
-    extrapolation = _Extrapolation.of(images) if images else None  # what is missing is told before any training
+    evaluator = _evaluator(images, task.name, scale) if images else None  # what is missing is told before any training
     directory.mkdir(parents=True, exist_ok=True)
-    results = Results(directory / RESULTS)
-    alone = threads or cores
-    work = _Work(task, scale, results, directory, display, alone)
-    with torch_threads(alone), threadpool_limits(alone):
+    cores, display = len(os.sched_getaffinity(0)), display or Display()
+    work = _Work(task, scale, directory, display, threads or cores, models, seeds)
+    with torch_threads(work.threads), threadpool_limits(work.threads):
         if "measures" in parts:
-            work.measures(models, seeds, jobs, threads or max(1, cores // jobs))
-        if set(parts) - {"measures"}:
-            model, _ = trained(task, models[0], seeds[0], work.place(models[0], seeds[0]), display, alone)
-            if {"smoothness", "optimisation"} & set(parts):
-                pool = optimisation.Pool(task, model)
-            if "smoothness" in parts:
-                work.smoothness(model, models[0], pool, seeds[0])
-            if "optimisation" in parts:
-                work.optimisation(model, pool, seeds[0])
-            if extrapolates:
-                work.extrapolation(model, models[0], seeds, extrapolation, device)
-            elif "extrapolation" in parts:
-                display.line(f"extrapolation: left out, for {space} has cells of one size")
+            work.measures(jobs, threads or max(1, cores // jobs))
+        if "smoothness" in parts:
+            work.smoothness()
+        if "optimisation" in parts:
+            work.optimisation()
+        if evaluator and images:
+            work.extrapolation(evaluator, images["data"], device)
+        elif "extrapolation" in parts:
+            display.line(f"extrapolation: left out, for {space} has cells of one size")
     if write_to:
         display.line(f"Written: {', '.join(pages.write(directory, space, write_to))}")
     return directory
 
 
-@dataclass(frozen=True)
-class _Extrapolation:
-    """Images and proxy training that a config asks for; named: the images' settings."""
+def _check(space: str, parts: Sequence[str], models: Sequence[str], jobs: int, threads: int | None) -> None:
+    for what, asked, known in (("part", parts, PARTS), ("model", models, MODELS)):
+        for name in asked:
+            if name not in known:
+                raise SearchError(f"unknown {what} {name!r}; expected some of {', '.join(known)}")
+    if "extrapolation" in parts and space not in LARGER and tuple(parts) != PARTS:
+        raise SearchError(f"extrapolation: {space} has cells of one size; expected one of {', '.join(LARGER)}")
+    for label, value in {"jobs": jobs, "threads": 1 if threads is None else threads}.items():
+        if value < 1:
+            raise SearchError(f"{label}: expected a number from 1, found {value}")
 
-    data: ProxyData
-    proxy: ProxySettings
-    named: dict[str, Any]
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> _Extrapolation:
-        return cls(build_data(**settings["data"]), ProxySettings(**settings["proxy"]), dict(settings["data"]))
+def _evaluator(settings: Mapping[str, Any], space: str, scale: Scale) -> BenchmarkProxyEvaluator:
+    """The proxy training that a config asks for, of one epoch in a quick run."""
+    proxy = {**settings["proxy"], **({"epochs": 1} if scale.limit else {})}
+    return BenchmarkProxyEvaluator(build_data(**settings["data"]), ProxySettings(**proxy), {"benchmark": space})
 
 
 @dataclass(frozen=True)
 class _Work:
+    """The parts of a run; all but the measures are made with the first of the models under the first seed."""
+
     task: Task
     scale: Scale
-    results: Results
     directory: Path
     display: Display
     threads: int
+    models: Sequence[str]
+    seeds: Sequence[int]
 
-    def place(self, name: str, seed: int) -> Path:
-        """Where a training's checkpoint and model are."""
-        return self.directory / f"{name.lower().replace(' ', '_')}_seed{seed}"
+    @cached_property
+    def results(self) -> Results:
+        return Results(self.directory / RESULTS)
 
-    def measures(self, models: Sequence[str], seeds: Sequence[int], jobs: int, threads: int) -> None:
+    @cached_property
+    def first(self) -> Training:
+        return self._training(self.models[0], self.seeds[0])
+
+    @cached_property
+    def pool(self) -> optimisation.Pool:
+        return optimisation.Pool(self.task, self.first.model)
+
+    def _training(self, name: str, seed: int) -> Training:
+        place = self.directory / f"{name.lower().replace(' ', '_')}_seed{seed}"
+        return Training(self.task, name, seed, place, self.display, self.scale.effort, self.threads)
+
+    def measures(self, jobs: int, threads: int) -> None:
         """threads: of each process where there are several."""
-        trainings = [(name, seed) for seed in seeds for name in models]
+        trainings = [self._training(name, seed) for seed in self.seeds for name in self.models]
         if jobs == 1:
-            for name, seed in trainings:
-                measure(self.task, name, seed, self.place(name, seed), self.display, self.scale.effort, self.threads)
+            for training in trainings:
+                training.measure()
                 self._tell_measures()
             return
         bare = replace(self.task, test_accuracy=None)  # not for measures, and not always picklable
-        calls = [(bare, name, seed, self.place(name, seed), self.scale.effort, threads) for name, seed in trainings]
+        calls = [(replace(training, task=bare, bars=RemoteBars(), threads=threads),) for training in trainings]
         with self.display.progress("measures, %") as progress:
-            told = partial(_tell_share, progress, {}, len(calls))
-            with closing(in_processes(_measure_apart, calls, jobs, "measures", told)) as ended:
+            tell = partial(_tell_share, progress, {}, len(calls))
+            with closing(in_processes(_measure_apart, calls, jobs, "measures", tell)) as ended:
                 for _ in ended:
                     self._tell_measures()
 
     def _tell_measures(self) -> None:
         """The table of all trainings that the work directory has."""
         paths = sorted(self.directory.glob(f"*_seed*/{RESULTS}"))
-        found = measuring.summary([Results(path) for path in paths], self.task.name)
-        self._write("measures", found, measuring.rows(found), measuring.markdown(found))
+        summary = measuring.summary([Results(path) for path in paths], self.task.name)
+        self._write("measures", summary, measuring.rows(summary), measuring.markdown(summary))
 
-    def smoothness(self, model: SVGe, name: str, pool: optimisation.Pool, seed: int) -> None:
-        process = accuracy_process(model, self.task, seed, self.scale.effort.inducing, self.scale.effort.known)
-        walk = smoothness.interpolation(model, self.task, pool, process, seed)
-        self._draw("interpolation", walk.rows, smoothness.draw_walk(walk, self.task))
-        rows = smoothness.plane(model, self.task, pool, process, seed, self.scale.side)
-        self._draw("plane", rows, smoothness.draw_plane(rows))
+    def smoothness(self) -> None:
+        model, task, seed, effort = self.first.model, self.task, self.first.seed, self.scale.effort
+        process = accuracy_process(model, task, seed, effort.inducing, effort.known)
+        walk = smoothness.interpolation(model, task, self.pool, process, seed)
+        self._draw("interpolation", smoothness.draw_walk(walk, task), walk.rows)
+        rows = smoothness.plane(model, task, self.pool, process, seed, self.scale.side)
+        self._draw("plane", smoothness.draw_plane(rows), rows)
         with self.display.progress("NASGEM's encoder, to compare") as progress:
-            pairs, figures = smoothness.kernel_pairs(
-                model, name, self.task, seed, self.scale.effort.pairs, progress, dict(self.scale.encoder)
-            )
-        self._draw("kernel", pairs, smoothness.draw_kernel_pairs(pairs, figures))
-        rows = [{"encoder": encoder, **values} for encoder, values in figures.items()]
-        self._write("smoothness", {"seed": seed, "cosine against WL kernel": figures}, rows, _markdown(rows))
+            encoder = dict(self.scale.encoder)
+            pairs, figures = smoothness.kernel_pairs(model, self.first.name, task, seed, effort.pairs, progress, encoder)
+        self._draw("kernel", smoothness.draw_kernel_pairs(pairs, figures), pairs)
+        rows = [{"encoder": name, **values} for name, values in figures.items()]
+        self._write("smoothness", {"seed": seed, "cosine against WL kernel": figures}, rows)
 
-    def optimisation(self, model: SVGe, pool: optimisation.Pool, seed: int) -> None:
-        task, budget = self.task, self.scale.budget
-        same = {"budget": asdict(budget), "model": model.settings, "seed of the training": seed, "constrained": True}
-        found = {}
-        for method in optimisation.METHODS:
+    def optimisation(self) -> None:
+        model, task, budget = self.first.model, self.task, self.scale.budget
+        same = {"budget": asdict(budget), "model": model.settings, "seed of the training": self.first.seed, "constrained": True}
+
+        def run(method: str, number: int) -> dict[str, Any]:
+            trace = optimisation.optimise(method, model, self.pool, number, budget)
+            return {"rows": self.pool.rows[trace.asked].tolist(), "decoded": trace.decoded, "unknown": trace.unknown}
+
+        runs: dict[str, list[dict[str, Any]]] = {method: [] for method in optimisation.METHODS}
+        for method in runs:
             with self.display.progress(f"optimisation, {method}") as progress:
                 for number in range(self.scale.runs):
                     key = {"part": "optimisation", "space": task.name, "method": method, "run": number}
-
-                    def work(method: str = method, number: int = number) -> dict[str, Any]:
-                        trace = optimisation.optimise(method, model, pool, number, budget)
-                        rows = pool.rows[trace.asked].tolist()
-                        return {"rows": rows, "decoded": trace.decoded, "unknown": trace.unknown}
-
-                    found.setdefault(method, []).append(self.results.unit(key, same, work))
+                    runs[method].append(self.results.unit(key, same, partial(run, method, number)))
                     progress(number + 1, self.scale.runs)
-        told = optimisation.summary(task, found)
-        self._write("optimisation", told, optimisation.rows(task, found), optimisation.markdown(told))
-        self._draw("optimisation", None, optimisation.draw(task, found, budget))
+        summary = optimisation.summary(task, runs)
+        self._write("optimisation", summary, optimisation.rows(task, runs), optimisation.markdown(summary))
+        self._draw("optimisation", optimisation.draw(task, runs, budget))
 
-    def extrapolation(self, model: SVGe, name: str, seeds: Sequence[int], images: _Extrapolation, device: str) -> None:
-        larger = LARGER[self.task.name]
-        proxy = replace(images.proxy, epochs=1) if self.scale.limit else images.proxy
-        evaluator = BenchmarkProxyEvaluator(images.data, proxy, {"benchmark": self.task.name})
-        place, effort = self.place(name, seeds[0]), self.scale.effort
-        predictor = measuring.tuned(model, self.task, name, seeds[0], place, self.display, effort, self.threads, informed=True)
-        amounts = {"top": self.scale.top, "wanted": self.scale.wanted, "draws": self.scale.draws}
-
-        def proposed() -> dict[str, Any]:
-            with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
-                found = propose(model, predictor, self.task, larger, seeds[0], **amounts, progress=progress)
-            return {"proposals": [proposal.to_dict() for proposal in found]}
-
-        key = {"part": "proposals", "space": self.task.name, "seed": seeds[0]}
-        decisive = {
-            **amounts,
-            "constrained": True,
-            "model": model.settings,
-            "known": effort.known,
-            "informing": effort.informing,
-        }
-        proposals = [Proposal.from_dict(data) for data in self.results.unit(key, decisive, proposed)["proposals"]]
+    def extrapolation(self, evaluator: BenchmarkProxyEvaluator, images: Mapping[str, Any], device: str) -> None:
+        """images: settings of those that the evaluator trains on."""
+        proposals = self._proposals()
         for proposal in proposals:
             path = self.directory / "cells" / f"{proposal.group.replace(', ', '_').replace(' ', '_')}_{proposal.rank}.json"
             path.parent.mkdir(exist_ok=True)
             proposal.cell.save(path)
             draw_cell(proposal.cell, path.with_suffix(".png"))
-        same = {"data": images.named, "proxy": asdict(proxy)}
+        same = {"data": dict(images), "proxy": asdict(evaluator.settings)}
         with self.display.progress("training proposals") as progress:
-            rows = train_proposals(proposals, evaluator, self.results, same, list(seeds), device, progress)
-        self._write("extrapolation", {"settings": same, "cells": rows}, rows, _markdown(rows))
+            rows = train_proposals(proposals, evaluator, self.results, same, list(self.seeds), device, progress)
+        self._write("extrapolation", {"settings": same, "cells": rows}, rows)
 
-    def _write(self, name: str, found: Any, rows: Sequence[Mapping[str, Any]], table: str) -> None:
-        """`<name>.json`, `.csv` and `.md`; the table is printed as well."""
-        save_text(self.directory / f"{name}.json", json.dumps(found, indent=1) + "\n")
-        self._csv(name, rows)
+    def _proposals(self) -> list[Proposal]:
+        model, seed, larger, effort = self.first.model, self.first.seed, LARGER[self.task.name], self.scale.effort
+        amounts = {"top": self.scale.top, "wanted": self.scale.wanted, "draws": self.scale.draws}
+        informed = self.first.informed()
+
+        def work() -> dict[str, Any]:
+            with self.display.progress(f"proposing cells of {larger.max_nodes} nodes") as progress:
+                proposals = propose(model, informed, self.task, larger, seed, **amounts, progress=progress)
+            return {"proposals": [proposal.to_dict() for proposal in proposals]}
+
+        known = {"constrained": True, "model": model.settings, "known": effort.known, "informing": effort.informing}
+        key = {"part": "proposals", "space": self.task.name, "seed": seed}
+        return [Proposal.from_dict(data) for data in self.results.unit(key, amounts | known, work)["proposals"]]
+
+    def _write(self, name: str, values: Any, rows: Sequence[Mapping[str, Any]], table: str | None = None) -> None:
+        """Write `<name>.json`, `.csv` and `.md`; the table, that of the rows if there is no other, is printed as well."""
+        table = _markdown(rows) if table is None else table
+        save_text(self.directory / f"{name}.json", json.dumps(values, indent=1) + "\n")
+        save_csv(self.directory / f"{name}.csv", list(rows[0]), [row.values() for row in rows])
         save_text(self.directory / f"{name}.md", table)
         self.display.line(table)
 
-    def _draw(self, name: str, rows: Sequence[Mapping[str, Any]] | None, figure: Figure) -> None:
-        """`<name>.png`, and `.csv` where there are rows."""
-        if rows is not None:
-            self._csv(name, rows)
+    def _draw(self, name: str, figure: Figure, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write `<name>.png`, and `.csv` where there are rows."""
+        if rows:
+            save_csv(self.directory / f"{name}.csv", list(rows[0]), [row.values() for row in rows])
         save_png(figure, self.directory / f"{name}.png", dpi=120)
         self.display.line(f"{self.directory / name}.png")
 
-    def _csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        with replacing(self.directory / f"{name}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
 
-
-def _measure_apart(task: Task, name: str, seed: int, place: Path, effort: Effort, threads: int) -> None:
-    """`measure` in a process of `in_processes`."""
-    with torch_threads(threads), threadpool_limits(threads):
-        measure(task, name, seed, place, RemoteBars(), effort, threads)
+def _measure_apart(training: Training) -> None:
+    """`Training.measure` in a process of `in_processes`."""
+    with torch_threads(training.threads), threadpool_limits(training.threads):
+        training.measure()
 
 
 def _tell_share(
@@ -297,10 +288,9 @@ def _tell_share(
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows under their names, numbers short."""
 
-    def told(name: str, value: Any) -> str:
+    def short(name: str, value: Any) -> Any:
         if isinstance(value, float):
             return f"{value:.4f}"
-        return "" if value is None else f"{value / 1e6:.2f} M" if name in ("MACs", "params") else str(value)
+        return f"{value / 1e6:.2f} M" if name in ("MACs", "params") and value is not None else value
 
-    lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(told(n, v) for n, v in row.items()) + " |" for row in rows)]) + "\n"
+    return markdown_table(list(rows[0]), [[short(*entry) for entry in row.items()] for row in rows]) + "\n"

@@ -114,14 +114,14 @@ def draw_plane(rows: Rows) -> Figure:
     names = ["predicted accuracy"]
     if sum(row["known accuracy"] is not None for row in rows) >= SHOWN * len(rows):
         names.append("known accuracy")
-    found = [row[name] for name in names for row in rows if row[name] is not None]
+    accuracies = [row[name] for name in names for row in rows if row[name] is not None]
     figure = Figure(figsize=(5.5 * len(names), 4.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         values = np.array([np.nan if row[name] is None else row[name] for row in rows]).reshape(side, side)
         axes.set(xlabel="first principal component, standard deviations", ylabel="second", title=name, facecolor="#d9d9d9")
         axes.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
         image = axes.imshow(values, origin="lower", extent=(-3, 3, -3, 3), cmap="viridis")
-        image.set_clim(np.percentile(found, 5), max(found))
+        image.set_clim(np.percentile(accuracies, 5), max(accuracies))
         figure.colorbar(image, ax=axes, extend="min")
     return figure
 
@@ -143,21 +143,21 @@ def kernel_pairs(
     kernel = wl_kernel(a.cells, b.cells)
     encoder = KernelGuidedEncoder(PoolSpace(task.space, task.graphs[task.train]), **(encoder_settings or {}))
     encoder.fit(seed, progress)
-    found = {
+    similar = {
         name: cosines(model.embed(a), model.embed(b)),
         "NASGEM": cosines(encoder.embed(a.cells), encoder.embed(b.cells)),
     }
-    rows = [{"kernel": float(kernel[i]), **{who: float(values[i]) for who, values in found.items()}} for i in range(pairs)]
-    return rows, {who: kernel_figures(values, kernel) for who, values in found.items()}
+    rows = [{"kernel": float(kernel[i]), **{who: float(values[i]) for who, values in similar.items()}} for i in range(pairs)]
+    return rows, {who: kernel_figures(values, kernel) for who, values in similar.items()}
 
 
 def draw_kernel_pairs(rows: Rows, figures: dict[str, dict[str, float]]) -> Figure:
     """A panel an encoder: cosine against kernel."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
-    for axes, (name, told) in zip(figure.subplots(1, len(figures), sharey=True), figures.items()):
+    for axes, (name, follows) in zip(figure.subplots(1, len(figures), sharey=True), figures.items()):
         axes.scatter([row["kernel"] for row in rows], [row[name] for row in rows], s=5, alpha=0.4, color=BLUE)
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
-        axes.set_title(f"{name}: R² {told['R^2']:.3f}, Spearman {told['Spearman']:.3f}", fontsize=9)
+        axes.set_title(f"{name}: R² {follows['R^2']:.3f}, Spearman {follows['Spearman']:.3f}", fontsize=9)
         axes.set(xlabel="WL kernel, h = 3", ylabel="cosine of the vectors")
     return figure
 

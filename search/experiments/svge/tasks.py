@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from search.core.types import CellArrays, SearchError
 from search.encoders.svge.graph_files import read_enas
 from search.encoders.svge.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
 from search.encoders.svge.graphs import Graphs, GraphSpace, split
-from search.spaces import nasbench101, nasbench201
 from search.spaces.benchmark_files import find_file
+from search.spaces.nasbench101 import load_table as load_nasbench101
+from search.spaces.nasbench201 import load_table as load_nasbench201
+from search.spaces.tabular import Table
 
 ENAS_FILE, ENAS_LAYERS = "enas_final_structures6.txt", 6
 ENAS_REMEDY = f"To get it: final_structures{ENAS_LAYERS}.txt of https://github.com/muhanzhang/D-VAE, under that name"
@@ -71,20 +74,17 @@ def _enas(data: str | os.PathLike[str] | None) -> tuple[GraphSpace, Graphs, np.n
     return enas_space(ENAS_LAYERS), *read_enas(find_file(ENAS_FILE, data, ENAS_REMEDY), ENAS_LAYERS), None
 
 
-def _nasbench101(data: str | os.PathLike[str] | None) -> tuple[GraphSpace, Graphs, np.ndarray, Callable[[], np.ndarray]]:
-    table = nasbench101.load_table(data)
-    return nasbench101_space(), graphs_of_table(table), table.validation_accuracy, table.test_accuracy
-
-
-def _nasbench201(data: str | os.PathLike[str] | None) -> tuple[GraphSpace, Graphs, np.ndarray, Callable[[], np.ndarray]]:
-    table = nasbench201.load_table(data)
-    return nasbench201_space(), graphs_of_table(table), table.validation_accuracy, table.test_accuracy
+def _tabular(
+    load_table: Callable[..., Table], space: Callable[[], GraphSpace], data: str | os.PathLike[str] | None
+) -> tuple[GraphSpace, Graphs, np.ndarray, Callable[[], np.ndarray]]:
+    table = load_table(data)
+    return space(), graphs_of_table(table), table.validation_accuracy, table.test_accuracy
 
 
 TASKS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "enas": (_enas, {"epochs": 10, "places": True, "readout": 0.2}),
-    "nasbench101": (_nasbench101, {"epochs": 2, "exchange": True}),  # 6,000 steps
-    "nasbench201": (_nasbench201, {"epochs": 10}),
+    "nasbench101": (partial(_tabular, load_nasbench101, nasbench101_space), {"epochs": 2, "exchange": True}),  # 6,000 steps
+    "nasbench201": (partial(_tabular, load_nasbench201, nasbench201_space), {"epochs": 10}),
 }
 
 

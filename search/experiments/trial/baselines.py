@@ -81,22 +81,22 @@ def of_cell(
     whole = fitted_model(cell.pruned(), tuple(model.items()))
     base = Contestant(name, kind, shape, classes)
     for divisor in DIVISORS:
-
-        def scaled(share: float, divisor: int = divisor) -> Architecture:
-            def narrow(width: int, divisor: int) -> int:
-                return divisor * max(1, round(share * width / divisor))
-
-            widths = tuple(narrow(width, divisor) for width in whole.widths)
-            stem, head = narrow(whole.stem_width, 8), narrow(whole.head_width, 8)
-            return replace(whole, widths=widths, stem_width=stem, head_width=head, stem_stride=1)
-
-        def network(share: float, scaled: Callable[[float], Architecture] = scaled) -> Contestant:
-            return replace(base, architecture=scaled(share))
-
-        found = _widest(network, macs)
-        if found is not None:
-            return found
+        widest = _widest(lambda share, d=divisor: replace(base, architecture=_narrowed(whole, share, d)), macs)
+        if widest is not None:
+            return widest
     raise BudgetError(f"{name}: no network of this cell has {macs / 1e6:g} M MACs on images of {shape[1]}x{shape[2]} pixels")
+
+
+def _narrowed(whole: Architecture, share: float, divisor: int) -> Architecture:
+    """With this share of the widths, in multiples of `divisor`, those of stem and head of 8, and a stem of stride 1."""
+
+    def narrow(width: int, divisor: int = 8) -> int:
+        return divisor * max(1, round(share * width / divisor))
+
+    widths = tuple(narrow(width, divisor) for width in whole.widths)
+    return replace(
+        whole, widths=widths, stem_width=narrow(whole.stem_width), head_width=narrow(whole.head_width), stem_stride=1
+    )
 
 
 def of_library(library: str, kind: str, macs: float, shape: tuple[int, int, int], classes: int) -> Contestant:
@@ -105,13 +105,13 @@ def of_library(library: str, kind: str, macs: float, shape: tuple[int, int, int]
     Raises BudgetError where none is within TOLERANCE of it.
     """
     base = Contestant(library, kind, shape, classes, library=library)
-    found = _widest(lambda share: replace(base, width=share), macs)
-    if found is None:
+    widest = _widest(lambda share: replace(base, width=share), macs)
+    if widest is None:
         raise BudgetError(
             f"{library}: no width has {macs / 1e6:g} M MACs on images of {shape[1]}x{shape[2]} pixels within {TOLERANCE:.0%};"
             f" the narrowest has {replace(base, width=STEP).cost().macs / 1e6:.2f} M"
         )
-    return found
+    return widest
 
 
 def _widest(scaled: Callable[[float], Contestant], macs: float) -> Contestant | None:

@@ -41,12 +41,12 @@ def trial_command(
         settings = load_settings(config, {**(QUICK_OPTIONS if quick else {}), **named(cfg_options)})
         recipe = named(given.get("recipe"), "--recipe")
         trial = Trial(**{**(QUICK_TRIAL if quick else {}), **given, "recipe": recipe})
-        found = run_trial(settings, trial, directory, display, jobs)
-        trial_report.write(found, directory)
-        display.line(trial_report.table(found))
+        results = run_trial(settings, trial, directory, display, jobs)
+        trial_report.write(results, directory)
+        display.line(trial_report.table(results))
         display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.png")
         if write_to:
-            trial_report.write_docs(write_to, found)
+            trial_report.write_docs(write_to, results)
             display.line(f"Written: {trial_report.PAGE}, {trial_report.DATA}, {trial_report.GRAPH}, {trial_report.RECORD}")
 
     return reported("evaluate_cells", task, str(directory), "stopped; what was trained is recorded, the same command goes on")

@@ -31,8 +31,8 @@ def build_final_data(
     test images of its own; an image folder's are in `test_root` (by default the folder `test` beside data.root), with the same
     classes; of the digits, they are those that the search neither trains on nor validates with. Raises SearchError.
     """
-    given = dict(settings)
-    kind, rng = given.pop("type"), np.random.default_rng(given.get("seed", 0))
+    options = dict(settings)
+    kind, rng = options.pop("type"), np.random.default_rng(options.get("seed", 0))
 
     def draw(labels: Any, train: bool) -> np.ndarray:
         """Rows of the training or the test images that are taken."""
@@ -72,4 +72,4 @@ def build_final_data(
         return ProxyData("digits", tuple(classes), *parts)
 
     known: dict[str, Callable[..., ProxyData]] = {"cifar10": of_cifar10, "image_folder": of_image_folder, "digits": of_digits}
-    return named_part("data", known, kind)(**given)
+    return named_part("data", known, kind)(**options)

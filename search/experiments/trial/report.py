@@ -14,13 +14,17 @@ from matplotlib.figure import Figure
 from scipy.stats import kendalltau, spearmanr
 
 from gemnet.core.files import save_png, save_text
-from gemnet.core.tables import marks, publish
+from gemnet.core.tables import markdown_table, marks, mean_and_deviation, publish
 from search.experiments.trial.trainings import deviation
 from search.experiments.trial.trial import RANDOM
 from search.report.figures import SIZE, legend_below
 
 PAGE, DATA, GRAPH, RECORD = "docs/trial.md", "docs/trial.json", "docs/trial.png", "docs/trial.jsonl"
 MARKS = marks("trial", "tools/evaluate_cells.py --write")
+HEAD = (
+    "network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"
+    " | proxy accuracy % | CPU ms"
+)
 ENOUGH = 12
 """Cells from which on a rank correlation is told as more than a hint."""
 
@@ -48,47 +52,52 @@ def correlation(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(trial: Mapping[str, Any]) -> str:
     """Markdown: a row a network, the best first of each kind; below, the random cells, the proxy, and the circumstances."""
-    networks = found["networks"]
+    networks = trial["networks"]
     distances, kinds = ahead(networks), list(dict.fromkeys(n["kind"] for n in networks))
-    lines = [
-        "| network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"
-        " | proxy accuracy % | CPU ms |",
-        "|---|" + "---|" * 7,
-    ]
+    rows = []
     for n in sorted(networks, key=lambda n: (kinds.index(n["kind"]), -np.mean(n["accuracies"]))):
-        proxy = "" if n["proxy"] is None else f"{100 * n['proxy']:.2f}"
-        lines.append(
-            f"| {n['name']} | {n['kind']} | {n['params'] / 1e6:.3f} | {n['macs'] / 1e6:.2f} | {_spread(n['accuracies'])} "
-            f"| {distances[n['name']]:+.2f} | {proxy} | {n['milliseconds']:.2f} |"
-        )
-    (mean, deviation), count = random_cells(networks), sum(n["kind"] == RANDOM for n in networks)
-    c, trial, images = correlation(networks), found["trial"], found["images"]
+        cost = f"{n['params'] / 1e6:.3f}", f"{n['macs'] / 1e6:.2f}"
+        proxy = None if n["proxy"] is None else f"{100 * n['proxy']:.2f}"
+        ahead_by = f"{distances[n['name']]:+.2f}"
+        rows.append([n["name"], n["kind"], *cost, _percent(n["accuracies"]), ahead_by, proxy, f"{n['milliseconds']:.2f}"])
+    return "\n\n".join([markdown_table(HEAD.split(" | "), rows), _ranks(networks), _circumstances(trial)])
+
+
+def _ranks(networks: Sequence[Mapping[str, Any]]) -> str:
+    (mean, spread), count = random_cells(networks), sum(n["kind"] == RANDOM for n in networks)
+    c = correlation(networks)
     hint = "" if c["n"] >= ENOUGH else f", too few to say much (fewer than {ENOUGH})"
-    lines += [
-        f"\nRandom cells: {100 * mean:.2f} ± {100 * deviation:.2f} % over {count} cells. The proxy's accuracy against that on"
-        f" the test images: Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, n = {c['n']} cells{hint}.",
-        f"\n{found['settings']['data']['type']}, {images['train']} training and {images['test']} test images of"
-        f" {images['size']} pixels; {trial['epochs']} epochs, seeds {', '.join(map(str, trial['seeds']))}; best of"
-        f" {trial['candidates']} random cells by the proxy. {found['machine']}, torch {found['versions']['torch']},"
-        f" {found['date']}.",
-    ]
-    return "\n".join(lines)
+    return (
+        f"Random cells: {mean_and_deviation(100 * mean, 100 * spread, 2)} % over {count} cells."
+        " The proxy's accuracy against that on the test images:"
+        f" Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, n = {c['n']} cells{hint}."
+    )
 
 
-def _spread(accuracies: Sequence[float]) -> str:
-    spread = f" ± {100 * deviation(accuracies):.2f}" if len(accuracies) > 1 else ""
-    return f"{100 * np.mean(accuracies):.2f}{spread}"
+def _circumstances(trial: Mapping[str, Any]) -> str:
+    asked, images = trial["trial"], trial["images"]
+    return (
+        f"{trial['settings']['data']['type']}, {images['train']} training and {images['test']} test images of"
+        f" {images['size']} pixels; {asked['epochs']} epochs, seeds {', '.join(map(str, asked['seeds']))}; best of"
+        f" {asked['candidates']} random cells by the proxy. {trial['machine']}, torch {trial['versions']['torch']},"
+        f" {trial['date']}."
+    )
 
 
-def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def _percent(accuracies: Sequence[float]) -> str:
+    spread = 100 * deviation(accuracies) if len(accuracies) > 1 else None
+    return mean_and_deviation(100 * float(np.mean(accuracies)), spread, 2)
+
+
+def graph(trial: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """A PNG: the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
     figure = Figure(figsize=SIZE, layout="constrained")
-    axes, c = figure.subplots(), correlation(found["networks"])
-    kinds = dict.fromkeys(n["kind"] for n in found["networks"] if n["proxy"] is not None)
+    axes, c = figure.subplots(), correlation(trial["networks"])
+    kinds = dict.fromkeys(n["kind"] for n in trial["networks"] if n["proxy"] is not None)
     for kind, marker in zip(kinds, cycle("osD^v")):
-        cells = [n for n in found["networks"] if n["kind"] == kind]
+        cells = [n for n in trial["networks"] if n["kind"] == kind]
         proxy, test = ([100 * np.mean(n[name]) for n in cells] for name in ("proxy", "accuracies"))
         axes.errorbar(proxy, test, [100 * deviation(n["accuracies"]) for n in cells], fmt=marker, capsize=2, label=kind)
     axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
@@ -97,20 +106,20 @@ def graph(found: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     save_png(figure, path, dpi=110)
 
 
-def write(found: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
+def write(trial: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
     """Write `trial.json`, `trial.md` and `trial.png` into the work directory."""
     directory = Path(directory)
-    save_text(directory / "trial.json", json.dumps(_without_trainings(found), indent=1) + "\n")
-    save_text(directory / "trial.md", table(found) + "\n")
-    graph(found, directory / "trial.png")
+    save_text(directory / "trial.json", json.dumps(_without_trainings(trial), indent=1) + "\n")
+    save_text(directory / "trial.md", table(trial) + "\n")
+    graph(trial, directory / "trial.png")
 
 
-def write_docs(root: Path, found: Mapping[str, Any]) -> None:
+def write_docs(root: Path, trial: Mapping[str, Any]) -> None:
     """Renew the table, its data, its graph and the record of its trainings below docs/."""
-    publish(root, DATA, _without_trainings(found), PAGE, MARKS, table(found))
-    graph(found, root / GRAPH)
-    save_text(root / RECORD, "".join(json.dumps(row) + "\n" for row in found["trainings"]))
+    publish(root, DATA, _without_trainings(trial), PAGE, MARKS, table(trial))
+    graph(trial, root / GRAPH)
+    save_text(root / RECORD, "".join(json.dumps(row) + "\n" for row in trial["trainings"]))
 
 
-def _without_trainings(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name != "trainings"}
+def _without_trainings(trial: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in trial.items() if name != "trainings"}

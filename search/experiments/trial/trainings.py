@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,89 +17,78 @@ import torch
 from gemnet.core.machine import processor
 from search.core.display import Display
 from search.core.fingerprint import fingerprint
-from search.core.json_lines import add_row, read_rows
+from search.core.json_lines import Format, Store
 from search.core.types import Evaluation, Evaluator, SearchError
 from search.evaluation.checked import checked_outcome
 from search.evaluation.executor import build_executor
 from search.record.rows import number, share, shown
 from search.record.study import TIME, take_lock
 
-RECORD, LOCK = "trainings.jsonl", "lock"
+RECORD = "trainings.jsonl"
 
 
-class Trainings:
-    """The record: a JSON object a line, one a training that has ended well. While it is open, no second command may open it."""
+def open_trainings(directory: str | os.PathLike[str]) -> Store[dict[str, Any]]:
+    """The record of trainings that have ended well, by id. While it is open, no second command may open it.
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        """Raises SearchError where the directory is in use or the record is none; a last line that was cut off is left out."""
-        self.path = Path(directory) / RECORD
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = take_lock(self.path.parent / LOCK)
-        try:
-            rows = read_rows(
-                self.path,
-                _checked_row,
-                ": no record of trainings: line {number}: {reason}; remove that line, or name another directory",
-            )
-        except SearchError:
-            os.close(self._lock)
-            raise
-        self.rows: dict[str, dict[str, Any]] = dict(rows)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Write one row, down to the disk."""
-        add_row(self.path, row)
-        self.rows[row["id"]] = dict(row)
-
-    def close(self) -> None:
-        os.close(self._lock)
+    Raises SearchError where the directory is in use or the record is none.
+    """
+    return Store(Path(directory) / RECORD, TRAININGS, take_lock)
 
 
-def run_missing(
-    title: str,
-    runs: Mapping[Any, Mapping[str, Any]],
-    job: Callable[[Any, int], Any],
-    evaluator: Evaluator,
-    executor: Mapping[str, Any],
-    record: Trainings,
-    display: Display,
-) -> dict[Any, dict[str, Any]]:
-    """The recorded row of each of `runs`, which are described by JSON values, after those that are missing have been run; with
-    the name that it has here, whatever it was called when it was recorded."""
-    ids = {name: fingerprint(run) for name, run in runs.items()}
-    missing = [name for name, key in ids.items() if key not in record.rows]
-    errors: list[str] = []
-    with display.progress(title) as progress, closing(build_executor(evaluator, **executor)) as workers:
-        progress(len(ids) - len(missing), len(ids))
-        for given in workers.run([job(name, place) for place, name in enumerate(missing)]):
-            outcome = checked_outcome(given, evaluator, one_length=False)  # stages of a trial have their own
-            name = missing[outcome.key]
-            if outcome.evaluation is None:
-                errors.append(f"{_words(name)}: {outcome.error}")
-                display.line(f"{title}: {errors[-1]}")
-            else:
-                record.add(_row(ids[name], _words(name), runs[name], outcome.evaluation))
-            done = sum(key in record.rows for key in ids.values())
-            progress(done, len(ids), "" if outcome.evaluation is None else f"{_words(name)} {outcome.evaluation.accuracy:.4f}")
-    if errors:
-        raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
-    return {name: {**record.rows[key], "name": _words(name)} for name, key in ids.items()}
+@dataclass(frozen=True)
+class Trainer:
+    """Runs trainings that the record lacks. executor: settings of `build_executor`."""
+
+    record: Store[dict[str, Any]]
+    executor: Mapping[str, Any]
+    display: Display
+
+    def run(
+        self, title: str, runs: Mapping[Any, Mapping[str, Any]], job: Callable[[Any, int], Any], evaluator: Evaluator
+    ) -> dict[Any, dict[str, Any]]:
+        """Run what is missing of `runs`, which are described by JSON values; returns the recorded row of each, with the name
+        that it has here, whatever it was called when it was recorded.
+
+        job: a name and a place -> what the evaluator takes. Raises SearchError where trainings fail; the others are kept.
+        """
+        ids, rows = {name: fingerprint(run) for name, run in runs.items()}, self.record.rows
+        missing = [name for name, key in ids.items() if key not in rows]
+        errors: list[str] = []
+        with self.display.progress(title) as progress, closing(build_executor(evaluator, **self.executor)) as workers:
+            progress(len(ids) - len(missing), len(ids))
+            for outcome in workers.run([job(name, place) for place, name in enumerate(missing)]):
+                outcome = checked_outcome(outcome, evaluator, one_length=False)  # stages of a trial have their own
+                name, note = missing[outcome.key], ""
+                if outcome.evaluation is None:
+                    errors.append(f"{_words(name)}: {outcome.error}")
+                    self.display.line(f"{title}: {errors[-1]}")
+                else:
+                    note = f"{_words(name)} {outcome.evaluation.accuracy:.4f}"
+                    self.record.add(_row(ids[name], _words(name), runs[name], outcome.evaluation))
+                progress(sum(key in rows for key in ids.values()), len(ids), note)
+        if errors:
+            raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
+        return {name: {**rows[key], "name": _words(name)} for name, key in ids.items()}
 
 
-def _checked_row(row: Any) -> tuple[str, dict[str, Any]]:
-    """A row under its id. Raises ValueError, TypeError or KeyError for what is none."""
+def _checked(row: Any) -> dict[str, Any]:
+    """A row of the record. Raises ValueError, TypeError or KeyError for what is none."""
     if not isinstance(row, dict) or not isinstance(row["id"], str):
         raise ValueError(f"expected an object with an id, found {shown(row)}")
     share(row, "accuracy")
     if "seconds" in row:
         number(row, "seconds")
-    return row["id"], row
+    return row
+
+
+TRAININGS: Format[dict[str, Any]] = Format(
+    _checked, itemgetter("id"), ": no record of trainings: line {number}: {reason}; remove that line, or name another directory"
+)
 
 
 def _row(key: str, name: str, run: Mapping[str, Any], e: Evaluation) -> dict[str, Any]:
-    now = time.strftime(TIME, time.gmtime())
-    told = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
-    return {**told, "finished": now, "machine": this_machine()}
+    row = {"id": key, "stage": run["stage"], "name": name, "seed": run["seed"], "accuracy": e.accuracy, "seconds": e.seconds}
+    return {**row, "finished": time.strftime(TIME, time.gmtime()), "machine": this_machine()}
 
 
 def _words(name: Any) -> str:

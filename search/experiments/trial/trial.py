@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -29,11 +28,12 @@ from search.core.checks import takes_settings
 from search.core.display import Display
 from search.core.threads import torch_threads
 from search.core.types import Job, SearchError, Space
+from search.evaluation.data import ProxyData
 from search.evaluation.evaluators import evaluator_of
 from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 from search.experiments.trial.baselines import Contestant, of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import PerClass, build_final_data
-from search.experiments.trial.trainings import Trainings, run_missing, this_machine
+from search.experiments.trial.trainings import Trainer, open_trainings, this_machine
 from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 
@@ -102,58 +102,30 @@ def run_trial(
     data = build_final_data(settings["data"], trial.train_per_class, trial.test_per_class, trial.test_root)
     recipe = {**asdict(proxy.settings), **trial.recipe, "epochs": trial.epochs, "macs": None}
     evaluator = TrialEvaluator(data, build_evaluator(data, **recipe).settings)
-    shape, classes = tuple(data.train_images.shape[1:]), len(data.classes)
-
-    def network(name: str, kind: str, cell: Cell) -> Contestant:
-        proxy.cost(cell)  # raises BudgetError as well, where the proxy has no network of it
-        return of_cell(name, kind, cell, settings["model"], trial.macs, shape, classes)
-
-    def library(name: str) -> Contestant:
-        return of_library(name, KNOWN, trial.macs, shape, classes)
-
     executor = {**settings["executor"], **({} if jobs is None else {"workers": jobs})}
-    with closing(Trainings(directory)) as record:
-        display.line(f"{len(data.train_labels)} training images, {len(data.val_labels)} test images, {classes} classes")
-        with display.progress("Networks of equal MACs") as progress:
-            try:
-                networks = _networks(settings, space, trial, network, library, progress)
-            except BudgetError as error:
-                raise SearchError(f"trial: {error}; another budget: --macs") from None
-        with_proxy = [n for n in networks if n.architecture is not None]
-        accuracies = _proxy_accuracies(settings, with_proxy, proxy, executor, record, display)
-        candidates = [n for n in networks if n.kind == CHOSEN]
-        best = max(candidates, key=lambda n: accuracies[n.name]["accuracy"])
-        trained = [n for n in networks if n.kind != CHOSEN or n is best]
+    with open_trainings(directory) as record:
+        trainer = Trainer(record, executor, display)
+        images = f"{len(data.train_labels)} training images, {len(data.val_labels)} test images"
+        display.line(f"{images}, {len(data.classes)} classes")
+        networks = _networks(settings, space, trial, proxy, data, display)
+        proxies = _proxies(settings, [n for n in networks if n.architecture is not None], proxy, trainer)
+        best = max((n for n in networks if n.kind == CHOSEN), key=lambda n: proxies[n.name]["accuracy"])
+        trained = {n.name: n for n in networks if n.kind != CHOSEN or n is best}
         common = {"stage": "test", "data": dict(settings["data"]), **_images(trial), "recipe": recipe}
-        runs = {(n.name, seed): {**common, "network": n.identity, "seed": seed} for seed in trial.seeds for n in trained}
-        by_name = {n.name: n for n in trained}
-        results = run_missing(
-            "Trainings", runs, lambda key, place: Training(place, by_name[key[0]], key[1]), evaluator, executor, record, display
-        )
-    speeds = latencies(trained)
-    rows = []
-    for n in trained:
-        cost, found = n.cost(), [results[n.name, seed] for seed in trial.seeds]
-        rows.append(
-            {
-                "name": n.name,
-                "kind": n.kind,
-                "digest": n.architecture and n.architecture.cell.pruned().digest(),
-                "params": int(cost.params),
-                "macs": int(cost.macs),
-                "accuracies": [row["accuracy"] for row in found],
-                "proxy": accuracies[n.name]["accuracy"] if n.name in accuracies else None,
-                "milliseconds": 1000 * speeds[n.name],
-                "training_seconds": float(np.mean([row["seconds"] for row in found])),
-            }
-        )
+        runs = {
+            (name, seed): {**common, "network": n.identity, "seed": seed} for seed in trial.seeds for name, n in trained.items()
+        }
+        tests = trainer.run("Trainings", runs, lambda run, place: Training(place, trained[run[0]], run[1]), evaluator)
+    speeds = latencies(trained.values())
     return {
-        "networks": rows,
-        "trainings": [*accuracies.values(), *results.values()],
+        "networks": [
+            _row(n, [tests[name, seed] for seed in trial.seeds], proxies.get(name), speeds[name]) for name, n in trained.items()
+        ],
+        "trainings": [*proxies.values(), *tests.values()],
         "settings": {name: settings[name] for name in ("seed", "space", "data", "proxy", "model")},
         "trial": {**asdict(trial), "seeds": list(trial.seeds)},
         "recipe": recipe,
-        "images": {"train": len(data.train_labels), "test": len(data.val_labels), "size": shape[1]},
+        "images": {"train": len(data.train_labels), "test": len(data.val_labels), "size": data.train_images.shape[2]},
         "machine": this_machine(),
         "versions": {"torch": torch.__version__},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -169,64 +141,84 @@ def shipped_cells() -> dict[str, Cell]:
     return dict(shipped.values())
 
 
+def _row(n: Contestant, tests: Sequence[Mapping[str, Any]], proxy: Mapping[str, Any] | None, seconds: float) -> dict[str, Any]:
+    """A network with its trainings under every seed, that by the proxy, and its latency."""
+    cost = n.cost()
+    return {
+        "name": n.name,
+        "kind": n.kind,
+        "digest": n.architecture and n.architecture.cell.pruned().digest(),
+        "params": int(cost.params),
+        "macs": int(cost.macs),
+        "accuracies": [row["accuracy"] for row in tests],
+        "proxy": proxy and proxy["accuracy"],
+        "milliseconds": 1000 * seconds,
+        "training_seconds": float(np.mean([row["seconds"] for row in tests])),
+    }
+
+
 def _networks(
-    settings: Mapping[str, Any],
-    space: Space,
-    trial: Trial,
-    network: Callable[[str, str, Cell], Contestant],
-    library: Callable[[str], Contestant],
-    progress: Callable[[int, int], None],
+    settings: Mapping[str, Any], space: Space, trial: Trial, proxy: ProxyEvaluator, data: ProxyData, display: Display
 ) -> list[Contestant]:
     """All networks, the candidates with kind CHOSEN. Random cells come from the search's space alone: a bound on their cost, as
-    measured time, is not asked for. No two cells are isomorphic."""
-    shipped = shipped_cells()
-    total = len(shipped) + trial.candidates + trial.random + 1 + len(SCALABLE)
-    found: list[Contestant] = []
+    measured time, is not asked for. No two cells are isomorphic. Raises SearchError where the MACs are not to be met."""
+    cells = shipped_cells()
+    shape, classes = tuple(data.train_images.shape[1:]), len(data.classes)
 
-    def add(made: Contestant) -> None:
-        found.append(made)
-        progress(len(found), total)
+    def of(name: str, kind: str, cell: Cell) -> Contestant:
+        proxy.cost(cell)  # raises BudgetError as well, where the proxy has no network of it
+        return of_cell(name, kind, cell, settings["model"], trial.macs, shape, classes)
 
-    for name, cell in shipped.items():
-        add(network(name, SHIPPED, cell))
-    known = {n.architecture.cell.digest() for n in found}
-    rng = np.random.default_rng((settings["seed"], 0x7121A1))
-    wanted = [("candidate", CHOSEN)] * trial.candidates + [("random", RANDOM)] * trial.random
-    for cell in space.to_cells(space.sample(rng, DRAWS * len(wanted))):
-        done = len(found) - len(shipped)
-        if done == len(wanted):
-            break
+    def made() -> Iterator[Contestant]:
+        shipped = [of(name, SHIPPED, cell) for name, cell in cells.items()]
+        yield from shipped
+        yield from _random_networks(settings["seed"], space, trial, of, {n.architecture.cell.digest() for n in shipped})
+        yield of("Watts-Strogatz", RANDWIRE, randwire_cell(operator=settings["space"]["operators"][-1]))
+        for name in SCALABLE:
+            yield of_library(name, KNOWN, trial.macs, shape, classes)
+
+    networks: list[Contestant] = []
+    with display.progress("Networks of equal MACs") as progress:
+        try:
+            for network in made():
+                networks.append(network)
+                progress(len(networks), len(cells) + trial.candidates + trial.random + 1 + len(SCALABLE))
+        except BudgetError as error:
+            raise SearchError(f"trial: {error}; another budget: --macs") from None
+    return networks
+
+
+def _random_networks(
+    seed: int, space: Space, trial: Trial, of: Callable[[str, str, Cell], Contestant], known: set[str]
+) -> Iterator[Contestant]:
+    """Those of the candidates, then of the other random cells. known: digests of cells that take part already."""
+    wanted = [(f"candidate {i}", CHOSEN) for i in range(1, trial.candidates + 1)]
+    wanted += [(f"random {i}", RANDOM) for i in range(1, trial.random + 1)]
+    draws, made = DRAWS * len(wanted), 0
+    for cell in space.to_cells(space.sample(np.random.default_rng((seed, 0x7121A1)), draws)):
+        if made == len(wanted):
+            return
         if cell.pruned().digest() not in known:
-            word, kind = wanted[done]
             with contextlib.suppress(BudgetError):
-                add(network(f"{word} {done + 1 - trial.candidates * (kind == RANDOM)}", kind, cell))
+                yield of(*wanted[made], cell)
                 known.add(cell.pruned().digest())
-    missing = len(wanted) - len(found) + len(shipped)
-    if missing:
+                made += 1
+    if made < len(wanted):
         raise SearchError(
-            f"trial: of {DRAWS * len(wanted)} random cells {len(wanted) - missing} make distinct networks of"
-            f" {trial.macs / 1e6:g} M MACs; expected {len(wanted)}: choose another budget (--macs), or fewer cells"
+            f"trial: of {draws} random cells {made} make distinct networks of {trial.macs / 1e6:g} M MACs; expected"
+            f" {len(wanted)}: choose another budget (--macs), or fewer cells"
         )
-    add(network("Watts-Strogatz", RANDWIRE, randwire_cell(operator=settings["space"]["operators"][-1])))
-    for name in SCALABLE:
-        add(library(name))
-    return found
 
 
-def _proxy_accuracies(
-    settings: Mapping[str, Any],
-    networks: Sequence[Contestant],
-    proxy: ProxyEvaluator,
-    executor: Mapping[str, Any],
-    record: Trainings,
-    display: Display,
+def _proxies(
+    settings: Mapping[str, Any], networks: Sequence[Contestant], proxy: ProxyEvaluator, trainer: Trainer
 ) -> dict[str, dict[str, Any]]:
     """What a search with these settings measures for the cells of `networks`, by name."""
     cells = {n.name: n.architecture.cell.pruned() for n in networks}
     seeds = {name: candidate_seed(settings["seed"], cell.digest()) for name, cell in cells.items()}
     common = {"stage": "proxy", **{name: settings[name] for name in ("data", "proxy", "model")}}
     runs = {name: {**common, "nodes": c.nodes, "edges": c.edges, "seed": seeds[name]} for name, c in cells.items()}
-    return run_missing("Proxies", runs, lambda name, key: Job(key, cells[name], seeds[name]), proxy, executor, record, display)
+    return trainer.run("Proxies", runs, lambda name, key: Job(key, cells[name], seeds[name]), proxy)
 
 
 def _images(trial: Trial) -> dict[str, Any]:

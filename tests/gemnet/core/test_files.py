@@ -12,7 +12,7 @@ import pytest
 from gemnet import Cell, CellError
 from gemnet.core.files import TextError, read_text
 from gemnet.weights import WeightsError, read_checkpoint
-from search.core.json_lines import read_rows
+from search.core.json_lines import Format, Store
 from search.core.types import SearchError
 from search.encoders.svge.graph_files import read_enas
 from search.record.export import read_record
@@ -36,7 +36,7 @@ KINDS = ["a FIFO", "a directory", "a device", "a socket"]
 READERS = {
     "cell.json": (Cell.load, CellError),
     "record.jsonl": (read_record, SearchError),
-    "rows.jsonl": (lambda path: read_rows(path, dict, ", line {number}"), SearchError),
+    "rows.jsonl": (lambda path: Store(path, Format(dict, str, ", line {number}")), SearchError),
     "graphs.txt": (read_enas, SearchError),
     "arrays.npz": (lambda path: read_arrays(path, {}), SearchError),
     "weights.pth": (read_checkpoint, WeightsError),

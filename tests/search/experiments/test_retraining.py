@@ -11,10 +11,10 @@ import pytest
 from gemnet.cell import Cell
 from search.configuration.settings import load_settings
 from search.core.display import Display
+from search.core.json_lines import Store
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
 from search.experiments.retraining import COLUMNS, agreement, retrain
-from search.experiments.trial.trainings import Trainings
 from search.pipeline import run_search
 from search.record.export import write_export
 from search.record.study import read_study
@@ -64,7 +64,7 @@ def test_cells_are_trained_again_with_other_seeds_and_the_best_on_average_comes_
 
 
 def test_what_was_trained_is_not_trained_again_from_a_work_directory_or_an_export(work_dir, tmp_path, monkeypatch):
-    real, added = Trainings.add, []
+    real, added = Store.add, []
 
     def add(self, row):
         if len(added) == 2:
@@ -72,11 +72,11 @@ def test_what_was_trained_is_not_trained_again_from_a_work_directory_or_an_expor
         added.append(row["id"])
         real(self, row)
 
-    monkeypatch.setattr(Trainings, "add", add)
+    monkeypatch.setattr(Store, "add", add)
     with pytest.raises(KeyboardInterrupt):
         retrain(work_dir, tmp_path / "out", QUIET, 2, 2, HERE)
     write_export(read_study(work_dir), tmp_path / "a.jsonl")
-    monkeypatch.setattr(Trainings, "add", lambda self, row: (added.append(row["id"]), real(self, row)))
+    monkeypatch.setattr(Store, "add", lambda self, row: (added.append(row["id"]), real(self, row)))
     resumed = retrain(tmp_path / "a.jsonl", tmp_path / "out", QUIET, 2, 2, HERE)
     assert len(added) == len(set(added)) == 4
     undisturbed = retrain(work_dir, tmp_path / "other", QUIET, 2, 2, HERE)

@@ -17,7 +17,7 @@ from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import Evaluation, SearchError
 from search.experiments.retraining import retrain
-from search.experiments.trial.trainings import Trainings
+from search.experiments.trial.trainings import open_trainings
 from search.pipeline import run_search
 from search.record.export import read_export, read_record, write_export
 from search.record.study import RECORD, Outcome, Study, read_study
@@ -389,7 +389,7 @@ def test_exported_rows_have_the_same_rules(whole, tmp_path):
 def test_a_damaged_line_of_trainings_is_told_by_its_number(tmp_path, line, message):
     (tmp_path / "trainings.jsonl").write_text(f'{{"id": "a", "accuracy": 0.5}}\n{line}\n')
     with pytest.raises(SearchError, match=f"no record of trainings: line 2: {message}.*; remove that line"):
-        Trainings(tmp_path)
+        open_trainings(tmp_path)
 
 
 def test_an_evaluator_that_gives_nan_costs_its_candidate_alone(tmp_path):

@@ -1,7 +1,5 @@
 """What the parts measure, on made tables."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,6 @@ from search.experiments.paper import (
     figure4,
     figure5,
     figure6,
-    more_labels,
     published,
     ranking,
     tables34,
@@ -170,42 +167,12 @@ def test_the_bias_is_what_the_chosen_cell_lacks_of_the_best_one(context):
     assert found["test accuracy, %"] <= 100 * TEST[6]  # the predictor has learnt the opposite order
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_more_labels_are_the_only_difference_to_units_of_their_own_parts(quick):
-    found = PARTS["more_labels"].units([5], quick)
-    for own, more in zip(found[::2], found[1::2], strict=True):
-        theirs = [u for u in PARTS[own.group].units([5], quick) if u.row == own.row]
-        assert own.key in {u.key for u in theirs}  # its result is shared
-        assert more.setting > max(u.setting for u in theirs)
-        assert replace(more, setting=own.setting) == own
-
-
-def test_with_more_labels_each_figure_is_measured_by_its_own_part(context):
-    own = {"nasbench101": ranking, "nasbench201": ranking, "fig5": figure5}
-    for unit in PARTS["more_labels"].units([0], True)[::2]:
-        few = replace(unit, setting=8)
-        found, wanted = (measure(few, context).figures for measure in (more_labels.measure, own[unit.group].measure))
-        assert {**found, "fit and predict, s": 0} == {**wanted, "fit and predict, s": 0}
-
-
-def test_some_rows_alone_have_a_plot_too(tmp_path):
-    part = PARTS["more_labels"]
-    results = [Result(u, made_figures(part, u), 1.0) for u in part.units([0], True) if u.group == "fig5"]
-    *_, plot = write_files(part, results, tmp_path)
-    assert plot.read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_table_of_searches_without_a_predictor_has_no_tau(tmp_path):
     part = PARTS["search"]
     results = [Result(u, made_figures(part, u), 1.0) for u in part.units([0, 1], False)]
     without = [result for result in results if result.unit.recipe["method"] != "pipeline"]
     assert "tau" in write_files(part, results, tmp_path)[0].read_text()
     assert "tau" not in write_files(part, without, tmp_path)[0].read_text()
-
-
-def test_goals_stand_beside_figures_of_more_labels_than_they_allow():
-    question = more_labels.QUESTIONS["Fig. 5, bias in %"]
-    assert [question.goal(labels) for labels in (200, 1999, 10_000)] == [(200, 0.5), (200, 0.5), (2000, 0.3)]
 
 
 def test_similarity_and_difference_are_those_of_the_pairs(context):

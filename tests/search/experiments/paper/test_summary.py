@@ -38,7 +38,7 @@ def test_differences_are_paired_by_seed(summary):
 
 
 def test_the_grid_has_others_figures_ours_and_the_differences(summary):
-    assert grid(summary, "tau", "n", [("peer", {20: 0.25})], digits=2).splitlines() == [
+    assert grid(summary, "tau", "n", {"peer": {20: 0.25}}, digits=2).splitlines() == [
         "| n | 10 | 20 |",
         "|---|---|---|",
         "| peer |  | 0.25 |",

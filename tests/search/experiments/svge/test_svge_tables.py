@@ -15,7 +15,7 @@ from search.core.types import SearchError
 from search.encoders.svge.graphs import Graphs, GraphSpace
 from search.experiments.svge import measuring, pages, smoothness, tasks
 from search.experiments.svge import run as reproduce_svge
-from search.experiments.svge.measuring import published
+from search.experiments.svge.measuring import Training, published
 from search.experiments.svge.optimisation import METHODS, Pool
 from search.experiments.svge.prediction import accuracy_process
 from search.experiments.svge.results import Results
@@ -66,7 +66,7 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
         statistics.fmean(values.values()),
         statistics.stdev(values.values()),
     )
-    assert [measuring.told(measured, "{:.1f}", 100, seeds) for seeds in (None, 3, 4)] == [
+    assert [measuring.Column("", 1, 100).shown(measured, seeds) for seeds in (None, 3, 4)] == [
         "24.0 ± 3.6 (3)", "24.0 ± 3.6", "24.0 ± 3.6 (3)"
     ]  # fmt: skip
     assert "training seconds an epoch" not in found["models"]["SVGe"]
@@ -83,8 +83,7 @@ def test_a_summary_has_means_and_deviations_over_seeds_and_the_published_figures
     measured = measuring.summary([apart, results], "enas")["models"]["SVGe"]["gaussian process RMSE"]
     assert (measured["seeds"], measured["values"]) == ([0, 1, 2, 4], [*values.values(), 0.5])
     assert measuring.summary([results], "nasbench201") == {"space": "nasbench201", "models": {}, "published": []}
-    known = {" ".join(key) for key in measuring.COLUMNS}
-    assert all(peer["source"] and set(peer["measures"]) <= known for peer in published())
+    assert all(peer["source"] and set(peer["measures"]) <= set(measuring.COLUMNS) for peer in published())
 
 
 def test_trainings_measured_before_stay_in_a_summary_until_they_are_measured_anew(tmp_path):
@@ -255,7 +254,7 @@ def test_work_has_the_threads_that_were_given_and_leaves_them_as_they_were(tmp_p
     monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task())
     monkeypatch.setattr(reproduce_svge._Work, "_tell_measures", lambda self: None)
     found, before = [], torch.get_num_threads()
-    monkeypatch.setattr(reproduce_svge, "measure", lambda *args: found.append((torch.get_num_threads(), args[-1])))
+    monkeypatch.setattr(Training, "measure", lambda self: found.append((torch.get_num_threads(), self.threads)))
     for threads in (3, None):
         reproduce_svge.run("made", tmp_path, ("measures",), (0,), ("SVGe",), threads=threads, display=Display(quiet=True))
     cores = len(os.sched_getaffinity(0))

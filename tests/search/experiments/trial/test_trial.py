@@ -17,12 +17,13 @@ from gemnet.complexity import BudgetError
 from gemnet.counting import counted
 from search.configuration.settings import load_settings
 from search.core.display import Display
+from search.core.json_lines import Store
 from search.core.types import SearchError
 from search.evaluation.data import build_data
 from search.experiments.trial import report as trial_report
 from search.experiments.trial.baselines import of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import build_final_data
-from search.experiments.trial.trainings import Trainings
+from search.experiments.trial.trainings import open_trainings
 from search.experiments.trial.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[4]
@@ -117,20 +118,20 @@ def test_an_image_folders_test_images_lie_beside_it_or_where_one_says(tmp_path):
 
 
 def test_a_record_that_was_cut_off_keeps_its_whole_lines_and_is_locked(tmp_path):
-    record = Trainings(tmp_path)
+    record = open_trainings(tmp_path)
     record.add({"id": "a", "accuracy": 0.5})
     with pytest.raises(SearchError, match=f"in use by process {os.getpid()}"):
-        Trainings(tmp_path)
+        open_trainings(tmp_path)
     record.close()
     with record.path.open("ab") as file:
         file.write(b'{"id": "b", "accu')
-    record = Trainings(tmp_path)
+    record = open_trainings(tmp_path)
     record.add({"id": "c", "accuracy": 0.7})
     record.close()
     assert [json.loads(line)["id"] for line in record.path.read_text().splitlines()] == ["a", "c"]
     record.path.write_text("no JSON\n")
     with pytest.raises(SearchError, match=r"trainings\.jsonl: no record of trainings"):
-        Trainings(tmp_path)
+        open_trainings(tmp_path)
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ SMALL = Trial(macs=4e5, epochs=2, seeds=(0, 1), candidates=2, random=2, test_per
 
 
 def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path, settings, made_library, monkeypatch):
-    real, added = Trainings.add, []
+    real, added = Store.add, []
 
     def add(self, row):
         if len(added) == 9:
@@ -155,7 +156,7 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
         added.append(row["id"])
         real(self, row)
 
-    monkeypatch.setattr(Trainings, "add", add)
+    monkeypatch.setattr(Store, "add", add)
     with pytest.raises(KeyboardInterrupt):
         run_trial(settings, SMALL, tmp_path, Display(quiet=True))
     found = run_trial(settings, SMALL, tmp_path, Display(quiet=True))

@@ -9,8 +9,7 @@ import pytest
 from search.core.display import Display
 from search.core.types import SearchError
 from search.experiments.paper.base import Context, Measured, Part, Unit
-from search.experiments.paper.ledger import FILE, Ledger
-from search.experiments.paper.runner import run
+from search.experiments.paper.runner import FILE, open_results, run
 
 QUIET = Display(quiet=True)
 
@@ -43,8 +42,8 @@ def calls(directory):
 
 
 def squares(directory, count, jobs=1, measure=square):
-    with Ledger(directory) as ledger:
-        results = run(part(measure), units(count), ledger, Context(None, directory), jobs, QUIET)
+    with open_results(directory) as store:
+        results = run(part(measure), units(count), store, Context(None, directory), jobs, QUIET)
     return [result.measured.figures["square"] for result in results]
 
 
@@ -88,8 +87,8 @@ def test_a_line_that_was_cut_off_is_dropped_and_its_unit_done_again(tmp_path):
 
 def test_series_and_recipe_come_back_as_they_were(tmp_path):
     squares(tmp_path, 3)
-    with Ledger(tmp_path) as ledger:
-        result = ledger.results[units(3)[2].key]
+    with open_results(tmp_path) as store:
+        result = store.rows[units(3)[2].key]
     assert result.measured.series == {"all": [0, 1]}
     assert result.unit == units(3)[2]
 
@@ -105,8 +104,8 @@ def test_any_other_line_that_is_no_result_is_named(tmp_path):
 
 
 def test_a_work_directory_in_use_is_refused(tmp_path):
-    with Ledger(tmp_path), pytest.raises(SearchError, match="in use"), Ledger(tmp_path):
-        pass
+    with open_results(tmp_path), pytest.raises(SearchError, match="in use"):
+        open_results(tmp_path)
 
 
 def test_a_unit_is_another_one_under_another_recipe_and_the_same_in_any_order_of_its_keys():
