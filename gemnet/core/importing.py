@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from importlib import import_module
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -57,10 +57,10 @@ AROUND: dict[str, Callable[[], AbstractContextManager[None]]] = {
 }
 
 
-class _Around:
+class _Around(Loader):
     """A module's own loader, which executes it within a context once; nothing of this is left on the module."""
 
-    def __init__(self, loader: Any, context: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, loader: Loader, context: Callable[[], AbstractContextManager[None]]) -> None:
         self.loader, self.context = loader, context
 
     def __getattr__(self, name: str) -> Any:
@@ -70,7 +70,9 @@ class _Around:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__.loader = module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
         with self.context():
             self.loader.exec_module(module)
 

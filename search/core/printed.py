@@ -14,7 +14,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "search.py"
 def shell_line(*arguments: str | os.PathLike[str]) -> str:
     """A command line of tools/search.py, to be entered where this process was started, with the same Python."""
     tool = os.path.relpath(TOOL) if TOOL.exists() else sys.argv[0]
-    return shlex.join([_python(), tool, *map(os.fspath, arguments)])
+    return shlex.join([_python(), tool, *(os.fspath(argument) for argument in arguments)])
 
 
 def _python() -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from studies import SETTINGS, open_study, proposal
@@ -110,8 +111,8 @@ WRITER = textwrap.dedent("""
 
 
 def test_what_was_told_is_recorded_after_kill_9_and_the_lock_of_the_dead_is_free(tmp_path):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    command = [sys.executable, "-c", WRITER, str(tmp_path), root, os.path.dirname(__file__)]
+    here, *_, tests, root = Path(__file__).parents[:4]
+    command = [sys.executable, "-c", WRITER, *map(str, (tmp_path, root, tests / "helpers", here))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             states = [r.state for r in read_study(tmp_path).records]  # read by another process all along
