@@ -1,6 +1,5 @@
 """What holds for the repository as a whole."""
 
-import ast
 import csv
 import json
 import math
@@ -26,20 +25,6 @@ from search.experiments.svge.tasks import TASKS
 from search.experiments.trial import report as trial_report
 
 ROOT = Path(__file__).parents[1]
-
-
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.split(".")[0]
-
-
-def test_gemnet_never_imports_search_nor_anything_of_the_tools():
-    files = list((ROOT / "gemnet").rglob("*.py"))
-    assert files
-    assert not [path for path in files if {"search", "tools"} & set(imported(path))]
 
 
 def test_readme_has_the_two_commands_that_set_up_and_run():

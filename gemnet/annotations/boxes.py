@@ -26,18 +26,17 @@ def box_of(entry: dict[str, Any], place: str, notes: Findings, refused: Findings
     if not isinstance(given, (list, tuple)) or len(given) != 4:
         refused.add("boxes that are not four numbers [x, y, width, height]", place, given)
         return None
-    if all(type(value) in (int, float) for value in given) and all(abs(value) <= 1e9 for value in given):
-        box = tuple(given)
-    else:
-        box = tuple(number(value) for value in given)
-        if any(value is None or abs(value) > 1e9 for value in box):
-            refused.add("boxes with a value that is not a finite number of pixels", place, given)
-            return None
+    values = [value for value in map(number, given) if value is not None and abs(value) <= 1e9]
+    if len(values) < 4:
+        refused.add("boxes with a value that is not a finite number of pixels", place, given)
+        return None
+    if not all(type(value) in (int, float) for value in given):
         notes.add("boxes with numbers written as text, read as numbers", place, given)
-    if box[2] < 0 or box[3] < 0:
+    x, y, width, height = values
+    if width < 0 or height < 0:
         refused.add("boxes of negative width or height", place, given)
         return None
-    return box
+    return x, y, width, height
 
 
 def clipped(box: Box, width: int, height: int, place: str, notes: Findings) -> Box | None:

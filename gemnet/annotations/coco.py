@@ -224,14 +224,15 @@ class _Reader:
                 self.refused.add(f"annotations whose {key} is of no {key.removesuffix('_id')}", place, entry.get(key))
                 unknown[key].add(ids[key])
             box, crowd = box_of(entry, place, self.notes, self.refused), self._crowd(place, entry)
-            if box is None or strange:
+            image_id, category_id = ids["image_id"], ids["category_id"]
+            if box is None or strange or image_id is None or category_id is None:
                 continue
-            image = images[ids["image_id"]]
+            image = images[image_id]
             boxes.append((box, image, place))
-            if ids["image_id"] in swapped and _reaches_out(box, image):
+            if image_id in swapped and _reaches_out(box, image):
                 self.refused.add("boxes outside of an image whose width and height seem swapped", place, list(box))
-            if ids["category_id"] not in classes:
-                self.notes.add("boxes of classes that are not asked for, left out", place, self.names[ids["category_id"]])
+            if category_id not in classes:
+                self.notes.add("boxes of classes that are not asked for, left out", place, self.names[category_id])
                 continue
             inside = clipped(box, image["width"], image["height"], place, self.notes)
             if inside is not None:
@@ -308,8 +309,8 @@ class _Reader:
             for box, _, place in reaching:
                 self.refused.add(CORNERS, place, list(box))
         elif len(reaching) * 10 > len(boxes) and all(box[2] > box[0] and box[3] > box[1] for box, _, _ in boxes):
-            box = list(reaching[0][0])
-            self.notes.hint(f"are boxes such as {box} corners [x1, y1, x2, y2]? Expected [x, y, width, height]")
+            first = list(reaching[0][0])
+            self.notes.hint(f"are boxes such as {first} corners [x1, y1, x2, y2]? Expected [x, y, width, height]")
 
 
 def _reaches_out(box: Box, image: dict[str, Any]) -> bool:

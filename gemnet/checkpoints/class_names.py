@@ -30,9 +30,9 @@ def classes_of(meta: Mapping[str, Any]) -> ClassNames:
     """
     data = meta.get("dataset_meta")
     data = data if isinstance(data, Mapping) else {}
-    found = (data.get("classes"), data.get("CLASSES"), meta.get("classes"), meta.get("CLASSES"))
+    found: tuple[Any, ...] = (data.get("classes"), data.get("CLASSES"), meta.get("classes"), meta.get("CLASSES"))
     classes = next((tuple(names) for names in found if _are_names(names)), None)
-    palette = data.get("palette", data.get("PALETTE"))
+    palette: Any = data.get("palette", data.get("PALETTE"))
     fits = classes is not None and _is_list(palette) and len(palette) >= len(classes) and all(map(_is_colour, palette))
     return ClassNames(classes, tuple(tuple(colour) for colour in palette) if fits else None)
 

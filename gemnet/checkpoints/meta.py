@@ -54,6 +54,7 @@ def _is_named(node: ast.expr, name: str) -> bool:
 
 def _plain(node: ast.expr) -> dict[str, Any]:
     """The plain values of `dict(name=value, ...)` or `{"name": value, ...}`, by name."""
+    pairs: list[tuple[Any, ast.expr]]
     if isinstance(node, ast.Call) and _is_named(node.func, "dict"):
         pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
     elif isinstance(node, ast.Dict):

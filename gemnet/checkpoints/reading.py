@@ -18,6 +18,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -115,7 +116,8 @@ def _numpy_data(name: str) -> Any:
     if name in ("numpy.ndarray", "numpy.dtype"):
         return getattr(np, attribute)
     if re.fullmatch(r"numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)", name):
-        return getattr(np._core.multiarray if hasattr(np, "_core") else np.core.multiarray, attribute)
+        package = "numpy._core" if hasattr(np, "_core") else "numpy.core"
+        return getattr(import_module(f"{package}.multiarray"), attribute)
     return None
 
 
@@ -322,7 +324,8 @@ def trained_backbone(checkpoint: Any) -> dict[str, Any]:
         return {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-            settings = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
+            given = [(word.arg, word.value) for word in node.keywords]
+            settings = {name: value.value for name, value in given if name and isinstance(value, ast.Constant)}
             if settings.get("type") == "gemnet.GEMNet":
                 return settings
     return {}

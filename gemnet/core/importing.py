@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -16,10 +16,10 @@ AROUND: dict[str, Context] = {}
 """By module, within what it is executed."""
 
 
-class _Around:
+class _Around(Loader):
     """A module's own loader, which executes it within a context once; nothing of this is left on the module."""
 
-    def __init__(self, loader: Any, context: Context) -> None:
+    def __init__(self, loader: Loader, context: Context) -> None:
         self.loader, self.context = loader, context
 
     def __getattr__(self, name: str) -> Any:
@@ -29,7 +29,9 @@ class _Around:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__.loader = module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
         with self.context():
             self.loader.exec_module(module)
 

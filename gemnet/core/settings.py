@@ -213,9 +213,14 @@ def settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
     return dict(_settings_of(part))
 
 
+def _called(part: Callable[..., Any]) -> Callable[..., Any]:
+    """What a call of `part` runs with its arguments: a class's initialiser, a function itself."""
+    return part.__init__ if isinstance(part, type) else part  # type: ignore[misc]  # a class's own, which it is asked for
+
+
 @functools.cache
 def _settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
-    takes = part.__init__ if isinstance(part, type) else part
+    takes = _called(part)
     fields = {field.name: field for field in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else {}
     hints = typing.get_type_hints(part if fields else takes, include_extras=True)
     found: dict[str, Setting] = {}
@@ -228,7 +233,7 @@ def _settings_of(part: Callable[..., Any]) -> dict[str, Setting]:
                 field, default = fields.get(parameter.name), parameter.default
                 if field is not None and field.default_factory is not dataclasses.MISSING:
                     default = field.default_factory()
-                found[parameter.name] = replace(_typed(told, annotation.__origin__), default=default)
+                found[parameter.name] = replace(_typed(told, typing.get_args(annotation)[0]), default=default)
             elif parameter.kind is parameter.VAR_KEYWORD and callable(told):
                 found |= {name: setting for name, setting in settings_of(told).items() if name not in found}
     return found
@@ -244,7 +249,7 @@ def takes_settings(
     """
 
     def decorate(part: Part) -> Part:
-        function = part.__init__ if isinstance(part, type) else part
+        function = _called(part)
         signature = inspect.signature(function)
 
         @functools.wraps(function)
@@ -259,7 +264,7 @@ def takes_settings(
 
         if not isinstance(part, type):
             return checked  # type: ignore[return-value]
-        part.__init__ = checked  # type: ignore[method-assign]
+        part.__init__ = checked  # type: ignore[misc]  # the class itself is decorated
         return part
 
     return decorate

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -49,7 +49,7 @@ def create(
     prefix: str | None = None,
     weights: str | None = None,
     **settings: Any,
-) -> nn.Module:
+) -> GEMNet:
     """timm's model `name`, one of ours, with the weights of a checkpoint of any library; settings that are None are left out.
 
     Without a checkpoint, the weights are random, which is told, as is what was taken from a checkpoint. The names of its
@@ -65,7 +65,7 @@ def create(
         raise ExportError(f"{', '.join(budget)}: only for the model gemnet, which takes a cell")
     if checkpoint is None and (prefix, weights) != (None, None):
         raise ExportError("a prefix or a kind of weights: only with a checkpoint")
-    model = timm.create_model(name, num_classes=0 if features else num_classes, in_chans=in_chans, **given)
+    model = cast(GEMNet, timm.create_model(name, num_classes=0 if features else num_classes, in_chans=in_chans, **given))
     if checkpoint is None:
         print(f"{name}: no checkpoint is given: its weights are random", file=sys.stderr)
     elif features:
@@ -75,7 +75,8 @@ def create(
             print(f"{checkpoint}: no weights of {', '.join(left_out)} are in it: their maps are left out")
     else:
         print(load_classifier(model, checkpoint, prefix, weights))
-        model.class_names = checkpoint_classes(checkpoint).classes
+        # torch takes every attribute of a module for a tensor or a module.
+        model.class_names = checkpoint_classes(checkpoint).classes  # type: ignore[assignment]
     return model
 
 
@@ -88,7 +89,7 @@ def _class_names(model: nn.Module) -> dict[str, str]:
 class Features(nn.Module):
     """The network's stages as a tuple of maps, and last the head convolution's, if any: what a detector's neck takes."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: GEMNet) -> None:
         super().__init__()
         self.stem, self.stages, self.head_conv = network.stem, network.stages, network.head_conv
 
@@ -119,6 +120,8 @@ def _onnx(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Ru
     program = torch.onnx.export(
         model, (example,), None, input_names=["images"], output_names=names, dynamic_shapes=(free,), dynamo=True, verbose=False
     )
+    if program is None:  # as it is without dynamo
+        raise ExportError("torch.onnx gave no program")
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces with the paths of this machine
     program.model.metadata_props.update(_class_names(model))
@@ -158,7 +161,7 @@ def smallest_side(model: GEMNet, form: str) -> int:
 
 
 def export(
-    model: nn.Module,
+    model: GEMNet,
     path: str | Path,
     form: str = "onnx",
     input_size: tuple[int, int, int] = (3, 224, 224),

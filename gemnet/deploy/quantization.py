@@ -11,9 +11,10 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from mmcv.transforms import CenterCrop
@@ -21,7 +22,6 @@ from mmengine.dataset import Compose
 from rich.console import Console
 from rich.progress import track
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import nn
 
 from gemnet.bench.benchmark import Timing, measure_together
 from gemnet.checkpoints.class_names import difference
@@ -29,12 +29,13 @@ from gemnet.core.extras import need
 from gemnet.core.files import replacing
 from gemnet.deploy.export import CLASSES, ExportError, export
 from gemnet.images.folders import class_images
+from gemnet.network import GEMNet
 from gemnet.openmmlab.images import DataError, LoadImage, folder_classes, image_files
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-    Network = str | Path | InferenceSession
+    Network: TypeAlias = str | Path | InferenceSession
 
 CALIBRATION_IMAGES = 256
 FEWEST_IMAGES = 16
@@ -57,6 +58,15 @@ class Top1:
     reference: float | None = None
     agreement: float | None = None
 
+    def __str__(self) -> str:
+        if self.reference is None or self.agreement is None:
+            return f"top-1    {self.accuracy:.2%} of {self.images:,} images"
+        lost = 100 * (self.reference - self.accuracy)
+        return (
+            f"top-1    float {self.reference:.2%}, int8 {self.accuracy:.2%}: {lost:.2f} points lost\n"
+            f"answers  the same on {self.agreement:.2%} of {self.images:,} images"
+        )
+
 
 @dataclass(frozen=True)
 class Report:
@@ -76,11 +86,7 @@ class Report:
             f"size     float {before / 1e6:.2f} MB, int8 {after / 1e6:.2f} MB: {before / after:.1f} x smaller",
             f"latency  float {slow:.2f} ms, int8 {fast:.2f} ms at batch 1: {slow / fast:.2f} x as fast",
         ]
-        if (found := self.top1) is not None:
-            lost = 100 * (found.reference - found.accuracy)
-            lines.append(f"top-1    float {found.reference:.2%}, int8 {found.accuracy:.2%}: {lost:.2f} points lost")
-            lines.append(f"answers  the same on {found.agreement:.2%} of {found.images:,} images")
-        return "\n".join(lines)
+        return "\n".join([*lines, *([str(self.top1)] if self.top1 is not None else [])])
 
 
 def calibration_files(folder: str | Path, count: int = CALIBRATION_IMAGES) -> list[Path]:
@@ -187,9 +193,10 @@ def top1(
         for session, given in zip(sessions, answers):
             given.append(session.run(None, {session.get_inputs()[0].name: images})[0].argmax(1))
     found = [np.concatenate(given) for given in answers]
-    shares = [float((answer == labels).mean()) for answer in found]
-    agreement = None if reference is None else float((found[0] == found[1]).mean())
-    return Top1(len(files), *shares, agreement=agreement)
+    accuracy, *others = (float((answer == labels).mean()) for answer in found)
+    if not others:
+        return Top1(len(files), accuracy)
+    return Top1(len(files), accuracy, others[0], float((found[0] == found[1]).mean()))
 
 
 def _check_names(folder: str | Path, classes: Sequence[str], names: Sequence[str] | None) -> None:
@@ -199,7 +206,7 @@ def _check_names(folder: str | Path, classes: Sequence[str], names: Sequence[str
 
 
 def export_int8(
-    model: nn.Module,
+    model: GEMNet,
     path: str | Path,
     calibration: str | Path | None,
     count: int = CALIBRATION_IMAGES,
@@ -235,7 +242,7 @@ def export_int8(
         found = None if data is None else top1(session, data, reference, edge)
         name, height, width = _input(session, path)
         image = {name: np.zeros((1, 3, height, width), np.float32)}
-        timings = measure_together({one: lambda one=one: one.run(None, image) for one in (reference, session)}, 30, 5)
+        timings = measure_together({one: partial(one.run, None, image) for one in (reference, session)}, 30, 5)
     return Report(path, difference, sizes, (timings[reference], timings[session]), found)
 
 
@@ -256,8 +263,8 @@ def _session(model: Network) -> InferenceSession:
 def _input(session: InferenceSession, told: str | Path) -> tuple[str, int, int]:
     """Name, height and width of the one input, images [B, 3, H, W] with a free batch."""
     inputs = session.get_inputs()
-    shape = inputs[0].shape if len(inputs) == 1 else None
-    fits = shape is not None and len(shape) == 4 and not isinstance(shape[0], int) and shape[1] == 3
+    shape: Sequence[Any] = inputs[0].shape if len(inputs) == 1 else ()
+    fits = len(shape) == 4 and not isinstance(shape[0], int) and shape[1] == 3
     if not fits or not isinstance(shape[2], int) or not isinstance(shape[3], int):
         found = ", ".join(str(one.shape) for one in inputs)
         raise QuantizationError(f"{told}: takes {found}; expected images ['batch', 3, height, width], the batch free")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
@@ -22,7 +23,8 @@ def write_made_coco(root: str | Path, train: int = 8, val: int = 4, size: tuple[
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split, count in (("train2017", train), ("val2017", val)):
         (root / split).mkdir(exist_ok=True)
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number in range(1, count + 1):
             file_name = f"{number:012d}.jpg"
             image = Image.fromarray(random.integers(90, 140, (*size, 3), dtype=np.uint8))

@@ -49,7 +49,7 @@ def overfit_options(
     config: Config, data_root: Path, annotations: Path, images: int, size: int, iterations: int
 ) -> dict[str, Any]:
     """What differs from a training config: the data, `size` pixels on the longer side, no flips, a short schedule."""
-    changes = {"Resize": {"scale": (size, size)}, "RandomFlip": {"prob": 0.0}}
+    changes: dict[str, dict[str, Any]] = {"Resize": {"scale": (size, size)}, "RandomFlip": {"prob": 0.0}}
 
     def changed(loader: Any) -> list[dict[str, Any]]:
         return [{**step, **changes.get(step["type"], {})} for step in loader.dataset.pipeline]

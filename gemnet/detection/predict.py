@@ -81,7 +81,7 @@ def _predict_one(
         if pictures or (pictures is None and found.boxes is not None):
             marks = [
                 (
-                    found.boxes and found.boxes[index],
+                    found.boxes[index] if found.boxes else None,
                     f"{predictor.name(found.labels[index])} {found.scores[index]:.2f}",
                     predictor.colour(found.labels[index]),
                 )

@@ -98,7 +98,8 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.records = folder, []
+        self.folder = folder
+        self.records: list[dict[str, Any]] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Results:

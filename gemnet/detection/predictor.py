@@ -49,7 +49,7 @@ class Predictor:
     def __init__(
         self, config: Config, checkpoint: str, device: str | None = None, options: Mapping[str, Any] | None = None
     ) -> None:
-        device = usable_device(device)
+        place = usable_device(device)
         meta = checkpoint_meta(checkpoint)
         names, self.palette = classes_of(meta)
         line = recipe.adopt_image_size(config, recipe_of(meta), options)
@@ -71,7 +71,7 @@ class Predictor:
         self.classes = configured_classes(config) if names is None else names
         if self.classes is not None:
             engine.check_classes(self.model, self.classes, checkpoint if names else str(config.filename))
-        self.model.to(device).eval()
+        self.model.to(place).eval()
 
     def __call__(self, path: Path) -> Prediction:
         """Raises DataError for an image that cannot be read, and where the model gives no numbers for it."""
@@ -88,7 +88,8 @@ class Predictor:
             boxes = None
         if not scores.isfinite().all() or (boxes is not None and not boxes.isfinite().all()):
             raise DataError(f"{path}: the model gives no numbers for it (NaN or infinity)")
-        size = tuple(map(int, sample.ori_shape[:2]))
+        height, width = sample.ori_shape[:2]
+        size = int(height), int(width)
         return Prediction(labels.tolist(), scores.tolist(), None if boxes is None else boxes.tolist(), size)
 
     def name(self, label: int) -> str:

@@ -58,7 +58,8 @@ def find_images(folder: Path) -> FoundImages:
     def unreadable(error: OSError) -> None:
         raise DataError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
 
-    files, others = [], []
+    files: list[Path] = []
+    others: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         others += [path for name in folders if (path := Path(parent, name)).is_symlink()]
@@ -69,12 +70,15 @@ def find_images(folder: Path) -> FoundImages:
     passed_over: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(others):
         suffix = path.suffix.lower()
+        kind: tuple[str, str] | None
         if path.is_dir():
             kind = ("a folder behind a link", "copy it here, or link each class's folder")
         elif not suffix:
             kind = _kind(path)
         else:
-            kind = known.setdefault(suffix, UNREAD.get(suffix) or _kind(path))
+            kind = known.get(suffix) or UNREAD.get(suffix) or _kind(path)
+            if kind is not None:
+                known[suffix] = kind
         if kind is None:
             files.append(path)
         else:

@@ -34,6 +34,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from gemnet.core.errors import DataError
 from gemnet.core.files import open_regular
@@ -97,11 +99,12 @@ def read_image(
 
 def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
     """(height, width) in pixels of what `read_image` gives, without decoding it. Raises ImageError."""
-    with _opened(source, name) as (image, _, _):
+    with _opened(source, name) as (image, _, file):
         width, height = _stored_size(image)
-        if image.format == "PNG" and not _has_text_behind_pixels(image.fp):
-            image.getexif = partial(Image.Image.getexif, image)  # PNG's own would decode the image to look for more
-        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+        behind = image.format != "PNG" or _has_text_behind_pixels(file)
+        # PNG's own getexif would decode the image to look for more behind its pixels.
+        orientation = _orientation(image, image.getexif if behind else partial(Image.Image.getexif, image))
+        return (width, height) if orientation in _SIDEWAYS else (height, width)
 
 
 def _has_text_behind_pixels(file: BinaryIO) -> bool:
@@ -168,7 +171,7 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str | None) -> Iterato
 def _stored_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) before the image is turned upright; of TIFF, Pillow gives either, by its version."""
     width, height = image.size
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         width, height = (int(image.tag_v2.get(tag, size)) for tag, size in ((_WIDTH, width), (_HEIGHT, height)))
     return width, height
 
@@ -180,14 +183,15 @@ def _first_line(error: Exception) -> str:
 
 def _is_raw(image: Image.Image, path: str, start: bytes) -> bool:
     """Whether it is a camera's file in the frame of TIFF: of these, Pillow would read a thumbnail."""
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return False
     return Path(path).suffix.lower() in RAW_SUFFIXES or start[8:10] == b"CR" or _DNG in image.tag_v2
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, exif: Callable[[], Image.Exif] | None = None) -> int:
+    """exif: how the image's EXIF is read, if not by its `getexif`."""
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = (exif or image.getexif)().get(_ORIENTATION, 1)
         return orientation if orientation in _TRANSFORMS else 1
     except Exception:  # broken EXIF can raise almost anything
         return 1
@@ -209,7 +213,7 @@ def _say_once_if_animated(image: Image.Image, path: str) -> None:
 
 def _grey_scale(image: Image.Image) -> int:
     """By what PNG multiplies grey of 2 or 4 bits when it is loaded; Pillow leaves the transparent level as it was."""
-    layout = image.tile[0].args if image.format == "PNG" and getattr(image, "tile", None) else None
+    layout = image.tile[0].args if isinstance(image, PngImageFile) and image.tile else None
     return {"L;2": 85, "L;4": 17}.get(layout, 1) if isinstance(layout, str) else 1
 
 
@@ -220,7 +224,7 @@ def _rgb(image: Image.Image, grey_scale: int) -> np.ndarray:
         return np.repeat(_grey(image)[..., None], 3, axis=2)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB") or image  # None only where it works in place
     transparent = image.info.get("transparency")
     if image.mode == "L" and type(transparent) is int:
         image.info["transparency"] = transparent * grey_scale
@@ -252,7 +256,7 @@ def _swapped_bytes(image: Image.Image) -> list[Any] | None:
 def _deep_colours(image: Image.Image, file: BinaryIO, swapped: list[Any]) -> np.ndarray:
     """uint8 [H, W, 3] of colour in numbers of 16 bits that uses 14 of them or fewer; as the file is stored."""
     file.seek(0)
-    with Image.open(file, formats=(image.format,)) as low:
+    with Image.open(file, formats=(str(image.format),)) as low:
         low.tile = [type(tile)(*other) if hasattr(tile, "_fields") else other for tile, other in zip(low.tile, swapped)]
         low.load()
         values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)

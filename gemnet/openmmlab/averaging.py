@@ -75,10 +75,10 @@ class EMAHook(_EMAHook):
             return
         for name, value in self.raw.items():
             runner.message_hub.update_scalar(f"val/{RAW}{name}", value)
-        name = next((name for name in metrics if name in self.raw), None)
-        if name is None:
+        judged = next((name for name in metrics if name in self.raw), None)
+        if judged is None:
             return
-        averaged, raw = float(metrics[name]), self.raw[name]
+        name, averaged, raw = judged, float(metrics[judged]), self.raw[judged]
         runner.logger.info(f"{name}: {averaged:.4f} averaged weights (EMA), which save_best judges; {raw:.4f} raw weights")
         if "loss" not in name and averaged < raw - BEHIND * abs(raw) and 2 * runner.iter >= runner.max_iters:
             runner.logger.warning(

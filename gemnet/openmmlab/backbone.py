@@ -32,7 +32,7 @@ OUT_INDICES = (1, 2, 3, 5)
 def whole(name: str, value: Any, low: int, high: float, expected: str) -> int:
     """`value` as an int. Raises UserError by `name` where it is no whole number from `low` to `high`; True and 1.0 are none."""
     try:
-        number = operator.index(value)
+        number: int | None = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or not low <= number <= high:
@@ -42,9 +42,10 @@ def whole(name: str, value: Any, low: int, high: float, expected: str) -> int:
 
 def positive(name: str, value: Any) -> float:
     """`value` as a float. Raises UserError by `name` where it is no finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < float("inf"):
+    number = 0.0 if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
+    if not 0 < number < float("inf"):
         raise UserError(f"{name}={value!r}: expected a number above 0")
-    return float(value)
+    return number
 
 
 def flag(name: str, value: Any) -> bool:
@@ -98,10 +99,10 @@ def out_channels(
 def _checked(out_indices: int | Iterable[int], network: Architecture) -> tuple[int, ...]:
     """`out_indices` counted from 0, as a tuple."""
     last = len(network.widths) if network.head_width else len(network.widths) - 1
-    if isinstance(out_indices, (str, bytes)) or not isinstance(out_indices, Iterable) or getattr(out_indices, "ndim", 1) == 0:
-        out_indices = (out_indices,)
+    one = isinstance(out_indices, (str, bytes)) or getattr(out_indices, "ndim", 1) == 0
+    given = (out_indices,) if one or not isinstance(out_indices, Iterable) else out_indices
     expected = f"rising whole numbers from 0 to {last}, the stages and then the head, or from the end, -1 for the last"
-    indices = tuple(whole("out_indices", index, -1 - last, last, expected) % (last + 1) for index in out_indices)
+    indices = tuple(whole("out_indices", index, -1 - last, last, expected) % (last + 1) for index in given)
     if not indices or list(indices) != sorted(set(indices)):
         raise UserError(f"out_indices={indices}: expected {expected}")
     return indices
@@ -144,6 +145,8 @@ class Backbone(BaseModule):
 
     out_channels: tuple[int, ...]
     unused_weights: tuple[str, ...] = ()  # regular expressions of the network's weights that are not built
+
+    _is_init: bool  # mmengine's
 
     def __init__(self, norm_eval: bool = False, init_cfg: dict[str, Any] | Sequence[dict[str, Any]] | None = None) -> None:
         super().__init__(init_cfg)

@@ -47,7 +47,7 @@ def settle_classes(config: Config, names: Sequence[str] | None = None, checkpoin
     leaves = [(where, leaf) for where, leaf in leaves if leaf.get("type") == "gemnet.CocoDataset"]
     if not leaves:
         head = config.model.get("head")
-        if names is not None and isinstance(head, Mapping) and head.get("num_classes", 0) is None:
+        if names is not None and isinstance(head, dict) and head.get("num_classes", 0) is None:
             head["num_classes"] = len(names)
         return
     for split in ("val", "test"):
@@ -95,8 +95,8 @@ def _settle_evaluator(config: Config, split: str, leaves: list[Any]) -> None:
 
 def _named(leaves: list[tuple[str, Any]]) -> tuple[tuple[str, ...] | None, str]:
     """The classes that data sets name, and which does."""
-    named = [(where, named_classes(leaf.get("metainfo"), f"{where}.metainfo")) for where, leaf in leaves]
-    named = [(where, classes) for where, classes in named if classes is not None]
+    found = [(where, named_classes(leaf.get("metainfo"), f"{where}.metainfo")) for where, leaf in leaves]
+    named = [(where, classes) for where, classes in found if classes is not None]
     for where, classes in named[1:]:
         if classes != named[0][1]:
             raise UserError(f"{where}.metainfo {difference(classes, named[0][1])} than {named[0][0]}.metainfo")

@@ -117,7 +117,6 @@ class CPUSyncBatchNorm(nn.BatchNorm2d):
         """[B, C, H, W] -> [B, C, H, W]."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(input)
-        self.num_batches_tracked += 1
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.new_full((1,), x.numel() / x.shape[1])
         mean = all_reduce(torch.cat([x.sum((0, 2, 3)), count]))
@@ -125,15 +124,27 @@ class CPUSyncBatchNorm(nn.BatchNorm2d):
         mean = mean[:-1] / total
         centred = x - mean[:, None, None]
         var = all_reduce(centred.square().sum((0, 2, 3))) / total
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * total / (total - 1), self.momentum)
-        scale = self.weight * torch.rsqrt(var + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+        self._track(mean.detach(), (var * total / (total - 1)).detach())
+        scale = torch.rsqrt(var + self.eps)
+        if not self.affine:
+            return (centred * scale[:, None, None]).to(input.dtype)
+        return (centred * (self.weight * scale)[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        """Take a batch's statistics [C] into the running ones, if there are any."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(var, share)
 
 
 class CPUSyncBatchNormAct(CPUSyncBatchNorm):
     """The same in place of timm's BatchNormAct2d, whose dropout and activation it keeps."""
+
+    drop: nn.Module
+    act: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(input)))

@@ -320,9 +320,10 @@ def evaluate(
     names = classes_of(meta).classes
     settle_classes(settings, names, checkpoint)
     if out is not None:
-        if not isinstance(settings.test_evaluator, dict):
+        evaluator = settings.test_evaluator
+        if not isinstance(evaluator, dict):
             raise ConfigError(f"--out: {config} has several test evaluators; set outfile_prefix of one of them in the config")
-        settings.test_evaluator.outfile_prefix = out
+        evaluator["outfile_prefix"] = out
     if show_dir is not None:
         settings.default_hooks.visualization.update(draw=True, test_out_dir=str(Path(show_dir).absolute()))
     init_processes(launcher)

@@ -204,9 +204,10 @@ class SameScheduleHook(Hook):
         now = [_times(vars(one)) for one in runner.param_schedulers]
         before = [_times(one) for one in stored if isinstance(one, Mapping)]
         if now != before:
-            differ = [pair for pair in zip(before, now) if pair[0] != pair[1]] or [(len(before), len(now))]
+            pairs: list[tuple[Any, Any]] = [pair for pair in zip(before, now) if pair[0] != pair[1]]
+            there, here = (pairs or [(len(before), len(now))])[0]
             raise UserError(
-                f"--resume: the schedule is not the checkpoint's: {differ[0][0]} there, {differ[0][1]} here; epochs, batch, "
+                f"--resume: the schedule is not the checkpoint's: {there} there, {here} here; epochs, batch, "
                 "images or processes are others. Resume with the former ones, or start anew from the checkpoint's weights in "
                 "another work directory: --cfg-options load_from=CHECKPOINT"
             )

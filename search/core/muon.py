@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -31,30 +32,36 @@ class Muon(torch.optim.Optimizer):
                 if p.ndim != 2:
                     raise ValueError(f"Muon: expected matrices, found a parameter {list(p.shape)}")
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step; parameters without a gradient stay."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
-            shapes: dict[tuple, list[nn.Parameter]] = defaultdict(list)
+            shapes: dict[tuple, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)  # each with its gradient
             for p in group["params"]:
                 if p.grad is not None:
-                    shapes[p.shape, p.device, p.dtype].append(p)
+                    shapes[p.shape, p.device, p.dtype].append((p, p.grad))
             for (shape, *_), parameters in shapes.items():
-                steps = orthogonalised(torch.stack([self._ahead(p, group["momentum"]) for p in parameters]))
-                for p, step in zip(parameters, steps, strict=True):
+                steps = orthogonalised(torch.stack([self._ahead(p, grad, group["momentum"]) for p, grad in parameters]))
+                for (p, _), step in zip(parameters, steps, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=0.2 * max(shape) ** 0.5 * group["lr"])
         return loss
 
-    def _ahead(self, p: nn.Parameter, momentum: float) -> Tensor:
-        """The gradient with momentum, looked ahead."""
+    def _ahead(self, p: nn.Parameter, grad: Tensor, momentum: float) -> Tensor:
+        """The gradient of p with momentum, looked ahead."""
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p)
         buffer = state["momentum_buffer"]
-        buffer.lerp_(p.grad, 1 - momentum)
-        return p.grad.lerp(buffer, momentum)
+        buffer.lerp_(grad, 1 - momentum)
+        return grad.lerp(buffer, momentum)
 
 
 NARROW = 9

@@ -14,7 +14,8 @@ sign of others at each access. Inner functions take arrays, not the union: to ha
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -24,6 +25,7 @@ from numba.extending import intrinsic
 _ONE = np.uint64(1)
 ABSENT = np.uint8(255)  # operator -1 as a byte: no node
 _ZERO = np.int64(0)  # numba compiles a function anew for a literal
+Intrinsic = tuple[Any, Callable[..., Any]]  # numba's signature, and what writes LLVM's instructions
 
 
 class Union(NamedTuple):
@@ -47,7 +49,7 @@ class Union(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def places(n):
+def places(n: int) -> int:
     """How many places a cell of n nodes has in a union: full vectors of the processor."""
     return (n + 7) // 8 * 8
 
@@ -75,7 +77,7 @@ def union_of(num_cells: int, n: int, num_operators: int) -> Union:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _popcount(x):
+def _popcount(x: np.uint64) -> np.uint64:
     # LLVM knows this idiom and makes one instruction of it where there is one.
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -84,29 +86,29 @@ def _popcount(x):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _lowest_bit(x):
+def _lowest_bit(x: np.uint64) -> np.uint64:
     return _popcount((x & (~x + _ONE)) - _ONE)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _code(label):
+def _code(label: np.uint32) -> np.uint64:
     """A word for a label such that sums of different words are hardly ever equal."""
     x = (np.uint64(label) + _ONE) * np.uint64(0x9E3779B97F4A7C15)
     return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _key(label, in_sum, out_sum):
+def _key(label: np.uint32, in_sum: np.uint64, out_sum: np.uint64) -> np.uint64:
     x = in_sum * np.uint64(0x9E3779B97F4A7C15) + out_sum * np.uint64(0xD6E8FEB86659FD93) + np.uint64(label)
     return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
 
 
 @intrinsic
-def _bytes_equal(typing, data, at, value):
+def _bytes_equal(typing: Any, data: Any, at: Any, value: Any) -> Intrinsic:
     """Which of the 64 bytes data[at : at + 64], a uint8 array, equal `value`: bit v for byte at + v. Nobody looks whether the
     array has so many bytes."""
 
-    def build(context, builder, signature, args):
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array, at, value = args
         data = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [at])
         vector = ir.VectorType(ir.IntType(8), 64)
@@ -119,10 +121,10 @@ def _bytes_equal(typing, data, at, value):
 
 
 @intrinsic
-def _transpose(typing, block):
+def _transpose(typing: Any, block: Any) -> Intrinsic:
     """Transpose, in place, the 32 x 32 bits in the lower halves of 32 words, a uint64 array, and those in the upper halves."""
 
-    def build(context, builder, signature, args):
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         data = builder.bitcast(data, ir.VectorType(ir.IntType(64), 32).as_pointer())
         rows = builder.load(data, align=8)
@@ -141,12 +143,15 @@ def _transpose(typing, block):
     return types.void(block), build
 
 
-def _vector(bits, values):
+def _vector(bits: int, values: Sequence[int]) -> ir.Constant:
     return ir.Constant(ir.VectorType(ir.IntType(bits), len(values)), [value & (2**bits - 1) for value in values])
 
 
 @njit(cache=True, nogil=True)
-def _load(union, first_cell, edges, operators, source, count, n, use_in, use_out):
+def _load(
+    union: Union, first_cell: int, edges: np.ndarray, operators: np.ndarray, source: int, count: int, n: int,
+    use_in: bool, use_out: bool,
+) -> None:  # fmt: skip
     """Write the rows and masks of cells source, …, source + count - 1 into the union, from its cell `first_cell` on.
 
     edges, operators: the bytes of all cells' matrices [B, n, n] and operators [B, n], with SPARE more behind the last one read.
@@ -196,7 +201,7 @@ def _load(union, first_cell, edges, operators, source, count, n, use_in, use_out
 
 
 @njit(cache=True, nogil=True)
-def _refine(union, num_active, n, iteration):
+def _refine(union: Union, num_active: int, n: int, iteration: int) -> int:
     """One iteration on active[:num_active]: their new labels. A label is the first node that has it; at iteration 0 any number.
 
     The nodes that share their label with another one stay active. Returns their number.
@@ -219,7 +224,7 @@ def _refine(union, num_active, n, iteration):
 
 
 @njit(cache=True, nogil=True)
-def _sum_operators(masks, rows, n, sums):
+def _sum_operators(masks: np.ndarray, rows: np.ndarray, n: int, sums: np.ndarray) -> bool:
     """sums [N]: how many neighbours of each node have operator k, written at bit k b (modulo 64), b bits holding any count.
 
     Returns whether all counts have their own place, so that equal sums are equal multisets.
@@ -242,7 +247,7 @@ def _sum_operators(masks, rows, n, sums):
 
 
 @njit(cache=True, nogil=True)
-def _sum_codes(rows, x, first, labels):
+def _sum_codes(rows: np.ndarray, x: np.uint32, first: np.uint64, labels: np.ndarray) -> np.uint64:
     """The sum of the codes of the labels of the neighbours of x."""
     total = np.uint64(0)
     for w in range(rows.shape[0]):
@@ -255,7 +260,7 @@ def _sum_codes(rows, x, first, labels):
 
 
 @njit(cache=True, nogil=True)
-def _relabel(union, num_active, certain):
+def _relabel(union: Union, num_active: int, certain: bool) -> int:
     """Put the nodes of active[:num_active] that agree in their labels and in those around them into one class.
 
     certain: whether equal sums are proof enough.
@@ -300,7 +305,7 @@ def _relabel(union, num_active, certain):
 
 
 @njit(cache=True, nogil=True)
-def _find_doubtful(active, num_active, keys, seen, doubtful):
+def _find_doubtful(active: np.ndarray, num_active: int, keys: np.ndarray, seen: np.ndarray, doubtful: np.ndarray) -> np.int64:
     """Write those of active[:num_active] whose key may be another's too to the front of `doubtful`. Returns how many.
 
     Most nodes are alone, and are found so without a branch, which costs less than a look into a hash table.
@@ -319,7 +324,7 @@ def _find_doubtful(active, num_active, keys, seen, doubtful):
 
 
 @njit(cache=True, nogil=True)
-def _table_size(least):
+def _table_size(least: int) -> tuple[int, np.uint64]:
     """The smallest power of two from `least` on, but at least 2, and the shift that leaves so many values of a 64-bit key."""
     size, shift = 2, np.uint64(63)
     while size < least:
@@ -328,7 +333,9 @@ def _table_size(least):
 
 
 @njit(cache=True, nogil=True)
-def _same_multiset(rows, x, y, first, labels, counts):
+def _same_multiset(
+    rows: np.ndarray, x: np.uint32, y: np.uint32, first: np.ndarray, labels: np.ndarray, counts: np.ndarray
+) -> bool:
     """Whether the neighbours of x and of y have the same multiset of labels."""
     words, same = rows.shape[0], True
     for w in range(words):
@@ -359,7 +366,7 @@ def _same_multiset(rows, x, y, first, labels, counts):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _activate(active, num_active, x, operators, at, n):
+def _activate(active: np.ndarray, num_active: int, x: np.uint64, operators: np.ndarray, at: np.uint64, n: int) -> np.int64:
     """Write the nodes of a cell, of which x is the first, behind active[:num_active]. Returns how many there are then."""
     end = np.uint64(num_active)
     for u in range(np.uint64(n)):
@@ -375,7 +382,10 @@ PAIRS_AT_ONCE = 32
 
 
 @njit(cache=True, nogil=True)
-def count_pairs(union, edges_a, operators_a, edges_b, operators_b, num_pairs, n, num_operators, h, use_in, use_out):
+def count_pairs(
+    union: Union, edges_a: np.ndarray, operators_a: np.ndarray, edges_b: np.ndarray, operators_b: np.ndarray, num_pairs: int,
+    n: int, num_operators: int, h: int, use_in: bool, use_out: bool,
+) -> np.ndarray:  # fmt: skip
     """k(a, a), k(a, b), k(b, b) for each pair: int64 [B, 3]. edges, operators: bytes, see `_load`."""
     labels, active, first = union.labels, union.active, union.first
     in_a, in_b = np.zeros(union.counts.shape[0], np.int64), np.zeros(union.counts.shape[0], np.int64)
@@ -423,7 +433,7 @@ def count_pairs(union, edges_a, operators_a, edges_b, operators_b, num_pairs, n,
 
 
 @njit(cache=True, nogil=True)
-def _num_nodes(operator_masks, k, cell):
+def _num_nodes(operator_masks: np.ndarray, k: int, cell: int) -> np.int64:
     """How many nodes of a cell have operator k."""
     total = _ZERO
     for w in range(operator_masks.shape[0]):
@@ -432,7 +442,10 @@ def _num_nodes(operator_masks, k, cell):
 
 
 @njit(cache=True, nogil=True)
-def count_gram(union, edges, operators, num_cells, n, num_rows, square, h, use_in, use_out):
+def count_gram(
+    union: Union, edges: np.ndarray, operators: np.ndarray, num_cells: int, n: int, num_rows: int, square: bool, h: int,
+    use_in: bool, use_out: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Kernels int64 [num_rows, columns] of the first cells with all the others, or with themselves if `square`; k(g, g) [B]."""
     labels, active = union.labels, union.active
     _load(union, _ZERO, edges, operators, _ZERO, num_cells, n, use_in, use_out)

@@ -26,14 +26,15 @@ class Spent:
 
 def spent(snapshot: Snapshot) -> Spent:
     """What the search of this record spent. Evaluations that come from another search's record are left out."""
-    own = [r for r in snapshot.records if r.finished and r.seconds and r.finished - r.seconds >= r.created]
-    events = [snapshot.created, *(r.created for r in snapshot.records), *(r.finished for r in own)]
+    ended = [(r.created, r.finished - r.seconds, r.finished) for r in snapshot.records if r.finished and r.seconds]
+    own = [(start, end) for proposed, start, end in ended if start >= proposed]
+    events = [snapshot.created, *(r.created for r in snapshot.records), *(end for _, end in own)]
     starts = sorted(snapshot.sessions or (snapshot.created,))
     sessions = [
         (start, max((e for e in events if start <= e < following), default=start))
         for start, following in zip(starts, [*starts[1:], float("inf")])
     ]
-    trainings = _merged((r.finished - r.seconds, r.finished) for r in own)
+    trainings = _merged(own)
     together = sum(max(0.0, min(end, b) - max(start, a)) for start, end in sessions for a, b in trainings)
     return Spent(sum(end - start for start, end in sessions), together)
 

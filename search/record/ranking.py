@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.record.study import DONE, Record
+from search.record.study import Evaluated, Record, is_evaluated
 
 COLUMNS = ("cell", "round", "predicted", "score", "judged", "accuracy", "cost", "MACs", "params", "seconds", "note")
 OPTIONAL = ("judged", "note")
@@ -44,12 +44,12 @@ def posterior_scores(scores: np.ndarray, held_out: np.ndarray, measured_weight: 
     return measured_weight * scores + (1 - measured_weight) * held_out
 
 
-def expected_scores(records: Sequence[Record]) -> np.ndarray:
+def expected_scores(records: Sequence[Evaluated]) -> np.ndarray:
     """What a predictor learns: the score of each evaluated record, float64 [N]; of one that was stopped early, what it would
     probably have come to: its score and what the others gained on average from that epoch on."""
     whole = [r.curve for r in records if not r.stopped]
 
-    def to_come(r: Record) -> float:
+    def to_come(r: Evaluated) -> float:
         epoch = len(r.curve)
         gains = [curve[-1] - curve[epoch - 1] for curve in whole if len(curve) > epoch > 0]
         return float(np.mean(gains)) if r.stopped and gains else 0.0
@@ -57,21 +57,21 @@ def expected_scores(records: Sequence[Record]) -> np.ndarray:
     return np.array([r.score + to_come(r) for r in records])
 
 
-def pareto_front(records: Sequence[Record]) -> list[Record]:
+def pareto_front(records: Sequence[Record]) -> list[Evaluated]:
     """The evaluated records that no other one beats in accuracy without costing more, the cheapest first.
 
     Candidates that were stopped early are left out: their accuracy is not that of a whole training.
     """
-    front: list[Record] = []
-    done = [r for r in records if r.state == DONE and not r.stopped]
+    front: list[Evaluated] = []
+    done = [r for r in records if is_evaluated(r) and not r.stopped]
     for r in sorted(done, key=lambda r: (r.cost, -r.accuracy, r.id)):
         if not front or r.accuracy > front[-1].accuracy:
             front.append(r)
     return front
 
 
-def best_first(records: Sequence[Record]) -> list[Record]:
+def best_first(records: Sequence[Record]) -> list[Evaluated]:
     """Evaluated records, the one that is judged best first, or, where nobody judged, that of the highest score; candidates that
     were stopped early come after all others."""
-    done = [r for r in records if r.state == DONE]
+    done = [r for r in records if is_evaluated(r)]
     return sorted(done, key=lambda r: (r.stopped, -(r.score if r.judged is None else r.judged), r.id))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, TypeGuard, overload
 
 from gemnet.cell import Cell, CellError
 from search.core.efficiency import efficiency_score
@@ -58,6 +58,20 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Evaluated(Record):
+    """A record in the state DONE: what was measured is there."""
+
+    accuracy: float
+    score: float
+    seconds: float
+
+
+def is_evaluated(record: Record) -> TypeGuard[Evaluated]:
+    """Whether a record is in the state DONE."""
+    return record.state == DONE
+
+
+@dataclass(frozen=True)
 class Retry:
     """A candidate that had failed and was put among the pending ones again: why it had failed, after how many seconds, and the
     last round that was proposed then. Rounds up to that one know nothing of what it came to later."""
@@ -102,7 +116,7 @@ def record_of(row: Mapping[str, Any], cell: Cell, penalty: Any) -> Record:
     if state not in (PENDING, DONE, FAILED):
         raise ValueError(f"state: expected {PENDING}, {DONE} or {FAILED}, found {state!r}")
     done, ended = state == DONE, state != PENDING
-    found = Record(
+    found = (Evaluated if done else Record)(
         id=whole(row, "id"),
         round=whole(row, "round"),
         digest=digest,
@@ -117,13 +131,13 @@ def record_of(row: Mapping[str, Any], cell: Cell, penalty: Any) -> Record:
         score=number(row, "score", done),
         stopped=_flag(row, "stopped", done),
         curve=_curve(row["curve"], done),
-        seconds=_not_negative(row, "seconds", ended),
+        seconds=_not_negative(row, "seconds", ended),  # type: ignore[arg-type]  # a number where it has ended
         error=_text(row, "error", state == FAILED),
         created=moment(row, "created") if "created" in row else 0.0,
         finished=moment(row, "finished", ended) if "finished" in row else None,
         judged=number(row, "judged", None if done else False) if "judged" in row else None,
     )
-    if done and penalty is not None:
+    if is_evaluated(found) and penalty is not None:
         expected = float(efficiency_score(found.accuracy, found.cost, penalty))
         if abs(found.score - expected) > SCORE_TOLERANCE * max(1.0, abs(expected)):
             raise ValueError(
@@ -273,6 +287,14 @@ def whole(row: Mapping[str, Any], name: str) -> int:
     return value
 
 
+@overload
+def number(row: Mapping[str, Any], name: str, there: Literal[True] = True) -> float: ...
+
+
+@overload
+def number(row: Mapping[str, Any], name: str, there: bool | None) -> float | None: ...
+
+
 def number(row: Mapping[str, Any], name: str, there: bool | None = True) -> float | None:
     """row[name] as a float. there: whether it must be there; if False it must not; if None it may. Raises ValueError unless
     it is a number, and finite."""
@@ -286,12 +308,28 @@ def number(row: Mapping[str, Any], name: str, there: bool | None = True) -> floa
     return float(value)
 
 
+@overload
+def moment(row: Mapping[str, Any], name: str, there: Literal[True] = True) -> float: ...
+
+
+@overload
+def moment(row: Mapping[str, Any], name: str, there: bool | None) -> float | None: ...
+
+
 def moment(row: Mapping[str, Any], name: str, there: bool | None = True) -> float | None:
     """The same of a time, seconds since 1970."""
     value = number(row, name, there)
     if value is not None and not 0 <= value <= LATEST:
         raise ValueError(f"{name}: expected seconds since 1970, to the end of the year 9999, found {shown(row[name])}")
     return value
+
+
+@overload
+def share(row: Mapping[str, Any], name: str, there: Literal[True] = True) -> float: ...
+
+
+@overload
+def share(row: Mapping[str, Any], name: str, there: bool | None) -> float | None: ...
 
 
 def share(row: Mapping[str, Any], name: str, there: bool | None = True) -> float | None:
@@ -319,7 +357,7 @@ def _above_zero(row: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _not_negative(row: Mapping[str, Any], name: str, there: bool | None = True) -> float | None:
+def _not_negative(row: Mapping[str, Any], name: str, there: bool) -> float | None:
     value = number(row, name, there)
     if value is not None and value < 0:
         raise ValueError(f"{name}: expected a number from 0, found {shown(row[name])}")

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from search.core.types import Evaluation, Outcome, SearchError
 from search.record.file import (
     FORMAT_VERSION,
     RECORD,
+    REMEDY,
     SCHEMA,
     TABLES,
     connected,
@@ -34,11 +35,11 @@ from search.record.file import (
     snapshot_of,
     sqlite_record,
 )
-from search.record.rows import DONE, FAILED, JUDGED, PENDING, Record, Retry, Snapshot, check_note
+from search.record.rows import DONE, FAILED, JUDGED, PENDING, Evaluated, Record, Retry, Snapshot, check_note, is_evaluated
 
 __all__ = [
-    "DONE", "ENCODER_DIRECTORY", "FAILED", "GROWING", "JUDGED", "LOCK", "PENDING", "RECORD", "TIME", "Proposal", "Record",
-    "Snapshot", "Study", "differences", "holder", "read_study", "take_lock",
+    "DONE", "ENCODER_DIRECTORY", "FAILED", "GROWING", "JUDGED", "LOCK", "PENDING", "RECORD", "TIME", "Evaluated", "Proposal",
+    "Record", "Snapshot", "Study", "differences", "holder", "is_evaluated", "read_study", "take_lock",
 ]  # fmt: skip
 
 LOCK, ENCODER_DIRECTORY = "lock", "encoder"
@@ -86,13 +87,13 @@ class Study:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SearchError(f"work directory {self.directory}: {error.strerror}; name another with --work-dir") from None
-        self._lock = take_lock(self.directory / LOCK)
-        self._db: sqlite3.Connection | None = None
-        try:
+        with ExitStack() as opened:
+            opened.callback(os.close, take_lock(self.directory / LOCK))
             self.resumed = os.path.lexists(self.path)
             there = read_snapshot(self.path) if self.resumed else None  # what is damaged is told before anything is written
             with explained(self.path):
                 self._db = connected(self.path, mode="rwc")
+                opened.callback(self._db.close)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             if there is None:
@@ -100,23 +101,24 @@ class Study:
             else:
                 self._check_settings(there.settings, settings)
             self._set_meta(sessions=[*(there.sessions if there else ()), time.time()])
-        except BaseException:
-            if self._db:
-                self._db.close()
-            os.close(self._lock)
-            raise
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Study:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._db.close()
-        os.close(self._lock)
+        self._opened.close()
 
     def snapshot(self) -> Snapshot:
         """What the record holds now. Raises SearchError, as all that reads here does, where another program has damaged it."""
         with explained(self.path):
-            return snapshot_of(self._db, self.path)
+            return self._held(self._db)
+
+    def _held(self, db: sqlite3.Connection) -> Snapshot:
+        held = snapshot_of(db, self.path)
+        if held is None:
+            raise SearchError(f"{self.path}: its tables are gone, removed by another program; {REMEDY}")
+        return held
 
     def records(self) -> list[Record]:
         """All rows, in the order in which they were proposed."""
@@ -141,6 +143,7 @@ class Study:
                     " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
                     (index, p.digest, p.cell.to_json(), self._settings, p.seed, p.predicted, p.macs, p.params, p.cost, now),
                 ).lastrowid
+                assert key is not None  # after an INSERT
                 self._check(db, key)
                 if p.evaluation is not None:
                     self._finish(db, Outcome(key, p.evaluation), p.score)
@@ -149,7 +152,7 @@ class Study:
     def add_to_note(self, index: int, more: Mapping[str, Any]) -> None:
         """Add JSON values to the note of a round that was proposed."""
         with self._transaction() as db:
-            note = snapshot_of(db, self.path).rounds[index] | dict(more)
+            note = self._held(db).rounds[index] | dict(more)
             db.execute("UPDATE rounds SET note = ? WHERE round = ?", (self._note(index, note), index))
 
     def retry_failed(self) -> list[Record]:
@@ -159,12 +162,12 @@ class Study:
         judged at the end is forgotten: it is told anew, of all that are evaluated then.
         """
         with self._transaction() as db:
-            there = snapshot_of(db, self.path)
+            there = self._held(db)
             failed = [r for r in there.records if r.state == FAILED]
             if not failed:
                 return []
             last = max(there.rounds)
-            retries = [*there.retries, *(Retry(r.id, r.error, r.seconds, last) for r in failed)]
+            retries = [*there.retries, *(Retry(r.id, r.error, r.seconds or 0.0, last) for r in failed)]
             self._put_meta(db, retries=[asdict(retry) for retry in retries])
             db.execute(
                 "UPDATE evaluations SET state = 'pending', seconds = NULL, error = '', finished = NULL WHERE state = 'failed'"
@@ -184,6 +187,7 @@ class Study:
 
     def _finish(self, db: sqlite3.Connection, outcome: Outcome, score: float | None) -> None:
         e, now = outcome.evaluation, time.time()
+        values: tuple[Any, ...]
         if e is None:
             values = (FAILED, None, None, None, None, outcome.seconds, outcome.error, now, outcome.key)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
@@ -85,11 +85,11 @@ def refuse_modules(names: Collection[str]) -> None:
             if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__ == name:
                 lacking = operators_of(kind, names)
                 if lacking:
-                    kind.__init__ = _refusing(kind, lacking)
+                    kind.__init__ = _refusing(kind.__init__, lacking)  # type: ignore[method-assign]  # of mmcv's class
 
 
-def _refusing(kind: type, lacking: list[str]) -> Any:
-    @functools.wraps(kind.__init__)
+def _refusing(initialiser: Callable[..., None], lacking: list[str]) -> Callable[..., None]:
+    @functools.wraps(initialiser)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         raise refusal(f"{kind} needs {', '.join(map(repr, lacking))} of mmcv's operators, not offered here")

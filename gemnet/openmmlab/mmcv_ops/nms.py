@@ -34,7 +34,8 @@ def softnms(
     boxes, scores = full(boxes), full(scores).clone()
     low, high = boxes[:, :2], boxes[:, 2:]
     areas = (high - low + offset).prod(1)
-    left, taken = torch.arange(len(boxes), device=boxes.device), []
+    left = torch.arange(len(boxes), device=boxes.device)
+    taken: list[Tensor] = []
     while len(left):
         place = int(scores[left].argmax())
         best = left[place].clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -31,8 +32,8 @@ def carafe_naive_forward(
     sum of.
     """
     features_, masks_ = full(features), full(masks)
-    total = sum(n * w for n, w in _places(features_, masks_, kernel_size, group_size, scale_factor))
-    output.copy_(total.reshape(output.shape))
+    products = (n * w for n, w in _places(features_, masks_, kernel_size, group_size, scale_factor))
+    output.copy_(reduce(torch.add, products).reshape(output.shape))
 
 
 def carafe_naive_backward(

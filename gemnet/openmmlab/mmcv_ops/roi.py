@@ -149,7 +149,8 @@ def deform_roi_pool_forward(
 
     offset: [K, 2, h, w], x and then y, in units of `gamma` times the RoI's width and height; empty for none.
     """
-    output.copy_(_deform_roi_pool(full(input), rois, full(offset), output.shape[2:], spatial_scale, sampling_ratio, gamma))
+    size = output.shape[2], output.shape[3]
+    output.copy_(_deform_roi_pool(full(input), rois, full(offset), size, spatial_scale, sampling_ratio, gamma))
 
 
 def deform_roi_pool_backward(
@@ -161,8 +162,9 @@ def deform_roi_pool_backward(
     A sample beside the image has no gradient by its offset in the direction in which it is moved back to the edge.
     """
     features, moved = (full(x).detach().requires_grad_() for x in (input, offset))
+    size = grad_output.shape[2], grad_output.shape[3]
     with torch.enable_grad():
-        output = _deform_roi_pool(features, rois, moved, grad_output.shape[2:], spatial_scale, sampling_ratio, gamma)
+        output = _deform_roi_pool(features, rois, moved, size, spatial_scale, sampling_ratio, gamma)
     grads = torch.autograd.grad(output, (features, moved), full(grad_output), allow_unused=True, materialize_grads=True)
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[1])
@@ -197,7 +199,7 @@ def _bilinear(features: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     Up to a pixel beside the image it is the image's edge, further away 0.
     """
     y, x = torch.broadcast_tensors(y, x)
-    inside, parts = True, []
+    inside, parts = torch.ones_like(y, dtype=torch.bool), []
     for place, side in ((y, features.shape[2]), (x, features.shape[3])):
         inside = inside & (place >= -1) & (place <= side)
         place = place.clamp(0, side - 1)

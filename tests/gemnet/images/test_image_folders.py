@@ -150,3 +150,11 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
         pytest.skip("this user may read every folder")
     with pytest.raises(DataError, match=r"a: this folder cannot be read \(Permission denied\)"):
         image_files(tmp_path)
+
+
+def test_of_files_with_one_unknown_suffix_the_first_alone_is_opened(tmp_path):
+    other(tmp_path / "0.labels")
+    for number in range(1, 4):
+        image(tmp_path / f"{number}.labels")  # if one were opened, it would be told as an image with a wrong name
+    os.mkfifo(tmp_path / "4.labels")
+    assert find_images(tmp_path).passed_over == {("no image", ""): [tmp_path / f"{number}.labels" for number in range(5)]}

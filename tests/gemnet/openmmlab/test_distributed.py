@@ -43,7 +43,14 @@ def one_of_two(rank, file, x, weights, results):
     for gradient in gradients:
         dist.all_reduce(gradient)
     results[rank] = (y.detach(), share.grad, *gradients, norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    for index, settings in enumerate(SETTINGS):
+        norm = CPUSyncBatchNorm(5, **settings)
+        results[rank, index] = (norm(share).detach(), norm(share + 1).detach(), norm.running_mean, norm.running_var)
     dist.destroy_process_group()
+
+
+SETTINGS = ({"affine": False, "momentum": None}, {"track_running_stats": False})
+"""Of batch normalisation: without weights, the running statistics the mean of all batches'; without running statistics."""
 
 
 @pytest.mark.parametrize("batch", [4, 5])
@@ -66,6 +73,13 @@ def test_two_processes_normalise_as_one_with_the_whole_batch(batch, tmp_path):
         for found, wanted in zip(result[2:], (whole.weight.grad, whole.bias.grad, whole.running_mean, whole.running_var)):
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
         assert result[6] == whole.num_batches_tracked == 1
+    for index, settings in enumerate(SETTINGS):
+        whole = nn.BatchNorm2d(5, **settings)
+        expected = [whole(x), whole(x + 1), whole.running_mean, whole.running_var]
+        for place, wanted in enumerate(expected):
+            found = [results[rank, index][place] for rank in range(2)]
+            found = torch.cat(found) if place < 2 else found[0]
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def wrapped_of_two(rank, file, x, results):

@@ -138,10 +138,10 @@ def test_operators_whose_counts_share_a_place_in_the_sum_are_told_apart(first, s
 def colliding(tmp_path_factory):
     """`search.kernel.wl_labels` with one code for all labels: every sum of as many codes collides."""
     source, code = Path(wl_labels.__file__).read_text(), "return (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)"
-    head, tail = source.split("def _code(label):")
+    head, tail = source.split("def _code(")
     assert code in tail.split("@njit")[0]
     path = tmp_path_factory.mktemp("colliding") / "colliding_labels.py"
-    path.write_text(f"{head}def _code(label):{tail.replace(code, 'return np.uint64(12345)', 1)}")
+    path.write_text(f"{head}def _code({tail.replace(code, 'return np.uint64(12345)', 1)}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
