@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gemnet.cell import Cell
+from gemnet.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,9 @@ class Architecture:
     head_width: channels of the 1x1 head convolution; 0 for none. stem_stride: 2 for ImageNet, 1 for small images.
     residual: add a cell's input to its output where both have the same channels.
 
-    Raises ValueError for numbers that are no network, CellError for a cell of which none is built.
+    Raises:
+        UserError: for numbers that are no network.
+        CellError: for a cell of which none is built.
     """
 
     cell: Cell
@@ -31,14 +34,14 @@ class Architecture:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "depths", tuple(self.depths))
         if not self.widths or len(self.widths) != len(self.depths):
-            raise ValueError(f"expected as many widths as depths, at least one; found {self.widths} and {self.depths}")
+            raise UserError(f"expected as many widths as depths, at least one; found {self.widths} and {self.depths}")
         numbers = (*self.widths, *self.depths, self.stem_width, self.head_width)
         if any(type(number) is not int for number in numbers):
-            raise ValueError(f"expected whole numbers for widths, depths, stem and head; found {numbers}")
+            raise UserError(f"expected whole numbers for widths, depths, stem and head; found {numbers}")
         if min(numbers[:-1]) < 1 or self.head_width < 0:
-            raise ValueError(f"expected widths, depths and stem of at least 1 and a head of at least 0; found {numbers}")
+            raise UserError(f"expected widths, depths and stem of at least 1 and a head of at least 0; found {numbers}")
         if self.stem_stride not in (1, 2):
-            raise ValueError(f"stem_stride: expected 1 or 2, found {self.stem_stride}")
+            raise UserError(f"stem_stride: expected 1 or 2, found {self.stem_stride}")
 
     @property
     def stage_channels(self) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ class CellError(UserError):
 
 @dataclass(frozen=True)
 class Cell:
-    """Hold a cell: operators on nodes, edges in topological order (paper, section 3.2).
+    """A cell: operators on nodes, edges in topological order (paper, section 3.2).
 
     Node 0 is the input. A node with several inputs concatenates them along channels; the outputs of all leaves are
     concatenated into the cell's output. A node that the input does not reach is dropped when a network is built.

@@ -162,9 +162,9 @@ def _head_cost(channels: Any, head_width: Any, size: tuple[int, int], num_classe
 
 
 def _stage_costs(
-    stats: CellStatistics, stem_width: int, stem_stride: int, widths: Sequence[int], resolution: tuple[int, int]
+    stats: CellStatistics, stem_width: int, stem_stride: int, widths: Sequence[Any] | np.ndarray, resolution: tuple[int, int]
 ) -> list[tuple[Cost, Cost]]:
-    """For each stage the cost of its first cell and of each further one."""
+    """Price for each stage its first cell and each further one. `widths`: ints, or arrays [W] for W networks."""
     costs, channels = [], stem_width
     size = _halved(resolution) if stem_stride == 2 else resolution
     for i, width in enumerate(widths):

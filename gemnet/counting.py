@@ -94,7 +94,7 @@ class CountedCost:
             return self._one(int(in_channels), int(out_channels), resolution)
         inputs, outputs = np.broadcast_arrays(in_channels, out_channels)
         pairs, places = np.unique(np.stack([inputs.ravel(), outputs.ravel()]), axis=1, return_inverse=True)
-        costs = [self._one(*pair, resolution) for pair in pairs.T.tolist()]
+        costs = [self._one(channels, width, resolution) for channels, width in pairs.T.tolist()]
         fields = np.array([(cost.params, cost.macs, cost.activations) for cost in costs]).T
         return Cost(*(field[places.ravel()].reshape(inputs.shape) for field in fields))
 

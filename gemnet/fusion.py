@@ -25,11 +25,12 @@ UNITS = (ConvNormAct, SepConvNormAct)
 """A convolution and its normalisation, which run one after the other."""
 CHECKED = 1e-9
 """Largest relative difference between convolution with normalisation and the folded one, in double precision."""
-TOLD = 4
+MOST_NAMED = 4
+"""Modules that a warning names."""
 
 
 def fused(model: nn.Module) -> nn.Module:
-    """A copy of a GEMNet, or of a module with GEMNet's cells, in evaluation mode: fewer and larger convolutions.
+    """Copy a GEMNet, or a module with GEMNet's cells, in evaluation mode, with fewer and larger convolutions.
 
     Each batch normalisation is folded into the convolution before it (see `fold_batch_norm`, which warns of what stays). Plain
     convolutions of one cell with the same inputs, kernel and activation become one; where such siblings are all that a
@@ -50,7 +51,7 @@ def fused(model: nn.Module) -> nn.Module:
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy of the model in evaluation mode, each batch normalisation folded into the convolution before it.
+    """Copy a model in evaluation mode, each batch normalisation folded into the convolution before it.
 
     The outputs are the model's up to rounding: y = g (Wx - m) / s + b is (g W / s) x + (b - g m / s). Any module will do that
     does this with its `running_mean` and `running_var`: plain, synchronised, frozen (timm's, torchvision's), with an
@@ -85,7 +86,7 @@ def _warn_of_what_is_left(folded: nn.Module) -> None:
     left = [(name, module) for name, module in folded.named_modules() if _normalises(module)]
     if left:
         kinds = ", ".join(sorted({type(module).__name__ for _, module in left}))
-        names = ", ".join(name for name, _ in left[:TOLD]) + ", ..." * (len(left) > TOLD)
+        names = ", ".join(name for name, _ in left[:MOST_NAMED]) + ", ..." * (len(left) > MOST_NAMED)
         warnings.warn(f"fused: {len(left)} of {kinds} cannot be folded and are left as they are: {names}", stacklevel=3)
 
 
@@ -220,10 +221,10 @@ def _merged(nodes: list[CellNode]) -> nn.Module:
 
 def _places(states: list[int], places: dict[int, int], wholes: dict[tuple[int, ...], int]) -> tuple[int, ...]:
     """Where to read `states` one after the other: siblings that follow each other are read at once."""
-    found, start = [], 0
+    read, start = [], 0
     while start < len(states):
         length = next((n for n in range(len(states) - start, 1, -1) if tuple(states[start : start + n]) in wholes), 1)
         run = tuple(states[start : start + length])
-        found.append(wholes[run] if length > 1 else places[run[0]])
+        read.append(wholes[run] if length > 1 else places[run[0]])
         start += length
-    return tuple(found)
+    return tuple(read)

@@ -49,7 +49,7 @@ def activation(layer: str | Layer, device: Any = None, dtype: Any = None) -> Lay
     except KeyError:
         made = None
     if made is None:
-        raise UserError(f"act_layer={layer!r}: {_near(layer, ACTIVATIONS)}")
+        raise UserError(f"act_layer={layer!r}: {_near(str(layer), ACTIVATIONS)}")
     return build
 
 
@@ -64,7 +64,7 @@ def normalisation(layer: str | Layer) -> Layer:
     """
     if isinstance(layer, nn.Module) or not (isinstance(layer, str) or callable(layer)):
         raise UserError(f"norm_layer={layer!r}: expected a name as 'batchnorm2d', or a class as torch.nn.BatchNorm2d")
-    kind = layer
+    kind: Any = layer
     if isinstance(layer, str):
         name = layer.replace("_", "").lower()
         try:
@@ -72,7 +72,7 @@ def normalisation(layer: str | Layer) -> Layer:
         except KeyError:  # an older timm
             kind = None
         if kind is None:
-            raise UserError(f"norm_layer={layer!r}: {_near(layer, NORMS)}")
+            raise UserError(f"norm_layer={layer!r}: {_near(str(layer), NORMS)}")
     parameters = inspect.signature(kind).parameters.values()
     takes_place = any(p.name == "device" or p.kind is p.VAR_KEYWORD for p in parameters)
 
@@ -88,5 +88,5 @@ def normalisation(layer: str | Layer) -> Layer:
 
 
 def _near(name: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(str(name), known, 1)
+    near = get_close_matches(name, known, 1)
     return "".join(f"did you mean {match!r}? " for match in near) + f"expected a class, or one of {', '.join(known)}"

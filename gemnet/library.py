@@ -15,7 +15,7 @@ from gemnet.core.errors import UserError
 
 
 def create_library_model(model: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The model `timm/NAME` or `torchvision/NAME`; kwargs are its own. Raises UserError for a name that is not known."""
+    """Build the model `timm/NAME` or `torchvision/NAME`; kwargs are its own. Raises UserError for a name that is not known."""
     library, _, name = model.partition("/")
     try:
         if library == "timm":
@@ -44,7 +44,14 @@ SCALABLE: dict[str, Callable[[float, int], nn.Module]] = {
 
 
 def create_scaled_model(model: str, width: float, num_classes: int, in_chans: int = 3) -> nn.Module:
-    """One of SCALABLE for small images: its first convolution has stride 1, and `in_chans` inputs, 3 or 1."""
+    """Build one of SCALABLE for small images: its first convolution has stride 1.
+
+    Args:
+        model: its name.
+        width: the factor on its channels.
+        num_classes: of its classifier.
+        in_chans: channels of an image, 3 or 1.
+    """
     network = SCALABLE[model](width, num_classes)
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     first.stride = (1, 1)

@@ -123,8 +123,18 @@ class Stage(nn.Module):
 
 
 def take_indices(count: int, indices: Union[int, List[int], None]) -> Tuple[List[int], int]:  # noqa: UP007 - TorchScript
-    """Which of `count` maps `indices` names, and the last of them: the last n for a number n, all for None; negative ones count
-    from the end. Raises ValueError that names the range. For TorchScript as well."""
+    """Choose maps by number, for TorchScript as well.
+
+    Args:
+        count: of the maps.
+        indices: the last n for a number n, all for None; negative ones count from the end.
+
+    Returns:
+        the numbers of the chosen maps, and the highest of them.
+
+    Raises:
+        ValueError: that names the range.
+    """
     if indices is None:
         indices = count
     take: List[int] = []
@@ -198,8 +208,10 @@ class GEMNet(nn.Module):
             self.feature_info.append({"num_chs": channels, "reduction": reduction * 2**index, "module": f"stages.{index}"})
         self.stages = nn.Sequential(*blocks)
         if drop_path_rate and not any(cell.residual for stage in self.stages for cell in stage.cells):
-            told = f"drop_path_rate={drop_path_rate}: it drops what a residual connection passes by, and this network has none"
-            raise UserError(f"{told}; build it with residual=True, or leave drop_path_rate out")
+            raise UserError(
+                f"drop_path_rate={drop_path_rate}: it drops what a residual connection passes by, and this network has none;"
+                " build it with residual=True, or leave drop_path_rate out"
+            )
         self.head_conv: nn.Module = nn.Identity()
         if architecture.head_width:
             self.head_conv = ConvNormAct(channels, architecture.head_width, 1, **layers)
@@ -233,7 +245,7 @@ class GEMNet(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Layers for layer-wise learning rates: stem, then each stage (coarse) or cell, then the head."""
+        """Group parameters into layers for layer-wise learning rates: stem, then each stage (coarse) or cell, then the head."""
         if coarse:
             return {"stem": r"^stem", "blocks": r"^stages\.(\d+)"}
         return {"stem": r"^stem", "blocks": [(r"^stages\.(\d+)\.cells\.(\d+)", None), (r"^head_conv", (99999,))]}
@@ -248,10 +260,15 @@ class GEMNet(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier for `num_classes` (0: none) on the device, in the dtype and in the mode of the network.
+        """Put a new classifier on the network, on its device, in its dtype and in its mode.
 
-        global_pool: None keeps the pooling, or for a new classifier takes `avg` where there was none; '' removes it (then
-        `num_classes` must be 0). Raises UserError, and changes nothing, for what is not offered.
+        Args:
+            num_classes: 0 for no classifier.
+            global_pool: None keeps the pooling, or for a new classifier takes `avg` where there was none; '' removes it (then
+                `num_classes` must be 0).
+
+        Raises:
+            UserError: for what is not offered; then nothing is changed.
         """
         SETTINGS["num_classes"].check("num_classes", num_classes)
         weight = self.stem.conv.weight
@@ -268,8 +285,10 @@ class GEMNet(nn.Module):
         if pool not in POOLS:
             raise UserError(f"global_pool={pool!r} is not offered; expected {', '.join(map(repr, POOLS))}")
         if num_classes and not pool:
-            told = f"global_pool='': a classifier of {num_classes} classes reads pooled features"
-            raise UserError(f"{told}; set num_classes=0 for the map, or a pooling as global_pool='avg'")
+            raise UserError(
+                f"global_pool='': a classifier of {num_classes} classes reads pooled features; set num_classes=0 for the map,"
+                " or a pooling as global_pool='avg'"
+            )
         self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=pool, **placed)
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
 
@@ -293,11 +312,22 @@ class GEMNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Features after stages, as in timm.
+        """Compute features after stages, as in timm.
 
-        x: [B, in_chans, H, W]. indices: the last n stages if an int, all if None. stop_early: leave out what comes after the
-        last of these. Returns their features [B, C_i, H_i, W_i], and before them, unless `intermediates_only`, what
-        `forward_features` returns, or the last features where it stopped early. `norm` changes nothing: there is no last norm.
+        Args:
+            x: images [B, in_chans, H, W].
+            indices: the last n stages if an int, all if None.
+            norm: changes nothing: there is no last normalisation.
+            stop_early: leave out what comes after the last of these stages.
+            output_fmt: NCHW.
+            intermediates_only: leave out the first of what is returned.
+
+        Returns:
+            what `forward_features` returns, or the last features where it stopped early; then a list of the stages' features,
+            [B, C_i, H_i, W_i] each.
+
+        Raises:
+            ValueError: for indices out of range, or another format.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt {output_fmt} is not offered; expected NCHW")

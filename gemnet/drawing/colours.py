@@ -51,7 +51,8 @@ def operator_colours(names: Iterable[str]) -> dict[str, str]:
 @functools.lru_cache(maxsize=16)
 def _generated(names: tuple[str, ...]) -> dict[str, str]:
     """For each name the colour of the palette at the place that its letters give, or the next one that is free."""
-    palette, colours = _palette(), {}
+    palette = _palette()
+    colours: dict[str, str] = {}
     for name in names:
         start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
         in_turn = (palette[(start + step) % len(palette)] for step in range(len(palette)))
