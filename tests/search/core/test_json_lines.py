@@ -8,9 +8,12 @@ from search.core.json_lines import LOCK, Format, Store
 from search.core.types import SearchError
 from search.record.study import take_lock
 
-SQUARES = Format(lambda row: (row["n"], int(row["square"])), lambda row: row[0], ", line {number}: {reason}", lambda row: {
-    "n": row[0], "square": row[1]
-})  # fmt: skip
+
+def parse(row):
+    return row["n"], int(row["square"])
+
+
+SQUARES = Format(parse, lambda row: row[0], ", line {number}: {reason}", lambda row: dict(zip(("n", "square"), row)))
 
 
 @pytest.fixture
