@@ -25,14 +25,17 @@ class EvaluationError(Exception):
 
 MAX_OPERATOR = 127
 """Of CellArrays: the highest that an int8 holds."""
+ABSENT = -1
+"""Of CellArrays: the operator of a place without a node."""
 
 
 @dataclass(frozen=True)
 class CellArrays:
-    """B cells of a space with n nodes, as arrays.
+    """B cells with places for n nodes, or other labelled DAGs, as arrays.
 
     adjacency: bool [B, n, n]; [b, u, v] is the edge u -> v, u < v.
-    operators: int8 [B, n], index into (input, *space.operators); -1 where there is no node (dropped, or beyond a smaller cell).
+    operators: int8 [B, n], index into (input, *space.operators); ABSENT where there is no node (dropped, or beyond a smaller
+    cell).
     """
 
     adjacency: np.ndarray
@@ -44,6 +47,11 @@ class CellArrays:
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> CellArrays:
         return CellArrays(self.adjacency[rows], self.operators[rows])
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Nodes of each cell, int64 [B]."""
+        return (self.operators != ABSENT).sum(1)
+
     def cell(self, row: int, names: Sequence[str]) -> Cell:
         """The cell in `row`, without the places where there is no node. names: of the operators, the input first."""
         present = np.flatnonzero(self.operators[row] >= 0)
@@ -52,21 +60,46 @@ class CellArrays:
 
     def compact(self) -> CellArrays:
         """The same cells in arrays as small as they allow: their nodes come first, in the same order, then none."""
-        present = self.operators >= 0
-        order = np.argsort(~present, axis=1, kind="stable")[:, : max(1, present.sum(1).max(initial=0))]
-        return self.reordered(order)
+        order = np.argsort(self.operators == ABSENT, axis=1, kind="stable")
+        return self.reordered(order[:, : max(1, self.sizes.max(initial=0))])
+
+    def packed(self, keep: np.ndarray) -> CellArrays:
+        """The same cells without the nodes that are not kept, bool [B, n]: those that are come first, in the same order."""
+        order = np.argsort(~keep, axis=1, kind="stable")
+        moved = CellArrays(self.adjacency, np.where(keep, self.operators, ABSENT).astype(np.int8)).reordered(order)
+        present = moved.operators != ABSENT
+        return CellArrays(moved.adjacency & present[:, :, None] & present[:, None, :], moved.operators)
+
+    def padded(self, num_nodes: int) -> CellArrays:
+        """The same cells with `num_nodes` places each. Raises SearchError where a node has a place beyond."""
+        n = self.operators.shape[1]
+        if n > num_nodes and (self.operators[:, num_nodes:] != ABSENT).any():
+            places = int(np.flatnonzero((self.operators != ABSENT).any(0)).max()) + 1
+            raise SearchError(f"a graph has {places} nodes; the space allows {num_nodes}")
+        keep, more = min(n, num_nodes), max(0, num_nodes - n)
+        operators = np.pad(self.operators[:, :keep], ((0, 0), (0, more)), constant_values=ABSENT)
+        return CellArrays(np.pad(self.adjacency[:, :keep, :keep], ((0, 0), (0, more), (0, more))), operators)
 
     def reordered(self, order: np.ndarray) -> CellArrays:
         """At place i of cell b the node order[b, i], with its edges; int [B, m], other nodes are left out."""
         rows = np.arange(len(self))[:, None]
         return CellArrays(self.adjacency[rows[:, :, None], order[:, :, None], order[:, None]], self.operators[rows, order])
 
+    def keys(self, num_nodes: int) -> np.ndarray:
+        """One opaque value a cell, void [B]: equal where cells of at most `num_nodes` nodes have the same operators and edges
+        at the same places (isomorphic cells in another order differ), whatever their padding.
+        """
+        same = self.padded(num_nodes)
+        bits = np.packbits(same.adjacency.reshape(len(same), num_nodes**2), axis=1)
+        content = np.ascontiguousarray(np.concatenate([same.operators.view(np.uint8), bits], axis=1))
+        return content.view([("", f"V{content.shape[1]}")])["f0"].reshape(-1) if len(content) else np.empty(0, "V1")
+
     @staticmethod
     def of(cells: Sequence[Cell], num_nodes: int, names: Sequence[str]) -> CellArrays:
         """Arrays of cells of at most `num_nodes` nodes with operators among `names`, the input first."""
         index = {name: i for i, name in enumerate(names)}
         adjacency = np.zeros((len(cells), num_nodes, num_nodes), bool)
-        operators = np.full((len(cells), num_nodes), -1, np.int8)
+        operators = np.full((len(cells), num_nodes), ABSENT, np.int8)
         for b, cell in enumerate(cells):
             operators[b, : len(cell.nodes)] = [index[name] for name in cell.nodes]
             if cell.edges:

@@ -15,7 +15,6 @@ from search.core.types import CellArrays, Progress, Space
 from search.encoders.common import Batch, Epochs, LearningRate, cosines, kernel_figures
 from search.encoders.io import save_encoder
 from search.encoders.svge.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
-from search.encoders.svge.graphs import Graphs
 from search.encoders.svge.model import State, SVGe
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
@@ -70,12 +69,14 @@ class SVGeEncoder:
         """Pruned cells -> float32 [B, dim]. Raises SearchError for cells larger than the space's; RuntimeError before `fit`."""
         return self.model.embed(graphs_of_cells(self.space, arrays))
 
-    def decode(self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, constrained: bool = False) -> Graphs:
+    def decode(
+        self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, constrained: bool = False
+    ) -> CellArrays:
         """Latent vectors [B, dim] -> graphs of `self.model.space`, valid or not, or with `constrained` valid ones alone, as
         `SVGe.decode`; `cells_of` makes cells of them."""
         return self.model.decode(latent, seed, two_sided, constrained=constrained)
 
-    def cells_of(self, graphs: Graphs) -> CellArrays:
+    def cells_of(self, graphs: CellArrays) -> CellArrays:
         """The cells that the valid ones of B graphs stand for; at most B."""
         return cells_of_graphs(self.space, graphs[self.model.space.valid(graphs)])
 

@@ -6,8 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.core.types import Progress, SearchError
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays, Progress, SearchError
 from search.encoders.svge.model import SVGe
 from search.spaces.isomorphism import isomorphism_hash
 
@@ -18,12 +17,12 @@ AT_A_TIME = 20_000
 class Decode(Protocol):
     """Latent vectors [B, dim] -> `times` graphs of each, one after the other, drawn by `seed`."""
 
-    def __call__(self, latent: np.ndarray, seed: int, *, times: int) -> Graphs: ...
+    def __call__(self, latent: np.ndarray, seed: int, *, times: int) -> CellArrays: ...
 
 
 def reconstruction(
     model: SVGe,
-    graphs: Graphs,
+    graphs: CellArrays,
     seed: int,
     encodings: int = 10,
     decodings: int = 10,
@@ -60,7 +59,7 @@ def reconstruction(
 
 def prior(
     model: SVGe,
-    graphs: Graphs,
+    graphs: CellArrays,
     seed: int,
     points: int = 1000,
     decodings: int = 10,
@@ -87,13 +86,13 @@ def prior(
         parts.append(decode(latent[rows], drawn, times=decodings))
         if progress:
             progress(min(start + step, points), points)
-    return judge(model, Graphs.concatenate(parts), graphs)
+    return judge(model, CellArrays.concatenate(parts), graphs)
 
 
-def judge(model: SVGe, decoded: Graphs, graphs: Graphs) -> dict[str, float]:
+def judge(model: SVGe, decoded: CellArrays, graphs: CellArrays) -> dict[str, float]:
     """validity, uniqueness and novelty of `decoded` graphs beside the training `graphs`, as `prior` has them."""
-    valid = isomorphism_hash(decoded[model.space.valid(decoded)].cells)
-    known = np.unique(isomorphism_hash(graphs.cells))
+    valid = isomorphism_hash(decoded[model.space.valid(decoded)])
+    known = np.unique(isomorphism_hash(graphs))
     return {
         "validity": len(valid) / max(1, len(decoded)),
         "uniqueness": len(np.unique(valid)) / max(1, len(valid)),

@@ -28,7 +28,7 @@ from search.encoders.common import (
     similarity_loss,
 )
 from search.encoders.io import restored, save_encoder
-from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.network import AccuracyHead, GraphDecoder, GraphEncoder
 from search.encoders.svge.readout import LinearReadout
 from search.encoders.svge.repair import connected
@@ -115,7 +115,7 @@ class SVGe:
 
     def fit(
         self,
-        graphs: Graphs,
+        graphs: CellArrays,
         seed: int,
         progress: Progress | None = None,
         directory: str | os.PathLike[str] | None = None,
@@ -136,13 +136,13 @@ class SVGe:
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
                 return self._loss(types[rows], adjacency[rows], generator, self._cells(graphs, rows))[0]
 
-            identity = {"data": digest(graphs.types, graphs.adjacency), **self._decisive()}
+            identity = {"data": digest(graphs.operators, graphs.adjacency), **self._decisive()}
             self.metrics = train(self.net, loss, len(graphs), self.plan, seed, progress, directory, identity)
         return self.metrics
 
     def fine_tune(
         self,
-        graphs: Graphs,
+        graphs: CellArrays,
         accuracies: np.ndarray,
         seed: int,
         progress: Progress | None = None,
@@ -175,14 +175,14 @@ class SVGe:
                 error = ((head(mean) - targets[rows]) ** 2).mean()
                 return figures | {"loss": share * figures["loss"] + (1 - share) * error, "squared error": error}
 
-            identity = {"data": digest(graphs.types, graphs.adjacency, accuracies), "share": share, **self._decisive()}
+            identity = {"data": digest(graphs.operators, graphs.adjacency, accuracies), "share": share, **self._decisive()}
             start = [value.detach().cpu().numpy() for key, value in net.state_dict().items() if not key.startswith("head.")]
             plan = plan or Plan(epochs=100, lr=1e-3)
             figures = train(net, loss, len(graphs), plan, seed, progress, directory, {**identity, "start": digest(*start)})
         return figures | {"RMSE": figures["squared error"] ** 0.5}
 
     @torch.inference_mode()
-    def encode(self, graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, graphs: CellArrays) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance of each graph's latent vector, float32 [B, dim] each. Raises SearchError for graphs outside the
         space, RuntimeError before the first `fit`."""
         net, graphs = self._trained(), self.space.check(graphs)
@@ -194,7 +194,7 @@ class SVGe:
         return np.concatenate(means), np.concatenate(log_variances)
 
     @torch.inference_mode()
-    def evaluate(self, graphs: Graphs) -> dict[str, float]:
+    def evaluate(self, graphs: CellArrays) -> dict[str, float]:
         """The figures of `fit` on other graphs, without noise. Raises SearchError for graphs outside the space, or none."""
         self._trained()
         graphs, sums = self._checked(graphs), {}
@@ -204,7 +204,7 @@ class SVGe:
                 sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(graphs)
         return sums
 
-    def embed(self, graphs: Graphs) -> np.ndarray:
+    def embed(self, graphs: CellArrays) -> np.ndarray:
         """The means, float32 [B, dim]. Raises as `encode` does."""
         return self.encode(graphs)[0]
 
@@ -218,12 +218,12 @@ class SVGe:
         min_nodes: int = 2,
         constrained: bool = False,
         times: int = 1,
-    ) -> Graphs:
+    ) -> CellArrays:
         """Latent vectors [B, dim] -> B graphs, or `times` of each vector one after the other, with their likeliest types and
         edges, or, with a seed, with types and edges drawn from their distributions. What is enforced and what two_sided means:
         `GraphDecoder.generate`. max_nodes: the space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
         constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, edges as the
-        surer side has them, and edges and the order of nodes as `space.mend` changes them.
+        surer side has them, and edges and the order of nodes as `space.repair` changes them.
 
         Raises SearchError for vectors of another size or with a value that is not within ±MAX_LATENT, `times` below 1,
         `max_nodes` below 2, and constrained graphs of another `max_nodes` than the space's; RuntimeError before the first
@@ -233,19 +233,19 @@ class SVGe:
         n = self.space.max_nodes if max_nodes is None else max_nodes
         check_whole("decoding", 1, times=times)
         check_whole("decoding", 2, max_nodes=n)
-        mend = None
+        repair = None
         if constrained:
             if n != self.space.max_nodes:
                 raise SearchError(f"decoding: constrained graphs of {n} nodes: expected a model `for_space` with so many")
-            min_nodes, mend = max(min_nodes, self.space.min_nodes), self.space.mend or connected
+            min_nodes, repair = max(min_nodes, self.space.min_nodes), self.space.repair or connected
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
-        parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
+        parts = [CellArrays(np.empty((0, n, n), bool), np.empty((0, n), np.int8))]
         for chunk in latent.split(max(1, CHUNK // times)) if len(latent) else ():
             found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes, constrained, times)
             types, adjacency, likely = (value.cpu().numpy() for value in found)
-            graphs = Graphs(types.astype(np.int8), adjacency)
-            parts.append(mend(graphs, likely) if mend else graphs)
-        return Graphs.concatenate(parts)
+            graphs = CellArrays(adjacency, types.astype(np.int8))
+            parts.append(repair(graphs, likely) if repair else graphs)
+        return CellArrays.concatenate(parts)
 
     @torch.inference_mode()
     def predict(self, latent: np.ndarray) -> np.ndarray:
@@ -316,7 +316,7 @@ class SVGe:
         """The settings that decide what training gives, however long it lasts."""
         return {"types": list(self.space.types)} | {k: v for k, v in self.settings.items() if k not in PLAN}
 
-    def _checked(self, graphs: Graphs) -> Graphs:
+    def _checked(self, graphs: CellArrays) -> CellArrays:
         graphs = self.space.check(graphs)
         if not len(graphs):
             raise SearchError("there are no graphs to train on")
@@ -331,14 +331,14 @@ class SVGe:
             raise SearchError(f"latent vectors: row {int(np.argmin(inside))} has values that are not within ±{MAX_LATENT:g}")
         return torch.from_numpy(np.ascontiguousarray(latent, np.float32))
 
-    def _tensors(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
+    def _tensors(self, graphs: CellArrays) -> tuple[Tensor, Tensor]:
         """types int64 [B, n], adjacency bool [B, n, n]."""
-        types = torch.from_numpy(np.ascontiguousarray(graphs.types)).long()
+        types = torch.from_numpy(np.ascontiguousarray(graphs.operators)).long()
         return types.to(self.device), torch.from_numpy(np.ascontiguousarray(graphs.adjacency)).to(self.device)
 
-    def _cells(self, graphs: Graphs, rows: Tensor) -> CellArrays | None:
+    def _cells(self, graphs: CellArrays, rows: Tensor) -> CellArrays | None:
         """The rows for the kernel, where the loss asks for it."""
-        return graphs[rows.cpu().numpy()].cells if self.similarity_weight else None
+        return graphs[rows.cpu().numpy()] if self.similarity_weight else None
 
     def _loss(
         self,

@@ -1,11 +1,11 @@
-"""Decoding that is checked: a decoded graph is encoded again, and must come to lie where it was decoded from."""
+"""Verified decoding: a decoded graph is encoded again, and must come to lie where it was decoded from."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from search.core.checks import check_whole
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays
 from search.encoders.svge.model import SVGe
 
 FAR = 2.0
@@ -19,7 +19,7 @@ AT_A_TIME = 20_000
 """Graphs decoded at a time."""
 
 
-def decode_checked(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, attempts: int = 30) -> Graphs:
+def decode_verified(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, attempts: int = 30) -> CellArrays:
     """Latent vectors [B, dim] -> `times` graphs of the space for each, one after the other: constrained decodings, see
     `SVGe.decode`, with types and edges drawn by `seed`.
 
@@ -32,7 +32,7 @@ def decode_checked(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, a
     check_whole("decoding", 1, attempts=attempts)
     rng = np.random.default_rng(seed)
     graphs = model.decode(latent, int(rng.integers(2**62)), constrained=True, times=times)
-    types, adjacency = graphs.types.copy(), graphs.adjacency.copy()
+    types, adjacency = graphs.operators.copy(), graphs.adjacency.copy()
     wanted = np.repeat(np.asarray(latent, np.float32), times, axis=0)
     distance = _distance(model, graphs, wanted)
     doubted = np.flatnonzero(distance >= FAR * (model.noise or NOISE))
@@ -45,11 +45,11 @@ def decode_checked(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, a
         best = (distances <= (1 + EQUAL) * nearest[:, None]).argmax(1)
         nearer = nearest < (1 - EQUAL) * distance[rows]
         chosen = (np.arange(len(rows)) * attempts + best)[nearer]
-        types[rows[nearer]], adjacency[rows[nearer]] = others.types[chosen], others.adjacency[chosen]
-    return Graphs(types, adjacency)
+        types[rows[nearer]], adjacency[rows[nearer]] = others.operators[chosen], others.adjacency[chosen]
+    return CellArrays(adjacency, types)
 
 
-def _distance(model: SVGe, graphs: Graphs, latent: np.ndarray) -> np.ndarray:
+def _distance(model: SVGe, graphs: CellArrays, latent: np.ndarray) -> np.ndarray:
     """Of each graph from its vector, float64 [B]. Equal graphs are encoded once."""
     _, first, of = np.unique(graphs.keys(model.space.max_nodes), return_index=True, return_inverse=True)
     mean, log_variance = model.encode(graphs[first])

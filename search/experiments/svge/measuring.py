@@ -21,7 +21,7 @@ from search.encoders.common import cosines, kernel_figures
 from search.encoders.svge.measures import Decode, prior, reconstruction
 from search.encoders.svge.model import SVGe
 from search.encoders.svge.training import Plan, history
-from search.encoders.svge.verified_decoding import decode_checked
+from search.encoders.svge.verified_decoding import decode_verified
 from search.experiments.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.experiments.svge.results import Results
 from search.experiments.svge.tasks import Task
@@ -169,13 +169,13 @@ def measure(
     def kernel() -> dict[str, float]:
         rng, graphs = np.random.default_rng((seed, 4)), task.graphs.padded(task.space.max_nodes)
         a, b = (graphs[task.test[rng.integers(len(task.test), size=effort.pairs)]] for _ in range(2))
-        return kernel_figures(cosines(model.embed(a), model.embed(b)), wl_kernel(a.cells, b.cells))
+        return kernel_figures(cosines(model.embed(a), model.embed(b)), wl_kernel(a, b))
 
     unit("training", lambda: figures)
     unit("reconstruction", lambda: held_out_reconstruction(model), "held_out")
     unit("prior", prior_measures, "points")
     unit("constrained", lambda: both(partial(model.decode, constrained=True)), "held_out", "points")
-    unit("checked", lambda: both(partial(decode_checked, model)), "held_out", "points")
+    unit("checked", lambda: both(partial(decode_verified, model)), "held_out", "points")
     unit(
         "gaussian process",
         lambda: gaussian_process_figures(model, task, seed, effort.inducing, effort.known),

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from search.core.types import Progress, SearchError
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays, Progress, SearchError
 from search.encoders.svge.model import SVGe
 from search.experiments.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.experiments.svge.tasks import Task
@@ -48,11 +47,11 @@ class Pool:
 
     @cached_property
     def _index(self) -> Index:
-        return Index(self.graphs.cells, np.arange(len(self)))
+        return Index(self.graphs, np.arange(len(self)))
 
-    def find(self, graphs: Graphs) -> np.ndarray:
+    def find(self, graphs: CellArrays) -> np.ndarray:
         """Place in the pool of each of B valid graphs, whatever the order of its nodes; -1 where it is not there: int64 [B]."""
-        return self._index.find_all(graphs.cells, self._names)
+        return self._index.find_all(graphs, self._names)
 
 
 @dataclass(frozen=True)
