@@ -17,7 +17,7 @@ from search.evaluation.cost import COSTS, build_cost, check_latency, latency_set
 from search.evaluation.data import DATA_SETS
 from search.evaluation.evaluators import PROXIES, Model
 from search.evaluation.executor import build_executor
-from search.predictors.mlp import PREDICTORS, build_predictor
+from search.predictors import PREDICTORS, build_predictor
 from search.record.schedule import Schedule
 from search.spaces.dag import SPACES, build_space
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,6 +12,10 @@ from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.errors import UserError
 from gemnet.operators import Cost
+from search.core.kept import kept_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class SearchError(UserError):
@@ -27,6 +30,8 @@ MAX_OPERATOR = 127
 """Of CellArrays: the highest that an int8 holds."""
 ABSENT = -1
 """Of CellArrays: the operator of a place without a node."""
+OUTPUT = "output"
+"""The operator that only ends a cell, where a space has it (NAS-Bench-101 and 201)."""
 
 
 @dataclass(frozen=True)
@@ -128,34 +133,126 @@ class Space(Protocol):
         """Raises SearchError for a cell outside the space."""
 
 
-class Encoder(Protocol):
-    """Embeds cells in R^d. Where it learns, it learns from unlabelled cells of the space.
+@dataclass(frozen=True)
+class EncodedCells:
+    """B cells and their vectors: what an encoder makes of cells, and what a predictor is handed.
 
-    Those of whose vectors something else than the cosine is to follow the kernel have `similarity`, and `inner_products = True`
-    where that is no cosine at all, see `search.encoders.common`.
+    cells: as the encoder reads them. One that leaves out what computes nothing hands on what is left, with the number of edges
+    between two nodes as adjacency, float32 [B, n, n].
+    vectors: float32 [B, d].
+    groups: sizes of the parts of a vector that belong together, in their order, d in all; None where all of it does.
+    output: the operator of the nodes that only end a cell, where the space has one; None where a cell's leaves are its ends.
     """
 
-    space: Space
-    dim: int
+    cells: CellArrays
+    vectors: np.ndarray
+    groups: tuple[int, ...] | None = None
+    output: int | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.vectors) != 2 or len(self.vectors) != len(self.cells):
+            raise ValueError(f"expected vectors [{len(self.cells)}, d], one of each cell; found {list(np.shape(self.vectors))}")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> EncodedCells:
+        return replace(self, cells=self.cells[rows], vectors=self.vectors[rows])
+
+
+class Encoder:
+    """Embeds cells in R^d. One of one's own derives from it, calls its constructor, and embeds.
+
+    One that learns, learns from unlabelled cells of the space: it has its own `fit`, `weights` and `load_weights`. Each
+    parameter of a constructor is kept as an attribute of the same name, where `settings` are read from.
+
+    name: what a config calls it; "module:Name" of its class if it does not say. dim: d. groups: sizes of the parts of a vector
+    that belong together, in their order; None where all of it does. uses_cosine: whether `similarity` is the cosine of `dim`
+    numbers a cell. metrics: figures of merit of the training by name.
+    """
+
+    name: str = ""
+    groups: tuple[int, ...] | None = None
+    uses_cosine: bool = True
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
+
+    def __init__(self, space: Space, dim: int) -> None:
+        self.space, self.dim = space, dim
+        self.metrics: dict[str, float] = {}
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
-        """Train; returns figures of merit by name, empty where there is nothing to train."""
+        """Train, deterministic by seed; returns figures of merit by name, empty where there is nothing to train."""
+        return {}
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]."""
+        raise NotImplementedError
 
-    def save(self, directory: str | os.PathLike[str]) -> None: ...
+    def encode(self, arrays: CellArrays) -> EncodedCells:
+        """Pruned cells -> what predictors are handed; its `vectors` are what `embed` returns."""
+        return EncodedCells(arrays, self.embed(arrays), self.groups, self.output)
+
+    def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Of the vectors of B pairs of cells, [B, dim]: what follows their kernel, float64 [B]; cosines, unless overridden."""
+        from search.core.cosines import cosines  # torch, which who reads a record does without
+
+        return cosines(a, b)
+
+    @property
+    def output(self) -> int | None:
+        """The operator that only ends a cell, as in CellArrays; None where the space has none."""
+        return self.space.operators.index(OUTPUT) + 1 if OUTPUT in self.space.operators else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes this encoder again, with its name and space; JSON values."""
+        return kept_settings(self)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What was learned, by name. Raises RuntimeError where it is not trained yet."""
+        return {}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what `weights` returned. Raises RuntimeError where they are those of another encoder."""
 
 
-class Predictor(Protocol):
-    """Predicts scores of embedded cells. Those that know how sure they are have `opinion` and `optimistic` besides, see
-    `search.predictors.ensemble.NormalScorePredictor`."""
+class Predictor:
+    """Predicts scores of encoded cells. One of one's own derives from it, and has `fit` and `predict`.
 
-    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
-        """vectors: [N, d]; scores: [N]."""
+    has_std: whether it knows how sure it is; then it has `predict_with_std` as well.
+    """
 
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """[B, d] -> predicted scores, float64 [B]."""
+    has_std: bool = False
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Raises SearchError where nothing can be learned of the vectors of `encoder`; called before anything is evaluated."""
+
+    def fit(self, x: EncodedCells, scores: np.ndarray, seed: int) -> None:
+        """Train on N cells and their scores [N], deterministic by seed."""
+        raise NotImplementedError
+
+    def predict(self, x: EncodedCells) -> np.ndarray:
+        """B cells -> predicted scores, float64 [B]."""
+        raise NotImplementedError
+
+    def predict_with_std(self, x: EncodedCells) -> tuple[np.ndarray, np.ndarray]:
+        """B cells -> what `predict` returns, and its standard deviations, float64 [B] both.
+
+        Raises NotImplementedError where it does not know how sure it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} predicts no standard deviations")
+
+    def ucb(self, x: EncodedCells, beta: float) -> np.ndarray:
+        """B cells -> the upper confidence bounds of their scores: `beta` standard deviations above them, float64 [B]."""
+        mean, std = self.predict_with_std(x)
+        return mean + beta * std
+
+    def summary(self, x: EncodedCells) -> dict[str, float]:
+        """What a round's record tells of the predictor and the N cells that it is trained on, by name."""
+        return {}
 
 
 class Progress(Protocol):

@@ -9,9 +9,9 @@ from search.core.registry import build_named
 from search.core.types import Encoder, Space
 from search.encoders.adjacency import AdjacencyEncoder
 from search.encoders.autoencoder import AutoencoderEncoder
-from search.encoders.graph_features import StatisticsEncoder
+from search.encoders.graph_features import GraphFeatureEncoder
 from search.encoders.guided_counts import GuidedCountsEncoder
-from search.encoders.io import DESCRIPTION, check_settings_of, files_digest, restored
+from search.encoders.io import DESCRIPTION, check_settings_of, files_digest, restored, save_encoder
 from search.encoders.kernel_guided import KernelGuidedEncoder
 from search.encoders.landmarks import LandmarkEncoder
 from search.encoders.svge.encoder import SVGeEncoder
@@ -23,7 +23,7 @@ ENCODERS: dict[str, Any] = {
     "kernel_guided": KernelGuidedEncoder,
     "guided_counts": GuidedCountsEncoder,
     "landmarks": LandmarkEncoder,
-    "statistics": StatisticsEncoder,
+    "statistics": GraphFeatureEncoder,
     "svge": SVGeEncoder,
 }
 
@@ -32,22 +32,25 @@ __all__ = [
     "ENCODERS",
     "AdjacencyEncoder",
     "AutoencoderEncoder",
+    "GraphFeatureEncoder",
     "GuidedCountsEncoder",
     "KernelGuidedEncoder",
     "LandmarkEncoder",
     "SVGe",
     "SVGeEncoder",
-    "StatisticsEncoder",
     "build_encoder",
     "check_settings_of",
     "files_digest",
     "load_encoder",
+    "save_encoder",
 ]
 
 
 def build_encoder(type: str, space: Space, **settings: Any) -> Encoder:
     """An untrained encoder by name. Raises SearchError for an unknown name or setting."""
-    return build_named("encoder", ENCODERS, type, space, **settings)
+    encoder = build_named("encoder", ENCODERS, type, space, **settings)
+    encoder.name = type  # an own one may be known by several
+    return encoder
 
 
 def load_encoder(directory: str | os.PathLike[str], space: Space) -> Encoder:

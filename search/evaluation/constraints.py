@@ -12,14 +12,15 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from search.core.display import Display
-from search.core.types import Predictor, Scored
-from search.predictors.acquisition import AffordableFirst, Optimistic
+from search.core.types import Scored
+from search.predictors.acquisition import Acquisition, affordable_first
 from search.record.rows import DEAR, TIMED
 
 if TYPE_CHECKING:
     from search.evaluation.cost import CellCost
 
 Costs = list[tuple[Cell, float]]
+Predicted = Callable[[Sequence[Cell], np.ndarray], Acquisition]
 
 
 @dataclass
@@ -139,24 +140,23 @@ class Limits:
             found.append(f"max_latency_ms={self.latency.max:g} (the fastest takes {fastest:.4g} ms)")
         return found
 
-    def first(
-        self, predictor: Predictor | Optimistic, met: Met, costs: Sequence[tuple[Cell, float]], trained: Any
-    ) -> Predictor | Optimistic | AffordableFirst:
-        """`predictor`, but those cells last that are probably above a limit, by predictors of what was measured.
+    def first(self, score: Acquisition, met: Met, costs: Sequence[tuple[Cell, float]], predicted: Predicted) -> Acquisition:
+        """`score`, but those cells last that are probably above a limit, by predictors of what was measured.
 
         Without them, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
-        the predictor of scores cannot know. costs: of cells that were trained. trained: (cells, values) -> a predictor.
+        the predictor of scores cannot know. costs: of cells that were trained. predicted: (cells, values) -> what
+        predicts such values.
         """
         if met.dear and self.cost.max is not None:
-            predictor = self._within(predictor, [*met.dear, *costs], self.cost.max, trained)
+            score = self._within(score, [*met.dear, *costs], self.cost.max, predicted)
         if _one_above(self.latency, met.timed):
-            predictor = self._within(predictor, met.timed, self.latency.max, trained)
-        return predictor
+            score = self._within(score, met.timed, self.latency.max, predicted)
+        return score
 
     @staticmethod
-    def _within(predictor: Any, costs: Sequence[tuple[Cell, float]], limit: float, trained: Any) -> AffordableFirst:
+    def _within(score: Acquisition, costs: Sequence[tuple[Cell, float]], limit: float, predicted: Predicted) -> Acquisition:
         cells, values = zip(*costs, strict=True)
-        return AffordableFirst(predictor, trained(cells, np.log(values)), float(np.log(limit)))
+        return affordable_first(score, predicted(cells, np.log(values)), float(np.log(limit)))
 
 
 def _above(bounded: CellCost | None, value: float) -> bool:

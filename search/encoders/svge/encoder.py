@@ -11,9 +11,10 @@ from torch import Tensor
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.core.types import CellArrays, Progress, Space
-from search.encoders.common import Batch, Epochs, LearningRate, cosines, kernel_figures
-from search.encoders.io import save_encoder
+from search.core.cosines import cosines
+from search.core.types import CellArrays, Encoder, Progress, Space
+from search.encoders.settings import Batch, Epochs, LearningRate
+from search.encoders.similarity import kernel_figures
 from search.encoders.svge.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
 from search.encoders.svge.model import State, SVGe
 from search.kernel.wl import wl_kernel
@@ -23,7 +24,7 @@ HELD_OUT_CELLS = 500
 
 
 @takes_settings("encoder")
-class SVGeEncoder:
+class SVGeEncoder(Encoder):
     """`SVGe` on cells sampled from the space; a cell's embedding is the mean of its latent vector.
 
     The defaults of `SVGe`, meant for graphs of 8 nodes, are replaced here by ones that train in about two minutes on one CPU
@@ -36,6 +37,7 @@ class SVGeEncoder:
     def __init__(
         self,
         space: Space,
+        *,
         cells: Annotated[int, Setting("that are drawn to train on", at_least=1)] = 2048,
         state: State = 64,
         epochs: Epochs = 4,
@@ -43,14 +45,13 @@ class SVGeEncoder:
         lr: LearningRate = 2e-3,
         **settings: Annotated[Any, SVGe],
     ) -> None:
-        self.space, self.cells = space, cells
         self.model = SVGe(cell_space(space), state=state, epochs=epochs, batch=batch, lr=lr, **settings)
-        self.dim = self.model.dim
-        self.metrics: dict[str, float] = {}
+        super().__init__(space, self.model.dim)
+        self.cells = cells
 
     @property
     def settings(self) -> dict[str, object]:
-        """What `build_encoder` needs to make this encoder again."""
+        """How many cells it trains on, and what the model has."""
         return {"cells": self.cells, **self.model.settings}
 
     def fit(
@@ -80,9 +81,9 @@ class SVGeEncoder:
         """The cells that the valid ones of B graphs stand for; at most B."""
         return cells_of_graphs(self.space, graphs[self.model.space.valid(graphs)])
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `encoder.safetensors` and `encoder.json`."""
-        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self.model.weights())
+    def weights(self) -> dict[str, Tensor]:
+        """Of the model. Raises RuntimeError before the first `fit`."""
+        return self.model.weights()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""

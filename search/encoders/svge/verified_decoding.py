@@ -20,14 +20,26 @@ AT_A_TIME = 20_000
 
 
 def decode_verified(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, attempts: int = 30) -> CellArrays:
-    """Latent vectors [B, dim] -> `times` graphs of the space for each, one after the other: constrained decodings, see
-    `SVGe.decode`, with types and edges drawn by `seed`.
+    """Decode latent vectors [B, dim], and encode each drawn graph to see whether it lies where it was decoded from.
 
-    Each drawn graph is encoded. Its distance from the vector is the root mean square over the dimensions, in standard
-    deviations of the graph's own posterior. Where it is FAR times the model's noise or more, `attempts` more are drawn, and the
-    nearest of all is taken, of equally near ones the first. So a decoder that is wrong now and then is put right by its
-    encoder, unless that has one vector for several graphs. Raises SearchError as `SVGe.decode` does and for `attempts` below 1;
-    RuntimeError before the first `fit`.
+    The distance of a graph from its vector is the root mean square over the dimensions, in standard deviations of the graph's
+    own posterior. Where it is FAR times the model's noise or more, `attempts` more are drawn, and the nearest of all is taken,
+    of equally near ones the first. So a decoder that is wrong now and then is put right by its encoder, unless that has one
+    vector for several graphs.
+
+    Args:
+        model: trained.
+        latent: [B, dim].
+        seed: of types and edges.
+        times: graphs of each vector, one after the other.
+        attempts: at a graph that is doubted.
+
+    Returns:
+        B times graphs of the space, constrained decodings (`SVGe.decode`).
+
+    Raises:
+        SearchError: as `SVGe.decode` does, and for `attempts` below 1.
+        RuntimeError: before the first `fit`.
     """
     check_whole("decoding", 1, attempts=attempts)
     rng = np.random.default_rng(seed)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from search.core.cosines import cosines
 from search.encoders import build_encoder
-from search.encoders.common import by_cosines, cosines, similarity_of
 from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit
 from search.experiments.paper.cells import trained_encoder
@@ -62,8 +62,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = build_encoder(space=space, **unit.recipe["encoder"])
     start = time.perf_counter()
     figures = encoder.fit(unit.seed) | {SECONDS: time.perf_counter() - start}
-    similarity = similarity_of(encoder)
-    if by_cosines(encoder):
+    if encoder.uses_cosine:
         known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
         figures[HIGHEST] = highest_r_squared(known, encoder.dim)
     rng = np.random.default_rng((unit.seed, 5))
@@ -71,8 +70,8 @@ def measure(unit: Unit, context: Context) -> Measured:
     x = encoder.embed(a)
     series = {
         "kernel": wl_kernel(a, b),
-        "similarity": similarity(x, encoder.embed(b)),
-        OF_ISOMORPHIC: similarity(x, again := encoder.embed(random_order(a, rng))),
+        "similarity": encoder.similarity(x, encoder.embed(b)),
+        OF_ISOMORPHIC: encoder.similarity(x, again := encoder.embed(random_order(a, rng))),
     }
     figures.setdefault(ISOMORPHIC, float(cosines(x, again).mean()))
     figures = {name: figures[name] for name in FIGURES if name in figures}

@@ -15,7 +15,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from search.encoders.common import by_cosines
 from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit
 from search.experiments.paper.cells import trained_encoder
@@ -55,7 +54,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     space, recipe = DagSpace(unit.setting), unit.recipe["encoder"]
     encoder = trained_encoder(recipe, space, unit.seed, context)
     figures = {name: encoder.metrics[name] for name in FIGURES}
-    if by_cosines(encoder):
+    if encoder.uses_cosine:
         known = trained_encoder(LANDMARKS.encoder, space, unit.seed, context).metrics
         figures[HIGHEST] = highest_r_squared(known, encoder.dim)
     return Measured(figures)

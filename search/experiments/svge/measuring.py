@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from search.core.cosines import cosines
 from search.core.registry import build_named
 from search.core.types import Progress, SearchError
-from search.encoders.common import cosines, kernel_figures
+from search.encoders.similarity import kernel_figures
 from search.encoders.svge.measures import Decode, prior, reconstruction
 from search.encoders.svge.model import SVGe
 from search.encoders.svge.training import Plan, history

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from search.core.types import CellArrays, Progress, SearchError
+from search.core.types import CellArrays, EncodedCells, Progress, SearchError
 from search.encoders.svge.model import SVGe
 from search.experiments.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.experiments.svge.tasks import Task
@@ -40,6 +40,7 @@ class Pool:
         self.rows = task.known(np.arange(len(task.graphs)))
         self.graphs, self.accuracies = task.graphs[self.rows], task.accuracies[self.rows]
         self.vectors = model.embed(self.graphs)
+        self.encoded = EncodedCells(self.graphs, self.vectors)
         self._names = task.space.types
 
     def __len__(self) -> int:
@@ -138,9 +139,9 @@ def _by_improvement(pool: Pool, asked: list[int], latent: np.ndarray, rng: np.ra
 
 def _bootstrap(pool: Pool, rng: np.random.Generator, asked: list[int], budget: Budget, seed: int) -> Trace:
     predictor = MLPPredictor()
-    predictor.fit(pool.vectors[asked], pool.accuracies[asked], seed)
+    predictor.fit(pool.encoded[asked], pool.accuracies[asked], seed)
     drawn = rng.integers(len(pool), size=budget.candidates)
-    order = np.argsort(-predictor.query(pool.vectors[drawn]), kind="stable")
+    order = np.argsort(-predictor.predict(pool.encoded[drawn]), kind="stable")
     return Trace(_new(drawn[order], asked, budget.batch))
 
 

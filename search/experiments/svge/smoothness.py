@@ -11,9 +11,10 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from gemnet.drawing.cells import COLOURS, draw_on
+from search.core.cosines import cosines
 from search.core.types import CellArrays, Progress
-from search.encoders.common import cosines, kernel_figures
 from search.encoders.kernel_guided import KernelGuidedEncoder
+from search.encoders.similarity import kernel_figures
 from search.encoders.svge.model import SVGe
 from search.experiments.svge.optimisation import Pool
 from search.experiments.svge.prediction import SparseGaussianProcess

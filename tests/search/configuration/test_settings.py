@@ -5,7 +5,7 @@ import pytest
 from search.configuration.settings import SECTIONS, decisive, load_settings
 from search.core.types import SearchError
 from search.encoders import build_encoder
-from search.predictors.mlp import build_predictor
+from search.predictors import build_predictor
 from search.spaces.dag import build_space
 
 CONFIGS = Path(__file__).parents[3] / "configs/search"
