@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.core.types import CellArrays, Encoder, Predictor, Progress, Scored, Space
+from search.core.types import CellArrays, EncodedCells, Encoder, Progress, Scored, Space
+from search.predictors.acquisition import Acquisition
 from search.spaces.dag import prune
 from search.spaces.node_order import canonical_order
 
@@ -20,12 +21,12 @@ MOST_AHEAD = 16 * CHUNK
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Cells as drawn and pruned, their vectors [B, d] and MACs [B]; number: how many were drawn to get them."""
+    """Cells as drawn, pruned and encoded, and their MACs [B]; number: how many were drawn to get them."""
 
     number: int
     drawn: CellArrays
     pruned: CellArrays
-    vectors: np.ndarray
+    encoded: EncodedCells
     costs: np.ndarray
 
 
@@ -70,21 +71,31 @@ class Draws:
         if self._max_macs is not None:
             within = costs <= self._max_macs
             drawn, pruned, costs = drawn[within], pruned[within], costs[within]
-        return _Chunk(number, drawn, pruned, self.encoder.embed(pruned), costs)
+        return _Chunk(number, drawn, pruned, self.encoder.encode(pruned), costs)
 
 
 def bootstrap(
-    draws: Draws, predictor: Predictor, top: int, exclude: Collection[str] = (), progress: Progress | None = None
+    draws: Draws, score: Acquisition, top: int, exclude: Collection[str] = (), progress: Progress | None = None
 ) -> list[Scored]:
-    """The `top` cells of `draws` with the highest predicted score, best first.
+    """Take the `top` cells of `draws` with the highest score, no two of them isomorphic.
 
-    exclude: digests (of pruned cells) that are not to be returned, the evaluated ones. Isomorphic cells count once. Fewer than
-    `top` cells come back where the draws hold no more. Raises FloatingPointError where a score is not a number.
+    Args:
+        draws: gone through once.
+        score: `predict` of a trained predictor, or another acquisition function.
+        top: how many cells; fewer come back where the draws hold no more.
+        exclude: digests of pruned cells that are not to come back, the evaluated ones.
+        progress: told of draws.
+
+    Returns:
+        The cells with their scores, best first.
+
+    Raises:
+        FloatingPointError: where a score is not a number.
     """
     best, done = _Best(draws.space, top, exclude), 0
     for chunk in draws:
         if len(chunk.drawn):
-            scores = predictor.query(chunk.vectors)
+            scores = score(chunk.encoded)
             if not np.isfinite(scores).all():
                 raise FloatingPointError("the predictor gives scores that are not finite")
             best.add(chunk.drawn, chunk.pruned, scores, chunk.costs)

@@ -19,7 +19,18 @@ from search.configuration.schedule import Schedule
 from search.configuration.sections import decisive, evaluation_part
 from search.core.display import Display
 from search.core.efficiency import efficiency_score
-from search.core.types import Encoder, Evaluator, Executor, Job, Predictor, Progress, SearchError, Space, StopSearch
+from search.core.types import (
+    EncodedCells,
+    Encoder,
+    Evaluator,
+    Executor,
+    Job,
+    Predictor,
+    Progress,
+    SearchError,
+    Space,
+    StopSearch,
+)
 from search.encoders import build_encoder
 from search.evaluation.checked import check_evaluator, checked_outcome
 from search.evaluation.constraints import Constraints, MeasuredCells
@@ -28,8 +39,9 @@ from search.evaluation.evaluators import evaluator_of
 from search.evaluation.executor import build_executor
 from search.evaluation.proxy import fitted_model
 from search.evaluation.reach import check_model_budget
-from search.predictors.acquisition import Optimistic
-from search.predictors.mlp import MLPPredictor, build_predictor, cross_validated_predictions, with_groups
+from search.predictors import build_predictor
+from search.predictors.acquisition import Acquisition, upper_confidence_bound
+from search.predictors.cross_validation import cross_validated_predictions
 from search.record.ranking import best_table, expected_scores, posterior_scores
 from search.record.study import DONE, FAILED, JUDGED, PENDING, Proposal, Record, Study
 from search.spaces.dag import build_space, prune
@@ -60,6 +72,7 @@ class Search:
     encoder: Encoder = field(init=False)
     _draws: dict[int, Draws] = field(init=False, default_factory=dict)
     _measured: dict[int, MeasuredCells] = field(init=False, default_factory=dict)
+    _known: tuple[tuple[int, ...], EncodedCells] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         check_evaluator(self.evaluator)
@@ -84,7 +97,7 @@ class Search:
             first = FirstRound(self.settings, self.schedule, self.candidates, self._rng(0))
             self._propose(0, *first.propose(), {})
         self.encoder = trained_encoder(self.settings, self.space, self.schedule, self.study, self.display)
-        predictor = build_predictor(**self._predictor_settings())
+        predictor = self._new_predictor()
         for index in range(self.schedule.rounds + 1):
             if index:
                 self._fit(predictor, index)
@@ -108,8 +121,8 @@ class Search:
             measured.add(self._measured[earlier])
         return measured
 
-    def _predictor_settings(self) -> dict[str, Any]:
-        return with_groups(self.settings["predictor"], self.encoder)
+    def _new_predictor(self) -> Predictor:
+        return build_predictor(**self.settings["predictor"])
 
     def _fit(self, predictor: Predictor, index: int) -> None:
         """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
@@ -118,37 +131,34 @@ class Search:
             errors = [r.error for r in self.study.records() if r.state == FAILED]
             reason = f"; the first error: {errors[0]}; with that mended, --retry-failed tries them again" if errors else ""
             raise SearchError(f"only {len(done)} of {self.schedule.start} candidates could be evaluated{reason}")
-        vectors, scores = self._vectors(done), expected_scores(done)
-        predictor.fit(vectors, scores, self._stream(index))
+        predictor.fit(self._encoded(done), expected_scores(done), self._stream(index))
 
     def _bootstrapped(self, predictor: Predictor, index: int) -> tuple[list[Proposal], MeasuredCells, dict[str, Any]]:
         """The best predicted cells that are not in the record yet, what was measured of cells, and figures of the predictor."""
         records = self.study.records()
         done = [r for r in records if r.state == DONE]
-        note: dict[str, Any] = {"evaluated": len(done)}
-        if isinstance(predictor, MLPPredictor):
-            note |= predictor.lipschitz_bound(self._vectors(done)).as_dict()
+        note: dict[str, Any] = {"evaluated": len(done), **predictor.summary(self._encoded(done))}
         with self.display.progress(f"Round {index}: bootstrap") as progress:
             measured = self._measured_before(index)
             # what was measured above a constraint once would be again
             known = {r.digest for r in records} | self.constraints.reasons(measured).keys()
             wanted = OVERDRAW * self.schedule.batch
-            hopeful = Optimistic(predictor, self.schedule.ucb_beta) if self.schedule.ucb_beta else predictor
+            hopeful = upper_confidence_bound(predictor, self.schedule.ucb_beta)
             costs = [(r.cell, r.cost) for r in records if r.round < index]
             ranked_by = self.constraints.first(hopeful, measured, costs, partial(self._of_costs, index))
             found = bootstrap(self._draws_of(index), ranked_by, wanted, known, progress)
         del self._draws[index]
         chosen, measured = self.candidates.choose(found, self.schedule.batch)
-        if chosen and ranked_by is not predictor:  # what cells are ranked by is not what is predicted
-            predicted = predictor.query(self._embedded([p.cell for p in chosen]))
+        if chosen and ranked_by != predictor.predict:  # what cells are ranked by is not what is predicted
+            predicted = predictor.predict(self._encode([p.cell for p in chosen]))
             chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
         return chosen, measured, note
 
-    def _of_costs(self, index: int, cells: Sequence[Cell], costs: np.ndarray) -> Predictor:
-        """A predictor of what cells cost, trained for round `index`."""
-        predictor = build_predictor(**self._predictor_settings())
-        predictor.fit(self._embedded(cells), costs, self._stream(index))
-        return predictor
+    def _of_costs(self, index: int, cells: Sequence[Cell], costs: np.ndarray) -> Acquisition:
+        """What predicts the costs of cells, trained for round `index`."""
+        predictor = self._new_predictor()
+        predictor.fit(self._encode(cells), costs, self._stream(index))
+        return predictor.predict
 
     def _draws_of(self, index: int) -> Draws:
         """The cells that round `index` chooses from: they depend on no outcome."""
@@ -188,10 +198,9 @@ class Search:
     ) -> tuple[np.ndarray, np.ndarray]:
         """What a predictor would learn of these records, and what predictors tell that have not seen them, [N] both; the latter
         the mean of `repeats` cross-validations."""
-        vectors, scores, told = self._vectors(done), expected_scores(done), []
-        settings, seed = self._predictor_settings(), self._stream(index)
+        x, scores, told = self._encoded(done), expected_scores(done), []
         for i in range(repeats):
-            told.append(cross_validated_predictions(settings, vectors, scores, seed + i, folds))
+            told.append(cross_validated_predictions(self._new_predictor, x, scores, self._stream(index) + i, folds))
             if progress:
                 progress(i + 1, repeats)
         return scores, np.mean(told, axis=0)
@@ -247,11 +256,16 @@ class Search:
             thresholds.append((epoch, max(chance, typical if self.schedule.stop_quantile else 0.0)))
         return tuple(thresholds)
 
-    def _vectors(self, records: Sequence[Record]) -> np.ndarray:
-        return self._embedded([r.cell for r in records])
+    def _encoded(self, records: Sequence[Record]) -> EncodedCells:
+        """Their cells, encoded once for each set of records, all of them together: a vector's last digits may hang on the
+        cells that are embedded with it, and a search that was stopped has to go on as it would have."""
+        ids = tuple(r.id for r in records)
+        if self._known is None or self._known[0] != ids:
+            self._known = ids, self._encode([r.cell for r in records])
+        return self._known[1]
 
-    def _embedded(self, cells: Sequence[Cell]) -> np.ndarray:
-        return self.encoder.embed(prune(self.space.from_cells(cells)))
+    def _encode(self, cells: Sequence[Cell]) -> EncodedCells:
+        return self.encoder.encode(prune(self.space.from_cells(cells)))
 
     def _stream(self, index: int) -> int:
         """A seed for round `index`."""
@@ -291,8 +305,9 @@ def run_search(
     space = build_space(**settings["space"])
     schedule = Schedule.of(settings)
     encoder = build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
-    predictor = build_predictor(**with_groups(settings["predictor"], encoder))
-    if schedule.ucb_beta and not hasattr(predictor, "optimistic"):
+    predictor = build_predictor(**settings["predictor"])
+    predictor.check_encoder(encoder)
+    if schedule.ucb_beta and not predictor.has_std:
         raise SearchError(
             f"search: ucb_beta={schedule.ucb_beta:g}: the predictor {settings['predictor'].get('type', 'mlp')!r} does not tell"
             " how sure it is; take ensemble, graph_ensemble, or bagged, which is made of several others"

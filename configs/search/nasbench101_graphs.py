@@ -5,6 +5,6 @@ Of cells that searches evaluate it predicts accuracies that it has not seen bett
 
 _base_ = ["nasbench101.py"]
 
-encoder = dict(cells=True)
+encoder = dict(cells=True)  # without effect; so that older searches go on
 predictor = dict(type="graph_ensemble", networks=1)
 search = dict(folds=10, repeats=3)  # each fold trains a network

@@ -23,7 +23,7 @@ ENCODERS = Registry(
         "kernel_guided": "search.encoders.kernel_guided:KernelGuidedEncoder",
         "guided_counts": "search.encoders.guided_counts:GuidedCountsEncoder",
         "landmarks": "search.encoders.landmarks:LandmarkEncoder",
-        "statistics": "search.encoders.graph_features:StatisticsEncoder",
+        "statistics": "search.encoders.graph_features:GraphFeatureEncoder",
         "svge": "search.encoders.svge.encoder:SVGeEncoder",
     },
     offered=("space",),
@@ -34,7 +34,7 @@ PREDICTORS = Registry(
         "mlp": "search.predictors.mlp:MLPPredictor",
         "ensemble": "search.predictors.ensemble:EnsemblePredictor",
         "graph_ensemble": "search.predictors.graph_ensemble:GraphEnsemblePredictor",
-        "bagged": "search.predictors.mlp:BaggedPredictor",
+        "bagged": "search.predictors.bagged:BaggedPredictor",
     },
     default="mlp",
 )

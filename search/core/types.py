@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,8 +13,11 @@ from gemnet.complexity import CellStatistics
 from gemnet.core.errors import UserError
 from gemnet.cost import Cost
 from gemnet.operators import INPUT
+from search.core.kept import kept_settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from search.spaces.tabular import Table
 
 
@@ -33,14 +35,19 @@ class StopSearch(Exception):
 
 MAX_OPERATOR = 127
 """Of CellArrays: the highest that an int8 holds."""
+ABSENT = -1
+"""Of CellArrays: the operator of a place without a node."""
+OUTPUT = "output"
+"""The operator that only ends a cell, where a space has it (NAS-Bench-101 and 201)."""
 
 
 @dataclass(frozen=True)
 class CellArrays:
-    """B cells of a space with n nodes, as arrays.
+    """B cells with places for n nodes, or other labelled DAGs, as arrays.
 
     adjacency: bool [B, n, n]; [b, u, v] is the edge u -> v, u < v.
-    operators: int8 [B, n], index into (input, *space.operators); -1 where there is no node (dropped, or beyond a smaller cell).
+    operators: int8 [B, n], index into (input, *space.operators); ABSENT where there is no node (dropped, or beyond a smaller
+    cell).
     """
 
     adjacency: np.ndarray
@@ -52,6 +59,11 @@ class CellArrays:
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> CellArrays:
         return CellArrays(self.adjacency[rows], self.operators[rows])
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Nodes of each cell, int64 [B]."""
+        return (self.operators != ABSENT).sum(1)
+
     def cell(self, row: int, names: Sequence[str]) -> Cell:
         """The cell in `row`, without the places where there is no node. names: of the operators, the input first."""
         present = np.flatnonzero(self.operators[row] >= 0)
@@ -60,21 +72,46 @@ class CellArrays:
 
     def compact(self) -> CellArrays:
         """The same cells in arrays as small as they allow: their nodes come first, in the same order, then none."""
-        present = self.operators >= 0
-        order = np.argsort(~present, axis=1, kind="stable")[:, : max(1, present.sum(1).max(initial=0))]
-        return self.reordered(order)
+        order = np.argsort(self.operators == ABSENT, axis=1, kind="stable")
+        return self.reordered(order[:, : max(1, self.sizes.max(initial=0))])
+
+    def packed(self, keep: np.ndarray) -> CellArrays:
+        """The same cells without the nodes that are not kept, bool [B, n]: those that are come first, in the same order."""
+        order = np.argsort(~keep, axis=1, kind="stable")
+        moved = CellArrays(self.adjacency, np.where(keep, self.operators, ABSENT).astype(np.int8)).reordered(order)
+        present = moved.operators != ABSENT
+        return CellArrays(moved.adjacency & present[:, :, None] & present[:, None, :], moved.operators)
+
+    def padded(self, num_nodes: int) -> CellArrays:
+        """The same cells with `num_nodes` places each. Raises SearchError where a node has a place beyond."""
+        n = self.operators.shape[1]
+        if n > num_nodes and (self.operators[:, num_nodes:] != ABSENT).any():
+            places = int(np.flatnonzero((self.operators != ABSENT).any(0)).max()) + 1
+            raise SearchError(f"a graph has {places} nodes; the space allows {num_nodes}")
+        keep, more = min(n, num_nodes), max(0, num_nodes - n)
+        operators = np.pad(self.operators[:, :keep], ((0, 0), (0, more)), constant_values=ABSENT)
+        return CellArrays(np.pad(self.adjacency[:, :keep, :keep], ((0, 0), (0, more), (0, more))), operators)
 
     def reordered(self, order: np.ndarray) -> CellArrays:
         """At place i of cell b the node order[b, i], with its edges; int [B, m], other nodes are left out."""
         rows = np.arange(len(self))[:, None]
         return CellArrays(self.adjacency[rows[:, :, None], order[:, :, None], order[:, None]], self.operators[rows, order])
 
+    def keys(self, num_nodes: int) -> np.ndarray:
+        """One opaque value a cell, void [B]: equal where cells of at most `num_nodes` nodes have the same operators and edges
+        at the same places (isomorphic cells in another order differ), whatever their padding.
+        """
+        same = self.padded(num_nodes)
+        bits = np.packbits(same.adjacency.reshape(len(same), num_nodes**2), axis=1)
+        content = np.ascontiguousarray(np.concatenate([same.operators.view(np.uint8), bits], axis=1))
+        return content.view([("", f"V{content.shape[1]}")])["f0"].reshape(-1) if len(content) else np.empty(0, "V1")
+
     @staticmethod
     def of(cells: Sequence[Cell], num_nodes: int, names: Sequence[str]) -> CellArrays:
         """Arrays of cells of at most `num_nodes` nodes with operators among `names`, the input first."""
         index = {name: i for i, name in enumerate(names)}
         adjacency = np.zeros((len(cells), num_nodes, num_nodes), bool)
-        operators = np.full((len(cells), num_nodes), -1, np.int8)
+        operators = np.full((len(cells), num_nodes), ABSENT, np.int8)
         for b, cell in enumerate(cells):
             operators[b, : len(cell.nodes)] = [index[name] for name in cell.nodes]
             if cell.edges:
@@ -123,34 +160,126 @@ class Space:
         return ""
 
 
-class Encoder(Protocol):
-    """Embeds cells in R^d. Where it learns, it learns from unlabelled cells of the space.
+@dataclass(frozen=True)
+class EncodedCells:
+    """B cells and their vectors: what an encoder makes of cells, and what a predictor is handed.
 
-    Those of whose vectors something else than the cosine is to follow the kernel have `similarity`, and `inner_products = True`
-    where that is no cosine at all, see `search.encoders.common`.
+    cells: as the encoder reads them. One that leaves out what computes nothing hands on what is left, with the number of edges
+    between two nodes as adjacency, float32 [B, n, n].
+    vectors: float32 [B, d].
+    groups: sizes of the parts of a vector that belong together, in their order, d in all; None where all of it does.
+    output: the operator of the nodes that only end a cell, where the space has one; None where a cell's leaves are its ends.
     """
 
-    space: Space
-    dim: int
+    cells: CellArrays
+    vectors: np.ndarray
+    groups: tuple[int, ...] | None = None
+    output: int | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.vectors) != 2 or len(self.vectors) != len(self.cells):
+            raise ValueError(f"expected vectors [{len(self.cells)}, d], one of each cell; found {list(np.shape(self.vectors))}")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> EncodedCells:
+        return replace(self, cells=self.cells[rows], vectors=self.vectors[rows])
+
+
+class Encoder:
+    """Embeds cells in R^d. One of one's own derives from it, calls its constructor, and embeds.
+
+    One that learns, learns from unlabelled cells of the space: it has its own `fit`, `weights` and `load_weights`. Each
+    parameter of a constructor is kept as an attribute of the same name, where `settings` are read from.
+
+    name: what a config calls it; "module:Name" of its class if it does not say. dim: d. groups: sizes of the parts of a vector
+    that belong together, in their order; None where all of it does. uses_cosine: whether `similarity` is the cosine of `dim`
+    numbers a cell. metrics: figures of merit of the training by name.
+    """
+
+    name: str = ""
+    groups: tuple[int, ...] | None = None
+    uses_cosine: bool = True
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
+
+    def __init__(self, space: Space, dim: int) -> None:
+        self.space, self.dim = space, dim
+        self.metrics: dict[str, float] = {}
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
-        """Train; returns figures of merit by name, empty where there is nothing to train."""
+        """Train, deterministic by seed; returns figures of merit by name, empty where there is nothing to train."""
+        return {}
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]."""
+        raise NotImplementedError
 
-    def save(self, directory: str | os.PathLike[str]) -> None: ...
+    def encode(self, arrays: CellArrays) -> EncodedCells:
+        """Pruned cells -> what predictors are handed; its `vectors` are what `embed` returns."""
+        return EncodedCells(arrays, self.embed(arrays), self.groups, self.output)
+
+    def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Of the vectors of B pairs of cells, [B, dim]: what follows their kernel, float64 [B]; cosines, unless overridden."""
+        from search.core.cosines import cosines  # torch, which who reads a record does without
+
+        return cosines(a, b)
+
+    @property
+    def output(self) -> int | None:
+        """The operator that only ends a cell, as in CellArrays; None where the space has none."""
+        return self.space.operators.index(OUTPUT) + 1 if OUTPUT in self.space.operators else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes this encoder again, with its name and space; JSON values."""
+        return kept_settings(self)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What was learned, by name. Raises RuntimeError where it is not trained yet."""
+        return {}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what `weights` returned. Raises RuntimeError where they are those of another encoder."""
 
 
-class Predictor(Protocol):
-    """Predicts scores of embedded cells. Those that know how sure they are have `opinion` and `optimistic` besides, see
-    `search.predictors.ensemble.NormalScorePredictor`."""
+class Predictor:
+    """Predicts scores of encoded cells. One of one's own derives from it, and has `fit` and `predict`.
 
-    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
-        """vectors: [N, d]; scores: [N]."""
+    has_std: whether it knows how sure it is; then it has `predict_with_std` as well.
+    """
 
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """[B, d] -> predicted scores, float64 [B]."""
+    has_std: bool = False
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Raises SearchError where nothing can be learned of the vectors of `encoder`; called before anything is evaluated."""
+
+    def fit(self, x: EncodedCells, scores: np.ndarray, seed: int) -> None:
+        """Train on N cells and their scores [N], deterministic by seed."""
+        raise NotImplementedError
+
+    def predict(self, x: EncodedCells) -> np.ndarray:
+        """B cells -> predicted scores, float64 [B]."""
+        raise NotImplementedError
+
+    def predict_with_std(self, x: EncodedCells) -> tuple[np.ndarray, np.ndarray]:
+        """B cells -> what `predict` returns, and its standard deviations, float64 [B] both.
+
+        Raises NotImplementedError where it does not know how sure it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} predicts no standard deviations")
+
+    def ucb(self, x: EncodedCells, beta: float) -> np.ndarray:
+        """B cells -> the upper confidence bounds of their scores: `beta` standard deviations above them, float64 [B]."""
+        mean, std = self.predict_with_std(x)
+        return mean + beta * std
+
+    def summary(self, x: EncodedCells) -> dict[str, float]:
+        """What a round's record tells of the predictor and the N cells that it is trained on, by name."""
+        return {}
 
 
 class Progress(Protocol):

@@ -12,21 +12,13 @@ from torch import Tensor, nn
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
+from search.core.cosines import cosines
 from search.core.layers import mlp
 from search.core.types import CellArrays, Space
-from search.encoders.common import (
-    HELD_OUT_PAIRS,
-    Batch,
-    Device,
-    Dim,
-    Hidden,
-    Iterations,
-    LearningRate,
-    cosines,
-    kernel_figures,
-)
 from search.encoders.flat import features, num_edges, num_features
 from search.encoders.fully_connected import FullyConnectedEncoder
+from search.encoders.settings import Batch, Device, Dim, Hidden, Iterations, LearningRate
+from search.encoders.similarity import HELD_OUT_PAIRS, kernel_figures
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 from search.spaces.node_order import ORDERS, canonical_order, random_order
@@ -45,6 +37,7 @@ class AutoencoderEncoder(FullyConnectedEncoder):
     def __init__(
         self,
         space: Space,
+        *,
         dim: Dim = 50,
         hidden: Hidden = (256,),
         iterations: Iterations = 2000,
@@ -55,12 +48,8 @@ class AutoencoderEncoder(FullyConnectedEncoder):
         ] = "given",
         device: Device = "cpu",
     ) -> None:
-        super().__init__(space, dim, hidden, iterations, batch, lr, device)
+        super().__init__(space, dim, hidden=hidden, iterations=iterations, batch=batch, lr=lr, device=device)
         self.order = order
-
-    @property
-    def settings(self) -> dict[str, object]:
-        return {**super().settings, "order": self.order}
 
     def _new_net(self) -> nn.ModuleDict:
         widths = (num_features(self.space), *self.hidden, self.dim)

@@ -11,7 +11,7 @@ import torch
 
 from search.core.fingerprint import fingerprint
 from search.core.types import Encoder, Space
-from search.encoders import DESCRIPTION, load_encoder
+from search.encoders import DESCRIPTION, load_encoder, save_encoder
 
 
 class EncoderCache:
@@ -30,4 +30,4 @@ class EncoderCache:
 
     def save(self, encoder: Encoder) -> None:
         """Keep a trained encoder, in the place of a damaged one."""
-        encoder.save(self.directory)
+        save_encoder(self.directory, encoder)

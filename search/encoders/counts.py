@@ -22,7 +22,7 @@ def count(cells: CellArrays, num_operators: int, end: int | None, num_nodes: int
     """The groups of counts of B cells, the parts of each [B, ...]; K operators and the input are kinds of nodes.
 
     cells: those of the space, of num_nodes places, in arrays of any size, and with any number of edges between two nodes
-    (`computed`). end: of `end_nodes`.
+    (`search.encoders.simplify`). end: of `end_nodes`.
 
     nodes: of each operator, of all; edges; ends. edges, walks: pairs of kinds that an edge, or two in a row, lead from and
     to. degrees: nodes of each kind with 1, 2, 3, and 4 or more ways in, the same out, and ways into the ends. lengths: of the

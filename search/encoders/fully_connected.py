@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,39 +10,24 @@ from torch import Tensor, nn
 
 from search.core.layers import one_cycle
 from search.core.threads import torch_threads
-from search.core.types import CellArrays, Progress, Space
-from search.encoders.common import check_device
-from search.encoders.io import save_encoder
+from search.core.types import CellArrays, Encoder, Progress, Space
+from search.encoders.settings import check_device
 
 CHUNK = 8192
 """Cells embedded at a time."""
 
 
-class FullyConnectedEncoder:
+class FullyConnectedEncoder(Encoder):
     """A network of which the part "encoder" makes the vectors; a class of its own says what it reads and learns, and describes
     the settings. The learning rate is that of a one-cycle schedule."""
 
-    name: str
-
     def __init__(
-        self, space: Space, dim: int, hidden: Sequence[int], iterations: int, batch: int, lr: float, device: str
+        self, space: Space, dim: int, *, hidden: Sequence[int], iterations: int, batch: int, lr: float, device: str
     ) -> None:
         check_device(device)
-        self.space, self.dim, self.device = space, dim, device
-        self.hidden, self.iterations, self.batch, self.lr = tuple(hidden), iterations, batch, lr
-        self.metrics: dict[str, float] = {}
+        super().__init__(space, dim)
+        self.hidden, self.iterations, self.batch, self.lr, self.device = tuple(hidden), iterations, batch, lr, device
         self.net: nn.ModuleDict | None = None
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """What `build_encoder` needs to make this encoder again."""
-        return {
-            "dim": self.dim,
-            "hidden": list(self.hidden),
-            "iterations": self.iterations,
-            "batch": self.batch,
-            "lr": self.lr,
-        }
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Train from new weights on cells drawn by `seed`; returns figures on held-out pairs by name. Deterministic by seed."""
@@ -74,11 +58,11 @@ class FullyConnectedEncoder:
             parts.append(encoder(self._tensor(arrays[start : start + CHUNK])).cpu().numpy())
         return np.concatenate(parts)
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
-        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self._weights())
+    def weights(self) -> dict[str, Tensor]:
+        """Of the network. Raises RuntimeError before the first `fit`."""
+        return self._trained().state_dict()
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""
         with torch.device("meta"):  # no memory is taken before all shapes are known to fit
             net = self._new_net()
@@ -89,10 +73,6 @@ class FullyConnectedEncoder:
         if self.net is None:
             raise RuntimeError("the encoder is not trained yet: call fit first")
         return self.net
-
-    def _weights(self) -> dict[str, Tensor]:
-        """What `load_weights` takes."""
-        return self._trained().state_dict()
 
     def _new_net(self) -> nn.ModuleDict:
         raise NotImplementedError

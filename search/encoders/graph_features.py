@@ -7,8 +7,7 @@ NAS-Bench-201, for one predictor on both; one that knows the groups finds weight
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -16,12 +15,10 @@ import torch
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.core.types import CellArrays, Progress, SearchError, Space
+from search.core.types import OUTPUT, CellArrays, EncodedCells, Encoder, Progress, SearchError, Space
 from search.encoders.counts import count
-from search.encoders.flows import flow, shares
-from search.encoders.io import save_encoder
-from search.encoders.packing import PackedCells, pack, packed_size
-from search.encoders.simplify import computed
+from search.encoders.flows import flow
+from search.encoders.simplify import simplify
 from search.spaces.dag import prune
 
 GROUP_WEIGHTS = {
@@ -39,11 +36,8 @@ GROUP_WEIGHTS = {
     "steps": 0.3,
 }
 """Share of each group of `count` and `flow` in the distance of two cells, relative to the others, as a factor of its values."""
-END = "output"
-"""The operator that only ends paths, where a space has it (NAS-Bench-101 and 201)."""
 _CHUNK = 512
 """Cells at a time, of about the same size: the arrays stay in the processor's cache, and small cells cost little."""
-
 
 Dropped = Annotated[Sequence[str], Setting("operators that give zeros, like NAS-Bench-201's none: no part of the cell")]
 Identities = Annotated[
@@ -52,12 +46,12 @@ Identities = Annotated[
 
 
 @takes_settings("encoder")
-class StatisticsEncoder:
+class GraphFeatureEncoder(Encoder):
     """Embeds a cell as its standardised numbers, group by group, in the order of GROUP_WEIGHTS.
 
-    What dropped operators and identities mean: see `computed`. The packed cell: see `packing`.
+    What dropped operators and identities mean: see `simplify`. Predictors are handed the simplified cells.
 
-    groups: sizes of the parts of the groups, for predictors that weigh them; the packed cell is the last one.
+    groups: sizes of the parts of the groups, for predictors that weigh them.
     """
 
     name = "statistics"
@@ -65,11 +59,12 @@ class StatisticsEncoder:
     def __init__(
         self,
         space: Space,
+        *,
         dropped: Dropped = (),
         identities: Identities = (),
         sample: Annotated[int, Setting("cells that means and deviations are taken from", at_least=2)] = 4096,
         cells: Annotated[
-            bool, Setting("whether the cell itself, packed, follows the numbers, for predictors that read graphs")
+            bool, Setting("of older configs, without effect: predictors that read graphs are handed the cells themselves")
         ] = False,
     ) -> None:
         for label, names in {"dropped": dropped, "identities": identities}.items():
@@ -80,23 +75,20 @@ class StatisticsEncoder:
                 )
         if set(dropped) & set(identities):
             raise SearchError(f"encoder: {min(set(dropped) & set(identities))!r} is both dropped and an identity")
-        if END in {*dropped, *identities}:
-            raise SearchError(f"encoder: {END!r} ends paths; it is neither dropped nor an identity")
-        if identities and END not in space.operators:
-            raise SearchError(f"encoder: identities: expected none in a space without {END!r}, whose last nodes may be some")
-        self.space, self.dropped, self.identities = space, tuple(dropped), tuple(identities)
-        self.sample, self.cells = sample, cells
-        groups = self._groups(self._computed(_one_node(space)))
-        sizes = [part.shape[1] for parts in groups.values() for part in parts]
-        self.counts = sum(sizes)
-        self.groups = (*sizes, *[packed_size(space.num_nodes)] * self.cells)
+        if OUTPUT in {*dropped, *identities}:
+            raise SearchError(f"encoder: {OUTPUT!r} ends paths; it is neither dropped nor an identity")
+        if identities and OUTPUT not in space.operators:
+            raise SearchError(f"encoder: identities: expected none in a space without {OUTPUT!r}, whose last nodes may be some")
+        super().__init__(space, 0)
+        self.dropped, self.identities, self.sample, self.cells = tuple(dropped), tuple(identities), sample, cells
+        groups = self._groups(self._simplified(_one_node(space)))
+        self.groups = tuple(part.shape[1] for parts in groups.values() for part in parts)
         self.dim = sum(self.groups)
-        self.metrics: dict[str, float] = {}
-        self._mean, self._scale = np.zeros(self.counts, np.float32), np.ones(self.counts, np.float32)
+        self._mean, self._scale = np.zeros(self.dim, np.float32), np.ones(self.dim, np.float32)
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Take means and deviations from `sample` cells; returns no figures. Numbers that never differ become zeros."""
-        groups = self._groups(self._computed(prune(self.space.sample(np.random.default_rng(seed), self.sample))))
+        groups = self._groups(self._simplified(prune(self.space.sample(np.random.default_rng(seed), self.sample))))
         values = _joined(groups)
         mean, spread = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
         differs = spread > 1e-6 * np.maximum(1, np.abs(mean))
@@ -112,56 +104,42 @@ class StatisticsEncoder:
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]."""
-        out = np.empty((len(arrays), self.dim), np.float32)
-        by_size = np.argsort((arrays.operators >= 0).sum(1), kind="stable")
-        for start in range(0, len(arrays), _CHUNK):
-            rows = by_size[start : start + _CHUNK]
-            cells = self._computed(arrays[rows])
-            numbers = (_joined(self._groups(cells)) - self._mean) * self._scale
-            out[rows] = np.concatenate([numbers, pack(self._packed(cells))], axis=1) if self.cells else numbers
-        return out
+        return self.encode(arrays).vectors
 
-    @property
+    def encode(self, arrays: CellArrays) -> EncodedCells:
+        """Pruned cells -> what they compute, and their numbers."""
+        cells = self._simplified(arrays)
+        vectors = np.empty((len(cells), self.dim), np.float32)
+        by_size = np.argsort(arrays.sizes, kind="stable")
+        for start in range(0, len(cells), _CHUNK):
+            rows = by_size[start : start + _CHUNK]
+            vectors[rows] = (_joined(self._groups(cells[rows])) - self._mean) * self._scale
+        return EncodedCells(cells, vectors, self.groups, self.output)
+
     def weights(self) -> dict[str, torch.Tensor]:
-        """What `fit` found, by name: mean and scale of the counts."""
+        """What `fit` found, by name: mean and scale of the numbers."""
         return {"mean": torch.from_numpy(self._mean), "scale": torch.from_numpy(self._scale)}
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        settings = {
-            "dropped": list(self.dropped),
-            "identities": list(self.identities),
-            "sample": self.sample,
-            "cells": self.cells,
-        }
-        save_encoder(directory, self.name, self.space, settings, self.metrics, self.weights)
-
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Raises RuntimeError for those of another encoder."""
         found = {name: tuple(value.shape) for name, value in weights.items()}
-        if found != {"mean": (self.counts,), "scale": (self.counts,)}:
-            raise RuntimeError(f"expected mean and scale of {self.counts} values, found {found}")
+        if found != {"mean": (self.dim,), "scale": (self.dim,)}:
+            raise RuntimeError(f"expected mean and scale of {self.dim} values, found {found}")
         self._mean, self._scale = weights["mean"].numpy(), weights["scale"].numpy()
-
-    @property
-    def _end(self) -> int | None:
-        return self._codes((END,))[0] if END in self.space.operators else None
 
     def _codes(self, names: tuple[str, ...]) -> list[int]:
         """Operators as CellArrays have them."""
         return [self.space.operators.index(name) + 1 for name in names]
 
-    def _computed(self, arrays: CellArrays) -> CellArrays:
-        return computed(arrays, self._codes(self.dropped), self._codes(self.identities), self._end)
-
-    def _packed(self, cells: CellArrays) -> PackedCells:
-        found = shares(cells, self._end)
-        numbers = (found.output, found.input, found.width, found.depth, found.height)
-        return PackedCells(cells, np.stack(numbers, axis=2) * (cells.operators >= 0)[:, :, None])
+    def _simplified(self, arrays: CellArrays) -> CellArrays:
+        if not (self.dropped or self.identities):
+            return arrays
+        return simplify(arrays, self._codes(self.dropped), self._codes(self.identities), self.output)
 
     def _groups(self, cells: CellArrays) -> dict[str, list[np.ndarray]]:
-        """Of cells of `_computed`: groups by name, in parts of [B, ...]."""
+        """Of simplified cells: groups by name, in parts of [B, ...]."""
         operators, num_nodes, cells = len(self.space.operators), cells.operators.shape[1], cells.compact()
-        groups = count(cells, operators, self._end, num_nodes) | flow(cells, operators, self._end)
+        groups = count(cells, operators, self.output, num_nodes) | flow(cells, operators, self.output)
         return {name: groups[name] for name in GROUP_WEIGHTS}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import numpy as np
@@ -12,23 +12,13 @@ from torch import Tensor, nn
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
+from search.core.cosines import cosines
 from search.core.layers import mlp
 from search.core.types import CellArrays, Progress, Space
-from search.encoders.common import (
-    HELD_OUT_PAIRS,
-    Batch,
-    Device,
-    Dim,
-    H,
-    Hidden,
-    Iterations,
-    LearningRate,
-    cosines,
-    kernel_figures,
-    similarity_loss,
-)
 from search.encoders.fully_connected import FullyConnectedEncoder
-from search.encoders.graph_features import Dropped, Identities, StatisticsEncoder
+from search.encoders.graph_features import Dropped, GraphFeatureEncoder, Identities
+from search.encoders.settings import Batch, Device, Dim, H, Hidden, Iterations, LearningRate
+from search.encoders.similarity import HELD_OUT_PAIRS, kernel_figures, similarity_loss
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 
@@ -40,7 +30,7 @@ FAR = 4.0
 
 @takes_settings("encoder")
 class GuidedCountsEncoder(FullyConnectedEncoder):
-    """An autoencoder of a cell's counts (`StatisticsEncoder`), guided by the Weisfeiler-Lehman kernel through a head.
+    """An autoencoder of a cell's counts (`GraphFeatureEncoder`), guided by the Weisfeiler-Lehman kernel through a head.
 
     Counts do not depend on the order of nodes, so that isomorphic cells embed alike. The similarity loss of Eq. 3 is that of
     the vectors' cosines behind a network of their own, the head, as in contrastive learning (SimCLR, Chen et al., ICML 2020):
@@ -56,6 +46,7 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
     def __init__(
         self,
         space: Space,
+        *,
         dim: Dim = 50,
         hidden: Hidden = (256,),
         iterations: Iterations = 2000,
@@ -71,9 +62,10 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
         identities: Identities = (),
         device: Device = "cpu",
     ) -> None:
-        super().__init__(space, dim, hidden, iterations, batch, lr, device)
+        super().__init__(space, dim, hidden=hidden, iterations=iterations, batch=batch, lr=lr, device=device)
         self.h, self.similarity_weight, self.head, self.sample = h, similarity_weight, head, sample
-        self.counts = StatisticsEncoder(space, dropped, identities)
+        self.dropped, self.identities = tuple(dropped), tuple(identities)
+        self.counts = GraphFeatureEncoder(space, dropped=dropped, identities=identities)
         self._bound = torch.ones(self.counts.dim)
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
@@ -104,23 +96,12 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
         head = self._trained()["head"]
         return cosines(*(head(torch.from_numpy(x).float().to(self.device)).cpu().numpy() for x in (a, b)))
 
-    @property
-    def settings(self) -> dict[str, object]:
-        return {
-            **super().settings,
-            "h": self.h,
-            "similarity_weight": self.similarity_weight,
-            "head": self.head,
-            "sample": self.sample,
-            "dropped": list(self.counts.dropped),
-            "identities": list(self.counts.identities),
-        }
+    def weights(self) -> dict[str, Tensor]:
+        """Of the network, the counts and their bounds. Raises RuntimeError before the first `fit`."""
+        counts = {f"{COUNTS}{name}": value for name, value in self.counts.weights().items()}
+        return {**super().weights(), **counts, "bound": self._bound}
 
-    def _weights(self) -> dict[str, Tensor]:
-        counts = {f"{COUNTS}{name}": value for name, value in self.counts.weights.items()}
-        return {**super()._weights(), **counts, "bound": self._bound}
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""
         bound = weights.get("bound", torch.empty(0))
         if bound.shape != self._bound.shape or not (bound >= 0).all():

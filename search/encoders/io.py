@@ -7,38 +7,61 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from gemnet.core.files import check_regular, read_text, replacing
-from search.core.types import SearchError, Space
+from search.core.types import SearchError
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 FORMAT, VERSION = "gemnet.encoder", 1
-Restorable = TypeVar("Restorable")
+Restored = TypeVar("Restored", bound="Savable")
 
 
-def save_encoder(
-    directory: str | os.PathLike[str],
-    name: str,
-    space: Space,
-    settings: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    weights: Mapping[str, torch.Tensor],
-) -> None:
+class DescribedSpace(Protocol):
+    """What an encoder depends on of its space."""
+
+    @property
+    def num_nodes(self) -> int: ...
+
+    @property
+    def operators(self) -> tuple[str, ...]: ...
+
+
+class Savable(Protocol):
+    """An encoder, as its files tell of it.
+
+    name: its type, by which it is built again. settings: JSON values. metrics: figures of merit by name.
+    """
+
+    name: str
+    metrics: dict[str, float]
+
+    @property
+    def space(self) -> DescribedSpace: ...
+
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+    def weights(self) -> dict[str, torch.Tensor]: ...
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None: ...
+
+
+def save_encoder(directory: str | os.PathLike[str], encoder: Savable) -> None:
     """Write both files; the description last, so that where it is, the encoder is whole."""
-    directory = Path(directory)
+    weights, directory = encoder.weights(), Path(directory)  # what is not trained raises before anything is written
     directory.mkdir(parents=True, exist_ok=True)
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "type": name,
-        "settings": dict(settings),
-        "space": describe(space),
-        "metrics": dict(metrics),
+        "type": encoder.name,
+        "settings": encoder.settings,
+        "space": describe(encoder.space),
+        "metrics": encoder.metrics,
     }
     content = save({key: value.detach().cpu().contiguous() for key, value in weights.items()})
     for file, data in ((WEIGHTS, content), (DESCRIPTION, json.dumps(description, indent=1).encode())):
@@ -65,7 +88,7 @@ def read_description(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return description
 
 
-def read_encoder(directory: str | os.PathLike[str], space: Space) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_encoder(directory: str | os.PathLike[str], space: DescribedSpace) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The description and the weights. Raises SearchError, naming the file, for whatever is not a saved encoder of `space`."""
     description, path = read_description(directory), Path(directory) / DESCRIPTION
     if description["space"] != describe(space):
@@ -109,7 +132,9 @@ def check_settings_of(directory: str | os.PathLike[str], wanted: Mapping[str, An
             raise SearchError(f"{path}: of another search: {name}: expected {value!r}, found {there[name]!r}")
 
 
-def restored(directory: str | os.PathLike[str], space: Space, build: Callable[[str, dict[str, Any]], Restorable]) -> Restorable:
+def restored(
+    directory: str | os.PathLike[str], space: DescribedSpace, build: Callable[[str, dict[str, Any]], Restored]
+) -> Restored:
     """A saved encoder, with its weights and metrics; build: its type and settings -> one without weights.
 
     Raises SearchError, naming the file, as `read_encoder` does, for what `build` refuses, and for weights of another network.
@@ -128,6 +153,6 @@ def restored(directory: str | os.PathLike[str], space: Space, build: Callable[[s
     return encoder
 
 
-def describe(space: Space) -> dict[str, Any]:
+def describe(space: DescribedSpace) -> dict[str, Any]:
     """What an encoder depends on of its space."""
     return {"num_nodes": space.num_nodes, "operators": list(space.operators)}

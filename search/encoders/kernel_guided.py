@@ -10,7 +10,8 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import CellArrays, Space
 from search.encoders.autoencoder import AutoencoderEncoder
-from search.encoders.common import H, similarity_loss
+from search.encoders.settings import H
+from search.encoders.similarity import similarity_loss
 
 
 @takes_settings("encoder")
@@ -26,16 +27,13 @@ class KernelGuidedEncoder(AutoencoderEncoder):
     def __init__(
         self,
         space: Space,
+        *,
         h: H = 3,
         similarity_weight: Annotated[float, Setting("factor of the similarity loss", above=0)] = 50.0,
         **settings: Annotated[Any, AutoencoderEncoder],
     ) -> None:
         self.h, self.similarity_weight = h, similarity_weight
         super().__init__(space, **settings)
-
-    @property
-    def settings(self) -> dict[str, object]:
-        return {**super().settings, "h": self.h, "similarity_weight": self.similarity_weight}
 
     def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
         """Eq. 4, the mean over all pairs i != j of the batch: each pair has one L_s and two L_r."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -12,9 +11,9 @@ import torch
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.core.types import CellArrays, Progress, SearchError, Space
-from search.encoders.common import HELD_OUT_PAIRS, Dim, H, kernel_figures
-from search.encoders.io import save_encoder
+from search.core.types import CellArrays, Encoder, Progress, SearchError, Space
+from search.encoders.settings import Dim, H
+from search.encoders.similarity import HELD_OUT_PAIRS, kernel_figures
 from search.kernel.wl import wl_gram, wl_kernel
 from search.spaces.dag import prune
 
@@ -25,7 +24,7 @@ HIGHEST = "highest R^2"
 
 
 @takes_settings("encoder")
-class LandmarkEncoder:
+class LandmarkEncoder(Encoder):
     """Vectors whose inner product is the kernel of their cells; nothing is trained.
 
     With K the kernels of `landmarks` cells with each other, and k(x) those of a cell x with them, x is embedded as
@@ -38,7 +37,7 @@ class LandmarkEncoder:
     """
 
     name = "landmarks"
-    inner_products = True
+    uses_cosine = False
 
     def __init__(
         self,
@@ -49,8 +48,8 @@ class LandmarkEncoder:
     ) -> None:
         if dim > landmarks:
             raise SearchError(f"encoder: dim: expected at most as many as landmarks ({landmarks}), found {dim}")
-        self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h
-        self.metrics: dict[str, float] = {}
+        super().__init__(space, dim)
+        self.landmarks, self.h = landmarks, h
         self._cells: CellArrays | None = None
         self._projection = np.zeros((landmarks, dim), np.float32)
 
@@ -79,18 +78,15 @@ class LandmarkEncoder:
             parts.append((kernels @ self._projection).astype(np.float32))
         return np.concatenate(parts)
 
-    @staticmethod
-    def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Of B pairs of vectors [B, dim], in the place of the cosine: their inner products, float64 [B]."""
         return (a.astype(np.float64) * b).sum(1)
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The landmarks, and what their kernels are projected by. Raises RuntimeError before the first `fit`."""
         cells = self._fitted()
         arrays = {"adjacency": cells.adjacency, "operators": cells.operators, "projection": self._projection}
-        weights = {name: torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items()}
-        settings = {"dim": self.dim, "landmarks": self.landmarks, "h": self.h}
-        save_encoder(directory, self.name, self.space, settings, self.metrics, weights)
+        return {name: torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items()}
 
     def _fitted(self) -> CellArrays:
         """The landmarks."""
@@ -98,7 +94,7 @@ class LandmarkEncoder:
             raise RuntimeError("the encoder has no landmarks yet: call fit first")
         return self._cells
 
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Raises RuntimeError for those of another encoder."""
         count, n = self.landmarks, self.space.num_nodes
         wanted = {"adjacency": (count, n, n), "operators": (count, n), "projection": (count, self.dim)}

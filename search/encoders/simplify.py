@@ -1,4 +1,4 @@
-"""What cells compute: without operators that give zeros and what hangs on them alone, identities as the edges that they are."""
+"""Simplify cells to what they compute: no operators that give zeros, and identities as the edges that they are."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import numpy as np
 from search.core.types import CellArrays
 
 
-def computed(
+def simplify(
     cells: CellArrays, dropped: Collection[int] = (), identities: Collection[int] = (), end: int | None = None
 ) -> CellArrays:
-    """B cells as multigraphs: adjacency float32 [B, n, n] is how many edges lead from u to v.
+    """Simplify cells to the multigraphs that they compute; cells that differ in nothing else come out the same.
 
-    dropped: operators, as in CellArrays, whose nodes give zeros: they are no part of the cell, and neither is what is not on a
-    way from the input to a node `end` without them (None: what no way from the input leads to); the input and the ends stay.
-    identities: operators that do nothing: edges from their in-neighbours to their out-neighbours take their place. Cells that
-    differ in nothing else come out the same.
+    Args:
+        cells: B pruned cells.
+        dropped: operators, as in CellArrays, whose nodes give zeros. They are left out, and so is what then is on no way from
+            the input to a node `end` (None: what no way from the input leads to); the input and the ends stay.
+        identities: operators that do nothing: edges from their in-neighbours to their out-neighbours take their place.
+        end: the operator that only ends a cell.
+
+    Returns:
+        The cells with the number of edges from u to v as adjacency, float32 [B, n, n].
     """
     operators, n = cells.operators.copy(), cells.operators.shape[1]
     if dropped:

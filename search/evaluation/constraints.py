@@ -12,14 +12,15 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError
 from search.core.display import Display
-from search.core.types import Predictor, Scored
-from search.predictors.acquisition import AffordableFirst, Optimistic
+from search.core.types import Scored
+from search.predictors.acquisition import Acquisition, affordable_first
 from search.record.rows import OVER_BUDGET, TIMED
 
 if TYPE_CHECKING:
     from search.evaluation.cost import CellCost
 
 Values = list[tuple[Cell, float]]
+Predicted = Callable[[Sequence[Cell], np.ndarray], Acquisition]
 
 
 @dataclass(frozen=True)
@@ -192,18 +193,18 @@ class Constraints:
         ]
 
     def first(
-        self, predictor: Predictor | Optimistic, measured: MeasuredCells, costs: Sequence[tuple[Cell, float]], trained: Any
-    ) -> Predictor | Optimistic | AffordableFirst:
-        """`predictor`, but those cells last that are probably above a constraint, by predictors of what was measured.
+        self, score: Acquisition, measured: MeasuredCells, costs: Sequence[tuple[Cell, float]], predicted: Predicted
+    ) -> Acquisition:
+        """`score`, but those cells last that are probably above a constraint, by predictors of what was measured.
 
         Without them, most of the best predicted cells would be measured in vain: what costs too much is never trained, so that
         the predictor of scores cannot know.
 
         Args:
-            predictor: trained already.
+            score: what cells are ranked by.
             measured: in earlier rounds.
             costs: of cells that were trained.
-            trained: (cells, values) -> a predictor of the values.
+            predicted: (cells, values) -> what predicts such values.
         """
         for c in self.list:
             values = measured.of_note(c.note)
@@ -211,8 +212,8 @@ class Constraints:
                 continue
             values = values if c.keeps_all else [*values, *costs]
             cells, numbers = zip(*values, strict=True)
-            predictor = AffordableFirst(predictor, trained(cells, np.log(numbers)), float(np.log(c.max)))
-        return predictor
+            score = affordable_first(score, predicted(cells, np.log(numbers)), float(np.log(c.max)))
+        return score
 
     def _broken(self, measured: MeasuredCells) -> list[Constraint]:
         return [c for c in self.list if any(value > c.max for _, value in measured.of_note(c.note))]

@@ -109,14 +109,14 @@ def bootstrap_cells(cells: int, num_nodes: int = 30, dim: int = 50, repeats: int
     encoder.fit(seed=0)
     sample = prune(space.sample(np.random.default_rng(0), 64))
     predictor = MLPPredictor(steps=1)
-    predictor.fit(encoder.embed(sample), np.arange(64.0), seed=0)
+    predictor.fit(encoder.encode(sample), np.arange(64.0), seed=0)
     network = Architecture(space.to_cells(sample[:1])[0], (8, 16, 32), (1, 1, 1), 8, 0, 1)
 
     def macs(pruned: CellArrays) -> np.ndarray:
         return network_cost(network, (32, 32), 10, 3, statistics(space, pruned)).macs
 
     def run() -> object:
-        return bootstrap(Draws(space, encoder, np.random.default_rng(1), cells, macs), predictor, top=10)
+        return bootstrap(Draws(space, encoder, np.random.default_rng(1), cells, macs), predictor.predict, top=10)
 
     return measure(run, repeats, warm_up=1)
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from search.core.types import Predictor
+from search.core.types import EncodedCells, Predictor
+
+Acquisition = Callable[[EncodedCells], np.ndarray]
+"""B cells -> what they are ranked by, the highest first, float64 [B]: `predict` of a trained predictor, or more."""
+FAR = 1e3
+"""What cells that are probably too dear are lowered by."""
 
 
-class Optimistic:
-    """The scores that lie `deviations` standard deviations above the predicted ones: what is not known yet may be good.
-
-    predictor: trained already, with `optimistic`, which those have that know how sure they are.
-    """
-
-    def __init__(self, predictor: Predictor, deviations: float) -> None:
-        self.predictor, self.deviations = predictor, deviations
-
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [B, d] -> scores, float64 [B]."""
-        return self.predictor.optimistic(vectors, self.deviations)  # type: ignore[attr-defined]
+def upper_confidence_bound(predictor: Predictor, beta: float) -> Acquisition:
+    """Scores `beta` standard deviations above the predicted ones: what is not known yet may be good. predictor: trained."""
+    return partial(predictor.ucb, beta=beta) if beta else predictor.predict
 
 
-class AffordableFirst:
-    """Predictions of one predictor, lowered by FAR where another predicts a cost above `limit`. Both are trained already."""
+def affordable_first(score: Acquisition, cost: Acquisition, limit: float) -> Acquisition:
+    """`score`, lowered by FAR where a predicted `cost` is above `limit`."""
 
-    FAR = 1e3
+    def ranked(x: EncodedCells) -> np.ndarray:
+        return score(x) - FAR * (cost(x) > limit)
 
-    def __init__(self, scores: Predictor | Optimistic, costs: Predictor, limit: float) -> None:
-        self.scores, self.costs, self.limit = scores, costs, limit
-
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [B, d] -> predicted scores, float64 [B]."""
-        return self.scores.query(vectors) - self.FAR * (self.costs.query(vectors) > self.limit)
+    return ranked

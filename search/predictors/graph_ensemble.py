@@ -11,17 +11,18 @@ import numpy as np
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.encoders.packing import PackedCells, unpack
-from search.predictors.ensemble import EnsemblePredictor, Groups, NormalScale, Subset, Trees, checked
+from search.core.types import EncodedCells
+from search.predictors.ensemble import EnsemblePredictor, Groups, Subset, Trees
 from search.predictors.graph_network import predict, train
+from search.predictors.normal_scores import normal_scores
+from search.predictors.training_set import checked
 
 
 @takes_settings("predictor")
 class GraphEnsemblePredictor(EnsemblePredictor):
-    """EnsemblePredictor and the mean of `networks` graph networks; its vectors end with cells (`embedding.packing`).
+    """EnsemblePredictor on the vectors, and the mean of `networks` graph networks on cells and vectors.
 
-    With n cells in training the networks have the weight sqrt(n) / 10 where the ensemble has those of its members. The last of
-    the groups is the cells.
+    With n cells in training the networks have the weight sqrt(n) / 10 where the ensemble has those of its members.
     """
 
     def __init__(
@@ -34,28 +35,18 @@ class GraphEnsemblePredictor(EnsemblePredictor):
         epochs: Annotated[int, Setting("passes over the cells in a graph network's training", at_least=1)] = 30,
         groups: Groups = None,
     ) -> None:
-        super().__init__(trees, subset, None if groups is None else groups[:-1])
+        super().__init__(trees, subset, groups)
         self.networks, self.settings = networks, {"width": width, "layers": layers, "epochs": epochs}
 
-    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
-        """As EnsemblePredictor's. Raises ValueError for vectors without cells too."""
-        vectors, scores = checked(vectors, scores)
-        numbers, cells = unpack(vectors)
-        scale = NormalScale(scores)
-        self._nets = [train(numbers, cells, scale.normal, seed + 1000 * i, **self.settings) for i in range(self.networks)]
+    def fit(self, x: EncodedCells, scores: np.ndarray, seed: int) -> None:
+        """As EnsemblePredictor's."""
+        _, scores = checked(x, scores)
+        normal = normal_scores(scores)
+        self._nets = [train(x, normal, seed + 1000 * i, **self.settings) for i in range(self.networks)]
         share = np.sqrt(len(scores)) / 10
         self._share = share / (share + self.PROCESS + self.TREES)
-        self._fit(numbers, scale, seed)
+        super().fit(x, scores, seed)
 
-    def _mean(self, vectors: np.ndarray) -> np.ndarray:
-        numbers, cells = unpack(vectors)
-        return self._joined(super()._mean(numbers), numbers, cells)
-
-    def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        numbers, cells = unpack(vectors)
-        return self._joined(super()._mean(numbers), numbers, cells), self._spread(numbers)
-
-    def _joined(self, others: np.ndarray, numbers: np.ndarray, cells: PackedCells) -> np.ndarray:
-        """The networks' predictions and those of the other members, weighted."""
-        told = np.mean([predict(net, numbers, cells) for net in self._nets], axis=0)
-        return self._share * told + (1 - self._share) * others
+    def _mean(self, x: EncodedCells) -> np.ndarray:
+        of_networks = np.mean([predict(net, x) for net in self._nets], axis=0)
+        return self._share * of_networks + (1 - self._share) * super()._mean(x)

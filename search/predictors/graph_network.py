@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from search.core.layers import one_cycle
 from search.core.muon import Muon, with_muon
 from search.core.threads import torch_threads
-from search.encoders.packing import SHARES, PackedCells
+from search.core.types import ABSENT, EncodedCells
+from search.encoders.flows import shares
 
 SHARPNESS = 3.0
 """Of the ranking loss: its slope at a tie, in normal scores."""
 TIE = 0.02
 """Pairs that differ by less are not ranked, in normal scores."""
 WAYS = 7
+SHARES = 5
+"""Numbers of each node: those of `flows.Shares`."""
 NODE_SCALE = (1.0, 1.0, 1.0, 0.25, 0.25)
-"""Of the numbers of nodes (`flows.Shares`): depth and height count edges."""
+"""Of these numbers: depth and height count edges."""
 FARTHEST = 4.0
 """Numbers of a cell farther from their mean, in standard deviations, count as so far."""
 LR, MUON_LR, WEIGHT_DECAY = 1e-3, 4e-3, 1.0
@@ -82,22 +85,22 @@ class GraphNetwork(nn.Module):
 
 
 def train(
-    numbers: np.ndarray,
-    cells: PackedCells,
+    x: EncodedCells,
     targets: np.ndarray,
     seed: int,
+    *,
     width: int = 64,
     layers: int = 3,
     epochs: int = 30,
     dropout: float = 0.2,
 ) -> GraphNetwork:
-    """A network that ranks `cells`, with numbers [N, d] of theirs, by targets [N] of deviation about 1; deterministic by seed,
-    on one thread.
+    """A network that ranks N cells, their vectors beside them, by targets [N] of deviation about 1; deterministic by seed, on
+    one thread.
 
     The loss of a batch is half the mean squared error and the logistic loss of all its pairs. Batches have a twelfth of the
     cells, 16 at least and 64 at most. Weights of hidden layers are Muon's, the others AdamW's.
     """
-    inputs = _tensors(numbers, cells)
+    inputs = _tensors(x)
     y = torch.from_numpy(targets).float()
     size = min(max(len(y) // 12, 16), 64, len(y))
     steps = epochs * (len(y) // size)
@@ -124,19 +127,21 @@ def train(
 
 
 @torch.inference_mode()
-def predict(network: GraphNetwork, numbers: np.ndarray, cells: PackedCells) -> np.ndarray:
-    """B cells, one or more, with numbers [B, d] of theirs -> float64 [B]. An operator that the training set lacks counts as no
-    node's."""
-    *inputs, operators = _tensors(numbers, cells)
+def predict(network: GraphNetwork, x: EncodedCells) -> np.ndarray:
+    """B cells, one or more -> float64 [B]. An operator that the training set lacks counts as no node's."""
+    *inputs, operators = _tensors(x)
     operators = torch.where(operators < network.kind.num_embeddings - 1, operators, -1)
     parts = zip(*(value.split(CHUNK) for value in (*inputs, operators)))
     return torch.cat([network(*part) for part in parts]).double().numpy()
 
 
-def _tensors(numbers: np.ndarray, cells: PackedCells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _tensors(x: EncodedCells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As GraphNetwork takes them."""
-    parts = (numbers, cells.nodes, cells.cells.adjacency)
-    return *(torch.from_numpy(np.asarray(part, np.float32)) for part in parts), torch.from_numpy(cells.cells.operators).long()
+    found = shares(x.cells, x.output)
+    nodes = np.stack((found.output, found.input, found.width, found.depth, found.height), axis=2)
+    nodes *= (x.cells.operators != ABSENT)[:, :, None]
+    parts = (x.vectors, nodes, x.cells.adjacency)
+    return *(torch.from_numpy(np.asarray(part, np.float32)) for part in parts), torch.from_numpy(x.cells.operators).long()
 
 
 def _loss(found: Tensor, y: Tensor) -> Tensor:

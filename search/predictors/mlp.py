@@ -1,10 +1,10 @@
-"""Predictors P: R^d -> R of efficiency scores of embedded cells (paper, section 3.2), by name; Lipschitz bound (Eq. 6-13)."""
+"""The paper's predictor P: R^d -> R of efficiency scores (section 3.2), and its Lipschitz bound (Eq. 6-13)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from torch import nn
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.layers import mlp
-from search.core.parts import PREDICTORS
 from search.core.threads import torch_threads
-from search.core.types import Encoder, Predictor, SearchError
-from search.predictors.ensemble import NormalScale, NormalScorePredictor, checked
+from search.core.types import EncodedCells, Predictor
+from search.predictors.training_set import checked
 
 MODES = ("retrain", "finetune")
 
@@ -43,7 +42,7 @@ class LipschitzBound:
 
 
 @takes_settings("predictor")
-class MLPPredictor:
+class MLPPredictor(Predictor):
     """Fully connected ReLU network on standardised vectors, trained by mean squared error.
 
     The mode "retrain" starts every `fit` from new weights; "finetune" goes on from the last ones for a quarter of the steps, as
@@ -67,12 +66,12 @@ class MLPPredictor:
         self._shift = self._scale = np.zeros(0)
         self._mean, self._std = 0.0, 1.0
 
-    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
-        """Train on vectors [N, d] and scores [N], deterministic by seed.
+    def fit(self, x: EncodedCells, scores: np.ndarray, seed: int) -> None:
+        """Train on N cells and their scores [N], deterministic by seed.
 
         Raises ValueError for fewer than 2 of them, or where one is not finite.
         """
-        vectors, scores = checked(vectors, scores)
+        vectors, scores = checked(x, scores)
         steps, mean, std = self.steps, float(scores.mean()), max(float(scores.std()), 1e-12)
         with torch_threads(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -88,23 +87,27 @@ class MLPPredictor:
             self._mean, self._std = mean, std
             self._train(vectors, (scores - mean) / std, steps)
 
-    def query(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [B, d] -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
+    def predict(self, x: EncodedCells) -> np.ndarray:
+        """B cells -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
         if self.net is None:
             raise RuntimeError("the predictor is not trained yet: call fit first")
         with torch.inference_mode():
-            out = self.net(self._inputs(vectors)).squeeze(1)
+            out = self.net(self._inputs(x.vectors)).squeeze(1)
         return out.double().numpy() * self._std + self._mean
 
-    def lipschitz_bound(self, vectors: np.ndarray) -> LipschitzBound:
-        """Eq. 6-13 on vectors [N, d], in the units of vectors and scores."""
-        predicted = self.query(vectors)
+    def summary(self, x: EncodedCells) -> dict[str, float]:
+        """The Lipschitz bound on the vectors of N cells, by name."""
+        return self.lipschitz_bound(x).as_dict()
+
+    def lipschitz_bound(self, x: EncodedCells) -> LipschitzBound:
+        """Eq. 6-13 on the vectors of N cells, in the units of vectors and scores."""
+        predicted = self.predict(x)
         norm = 1.0
         layers = [layer for layer in self.net if isinstance(layer, nn.Linear)]  # type: ignore[union-attr]
         for i, layer in enumerate(layers):
             weight = layer.weight.detach().double().numpy()
             norm *= float(np.linalg.norm(weight / self._scale if i == 0 else weight, 2))
-        return LipschitzBound(norm * self._std, float(np.asarray(vectors, np.float64).var(0).sum()), float(predicted.var()))
+        return LipschitzBound(norm * self._std, float(np.asarray(x.vectors, np.float64).var(0).sum()), float(predicted.var()))
 
     def _inputs(self, vectors: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(((np.asarray(vectors, np.float64) - self._shift) / self._scale).astype(np.float32))
@@ -126,86 +129,3 @@ class MLPPredictor:
             nn.functional.mse_loss(net(x).squeeze(1), y).backward()  # type: ignore[misc]
             optimizer.step()
             schedule.step()
-
-
-@takes_settings("predictor")
-class BaggedPredictor(NormalScorePredictor):
-    """The mean of `members` predictors, each trained on as many evaluations drawn with replacement; where they do not agree,
-    nobody knows. They learn normal scores (`NormalScale`)."""
-
-    def __init__(
-        self,
-        predictor: Annotated[
-            Mapping[str, Any] | None, Setting("type and settings of a member; None for an mlp with its defaults")
-        ] = None,
-        members: Annotated[int, Setting("predictors whose mean is taken", at_least=2)] = 5,
-    ) -> None:
-        self.predictor, self.members = dict(predictor or {"type": "mlp"}), members
-        self._found = [build_predictor(**self.predictor) for _ in range(members)]  # a mistake is told at once
-
-    def fit(self, vectors: np.ndarray, scores: np.ndarray, seed: int) -> None:
-        """Train on vectors [N, d] and scores [N]. Raises ValueError for fewer than 2 of them, or where one is not finite."""
-        vectors, scores = checked(vectors, scores)
-        scale, rng = NormalScale(scores), np.random.default_rng(seed)
-        self._scale = None  # not trained, if it fails
-        for i, member in enumerate(self._found):
-            drawn = rng.integers(len(scores), size=len(scores))
-            member.fit(vectors[drawn], scale.normal[drawn], seed + i)
-        self._scale = scale
-
-    def _mean(self, vectors: np.ndarray) -> np.ndarray:
-        return self._mean_and_spread(vectors)[0]
-
-    def _mean_and_spread(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        told = [member.query(vectors) for member in self._found]
-        return np.mean(told, axis=0), np.std(told, axis=0)
-
-
-def build_predictor(type: str = "mlp", **settings: Any) -> Predictor:
-    """A predictor by name. Raises SearchError for an unknown name or setting."""
-    return PREDICTORS.build(type, {}, settings)
-
-
-GROUPED = ("ensemble", "graph_ensemble")
-"""Predictors that weigh groups of the vectors' dimensions."""
-
-
-def with_groups(settings: Mapping[str, Any], encoder: Encoder) -> dict[str, Any]:
-    """Settings of a predictor, and of those within, for vectors of `encoder`: with its `groups`, where it has some and they are
-    of use, unless the settings name others. Raises SearchError where the predictor can do nothing with the vectors."""
-    told, kind = dict(settings), settings.get("type", "mlp")
-    if isinstance(told.get("predictor"), Mapping):
-        told["predictor"] = with_groups(told["predictor"], encoder)
-    if kind == "graph_ensemble" and not getattr(encoder, "cells", False):
-        raise SearchError(f"predictor: {kind} reads cells; expected encoder.type=statistics encoder.cells=True")
-    if kind in GROUPED and getattr(encoder, "groups", None):
-        told.setdefault("groups", encoder.groups)  # type: ignore[attr-defined]
-    if kind in GROUPED and (groups := told.get("groups")) is not None:
-        whole = isinstance(groups, Sequence) and all(type(size) is int and size >= 0 for size in groups)
-        if not whole or sum(groups) != encoder.dim:
-            raise SearchError(f"predictor: groups: expected sizes of {encoder.dim} dimensions in all, found {groups!r}")
-    return told
-
-
-def cross_validated_predictions(
-    settings: dict[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int, folds: int = 5
-) -> np.ndarray:
-    """Predictions [N] of each score by a predictor that was trained on the other folds: how good the predictor is."""
-    return cross_validated_opinions(settings, vectors, scores, seed, folds)[0]
-
-
-def cross_validated_opinions(
-    settings: dict[str, Any], vectors: np.ndarray, scores: np.ndarray, seed: int, folds: int = 5
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """`cross_validated_predictions`, and their standard deviations [N]; None of a predictor that has no `opinion`."""
-    order = np.random.default_rng(seed).permutation(len(scores))
-    predicted, deviations = np.empty(len(scores)), np.full(len(scores), np.nan)
-    for fold in np.array_split(order, min(folds, len(scores))):
-        rest = np.setdiff1d(order, fold)
-        predictor = build_predictor(**settings)
-        predictor.fit(vectors[rest], scores[rest], seed)
-        if hasattr(predictor, "opinion"):
-            predicted[fold], deviations[fold] = predictor.opinion(vectors[fold])
-        else:
-            predicted[fold] = predictor.query(vectors[fold])
-    return predicted, None if np.isnan(deviations).all() else deviations

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from search.core.types import Encoder, SearchError
+from search.core.types import SearchError
 from search.record.study import DONE, ENCODER_DIRECTORY, Record, Snapshot
 
 DRAWN = 5000
@@ -75,41 +76,34 @@ def _learned(settings: Mapping[str, Any], evaluated: tuple[Record, ...], path: P
     from sklearn.decomposition import PCA
 
     from search.encoders import load_encoder
-    from search.predictors.mlp import build_predictor, cross_validated_opinions, with_groups
+    from search.predictors import build_predictor
+    from search.predictors.cross_validation import cross_validated_with_std
     from search.spaces.dag import build_space, prune
 
     seed, space = settings["seed"], build_space(**settings["space"])
     encoder = load_encoder(path, space)
-    vectors = encoder.embed(prune(space.from_cells([r.cell for r in evaluated])))
-    scores = np.array([r.score for r in evaluated])
-    chosen = with_groups(settings["predictor"], encoder)
-    held_out, deviation = cross_validated_opinions(chosen, vectors, scores, seed)
-    predictor = build_predictor(**chosen)
-    predictor.fit(vectors, scores, seed)
-    drawn = encoder.embed(prune(space.sample(np.random.default_rng(seed), DRAWN)))
-    surface = predictor.query(drawn)
+    known = encoder.encode(prune(space.from_cells([r.cell for r in evaluated])))
+    scores, build = np.array([r.score for r in evaluated]), partial(build_predictor, **settings["predictor"])
+    held_out, deviation = cross_validated_with_std(build, known, scores, seed)
+    predictor = build()
+    predictor.fit(known, scores, seed)
+    drawn = encoder.encode(prune(space.sample(np.random.default_rng(seed), DRAWN)))
+    surface = predictor.predict(drawn)
     if not (np.isfinite(surface).all() and np.isfinite(held_out).all()):
         raise SearchError("the predictor gives scores that are no numbers")
-    plain = _plain(encoder, drawn)
+    plain = np.asarray(drawn.vectors, np.float64)
     if not plain.std(0).any():
         raise SearchError("all drawn cells have the same vector")
     projection = PCA(2, random_state=seed % 2**32).fit(plain)
     return Dynamics(
         evaluated,
         projection.transform(plain),
-        projection.transform(_plain(encoder, vectors)),
+        projection.transform(np.asarray(known.vectors, np.float64)),
         float(projection.explained_variance_ratio_.sum()),
         surface,
         held_out,
         deviation,
     )
-
-
-def _plain(encoder: Encoder, vectors: np.ndarray) -> np.ndarray:
-    """Vectors without the cells that may follow the counts, float64."""
-    from search.encoders.graph_features import StatisticsEncoder
-
-    return np.asarray(vectors[:, : encoder.counts] if isinstance(encoder, StatisticsEncoder) else vectors, np.float64)
 
 
 @dataclass(frozen=True)

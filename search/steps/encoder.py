@@ -13,7 +13,7 @@ from search.configuration.checking import described
 from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import Encoder, SearchError, Space
-from search.encoders import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder
+from search.encoders import DESCRIPTION, build_encoder, check_settings_of, files_digest, load_encoder, save_encoder
 from search.encoders.cache import EncoderCache
 from search.record.study import ENCODER_DIRECTORY, Study
 from search.spaces.dag import prune
@@ -31,7 +31,7 @@ def trained_encoder(settings: Mapping[str, Any], space: Space, schedule: Schedul
     encoder = _saved(directory, known, settings["encoder"], space, display)
     if encoder is None:
         encoder = _new(settings, space, schedule, display)
-        encoder.save(directory)
+        save_encoder(directory, encoder)
         if known and files_digest(directory) != known:
             display.line(
                 "The encoder is another one than that of the rounds so far, as on another machine or with another torch:"

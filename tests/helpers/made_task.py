@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 
-from search.encoders.svge.graphs import Graphs, GraphSpace, split
+from search.core.types import CellArrays
+from search.encoders.svge.graphs import GraphSpace, split
 from search.experiments.svge.tasks import Task
 
 MADE = GraphSpace("made", ("input", "conv1x1", "conv3x3", "maxpool3x3", "output"), 4)
@@ -23,15 +24,15 @@ def all_graphs(space):
             adjacency[0, u, v] = bits
             if n == 4 and not adjacency[0, 1, 2] and operators[0] > operators[1]:
                 continue
-            parts.append(Graphs(np.array([[0, *operators, space.end]], np.int8), adjacency).padded(space.max_nodes))
-    graphs = Graphs.concatenate(parts)
+            parts.append(CellArrays(adjacency, np.array([[0, *operators, space.end]], np.int8)).padded(space.max_nodes))
+    graphs = CellArrays.concatenate(parts)
     return graphs[space.valid(graphs)]
 
 
 def made_task(**settings):
     graphs = all_graphs(MADE)
     accuracies = (
-        0.5 + 0.1 * (graphs.types == 2).sum(1) + 0.02 * graphs.adjacency.sum((1, 2)) - 0.03 * (graphs.types == 3).sum(1)
+        0.5 + 0.1 * (graphs.operators == 2).sum(1) + 0.02 * graphs.adjacency.sum((1, 2)) - 0.03 * (graphs.operators == 3).sum(1)
     )
     accuracies[::11] = np.nan  # some were never measured
     return Task("made", MADE, graphs, accuracies, *split(len(graphs)), {**SETTINGS, **settings}, lambda: 1 - accuracies)

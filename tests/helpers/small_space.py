@@ -5,7 +5,8 @@ import itertools
 import networkx as nx
 import numpy as np
 
-from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.core.types import CellArrays
+from search.encoders.svge.graphs import GraphSpace
 from search.spaces.dag import DagSpace
 
 SMALL = GraphSpace("small", ("input", "a", "b", "c", "output"), 4)
@@ -24,14 +25,14 @@ def every_graph(space):
         adjacency[:, u, v] = bits
         types = np.full((len(operators), n), space.end, np.int8)
         types[:, 0], types[:, 1:-1] = 0, operators
-        graphs = Graphs(np.repeat(types, len(bits), 0), np.tile(adjacency, (len(types), 1, 1))).padded(space.max_nodes)
+        graphs = CellArrays(np.tile(adjacency, (len(types), 1, 1)), np.repeat(types, len(bits), 0)).padded(space.max_nodes)
         parts.append(graphs[space.valid(graphs)])
-    return Graphs.concatenate(parts)
+    return CellArrays.concatenate(parts)
 
 
 def ordered(graphs):
     """Which graphs of at most 4 nodes are written in their only order, or in the first of two."""
-    return graphs.adjacency[:, 1, 2] | (graphs.types[:, 1] <= graphs.types[:, 2]) | (graphs.sizes < 4)
+    return graphs.adjacency[:, 1, 2] | (graphs.operators[:, 1] <= graphs.operators[:, 2]) | (graphs.sizes < 4)
 
 
 def slowly_valid(types, adjacency, end):
@@ -50,7 +51,7 @@ def slowly_valid(types, adjacency, end):
 def labelled(graph):
     """One graph as networkx has it, its types as labels."""
     made = nx.DiGraph(np.argwhere(graph.adjacency).tolist())
-    made.add_nodes_from((v, {"type": int(kind)}) for v, kind in enumerate(graph.types) if kind >= 0)
+    made.add_nodes_from((v, {"type": int(kind)}) for v, kind in enumerate(graph.operators) if kind >= 0)
     return made
 
 
@@ -60,11 +61,11 @@ def isomorphic(a, b):
 
 def same(a, b):
     """Two graphs of [n] and [n, n] arrays, node by node and predecessor by predecessor."""
-    if (a.types[a.types >= 0]).tolist() != (b.types[b.types >= 0]).tolist():
+    if (a.operators[a.operators >= 0]).tolist() != (b.operators[b.operators >= 0]).tolist():
         return False
     return all(
         np.flatnonzero(a.adjacency[:, v]).tolist() == np.flatnonzero(b.adjacency[:, v]).tolist()
-        for v in range(int((a.types >= 0).sum()))
+        for v in range(int((a.operators >= 0).sum()))
     )
 
 
@@ -74,4 +75,4 @@ def random_graphs(seed, count, n, num_types):
     absent = np.arange(n) >= rng.integers(1, n + 1, (count, 1))
     types = np.where(absent, -1, rng.integers(0, num_types, (count, n))).astype(np.int8)
     adjacency = np.triu(rng.random((count, n, n)) < 0.5, 1) & ~absent[:, None, :]
-    return Graphs(types, adjacency)
+    return CellArrays(adjacency, types)

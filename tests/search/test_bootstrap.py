@@ -3,6 +3,7 @@ import pytest
 
 from search import bootstrap as module
 from search.bootstrap import Draws, bootstrap
+from search.core.types import EncodedCells
 from search.spaces.dag import DagSpace, prune
 
 
@@ -15,8 +16,11 @@ class EdgeCount:
         self.embedded += len(arrays)
         return arrays.adjacency.sum((1, 2))[:, None].astype(np.float32)
 
-    def query(self, vectors):
-        return vectors[:, 0].astype(float)
+    def encode(self, arrays):
+        return EncodedCells(arrays, self.embed(arrays))
+
+    def predict(self, x):
+        return x.vectors[:, 0].astype(float)
 
 
 def edges(arrays):
@@ -28,7 +32,7 @@ def draws(seed=0, count=3000, nodes=8, max_macs=None):
 
 
 def run(seed=0, count=3000, top=5, nodes=8, max_macs=None, **settings):
-    return bootstrap(draws(seed, count, nodes, max_macs), EdgeCount(), top, **settings)
+    return bootstrap(draws(seed, count, nodes, max_macs), EdgeCount().predict, top, **settings)
 
 
 def test_the_best_cells_of_all_draws_are_found_best_first(monkeypatch):
@@ -81,5 +85,5 @@ def test_what_is_drawn_ahead_is_what_would_be_drawn_later(pieces, monkeypatch):
     for cells in pieces:
         early.ahead(cells)
     assert early.encoder.embedded == min(3, sum(-(-cells // 4096) for cells in pieces)) * 4096
-    assert bootstrap(early, EdgeCount(), top=20) == run(count=20_000, top=20)
+    assert bootstrap(early, EdgeCount().predict, top=20) == run(count=20_000, top=20)
     assert early.encoder.embedded == 20_000

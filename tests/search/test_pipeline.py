@@ -1,6 +1,7 @@
 """The pipeline on a made evaluator whose truth is known; the real one is run by test_search_tool.py."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.types import SearchError
 from search.encoders import build_encoder
+from search.encoders.adjacency import AdjacencyEncoder
 from search.encoders.kernel_guided import KernelGuidedEncoder
 from search.pipeline import run_search
+from search.predictors import build_predictor
+from search.predictors.cross_validation import cross_validated_predictions
 from search.predictors.ensemble import EnsemblePredictor
-from search.predictors.mlp import cross_validated_predictions
 from search.record.export import write_export
 from search.record.ranking import best_first, best_table
 from search.record.study import DONE, FAILED, PENDING, read_study
@@ -79,6 +82,13 @@ def test_the_predictor_is_judged_while_candidates_train_and_a_stop_in_between_lo
     assert "kendall_tau" not in read_study(tmp_path / "stopped").rounds[1]
     assert essence(run(tmp_path / "stopped")) == undisturbed
     assert read_study(tmp_path / "stopped").rounds == notes
+
+
+def test_the_cells_of_a_round_are_encoded_once_for_all_that_learns_from_them(tmp_path, monkeypatch):
+    sizes, encode = [], AdjacencyEncoder.encode
+    monkeypatch.setattr(AdjacencyEncoder, "encode", lambda self, arrays: sizes.append(len(arrays)) or encode(self, arrays))
+    run(tmp_path)
+    assert [size for size in sizes if size != SCHEDULE.draws] == [8, 12, 16]
 
 
 def test_the_predictor_does_not_hang_on_the_order_in_which_workers_end(tmp_path):
@@ -229,8 +239,9 @@ def test_at_the_end_predictors_that_have_not_seen_a_cell_weigh_in_the_choice_as_
     records = run(tmp_path / "search", LuckyEvaluator(), settings, schedule)
     scores, judged = np.array([r.score for r in records]), np.array([r.judged for r in records])
     space, seed = DagSpace(8), int(np.random.default_rng((0, 4, 1)).integers(2**31))
-    vectors = build_encoder("adjacency", space).embed(prune(space.from_cells([r.cell for r in records])))
-    held_out = [cross_validated_predictions(settings["predictor"], vectors, scores, seed + i, 4) for i in (0, 1)]
+    x = build_encoder("adjacency", space).encode(prune(space.from_cells([r.cell for r in records])))
+    build = partial(build_predictor, **settings["predictor"])
+    held_out = [cross_validated_predictions(build, x, scores, seed + i, 4) for i in (0, 1)]
     assert judged == pytest.approx(0.25 * scores + 0.75 * np.mean(held_out, axis=0), abs=1e-9)
     assert len(set(scores)) == 2
     assert best_first(records)[0].judged == judged.max()
@@ -261,13 +272,13 @@ def test_optimism_asks_for_what_is_uncertain_and_records_what_is_predicted(tmp_p
     settings = {**SETTINGS, "encoder": {"type": "statistics", "sample": 50}, "predictor": {"type": "ensemble", "trees": 10}}
     plain = run(tmp_path / "plain", settings=settings)
     schedule, asked = replace(SCHEDULE, ucb_beta=3.0), []
-    optimistic = EnsemblePredictor.optimistic
+    ucb = EnsemblePredictor.ucb
 
-    def watched(self, vectors, deviations):
-        asked.append(deviations)
-        return optimistic(self, vectors, deviations) + 100
+    def watched(self, x, beta):
+        asked.append(beta)
+        return ucb(self, x, beta) + 100
 
-    monkeypatch.setattr(EnsemblePredictor, "optimistic", watched)
+    monkeypatch.setattr(EnsemblePredictor, "ucb", watched)
     records = run(tmp_path / "optimistic", settings=settings, schedule=schedule)
     assert set(asked) == {3.0}
     assert [r.digest for r in records[:8]] == [r.digest for r in plain[:8]]

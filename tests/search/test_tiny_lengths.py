@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from search.core.types import Job
 from search.encoders import build_encoder
 from search.evaluation.data import ProxyData
 from search.evaluation.proxy import ProxyEvaluator, ProxySettings
-from search.predictors.mlp import build_predictor, cross_validated_predictions
+from search.predictors import build_predictor
+from search.predictors.cross_validation import cross_validated_predictions
 from search.spaces.dag import DagSpace, prune
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -76,17 +78,16 @@ def test_the_least_of_other_encoders_settings_do(kind: str, settings: dict[str, 
     ids=lambda settings: "-".join(map(str, settings.values()))[:30],
 )
 def test_a_predictor_learns_of_as_few_cells_as_a_search_has(settings: dict[str, Any], count: int) -> None:
-    encoder = build_encoder("statistics", SPACE, sample=12, cells=settings["type"] == "graph_ensemble")
+    encoder = build_encoder("statistics", SPACE, sample=12)
     encoder.fit(0)
-    vectors = encoder.embed(CELLS)
-    if settings["type"] == "graph_ensemble":
-        settings = {**settings, "groups": encoder.groups}
+    x = encoder.encode(CELLS)
     predictor = build_predictor(**settings)
     for seed in range(2):
-        predictor.fit(vectors[:count], SCORES[:count], seed)
-        assert np.isfinite(predictor.query(vectors)).all()
+        predictor.fit(x[:count], SCORES[:count], seed)
+        assert np.isfinite(predictor.predict(x)).all()
     if count == 3:
-        assert np.isfinite(cross_validated_predictions(settings, vectors[:3], SCORES[:3], 0, folds=50)).all()
+        build = partial(build_predictor, **settings)
+        assert np.isfinite(cross_validated_predictions(build, x[:3], SCORES[:3], 0, folds=50)).all()
 
 
 @pytest.mark.parametrize("size", [1, 3])

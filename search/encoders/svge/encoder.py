@@ -11,11 +11,11 @@ from torch import Tensor
 
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
-from search.core.types import CellArrays, Progress, Space
-from search.encoders.common import Batch, Epochs, LearningRate, cosines, kernel_figures
-from search.encoders.io import save_encoder
+from search.core.cosines import cosines
+from search.core.types import CellArrays, Encoder, Progress, Space
+from search.encoders.settings import Batch, Epochs, LearningRate
+from search.encoders.similarity import kernel_figures
 from search.encoders.svge.graph_spaces import cell_space, cells_of_graphs, graphs_of_cells
-from search.encoders.svge.graphs import Graphs
 from search.encoders.svge.model import State, SVGe
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
@@ -24,7 +24,7 @@ HELD_OUT_CELLS = 500
 
 
 @takes_settings("encoder")
-class SVGeEncoder:
+class SVGeEncoder(Encoder):
     """`SVGe` on cells sampled from the space; a cell's embedding is the mean of its latent vector.
 
     The defaults of `SVGe`, meant for graphs of 8 nodes, are replaced here by ones that train in about two minutes on one CPU
@@ -37,6 +37,7 @@ class SVGeEncoder:
     def __init__(
         self,
         space: Space,
+        *,
         cells: Annotated[int, Setting("that are drawn to train on", at_least=1)] = 2048,
         state: State = 64,
         epochs: Epochs = 4,
@@ -44,14 +45,13 @@ class SVGeEncoder:
         lr: LearningRate = 2e-3,
         **settings: Annotated[Any, SVGe],
     ) -> None:
-        self.space, self.cells = space, cells
         self.model = SVGe(cell_space(space), state=state, epochs=epochs, batch=batch, lr=lr, **settings)
-        self.dim = self.model.dim
-        self.metrics: dict[str, float] = {}
+        super().__init__(space, self.model.dim)
+        self.cells = cells
 
     @property
     def settings(self) -> dict[str, object]:
-        """What `build_encoder` needs to make this encoder again."""
+        """How many cells it trains on, and what the model has."""
         return {"cells": self.cells, **self.model.settings}
 
     def fit(
@@ -70,18 +70,20 @@ class SVGeEncoder:
         """Pruned cells -> float32 [B, dim]. Raises SearchError for cells larger than the space's; RuntimeError before `fit`."""
         return self.model.embed(graphs_of_cells(self.space, arrays))
 
-    def decode(self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, constrained: bool = False) -> Graphs:
+    def decode(
+        self, latent: np.ndarray, seed: int | None = None, two_sided: bool = True, constrained: bool = False
+    ) -> CellArrays:
         """Latent vectors [B, dim] -> graphs of `self.model.space`, valid or not, or with `constrained` valid ones alone, as
         `SVGe.decode`; `cells_of` makes cells of them."""
         return self.model.decode(latent, seed, two_sided, constrained=constrained)
 
-    def cells_of(self, graphs: Graphs) -> CellArrays:
+    def cells_of(self, graphs: CellArrays) -> CellArrays:
         """The cells that the valid ones of B graphs stand for; at most B."""
         return cells_of_graphs(self.space, graphs[self.model.space.valid(graphs)])
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `encoder.safetensors` and `encoder.json`."""
-        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self.model.weights())
+    def weights(self) -> dict[str, Tensor]:
+        """Of the model. Raises RuntimeError before the first `fit`."""
+        return self.model.weights()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take trained weights. Raises RuntimeError where they are those of another network."""

@@ -8,12 +8,11 @@ import os
 import numpy as np
 
 from gemnet.core.files import TextError, read_text
-from search.core.types import SearchError
+from search.core.types import CellArrays, SearchError
 from search.encoders.svge.graph_spaces import enas_space
-from search.encoders.svge.graphs import Graphs
 
 
-def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000) -> tuple[Graphs, np.ndarray]:
+def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000) -> tuple[CellArrays, np.ndarray]:
     """The graphs of `enas_space(layers)` in D-VAE's `final_structures6.txt`, and their accuracies with shared weights in [0,
     1], float64 [B].
 
@@ -49,7 +48,7 @@ def read_enas(path: str | os.PathLike[str], layers: int = 6, burn_in: int = 1000
                 f"{path}, line {burn_in + b + 1}: expected [[operator, connections...] x {layers}], accuracy: operators 0 to "
                 f"{operators - 1}, connections 0 or 1, an accuracy in [0, 1]; found {line[:80]!r}"
             ) from None
-    return Graphs(types, adjacency), accuracies
+    return CellArrays(adjacency, types), accuracies
 
 
 def _text(path: str | os.PathLike[str]) -> str:

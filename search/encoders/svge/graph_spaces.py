@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from gemnet.operators import INPUT
-from search.core.types import CellArrays, SearchError, Space
-from search.encoders.svge.graphs import ABSENT, Graphs, GraphSpace, packed
+from search.core.types import ABSENT, CellArrays, SearchError, Space
+from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.repair import chained, ended_by_leaves, in_order_of_enumeration, trimmed
 from search.spaces import nasbench101, nasbench201
 from search.spaces.benchmarks import Table, TabularSpace
@@ -26,9 +26,9 @@ def enas_space(layers: int = 6) -> GraphSpace:
     return GraphSpace(f"enas{layers}", types, nodes, partial(_is_chain, nodes), partial(chained, nodes), nodes)
 
 
-def _is_chain(nodes: int, graphs: Graphs) -> np.ndarray:
+def _is_chain(nodes: int, graphs: CellArrays) -> np.ndarray:
     """`nodes` nodes, each fed by the one before, the last one by nothing else."""
-    if graphs.types.shape[1] < nodes:
+    if graphs.operators.shape[1] < nodes:
         return np.zeros(len(graphs), bool)
     fed_in_turn = np.diagonal(graphs.adjacency, 1, 1, 2)[:, : nodes - 1].all(1)
     return (graphs.sizes == nodes) & fed_in_turn & (graphs.adjacency[:, :, nodes - 1].sum(1) == 1)
@@ -37,7 +37,7 @@ def _is_chain(nodes: int, graphs: Graphs) -> np.ndarray:
 def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = nasbench101.MAX_EDGES) -> GraphSpace:
     """NAS-Bench-101 (arXiv 1902.09635): 3 operators, at most 7 nodes and 9 edges. The benchmark prunes what lies on no path
     from the input to the output; such a graph is not valid here: it is another cell than it looks. Graphs are
-    mended into the benchmark's order of nodes, see `in_order_of_enumeration`.
+    repaired into the benchmark's order of nodes, see `in_order_of_enumeration`.
 
     Raises SearchError where a chain of `max_nodes` nodes has more than `max_edges` edges."""
     if max_edges < max_nodes - 1:
@@ -46,11 +46,11 @@ def nasbench101_space(max_nodes: int = nasbench101.MAX_NODES, max_edges: int = n
     return GraphSpace("nasbench101", types, max_nodes, rule, partial(_as_enumerated, max_edges))
 
 
-def _as_enumerated(max_edges: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:
+def _as_enumerated(max_edges: int, graphs: CellArrays, confidence: np.ndarray) -> CellArrays:
     return in_order_of_enumeration(trimmed(max_edges, graphs, confidence))
 
 
-def _has_at_most(max_edges: int, graphs: Graphs) -> np.ndarray:
+def _has_at_most(max_edges: int, graphs: CellArrays) -> np.ndarray:
     return graphs.adjacency.sum((1, 2)) <= max_edges
 
 
@@ -60,20 +60,20 @@ def nasbench201_space() -> GraphSpace:
     return GraphSpace("nasbench201", (INPUT, *nasbench201.OPERATORS), n, _has_the_wiring, _with_the_wiring, n)
 
 
-def _has_the_wiring(graphs: Graphs) -> np.ndarray:
+def _has_the_wiring(graphs: CellArrays) -> np.ndarray:
     n = nasbench201.NUM_NODES
-    if graphs.types.shape[1] < n:
+    if graphs.operators.shape[1] < n:
         return np.zeros(len(graphs), bool)
     return (graphs.sizes == n) & (graphs.adjacency[:, :n, :n] == nasbench201.ADJACENCY).all((1, 2))
 
 
-def _with_the_wiring(graphs: Graphs, confidence: np.ndarray) -> Graphs:
-    return Graphs(graphs.types, np.broadcast_to(nasbench201.ADJACENCY, graphs.adjacency.shape).copy())
+def _with_the_wiring(graphs: CellArrays, confidence: np.ndarray) -> CellArrays:
+    return CellArrays(np.broadcast_to(nasbench201.ADJACENCY, graphs.adjacency.shape).copy(), graphs.operators)
 
 
-def graphs_of_table(table: Table, rows: slice | Sequence[int] | np.ndarray = slice(None)) -> Graphs:
+def graphs_of_table(table: Table, rows: slice | Sequence[int] | np.ndarray = slice(None)) -> CellArrays:
     """Rows of a benchmark's table, of `nasbench101_space()` or `nasbench201_space()`: their cells have the output as a node."""
-    return Graphs(table.operators[rows], table.adjacency[rows])
+    return CellArrays(table.adjacency[rows], table.operators[rows])
 
 
 def cell_space(space: Space) -> GraphSpace:
@@ -87,38 +87,38 @@ def cell_space(space: Space) -> GraphSpace:
     return GraphSpace("cells", types, space.num_nodes + 1, partial(_only_leaves_feed, len(types) - 1), ended_by_leaves, 3)
 
 
-def _only_leaves_feed(end: int, graphs: Graphs) -> np.ndarray:
+def _only_leaves_feed(end: int, graphs: CellArrays) -> np.ndarray:
     """Nodes that feed the output, the type `end`, feed no other."""
-    is_output = graphs.types == end
+    is_output = graphs.operators == end
     to_output = (graphs.adjacency & is_output[:, None, :]).any(2)
     to_others = (graphs.adjacency & ~is_output[:, None, :]).any(2)
     return ~(to_output & to_others).any(1) & (graphs.sizes > 2)
 
 
-def graphs_of_cells(space: Space, cells: CellArrays) -> Graphs:
+def graphs_of_cells(space: Space, cells: CellArrays) -> CellArrays:
     """Pruned cells -> graphs of `cell_space(space)` with all its places. Raises SearchError for a cell that is too large for
     the space."""
     if isinstance(space, TabularSpace):
-        return Graphs(cells.operators, cells.adjacency).padded(space.num_nodes)
+        return cells.padded(space.num_nodes)
     largest = int((cells.operators >= 0).sum(1).max(initial=0))
     if largest > space.num_nodes:
         raise SearchError(f"a cell has {largest} nodes; the space allows {space.num_nodes}")
-    nodes = packed(cells.operators, cells.adjacency, cells.operators >= 0).padded(space.num_nodes)
-    rows, sizes, leaves = np.arange(len(cells)), nodes.sizes, (nodes.types != ABSENT) & ~nodes.adjacency.any(2)
+    nodes = cells.packed(cells.operators != ABSENT).padded(space.num_nodes)
+    rows, sizes, leaves = np.arange(len(cells)), nodes.sizes, (nodes.operators != ABSENT) & ~nodes.adjacency.any(2)
     graphs = nodes.padded(space.num_nodes + 1)
-    graphs.types[rows, sizes] = len(space.operators) + 1
+    graphs.operators[rows, sizes] = len(space.operators) + 1
     graphs.adjacency[rows, :-1, sizes] = leaves
     return graphs
 
 
-def cells_of_graphs(space: Space, graphs: Graphs) -> CellArrays:
+def cells_of_graphs(space: Space, graphs: CellArrays) -> CellArrays:
     """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without the
     output that they got."""
     if isinstance(space, TabularSpace):
         graphs = graphs.padded(space.num_nodes)
-        return CellArrays(graphs.adjacency, graphs.types)
+        return CellArrays(graphs.adjacency, graphs.operators)
     graphs = graphs.padded(space.num_nodes + 1)
-    node = (graphs.types != ABSENT) & (graphs.types != len(space.operators) + 1)
-    operators = np.where(node, graphs.types, np.int8(ABSENT)).astype(np.int8)
+    node = (graphs.operators != ABSENT) & (graphs.operators != len(space.operators) + 1)
+    operators = np.where(node, graphs.operators, np.int8(ABSENT)).astype(np.int8)
     adjacency = graphs.adjacency & node[:, :, None] & node[:, None, :]
     return CellArrays(adjacency[:, :-1, :-1], operators[:, :-1])

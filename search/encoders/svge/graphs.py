@@ -1,79 +1,19 @@
-"""Labelled DAGs as arrays, and what a space of them is: what a graph autoencoder reads and writes."""
+"""Spaces of labelled DAGs: what a graph autoencoder reads and writes.
+
+Graphs are `CellArrays`. Their operators are an index into the types of a space, and their nodes lie in the first places.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from search.core.types import CellArrays, SearchError
-
-ABSENT = -1
-"""The type of a place without a node."""
+from search.core.types import ABSENT, CellArrays, SearchError
 
 
-@dataclass(frozen=True)
-class Graphs:
-    """B labelled DAGs with at most n nodes each. A graph's nodes are its first places, in topological order.
-
-    types: int8 [B, n], index into `GraphSpace.types`; -1 where there is no node.
-    adjacency: bool [B, n, n]; [b, u, v] is the edge u -> v, u < v.
-    """
-
-    types: np.ndarray
-    adjacency: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.types)
-
-    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> Graphs:
-        return Graphs(self.types[rows], self.adjacency[rows])
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Nodes of each graph, int64 [B]."""
-        return (self.types != ABSENT).sum(1)
-
-    @property
-    def cells(self) -> CellArrays:
-        """The same arrays with types as operators, for the kernel and for hashes of isomorphism."""
-        return CellArrays(self.adjacency, self.types)
-
-    def padded(self, num_nodes: int) -> Graphs:
-        """The same graphs with `num_nodes` places each. Raises SearchError where a graph has more nodes."""
-        n = self.types.shape[1]
-        if n > num_nodes and (self.types[:, num_nodes:] != ABSENT).any():
-            places = int(np.flatnonzero((self.types != ABSENT).any(0)).max()) + 1
-            raise SearchError(f"a graph has {places} nodes; the space allows {num_nodes}")
-        keep, more = min(n, num_nodes), max(0, num_nodes - n)
-        types = np.pad(self.types[:, :keep], ((0, 0), (0, more)), constant_values=ABSENT)
-        return Graphs(types, np.pad(self.adjacency[:, :keep, :keep], ((0, 0), (0, more), (0, more))))
-
-    def keys(self, num_nodes: int) -> np.ndarray:
-        """One opaque value a graph, void [B]: equal where graphs with at most `num_nodes` nodes have the same types and edges
-        at the same places (isomorphic graphs in another order differ), whatever their padding.
-        """
-        same = self.padded(num_nodes)
-        bits = np.packbits(same.adjacency.reshape(len(same), num_nodes**2), axis=1)
-        content = np.ascontiguousarray(np.concatenate([same.types.view(np.uint8), bits], axis=1))
-        return content.view([("", f"V{content.shape[1]}")])["f0"].reshape(-1) if len(content) else np.empty(0, "V1")
-
-    @staticmethod
-    def concatenate(parts: Iterable[Graphs]) -> Graphs:
-        parts = list(parts)
-        return Graphs(np.concatenate([p.types for p in parts]), np.concatenate([p.adjacency for p in parts]))
-
-
-def packed(types: np.ndarray, adjacency: np.ndarray, keep: np.ndarray) -> Graphs:
-    """Graphs of the nodes that are kept, bool [B, n], in their order, in the first places."""
-    order = np.argsort(~keep, axis=1, kind="stable")
-    moved = CellArrays(adjacency, np.where(keep, types, ABSENT).astype(np.int8)).reordered(order)
-    present = moved.operators != ABSENT
-    return Graphs(moved.operators, moved.adjacency & present[:, :, None] & present[:, None, :])
-
-
-def no_further_rule(graphs: Graphs) -> np.ndarray:
+def no_further_rule(graphs: CellArrays) -> np.ndarray:
     """True for each graph, bool [B]."""
     return np.ones(len(graphs), bool)
 
@@ -83,16 +23,16 @@ class GraphSpace:
     """What graphs there are.
 
     types: of nodes; the first is the input's, the last the output's, the others are operators. max_nodes: input and output
-    counted. rule: what a graph must satisfy besides `is_dag_with_input_and_output` to be one of the space, batched: Graphs of B
-    graphs -> bool [B]. mend: makes graphs of the space of decoded ones with at least `min_nodes` nodes, input first and output
+    counted. rule: what a graph must satisfy besides `is_dag_with_input_and_output` to be one of the space, batched: B graphs
+    -> bool [B]. repair: makes graphs of the space of decoded ones with at least `min_nodes` nodes, input first and output
     last, and may reorder nodes: see `search.encoders.svge.repair`; None for `connected`, which is enough without a rule.
     """
 
     name: str
     types: tuple[str, ...]
     max_nodes: int
-    rule: Callable[[Graphs], np.ndarray] = no_further_rule
-    mend: Callable[[Graphs, np.ndarray], Graphs] | None = None
+    rule: Callable[[CellArrays], np.ndarray] = no_further_rule
+    repair: Callable[[CellArrays, np.ndarray], CellArrays] | None = None
     min_nodes: int = 2
 
     def __post_init__(self) -> None:
@@ -123,14 +63,14 @@ class GraphSpace:
         """Types but for the input's and the output's."""
         return self.types[1:-1]
 
-    def valid(self, graphs: Graphs) -> np.ndarray:
+    def valid(self, graphs: CellArrays) -> np.ndarray:
         """Which graphs are of this space, bool [B]."""
         return (graphs.sizes <= self.max_nodes) & is_dag_with_input_and_output(graphs, self.end) & self.rule(graphs)
 
-    def check(self, graphs: Graphs) -> Graphs:
+    def check(self, graphs: CellArrays) -> CellArrays:
         """The same graphs, `max_nodes` places each. Raises SearchError for arrays that are not graphs with these types, in
         topological order and without gaps, or for one that is too large. Graphs need not be valid."""
-        types, adjacency = graphs.types, graphs.adjacency
+        types, adjacency = graphs.operators, graphs.adjacency
         whole = types.dtype.kind in "iu" and adjacency.dtype == bool
         if types.ndim != 2 or adjacency.shape != (*types.shape, types.shape[1]) or not whole:
             raise SearchError(
@@ -138,8 +78,8 @@ class GraphSpace:
                 f"{types.shape} and {adjacency.dtype} {adjacency.shape}"
             )
         graphs = graphs.padded(self.max_nodes)
-        present = graphs.types != ABSENT
-        if (graphs.types < ABSENT).any() or (graphs.types > self.end).any():
+        present = graphs.operators != ABSENT
+        if (graphs.operators < ABSENT).any() or (graphs.operators > self.end).any():
             raise SearchError(f"graphs: expected types from -1 to {self.end} ({', '.join(self.types)})")
         if not present[:, :1].all() or (present[:, 1:] & ~present[:, :-1]).any():
             raise SearchError("graphs: expected the nodes of each graph, one at least, in its first places")
@@ -148,13 +88,13 @@ class GraphSpace:
         return graphs
 
 
-def is_dag_with_input_and_output(graphs: Graphs, end: int) -> np.ndarray:
+def is_dag_with_input_and_output(graphs: CellArrays, end: int) -> np.ndarray:
     """Which graphs are connected computations, bool [B]: exactly one input (type 0) and one output (type `end`), each other
     node with a predecessor, each but the output with a successor. All nodes then lie on paths from the input to the output,
     and, the order being topological, the input comes first and the output last. D-VAE's and SVGe's notion of a valid DAG.
     """
-    present = graphs.types != ABSENT
-    is_start, is_end = graphs.types == 0, graphs.types == end
+    present = graphs.operators != ABSENT
+    is_start, is_end = graphs.operators == 0, graphs.operators == end
     fed = graphs.adjacency.any(1) | is_start | ~present
     used = graphs.adjacency.any(2) | is_end | ~present
     return (is_start.sum(1) == 1) & (is_end.sum(1) == 1) & fed.all(1) & used.all(1)

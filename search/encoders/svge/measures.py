@@ -6,8 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.core.types import Progress, SearchError
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays, Progress, SearchError
 from search.encoders.svge.model import SVGe
 from search.spaces.isomorphism import isomorphism_hash
 
@@ -18,12 +17,12 @@ AT_A_TIME = 20_000
 class Decode(Protocol):
     """Latent vectors [B, dim] -> `times` graphs of each, one after the other, drawn by `seed`."""
 
-    def __call__(self, latent: np.ndarray, seed: int, *, times: int) -> Graphs: ...
+    def __call__(self, latent: np.ndarray, seed: int, *, times: int) -> CellArrays: ...
 
 
 def reconstruction(
     model: SVGe,
-    graphs: Graphs,
+    graphs: CellArrays,
     seed: int,
     encodings: int = 10,
     decodings: int = 10,
@@ -31,13 +30,23 @@ def reconstruction(
     progress: Progress | None = None,
     decode: Decode | None = None,
 ) -> float:
-    """Share of decodings identical to their graph, node by node and edge by edge, in [0, 1]: each graph is encoded `encodings`
-    times and each of these vectors decoded `decodings` times.
+    """Measure the share of decodings that are identical to their graph, node by node and edge by edge, in [0, 1].
 
-    decode: `model.decode` if None, types and edges drawn from their distributions.
-    noise: scale of the noise of an encoding in standard deviations of the posterior; the model's own, as in training, if None.
-    (The public code evaluates without noise: noise=0.) Raises SearchError where there are no graphs or for graphs outside the
-    space.
+    Each graph is encoded `encodings` times, and each of these vectors decoded `decodings` times.
+
+    Args:
+        model: trained.
+        graphs: of its space.
+        seed: of noise and decodings.
+        encodings: of a graph.
+        decodings: of an encoding.
+        noise: of an encoding, in standard deviations of the posterior; that of the model's training if None. The public code
+            evaluates without: noise=0.
+        progress: told of graphs.
+        decode: `model.decode` if None, types and edges drawn from their distributions.
+
+    Raises:
+        SearchError: where there are no graphs or for graphs outside the space.
     """
     if not len(graphs):
         raise SearchError("there are no graphs to reconstruct")
@@ -60,21 +69,34 @@ def reconstruction(
 
 def prior(
     model: SVGe,
-    graphs: Graphs,
+    graphs: CellArrays,
     seed: int,
     points: int = 1000,
     decodings: int = 10,
     progress: Progress | None = None,
     decode: Decode | None = None,
 ) -> dict[str, float]:
-    """What random points of the latent space decode to. `points` vectors are drawn from a normal distribution with the mean and
-    standard deviation, in each dimension, of the training `graphs`' means; each is decoded `decodings` times, by
-    `model.decode` if `decode` is None.
+    """Measure what random points of the latent space decode to.
 
-    validity: share of all decodings that are graphs of the space, by its rules. uniqueness: distinct ones among the valid.
-    novelty: share of the valid ones, repeated or not, that are not among `graphs`. Isomorphic graphs, the same network with its
-    nodes in another order, count as one. The latter two are 0 where none is valid.
-    Raises SearchError where there are no graphs.
+    The points are drawn from a normal distribution with the mean and standard deviation, in each dimension, of the training
+    graphs' vectors.
+
+    Args:
+        model: trained.
+        graphs: those it was trained on.
+        seed: of points and decodings.
+        points: how many.
+        decodings: of a point.
+        progress: told of points.
+        decode: `model.decode` if None.
+
+    Returns:
+        "validity", the share of decodings that are graphs of the space by its rules; "uniqueness", distinct ones among the
+        valid; "novelty", the share of the valid ones, repeated or not, that are not among `graphs`. Isomorphic graphs count as
+        one. The latter two are 0 where none is valid.
+
+    Raises:
+        SearchError: where there are no graphs.
     """
     if not len(graphs):
         raise SearchError("there are no graphs to scale the latent space by")
@@ -87,13 +109,13 @@ def prior(
         parts.append(decode(latent[rows], drawn, times=decodings))
         if progress:
             progress(min(start + step, points), points)
-    return judge(model, Graphs.concatenate(parts), graphs)
+    return judge(model, CellArrays.concatenate(parts), graphs)
 
 
-def judge(model: SVGe, decoded: Graphs, graphs: Graphs) -> dict[str, float]:
-    """validity, uniqueness and novelty of `decoded` graphs beside the training `graphs`, as `prior` has them."""
-    valid = isomorphism_hash(decoded[model.space.valid(decoded)].cells)
-    known = np.unique(isomorphism_hash(graphs.cells))
+def judge(model: SVGe, decoded: CellArrays, graphs: CellArrays) -> dict[str, float]:
+    """Tell validity, uniqueness and novelty of `decoded` graphs beside the training `graphs`, as `prior` has them."""
+    valid = isomorphism_hash(decoded[model.space.valid(decoded)])
+    known = np.unique(isomorphism_hash(graphs))
     return {
         "validity": len(valid) / max(1, len(decoded)),
         "uniqueness": len(np.unique(valid)) / max(1, len(valid)),

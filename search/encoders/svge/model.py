@@ -11,24 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gemnet.core.settings import Setting
-from search.core.checks import check_whole, takes_settings
-from search.core.registry import build_part
+from gemnet.core.settings import Setting, settings_of
+from search.core.checks import check, check_whole, takes_settings
+from search.core.kept import kept_settings
 from search.core.threads import torch_threads
 from search.core.types import CellArrays, Progress, SearchError
-from search.encoders.common import (
-    MAX_WIDTH,
-    Batch,
-    Device,
-    Dim,
-    Epochs,
-    H,
-    LearningRate,
-    check_device,
-    similarity_loss,
-)
 from search.encoders.io import restored, save_encoder
-from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.encoders.settings import MAX_WIDTH, Batch, Device, Dim, Epochs, H, LearningRate, check_device
+from search.encoders.svge.graphs import GraphSpace
+from search.encoders.svge.losses import Loss
 from search.encoders.svge.network import AccuracyHead, GraphDecoder, GraphEncoder
 from search.encoders.svge.readout import LinearReadout
 from search.encoders.svge.repair import connected
@@ -70,6 +61,7 @@ class SVGe:
     def __init__(
         self,
         space: GraphSpace,
+        *,
         dim: Dim = 56,
         state: State = 250,
         layers: Annotated[int, Setting("of messages between nodes", at_least=1, at_most=MAX_LAYERS)] = 2,
@@ -82,13 +74,13 @@ class SVGe:
             float, Setting("factor of NASGEM's similarity loss on the means of the latent vectors", at_least=0)
         ] = 0.0,
         h: H = 3,
+        half_precision: Annotated[bool, Setting("whether training computes in bfloat16")] = False,
         epochs: Epochs = Plan.epochs,
         batch: Batch = Plan.batch,
         lr: LearningRate = Plan.lr,
         patience: Patience = Plan.patience,
         schedule: Schedule = Plan.schedule,
         optimizer: Optimizer = Plan.optimizer,
-        half_precision: Annotated[bool, Setting("whether training computes in bfloat16")] = False,
         exchange: Annotated[bool, Setting("whether the encoder's directions exchange states from its second layer on")] = False,
         places: Annotated[bool, Setting("whether the encoder's nodes know their places")] = False,
         readout: Annotated[float, Setting("factor of the loss of a linear readout of the latent vector", at_least=0)] = 0.0,
@@ -100,32 +92,46 @@ class SVGe:
         self.space, self.dim, self.state, self.layers, self.device = space, dim, state, layers, device
         self.noise, self.kl_weight, self.edge_weight, self.half_precision = noise, kl_weight, edge_weight, half_precision
         self.similarity_weight, self.h = similarity_weight, h
+        self.epochs, self.batch, self.lr, self.patience = epochs, batch, lr, patience
+        self.schedule, self.optimizer = schedule, optimizer
         self.exchange, self.places, self.readout = exchange, places, readout
-        self.plan = Plan(epochs, batch, lr, patience, schedule=schedule, optimizer=optimizer)
+        self._loss = Loss(noise, kl_weight, edge_weight, similarity_weight, h, half_precision, readout)
         self.metrics: dict[str, float] = {}
         self.net: nn.ModuleDict | None = None
 
     @property
-    def settings(self) -> dict[str, object]:
-        """What is needed to make this model again."""
-        names = ("dim", "state", "layers", "noise", "kl_weight", "edge_weight", "similarity_weight", "h", "half_precision")
-        plan = {name: getattr(self.plan, name) for name in PLAN}
-        added = {name: value for name in ADDED if (value := getattr(self, name))}  # else as older files have them
-        return {name: getattr(self, name) for name in names} | plan | added
+    def plan(self) -> Plan:
+        """How `fit` trains."""
+        return Plan(**{name: getattr(self, name) for name in PLAN})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes this model again, with its space; those ADDED where they are on, else as older files have them."""
+        return {name: value for name, value in kept_settings(self).items() if value or name not in ADDED}
 
     def fit(
         self,
-        graphs: Graphs,
+        graphs: CellArrays,
         seed: int,
         progress: Progress | None = None,
         directory: str | os.PathLike[str] | None = None,
         threads: int = 1,
     ) -> dict[str, float]:
-        """Train from new weights on `graphs`; returns the losses of the last epoch by name, in nats a graph, and the shares of
-        types and edges decided rightly with all before them given. Deterministic by seed.
+        """Train from new weights, deterministic by seed.
 
-        directory: where a checkpoint is kept after each epoch, and gone on from: see `train`. threads: of torch's on a CPU.
-        Raises SearchError for graphs outside the space, or none, and as `train` does.
+        Args:
+            graphs: of the space.
+            seed: of weights, orders and noise.
+            progress: told of steps.
+            directory: where a checkpoint is kept after each epoch, and gone on from (`train`).
+            threads: of torch's on a CPU.
+
+        Returns:
+            Figures of the last epoch by name: losses in nats a graph, and the shares of types and edges that are decided
+            rightly with all before them given.
+
+        Raises:
+            SearchError: for graphs outside the space, or none, and as `train` does.
         """
         graphs = self._checked(graphs)
         with torch_threads(threads), torch.random.fork_rng(devices=[]):
@@ -134,15 +140,15 @@ class SVGe:
             types, adjacency = self._tensors(graphs)
 
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-                return self._loss(types[rows], adjacency[rows], generator, self._cells(graphs, rows))[0]
+                return self._loss(self.net, types[rows], adjacency[rows], generator, self._cells(graphs, rows))[0]
 
-            identity = {"data": digest(graphs.types, graphs.adjacency), **self._decisive()}
+            identity = {"data": digest(graphs.operators, graphs.adjacency), **self._decisive()}
             self.metrics = train(self.net, loss, len(graphs), self.plan, seed, progress, directory, identity)
         return self.metrics
 
     def fine_tune(
         self,
-        graphs: Graphs,
+        graphs: CellArrays,
         accuracies: np.ndarray,
         seed: int,
         progress: Progress | None = None,
@@ -151,11 +157,24 @@ class SVGe:
         directory: str | os.PathLike[str] | None = None,
         threads: int = 1,
     ) -> dict[str, float]:
-        """Train a new head on accuracies [B], and the autoencoder on: `share` of its loss and 1 - share of the squared error of
-        the standardised accuracy from the mean of the latent vector. Returns figures of the last epoch, "RMSE" among them.
+        """Train a new head on accuracies, and the autoencoder on.
 
-        plan: 100 epochs in batches of 32 at 1e-3 if None, as the authors have it for 1,000 graphs. Raises SearchError for
-        accuracies that are not finite or not one a graph, and as `fit` does; RuntimeError before the first `fit`.
+        The loss is `share` of the autoencoder's and 1 - share of the squared error of the standardised accuracy, told from the
+        mean of the latent vector.
+
+        Args:
+            graphs: B graphs of the space.
+            accuracies: [B].
+            seed, progress, directory, threads: as those of `fit`.
+            plan: 100 epochs in batches of 32 at 1e-3 if None, as the authors have it for 1,000 graphs.
+            share: of the autoencoder's loss.
+
+        Returns:
+            Figures of the last epoch by name, "RMSE" among them.
+
+        Raises:
+            SearchError: for accuracies that are not finite or not one a graph, and as `fit` does.
+            RuntimeError: before the first `fit`.
         """
         net, graphs = self._trained(), self._checked(graphs)
         accuracies = np.asarray(accuracies, np.float64)
@@ -171,18 +190,18 @@ class SVGe:
             targets = ((torch.from_numpy(accuracies) - head.mean.cpu()) / head.deviation.cpu()).float().to(self.device)
 
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-                figures, mean = self._loss(types[rows], adjacency[rows], generator, self._cells(graphs, rows))
+                figures, mean = self._loss(self.net, types[rows], adjacency[rows], generator, self._cells(graphs, rows))
                 error = ((head(mean) - targets[rows]) ** 2).mean()
                 return figures | {"loss": share * figures["loss"] + (1 - share) * error, "squared error": error}
 
-            identity = {"data": digest(graphs.types, graphs.adjacency, accuracies), "share": share, **self._decisive()}
+            identity = {"data": digest(graphs.operators, graphs.adjacency, accuracies), "share": share, **self._decisive()}
             start = [value.detach().cpu().numpy() for key, value in net.state_dict().items() if not key.startswith("head.")]
             plan = plan or Plan(epochs=100, lr=1e-3)
             figures = train(net, loss, len(graphs), plan, seed, progress, directory, {**identity, "start": digest(*start)})
         return figures | {"RMSE": figures["squared error"] ** 0.5}
 
     @torch.inference_mode()
-    def encode(self, graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, graphs: CellArrays) -> tuple[np.ndarray, np.ndarray]:
         """Mean and log-variance of each graph's latent vector, float32 [B, dim] each. Raises SearchError for graphs outside the
         space, RuntimeError before the first `fit`."""
         net, graphs = self._trained(), self.space.check(graphs)
@@ -194,17 +213,17 @@ class SVGe:
         return np.concatenate(means), np.concatenate(log_variances)
 
     @torch.inference_mode()
-    def evaluate(self, graphs: Graphs) -> dict[str, float]:
+    def evaluate(self, graphs: CellArrays) -> dict[str, float]:
         """The figures of `fit` on other graphs, without noise. Raises SearchError for graphs outside the space, or none."""
         self._trained()
         graphs, sums = self._checked(graphs), {}
         for start in range(0, len(graphs), CHUNK):
             part = graphs[start : start + CHUNK]
-            for name, value in self._loss(*self._tensors(part))[0].items():
+            for name, value in self._loss(self.net, *self._tensors(part))[0].items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(graphs)
         return sums
 
-    def embed(self, graphs: Graphs) -> np.ndarray:
+    def embed(self, graphs: CellArrays) -> np.ndarray:
         """The means, float32 [B, dim]. Raises as `encode` does."""
         return self.encode(graphs)[0]
 
@@ -218,34 +237,47 @@ class SVGe:
         min_nodes: int = 2,
         constrained: bool = False,
         times: int = 1,
-    ) -> Graphs:
-        """Latent vectors [B, dim] -> B graphs, or `times` of each vector one after the other, with their likeliest types and
-        edges, or, with a seed, with types and edges drawn from their distributions. What is enforced and what two_sided means:
-        `GraphDecoder.generate`. max_nodes: the space's if None. min_nodes: no graph ends before it has so many; to extrapolate.
-        constrained: graphs of the space, which the model alone does not promise: one input, `space.min_nodes`, edges as the
-        surer side has them, and edges and the order of nodes as `space.mend` changes them.
+    ) -> CellArrays:
+        """Decode latent vectors [B, dim] to graphs.
 
-        Raises SearchError for vectors of another size or with a value that is not within ±MAX_LATENT, `times` below 1,
-        `max_nodes` below 2, and constrained graphs of another `max_nodes` than the space's; RuntimeError before the first
-        `fit`.
+        Args:
+            latent: values within ±MAX_LATENT.
+            seed: draws types and edges from their distributions; the likeliest ones are taken if None.
+            two_sided: whether both sides of the decoder decide edges (`GraphDecoder.generate`).
+            max_nodes: of a graph; the space's if None.
+            min_nodes: no graph ends before it has so many; to extrapolate.
+            constrained: whether all are graphs of the space, which the model alone does not promise: one input,
+                `space.min_nodes`, edges as the surer side has them, and what `space.repair` changes.
+            times: graphs of each vector, one after the other.
+
+        Returns:
+            B times graphs.
+
+        Raises:
+            SearchError: for vectors of another size or beyond their range, `times` below 1, `max_nodes` below 2, and
+                constrained graphs of another `max_nodes` than the space's.
+            RuntimeError: before the first `fit`.
         """
         net, latent = self._trained(), self._checked_latent(latent)
         n = self.space.max_nodes if max_nodes is None else max_nodes
         check_whole("decoding", 1, times=times)
         check_whole("decoding", 2, max_nodes=n)
-        mend = None
+        repair = None
         if constrained:
             if n != self.space.max_nodes:
                 raise SearchError(f"decoding: constrained graphs of {n} nodes: expected a model `for_space` with so many")
-            min_nodes, mend = max(min_nodes, self.space.min_nodes), self.space.mend or connected
+            min_nodes, repair = max(min_nodes, self.space.min_nodes), self.space.repair or connected
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
-        parts = [Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))]
+        parts = [CellArrays(np.empty((0, n, n), bool), np.empty((0, n), np.int8))]
         for chunk in latent.split(max(1, CHUNK // times)) if len(latent) else ():
-            found = net["decoder"].generate(chunk.to(self.device), n, generator, two_sided, min_nodes, constrained, times)
+            latent = chunk.to(self.device)
+            found = net["decoder"].generate(
+                latent, n, generator, two_sided=two_sided, min_nodes=min_nodes, constrained=constrained, times=times
+            )
             types, adjacency, likely = (value.cpu().numpy() for value in found)
-            graphs = Graphs(types.astype(np.int8), adjacency)
-            parts.append(mend(graphs, likely) if mend else graphs)
-        return Graphs.concatenate(parts)
+            graphs = CellArrays(adjacency, types.astype(np.int8))
+            parts.append(repair(graphs, likely) if repair else graphs)
+        return CellArrays.concatenate(parts)
 
     @torch.inference_mode()
     def predict(self, latent: np.ndarray) -> np.ndarray:
@@ -271,7 +303,7 @@ class SVGe:
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `encoder.safetensors` and `encoder.json`. Raises RuntimeError before the first `fit`."""
-        save_encoder(directory, self.name, self.space, self.settings, self.metrics, self.weights())
+        save_encoder(directory, self)
 
     def weights(self) -> dict[str, Tensor]:
         """What `load_weights` takes. Raises RuntimeError before the first `fit`."""
@@ -284,7 +316,7 @@ class SVGe:
         def build(type: str, settings: dict[str, Any]) -> SVGe:
             if type != cls.name:
                 raise SearchError(f"expected type {cls.name!r}, found {type!r}")
-            return build_part("encoder", cls, space, **settings | {"device": device})
+            return cls(space, **check(settings_of(cls), settings | {"device": device}, "encoder"))
 
         return restored(directory, space, build)
 
@@ -316,7 +348,7 @@ class SVGe:
         """The settings that decide what training gives, however long it lasts."""
         return {"types": list(self.space.types)} | {k: v for k, v in self.settings.items() if k not in PLAN}
 
-    def _checked(self, graphs: Graphs) -> Graphs:
+    def _checked(self, graphs: CellArrays) -> CellArrays:
         graphs = self.space.check(graphs)
         if not len(graphs):
             raise SearchError("there are no graphs to train on")
@@ -331,48 +363,14 @@ class SVGe:
             raise SearchError(f"latent vectors: row {int(np.argmin(inside))} has values that are not within ±{MAX_LATENT:g}")
         return torch.from_numpy(np.ascontiguousarray(latent, np.float32))
 
-    def _tensors(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
+    def _tensors(self, graphs: CellArrays) -> tuple[Tensor, Tensor]:
         """types int64 [B, n], adjacency bool [B, n, n]."""
-        types = torch.from_numpy(np.ascontiguousarray(graphs.types)).long()
+        types = torch.from_numpy(np.ascontiguousarray(graphs.operators)).long()
         return types.to(self.device), torch.from_numpy(np.ascontiguousarray(graphs.adjacency)).to(self.device)
 
-    def _cells(self, graphs: Graphs, rows: Tensor) -> CellArrays | None:
+    def _cells(self, graphs: CellArrays, rows: Tensor) -> CellArrays | None:
         """The rows for the kernel, where the loss asks for it."""
-        return graphs[rows.cpu().numpy()].cells if self.similarity_weight else None
-
-    def _loss(
-        self,
-        types: Tensor,
-        adjacency: Tensor,
-        generator: torch.Generator | None = None,
-        cells: CellArrays | None = None,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Losses, means over the graphs, and the means of the latent vectors [B, dim]. No noise without a generator, no
-        similarity loss without `cells`, the same graphs."""
-        adjacency = adjacency.float()
-        with torch.autocast(types.device.type, torch.bfloat16, enabled=self.half_precision):
-            mean, log_variance = (value.float() for value in self.net["encoder"](types, adjacency))
-            latent = mean
-            if generator is not None:
-                noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-                latent = mean + self.noise * noise * (0.5 * log_variance).exp()
-            losses = self.net["decoder"](latent, types, adjacency)
-        reconstruction = 2 * ((1 - self.edge_weight) * losses.types + self.edge_weight * losses.edges).mean()
-        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
-        figures = {
-            "loss": reconstruction + self.kl_weight * divergence,
-            "reconstruction loss": reconstruction,
-            "KL divergence": divergence,
-            "types right": losses.types_right,
-            "edges right": losses.edges_right,
-        }
-        if self.readout:
-            figures["readout loss"] = self.net["readout"](latent, types, adjacency).mean()
-            figures["loss"] = figures["loss"] + self.readout * figures["readout loss"]
-        if cells is not None:
-            figures["similarity loss"] = similarity_loss(mean, cells, self.h)
-            figures["loss"] = figures["loss"] + self.similarity_weight * figures["similarity loss"]
-        return figures, mean
+        return graphs[rows.cpu().numpy()] if self.similarity_weight else None
 
 
 def _num_places(weights: Mapping[str, Tensor]) -> int | None:

@@ -201,24 +201,34 @@ class GraphDecoder(nn.Module):
         latent: Tensor,
         max_nodes: int,
         generator: torch.Generator | None = None,
+        *,
         two_sided: bool = True,
         min_nodes: int = 2,
         constrained: bool = False,
         times: int = 1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latent vectors -> B graphs, `times` of each vector one after the other: types int64 [B, n], -1 for no node, adjacency
-        bool [B, n, n], and the probability of each edge, float [B, n, n]; n = max_nodes.
+        """Decode latent vectors [B, d].
 
-        generator: types and edges are drawn from their distributions with it; the likeliest ones are taken if None. Types and
-        the number of nodes are those of the side that starts at the input. Edges are the union of both sides', the reversed
-        graph laid so that the outputs coincide, and its probability the higher of theirs; two_sided=False takes the first
-        side's alone. Graphs of one vector are computed as one for as long as the same is drawn for them.
+        The number of nodes and their types are those of the side that starts at the input. The other side's graph is reversed
+        and laid so that the outputs coincide. Graphs of one vector are computed as one for as long as the same is drawn for
+        them. Enforced, as in the public code, are the type of the first node, the edge between the first two places of each
+        side, and the end of a graph at `max_nodes` by an output (by an input on the other side).
 
-        Enforced, as in the public code: the type of the first node, the edge between the first two places of each side, and the
-        end of a graph at `max_nodes` by an output (by an input on the other side). min_nodes: before it has so many nodes, a
-        graph has neither a second input nor an output; a network that has only seen smaller graphs would choose one or the
-        other. constrained, which is ours: there is no second input after that either; where the sides differ in an edge, the
-        surer one decides, and its probability is the mean of theirs. All else is as the network decides.
+        Args:
+            latent: [B, d].
+            max_nodes: n, the places of a graph.
+            generator: draws types and edges from their distributions; the likeliest ones are taken if None.
+            two_sided: whether edges are the union of both sides', with the higher of their probabilities; else the first
+                side's alone.
+            min_nodes: before it has so many nodes, a graph has neither a second input nor an output. A network that has only
+                seen smaller graphs would choose one or the other.
+            constrained: whether there is no second input after that either, and the surer side decides where both differ in
+                an edge, whose probability is the mean of theirs. This is ours.
+            times: graphs of each vector, one after the other.
+
+        Returns:
+            Types int64 [B times, n], -1 for no node; adjacency bool [B times, n, n]; the probability of each edge, float
+            [B times, n, n].
         """
         sides, device = 1 + two_sided, latent.device
         latent = latent.repeat(sides, 1)
@@ -254,16 +264,7 @@ class GraphDecoder(nn.Module):
                 break
             h, latent = alike.split(edges.long(), torch.cat([h, new.unsqueeze(1)], 1), latent)
         if two_sided:
-            sizes = (types[:count] >= 0).sum(1)
-            (first, second), (chances, others) = (
-                (edges[:count], reverse(types[count:], edges[count:], sizes)[1]) for edges in (adjacency, likely)
-            )
-            if constrained:
-                likely = (chances + others) / 2
-                adjacency = torch.where(first == second, first, (likely >= 0.5).to(first.dtype))
-            else:
-                adjacency, likely = torch.maximum(first, second), torch.maximum(chances, others)
-            types = types[:count]
+            types, adjacency, likely = _joined_sides(types, adjacency, likely, constrained)
         return types, adjacency > 0, likely
 
     def _first_node(self, types: Tensor, latent: Tensor) -> Tensor:
@@ -290,6 +291,20 @@ class GraphDecoder(nn.Module):
         own, shared = self.edge_hidden.weight.split([h.shape[2], self.edge_hidden.in_features - h.shape[2]], 1)
         common = F.linear(torch.cat([new, graph, latent], 1), shared, self.edge_hidden.bias)
         return self.edge(F.relu(F.linear(h, own) + common.unsqueeze(1))).squeeze(2)
+
+
+def _joined_sides(types: Tensor, adjacency: Tensor, likely: Tensor, surer: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Graphs that began at the input, above the same number that began at the output -> as many: types of the former, edges of
+    both and their probabilities. surer: where the sides differ in an edge, the surer one decides; else they are united."""
+    count = len(types) // 2
+    sizes = (types[:count] >= 0).sum(1)
+    (first, second), (chances, others) = (
+        (edges[:count], reverse(types[count:], edges[count:], sizes)[1]) for edges in (adjacency, likely)
+    )
+    if surer:
+        likely = (chances + others) / 2
+        return types[:count], torch.where(first == second, first, (likely >= 0.5).to(first.dtype)), likely
+    return types[:count], torch.maximum(first, second), torch.maximum(chances, others)
 
 
 class _Alike:

@@ -11,29 +11,28 @@ from itertools import permutations
 
 import numpy as np
 
-from search.core.types import CellArrays
-from search.encoders.svge.graphs import ABSENT, Graphs, packed
+from search.core.types import ABSENT, CellArrays
 
 MAX_ENUMERATED = 8
 """Most nodes of a graph of which all orders are tried; 720 of 8."""
 
 
-def connected(graphs: Graphs, confidence: np.ndarray) -> Graphs:
+def connected(graphs: CellArrays, confidence: np.ndarray) -> CellArrays:
     """A node without a predecessor, or without a successor, gets the likeliest one: D-VAE's notion of a valid DAG."""
-    present, rows, sizes = graphs.types != ABSENT, np.arange(len(graphs)), graphs.sizes
+    present, rows, sizes = graphs.operators != ABSENT, np.arange(len(graphs)), graphs.sizes
     adjacency = _fed(present, graphs.adjacency, confidence)
     for u in range(adjacency.shape[1] - 1):
         likely = np.where(present[:, u + 1 :], confidence[:, u, u + 1 :], -1.0)
         unused = (u < sizes - 1) & ~adjacency[:, u].any(1)
         adjacency[rows[unused], u, u + 1 + likely.argmax(1)[unused]] = True
-    return Graphs(graphs.types, adjacency)
+    return CellArrays(adjacency, graphs.operators)
 
 
-def trimmed(max_edges: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:
+def trimmed(max_edges: int, graphs: CellArrays, confidence: np.ndarray) -> CellArrays:
     """`connected`, with at most `max_edges` edges, which is not below n - 1: the least likely one goes that both its nodes can
     spare; where there is none, one that its source can spare, and with it the nodes that then lie on no path."""
     graphs = connected(graphs, confidence)
-    present, adjacency = graphs.types != ABSENT, graphs.adjacency
+    present, adjacency = graphs.operators != ABSENT, graphs.adjacency
     n = adjacency.shape[1]
     while len(rows := np.flatnonzero(adjacency.sum((1, 2)) > max_edges)):
         edges = adjacency[rows]
@@ -43,10 +42,10 @@ def trimmed(max_edges: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:
         edges[np.arange(len(rows)), u, v] = False
         present[rows] &= _on_paths(present[rows], edges)
         adjacency[rows] = edges & present[rows][:, :, None] & present[rows][:, None, :]
-    return packed(graphs.types, adjacency, present)
+    return CellArrays(adjacency, graphs.operators).packed(present)
 
 
-def in_order_of_enumeration(graphs: Graphs) -> Graphs:
+def in_order_of_enumeration(graphs: CellArrays) -> CellArrays:
     """The same graphs with their nodes in the order in which NAS-Bench-101 has them, so that isomorphic ones are equal; graphs
     of more than MAX_ENUMERATED nodes stay as they are. Types are below 8.
 
@@ -54,7 +53,7 @@ def in_order_of_enumeration(graphs: Graphs) -> Graphs:
     u + v (v - 1) / 2 is the edge u -> v, for each by ascending operators, and of isomorphic cells the first was kept: of all
     topological orders the smallest in this sense.
     """
-    types, adjacency, sizes = graphs.types.copy(), graphs.adjacency.copy(), graphs.sizes
+    types, adjacency, sizes = graphs.operators.copy(), graphs.adjacency.copy(), graphs.sizes
     for size in range(4, min(MAX_ENUMERATED, types.shape[1]) + 1):
         rows = np.flatnonzero(sizes == size)
         orders, edge_weights, type_weights = _orders(size)
@@ -65,7 +64,7 @@ def in_order_of_enumeration(graphs: Graphs) -> Graphs:
             number += given.operators.astype(np.float64) @ type_weights
             found = given.reordered(orders[number.argmin(1)])
             adjacency[part, :size, :size], types[part, :size] = found.adjacency, found.operators
-    return Graphs(types, adjacency)
+    return CellArrays(adjacency, types)
 
 
 @cache
@@ -82,20 +81,20 @@ def _orders(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return orders, worth.reshape(len(orders), -1).T.copy(), 8.0 ** (size - 1 - place).T
 
 
-def chained(nodes: int, graphs: Graphs, confidence: np.ndarray) -> Graphs:
+def chained(nodes: int, graphs: CellArrays, confidence: np.ndarray) -> CellArrays:
     """Each of `nodes` nodes fed by the one before, the last one by nothing else."""
     adjacency = graphs.adjacency | np.eye(graphs.adjacency.shape[1], k=1, dtype=bool)
     adjacency[:, : nodes - 2, nodes - 1] = False
-    return Graphs(graphs.types, adjacency)
+    return CellArrays(adjacency, graphs.operators)
 
 
-def ended_by_leaves(graphs: Graphs, confidence: np.ndarray) -> Graphs:
+def ended_by_leaves(graphs: CellArrays, confidence: np.ndarray) -> CellArrays:
     """Each node fed, the output by exactly those that feed no other."""
-    present, rows, output = graphs.types != ABSENT, np.arange(len(graphs)), graphs.sizes - 1
+    present, rows, output = graphs.operators != ABSENT, np.arange(len(graphs)), graphs.sizes - 1
     present[rows, output] = False
     adjacency = _fed(present, graphs.adjacency & present[:, None, :], confidence)
     adjacency[rows, :, output] = present & ~adjacency.any(2)
-    return Graphs(graphs.types, adjacency)
+    return CellArrays(adjacency, graphs.operators)
 
 
 def _fed(present: np.ndarray, adjacency: np.ndarray, confidence: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.muon import Muon, with_muon
 from search.core.types import Progress, SearchError
-from search.encoders.common import Batch, Epochs, LearningRate
+from search.encoders.settings import Batch, Epochs, LearningRate
 
 CHECKPOINT = "checkpoint.pt"
 SCHEDULES, OPTIMIZERS = ("plateau", "cosine"), ("adam", "muon")
@@ -57,6 +57,19 @@ class Plan:
     schedule: Schedule = "plateau"
     optimizer: Optimizer = "adam"
 
+    @property
+    def each_step(self) -> bool:
+        """Whether the learning rate changes with each step, not with each epoch."""
+        return self.schedule != "plateau"
+
+    def identity(self, seed: int, count: int) -> dict[str, Any]:
+        """What must be the same of a training on `count` rows to go on with it: what has a default that older checkpoints do
+        not know, where it is another."""
+        told = {"seed": seed, "rows": count, "batch": self.batch, "lr": self.lr, "patience": self.patience}
+        told |= {"factor": self.factor}
+        told |= {"schedule": self.schedule, "epochs": self.epochs} if self.each_step else {}
+        return told | ({"optimizer": self.optimizer} if self.optimizer != "adam" else {})
+
     def optimizers(self, net: nn.Module) -> list[torch.optim.Optimizer]:
         """For all parameters of `net`."""
         if self.optimizer == "adam":
@@ -65,7 +78,7 @@ class Plan:
 
     def of(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule, for epochs of so many steps."""
-        if self.schedule == "plateau":
+        if not self.each_step:
             return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
         total = self.epochs * steps
         warm = max(1, round(WARM_UP * total))
@@ -84,63 +97,103 @@ def train(
     directory: str | os.PathLike[str] | None = None,
     identity: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Train `net` in place; returns the figures of `loss`, means over the last epoch.
+    """Train `net` in place; on a CPU with the same number of threads a training that was stopped ends as an undisturbed one.
 
-    loss: rows int64 [b] and a generator for noise -> figures by name; "loss" is minimised. count: rows there are; each epoch
-    takes them in a new order. directory: where a checkpoint is kept after each epoch and, where there is one, gone on from; on
-    a CPU with the same number of threads the end is that of an undisturbed run bit for bit; `history` tells the epochs behind
-    it. identity: what must be the same to go on. Raises SearchError where the loss is not a number, or for a checkpoint that is
-    damaged or of another training.
+    Args:
+        net: the network.
+        loss: rows int64 [b] and a generator for noise -> figures by name; "loss" is minimised.
+        count: how many rows there are; each epoch takes them in a new order.
+        plan: epochs, batches, optimiser and learning rate.
+        seed: of orders and noise.
+        progress: told of steps.
+        directory: where a checkpoint is kept after each epoch and, where there is one, gone on from; `history` tells of it.
+        identity: what must be the same to go on, JSON values by name.
+
+    Returns:
+        The figures of `loss`, means over the last epoch.
+
+    Raises:
+        SearchError: where the loss is not a number, or for a checkpoint that is damaged or of another training.
     """
-    device = next(net.parameters()).device
-    optimizers = plan.optimizers(net)
-    first, figures, steps = 1, {}, -(-count // plan.batch)
-    schedules, each_step = [plan.of(optimizer, steps) for optimizer in optimizers], plan.schedule != "plateau"
-    generator = torch.Generator().manual_seed(seed)
-    told = {"seed": seed, "rows": count, "batch": plan.batch, "lr": plan.lr, "patience": plan.patience, "factor": plan.factor}
-    told |= {"schedule": plan.schedule, "epochs": plan.epochs} if each_step else {}
-    told |= {"optimizer": plan.optimizer} if plan.optimizer != "adam" else {}
-    told |= dict(identity or {})
+    steps = -(-count // plan.batch)
+    training = _Training(net, plan, steps, seed)
     path = None if directory is None else Path(directory) / CHECKPOINT
-    epochs: list[dict[str, float]] = []
+    told = plan.identity(seed, count) | dict(identity or {})
     if path is not None and path.exists():
-        state = _read(path, told)
-        if state["epoch"] > plan.epochs:
-            raise SearchError(f"{path}: has {state['epoch']} epochs behind it, more than the {plan.epochs} wanted")
-        try:
-            net.load_state_dict(state["net"])
-            for name, parts in {"optimizers": optimizers, "schedules": schedules}.items():
-                for part, kept in zip(parts, state[name], strict=True):
-                    part.load_state_dict(kept)
-            generator.set_state(state["generator"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise SearchError(f"{path}: not a checkpoint of this training: {str(error).splitlines()[0]}") from None
-        first, figures, epochs = state["epoch"] + 1, state["figures"], state["history"]
-    for epoch in range(first, plan.epochs + 1):
+        training.restore(path, told)
+    device = next(net.parameters()).device
+    while training.epoch < plan.epochs:
         started = time.monotonic()
-        order = torch.randperm(count, generator=generator).to(device)
-        sums: dict[str, Tensor] = {}
+        number, sums = training.epoch + 1, dict[str, Tensor]()
+        order = torch.randperm(count, generator=training.generator).to(device)
         for step, rows in enumerate(order.split(plan.batch), 1):
-            values = loss(rows, generator)
-            net.zero_grad(set_to_none=True)
-            values["loss"].backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            for schedule in schedules if each_step else ():
-                schedule.step()
+            values = loss(rows, training.generator)
+            training.step(values["loss"])
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value.detach().double() * (len(rows) / count)
             if progress and (step % 20 == 0 or step == steps):
-                progress((epoch - 1) * steps + step, plan.epochs * steps, f"epoch {epoch}, loss {values['loss'].item():.4f}")
+                done, total = (number - 1) * steps + step, plan.epochs * steps
+                progress(done, total, f"epoch {number}, loss {values['loss'].item():.4f}")
         figures = {name: float(value) for name, value in sums.items()}
         if not math.isfinite(figures["loss"]):
-            raise SearchError(f"the loss is not a number in epoch {epoch}: lower the learning rate (lr {plan.lr:g})")
-        for schedule in () if each_step else schedules:
-            schedule.step(figures["loss"])
-        epochs.append({"epoch": epoch, "seconds": time.monotonic() - started, **figures})
+            raise SearchError(f"the loss is not a number in epoch {number}: lower the learning rate (lr {plan.lr:g})")
+        training.end_epoch(figures, time.monotonic() - started)
         if path is not None:
-            _write(path, told, epoch, net, optimizers, schedules, generator, figures, epochs)
-    return figures
+            training.save(path, told)
+    return training.figures
+
+
+class _Training:
+    """What changes in a training, and its checkpoint. epoch: how many are over; figures: of the last one."""
+
+    def __init__(self, net: nn.Module, plan: Plan, steps: int, seed: int) -> None:
+        """steps: of an epoch."""
+        self.net, self.plan, self.optimizers = net, plan, plan.optimizers(net)
+        self.schedules = [plan.of(optimizer, steps) for optimizer in self.optimizers]
+        self.generator = torch.Generator().manual_seed(seed)
+        self.epoch, self.figures, self.history = 0, dict[str, float](), list[dict[str, float]]()
+
+    def step(self, loss: Tensor) -> None:
+        self.net.zero_grad(set_to_none=True)
+        loss.backward()
+        for part in (*self.optimizers, *(self.schedules if self.plan.each_step else ())):
+            part.step()
+
+    def end_epoch(self, figures: dict[str, float], seconds: float) -> None:
+        for schedule in () if self.plan.each_step else self.schedules:
+            schedule.step(figures["loss"])
+        self.epoch, self.figures = self.epoch + 1, figures
+        self.history.append({"epoch": self.epoch, "seconds": seconds, **figures})
+
+    def save(self, path: Path, told: Mapping[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "identity": json.dumps(told, sort_keys=True),
+            "epoch": self.epoch,
+            "net": self.net.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "generator": self.generator.get_state(),
+            "figures": self.figures,
+            "history": self.history,
+        }
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path, told: Mapping[str, Any]) -> None:
+        """Raises SearchError for a checkpoint that is damaged, or of another training than `told`."""
+        state = _read(path, told)
+        if state["epoch"] > self.plan.epochs:
+            raise SearchError(f"{path}: has {state['epoch']} epochs behind it, more than the {self.plan.epochs} wanted")
+        try:
+            self.net.load_state_dict(state["net"])
+            for name, parts in {"optimizers": self.optimizers, "schedules": self.schedules}.items():
+                for part, kept in zip(parts, state[name], strict=True):
+                    part.load_state_dict(kept)
+            self.generator.set_state(state["generator"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise SearchError(f"{path}: not a checkpoint of this training: {str(error).splitlines()[0]}") from None
+        self.epoch, self.figures, self.history = state["epoch"], state["figures"], state["history"]
 
 
 def history(directory: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -155,22 +208,6 @@ def digest(*arrays: Any) -> str:
     for array in arrays:
         found.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return found.hexdigest()
-
-
-def _write(path, told, epoch, net, optimizers, schedules, generator, figures, epochs) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "identity": json.dumps(told, sort_keys=True),
-        "epoch": epoch,
-        "net": net.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "schedules": [schedule.state_dict() for schedule in schedules],
-        "generator": generator.get_state(),
-        "figures": figures,
-        "history": epochs,
-    }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Decoding that is checked: a decoded graph is encoded again, and must come to lie where it was decoded from."""
+"""Verified decoding: a decoded graph is encoded again, and must come to lie where it was decoded from."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from search.core.checks import check_whole
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays
 from search.encoders.svge.model import SVGe
 
 FAR = 2.0
@@ -19,20 +19,32 @@ AT_A_TIME = 20_000
 """Graphs decoded at a time."""
 
 
-def decode_checked(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, attempts: int = 30) -> Graphs:
-    """Latent vectors [B, dim] -> `times` graphs of the space for each, one after the other: constrained decodings, see
-    `SVGe.decode`, with types and edges drawn by `seed`.
+def decode_verified(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, attempts: int = 30) -> CellArrays:
+    """Decode latent vectors [B, dim], and encode each drawn graph to see whether it lies where it was decoded from.
 
-    Each drawn graph is encoded. Its distance from the vector is the root mean square over the dimensions, in standard
-    deviations of the graph's own posterior. Where it is FAR times the model's noise or more, `attempts` more are drawn, and the
-    nearest of all is taken, of equally near ones the first. So a decoder that is wrong now and then is put right by its
-    encoder, unless that has one vector for several graphs. Raises SearchError as `SVGe.decode` does and for `attempts` below 1;
-    RuntimeError before the first `fit`.
+    The distance of a graph from its vector is the root mean square over the dimensions, in standard deviations of the graph's
+    own posterior. Where it is FAR times the model's noise or more, `attempts` more are drawn, and the nearest of all is taken,
+    of equally near ones the first. So a decoder that is wrong now and then is put right by its encoder, unless that has one
+    vector for several graphs.
+
+    Args:
+        model: trained.
+        latent: [B, dim].
+        seed: of types and edges.
+        times: graphs of each vector, one after the other.
+        attempts: at a graph that is doubted.
+
+    Returns:
+        B times graphs of the space, constrained decodings (`SVGe.decode`).
+
+    Raises:
+        SearchError: as `SVGe.decode` does, and for `attempts` below 1.
+        RuntimeError: before the first `fit`.
     """
     check_whole("decoding", 1, attempts=attempts)
     rng = np.random.default_rng(seed)
     graphs = model.decode(latent, int(rng.integers(2**62)), constrained=True, times=times)
-    types, adjacency = graphs.types.copy(), graphs.adjacency.copy()
+    types, adjacency = graphs.operators.copy(), graphs.adjacency.copy()
     wanted = np.repeat(np.asarray(latent, np.float32), times, axis=0)
     distance = _distance(model, graphs, wanted)
     doubted = np.flatnonzero(distance >= FAR * (model.noise or NOISE))
@@ -45,11 +57,11 @@ def decode_checked(model: SVGe, latent: np.ndarray, seed: int, times: int = 1, a
         best = (distances <= (1 + EQUAL) * nearest[:, None]).argmax(1)
         nearer = nearest < (1 - EQUAL) * distance[rows]
         chosen = (np.arange(len(rows)) * attempts + best)[nearer]
-        types[rows[nearer]], adjacency[rows[nearer]] = others.types[chosen], others.adjacency[chosen]
-    return Graphs(types, adjacency)
+        types[rows[nearer]], adjacency[rows[nearer]] = others.operators[chosen], others.adjacency[chosen]
+    return CellArrays(adjacency, types)
 
 
-def _distance(model: SVGe, graphs: Graphs, latent: np.ndarray) -> np.ndarray:
+def _distance(model: SVGe, graphs: CellArrays, latent: np.ndarray) -> np.ndarray:
     """Of each graph from its vector, float64 [B]. Equal graphs are encoded once."""
     _, first, of = np.unique(graphs.keys(model.space.max_nodes), return_index=True, return_inverse=True)
     mean, log_variance = model.encode(graphs[first])

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from search.core.types import CellArrays, Encoder, Predictor, SearchError, Space
+from search.core.types import CellArrays, EncodedCells, Encoder, Predictor, SearchError, Space
 from search.encoders import build_encoder
 from search.encoders.cache import EncoderCache
 from search.encoders.io import describe
 from search.experiments.paper.base import Context
-from search.predictors.mlp import build_predictor, with_groups
+from search.predictors import build_predictor
 from search.spaces.benchmarks import SPACES, NasBench101Space, TabularSpace
 from search.spaces.dag import prune
 
@@ -69,10 +69,10 @@ def trained_encoder(settings: Mapping[str, Any], space: Space, seed: int, contex
         return encoder
 
 
-def fitted(settings: Mapping[str, Any], encoder: Encoder, vectors: np.ndarray, scores: np.ndarray, seed: int) -> Predictor:
-    """A predictor by its settings, trained on vectors of `encoder`."""
-    predictor = build_predictor(**with_groups(settings, encoder))
-    predictor.fit(vectors, scores, seed)
+def fitted(settings: Mapping[str, Any], x: EncodedCells, scores: np.ndarray, seed: int) -> Predictor:
+    """A predictor by its settings, trained on N cells and their scores [N]."""
+    predictor = build_predictor(**settings)
+    predictor.fit(x, scores, seed)
     return predictor
 
 
@@ -80,7 +80,7 @@ def predicted(predictor: Predictor, encoder: Encoder, cells: CellArrays) -> np.n
     """float64 [B]: the predicted scores of any number of cells."""
     parts = [np.empty(0)]
     for start in range(0, len(cells), CHUNK):
-        parts.append(predictor.query(encoder.embed(prune(cells[start : start + CHUNK]))))
+        parts.append(predictor.predict(encoder.encode(prune(cells[start : start + CHUNK]))))
     return np.concatenate(parts)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from search.core.cosines import cosines
 from search.encoders import build_encoder
-from search.encoders.common import cosines, similarity_of
 from search.encoders.landmarks import HIGHEST
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit, of_first_seed, planned
 from search.experiments.paper.figure6 import highest
@@ -59,14 +59,13 @@ def measure(unit: Unit, context: Context) -> Measured:
     start = time.perf_counter()
     figures = encoder.fit(unit.seed) | {SECONDS: time.perf_counter() - start}
     figures |= highest(encoder, space, unit.seed, context)
-    similarity = similarity_of(encoder)
     rng = np.random.default_rng((unit.seed, 5))
     a, b = (prune(space.sample(rng, SHOWN)) for _ in range(2))
     x = encoder.embed(a)
     series = {
         "kernel": wl_kernel(a, b),
-        "similarity": similarity(x, encoder.embed(b)),
-        OF_ISOMORPHIC: similarity(x, again := encoder.embed(random_order(a, rng))),
+        "similarity": encoder.similarity(x, encoder.embed(b)),
+        OF_ISOMORPHIC: encoder.similarity(x, again := encoder.embed(random_order(a, rng))),
     }
     figures.setdefault(ISOMORPHIC, float(cosines(x, again).mean()))
     figures = {name: figures[name] for name in FIGURES if name in figures}

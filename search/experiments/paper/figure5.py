@@ -36,10 +36,10 @@ def measure(unit: Unit, context: Context) -> Measured:
     space = benchmark_space("nasbench101", context, "all")
     seen = training_rows(space, unit.setting, unit.seed)
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
-    vectors, labels = encoder.embed(prune(space.table.cells[seen])), space.table.validation_accuracy[seen]
-    predictor = fitted(unit.recipe["predictor"], encoder, vectors, labels, unit.seed)
+    known, labels = encoder.encode(prune(space.table.cells[seen])), space.table.validation_accuracy[seen]
+    predictor = fitted(unit.recipe["predictor"], known, labels, unit.seed)
     rng = np.random.default_rng((unit.seed, 5))
-    (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor, top=1)
+    (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor.predict, top=1)
     test = space.table.test_accuracy()
     achieved = float(test[space.row(chosen.cell)])
     return Measured({FIGURE: 100 * (float(test.max()) - achieved), "test accuracy, %": 100 * achieved})

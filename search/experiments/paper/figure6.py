@@ -16,7 +16,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from search.core.types import Encoder, Space
-from search.encoders.common import by_cosines
 from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import trained_encoder
@@ -59,7 +58,7 @@ def measure(unit: Unit, context: Context) -> Measured:
 
 def highest(encoder: Encoder, space: Space, seed: int, context: Context) -> dict[str, float]:
     """HIGHEST, the bound on what the encoder's cosines can reach; nothing for one whose similarity is another."""
-    if not by_cosines(encoder):
+    if not encoder.uses_cosine:
         return {}
     return {HIGHEST: highest_r_squared(trained_encoder(LANDMARKS.encoder, space, seed, context).metrics, encoder.dim)}
 

@@ -35,7 +35,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     start = time.perf_counter()
     labels = space.table.validation_accuracy[seen]
-    predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(prune(cells[seen])), labels, unit.seed)
+    predictor = fitted(unit.recipe["predictor"], encoder.encode(prune(cells[seen])), labels, unit.seed)
     scores = predicted(predictor, encoder, cells)
     seconds = time.perf_counter() - start
     return Measured({"kendall": rank_correlation(scores, space.table.test_accuracy()), "fit and predict, s": seconds})

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """An encoder (`search.encoders.build_encoder`) and a predictor on its vectors (`search.predictors.mlp.build_predictor`)."""
+    """An encoder (`search.encoders.build_encoder`) and a predictor on its vectors (`search.predictors.build_predictor`)."""
 
     name: str
     encoder: Mapping[str, Any]

@@ -43,7 +43,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     seen, held_out = rows[: training * unit.setting // 100], rows[training:]
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     accuracy, cells = space.table.test_accuracy(), space.table.cells
-    predictor = fitted(unit.recipe["predictor"], encoder, encoder.embed(cells[seen]), accuracy[seen], unit.seed)
+    predictor = fitted(unit.recipe["predictor"], encoder.encode(cells[seen]), accuracy[seen], unit.seed)
     scores = predicted(predictor, encoder, cells[held_out])
     pearson = float(np.nan_to_num(pearsonr(scores, accuracy[held_out]).statistic))
     return Measured({"kendall": rank_correlation(scores, accuracy[held_out]), "pearson": pearson})

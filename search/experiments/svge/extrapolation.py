@@ -11,9 +11,9 @@ import numpy as np
 
 from gemnet.cell import Cell
 from gemnet.cost import Cost
-from search.core.types import EvaluationError, Job, Progress, SearchError
+from search.core.types import CellArrays, EvaluationError, Job, Progress, SearchError
 from search.encoders.svge.graph_spaces import enas_space, nasbench101_space
-from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.model import SVGe
 from search.experiments.svge.proxy import BenchmarkProxyEvaluator
 from search.experiments.svge.results import Results
@@ -141,16 +141,16 @@ def _decoded(
     wanted: int,
     draws: int,
     progress: Progress | None,
-) -> Graphs:
+) -> CellArrays:
     """Graphs of `larger` with as many nodes as it allows, no two isomorphic, in the order in which they were found."""
     means, decoder, n = model.embed(task.graphs[task.train]), model.for_space(larger), larger.max_nodes
     centre, deviation = means.mean(0), means.std(0)
-    found = Graphs(np.empty((0, n), np.int8), np.empty((0, n, n), bool))
+    found = CellArrays(np.empty((0, n, n), bool), np.empty((0, n), np.int8))
     for start in range(0, draws, AT_A_TIME):
         latent = centre + deviation * rng.standard_normal((min(AT_A_TIME, draws - start), model.dim))
         graphs = decoder.decode(latent, seed=int(rng.integers(2**62)), min_nodes=n, constrained=True)
-        found = Graphs.concatenate([found, graphs[larger.valid(graphs) & (graphs.sizes == n)]])
-        _, first = np.unique(isomorphism_hash(found.cells), return_index=True)
+        found = CellArrays.concatenate([found, graphs[larger.valid(graphs) & (graphs.sizes == n)]])
+        _, first = np.unique(isomorphism_hash(found), return_index=True)
         found = found[np.sort(first)]
         if progress:
             progress(start + len(latent), draws, f"{len(found)} cells of {n} nodes")
@@ -159,7 +159,7 @@ def _decoded(
     return found[:wanted]
 
 
-def _proposals(group: str, task: Task, graphs: Graphs, rows: np.ndarray, predicted: np.ndarray) -> list[Proposal]:
+def _proposals(group: str, task: Task, graphs: CellArrays, rows: np.ndarray, predicted: np.ndarray) -> list[Proposal]:
     found = []
     for rank, (row, value) in enumerate(zip(rows.tolist(), predicted.tolist()), 1):
         cell = task.cell(graphs, row)

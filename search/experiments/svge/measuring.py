@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from gemnet.core.tables import markdown_table, mean_and_deviation
+from search.core.cosines import cosines
 from search.core.registry import build_part
 from search.core.types import Progress, SearchError
-from search.encoders.common import cosines, kernel_figures
+from search.encoders.similarity import kernel_figures
 from search.encoders.svge.measures import Decode, prior, reconstruction
 from search.encoders.svge.model import SVGe
 from search.encoders.svge.training import Plan, history
-from search.encoders.svge.verified_decoding import decode_checked
+from search.encoders.svge.verified_decoding import decode_verified
 from search.experiments.svge.prediction import fine_tuned, gaussian_process_figures, network_figures
 from search.experiments.svge.results import Results
 from search.experiments.svge.tasks import Task
@@ -161,7 +162,7 @@ class Training:
         unit("reconstruction", lambda: self._reconstruction(model), "held_out")
         unit("prior", self._prior, "points")
         unit("constrained", lambda: self._both(partial(model.decode, constrained=True)), "held_out", "points")
-        unit("checked", lambda: self._both(partial(decode_checked, model)), "held_out", "points")
+        unit("checked", lambda: self._both(partial(decode_verified, model)), "held_out", "points")
         unit("gaussian process", self._process, "known", "inducing")
         unit("network", lambda: network_figures(self.tuned(), self.task), "fine_tuned", "tuning")
         unit("kernel", self._kernel, "pairs")
@@ -198,7 +199,7 @@ class Training:
     def _kernel(self) -> dict[str, float]:
         rng, test = np.random.default_rng((self.seed, 4)), self.task.graphs[self.task.test].padded(self.task.space.max_nodes)
         a, b = (test[rng.integers(len(test), size=self.effort.pairs)] for _ in range(2))
-        return kernel_figures(cosines(self.model.embed(a), self.model.embed(b)), wl_kernel(a.cells, b.cells))
+        return kernel_figures(cosines(self.model.embed(a), self.model.embed(b)), wl_kernel(a, b))
 
 
 def summary(results: Sequence[Results], space: str) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gemnet.core.tables import markdown_table, mean_and_deviation
-from search.core.types import Progress, SearchError
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays, EncodedCells, Progress, SearchError
 from search.encoders.svge.model import SVGe
 from search.experiments.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.experiments.svge.tasks import Task
@@ -42,6 +41,7 @@ class Pool:
         self.rows = task.known(np.arange(len(task.graphs)))
         self.graphs, self.accuracies = task.graphs[self.rows], task.accuracies[self.rows]
         self.vectors = model.embed(self.graphs)
+        self.encoded = EncodedCells(self.graphs, self.vectors)
         self._names = task.space.types
 
     def __len__(self) -> int:
@@ -49,11 +49,11 @@ class Pool:
 
     @cached_property
     def _index(self) -> Index:
-        return Index(self.graphs.cells, np.arange(len(self)))
+        return Index(self.graphs, np.arange(len(self)))
 
-    def find(self, graphs: Graphs) -> np.ndarray:
+    def find(self, graphs: CellArrays) -> np.ndarray:
         """Place in the pool of each of B valid graphs, whatever the order of its nodes; -1 where it is not there: int64 [B]."""
-        return self._index.find_all(graphs.cells, self._names)
+        return self._index.find_all(graphs, self._names)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def _by_improvement(pool: Pool, asked: list[int], latent: np.ndarray, rng: np.ra
 
 def _bootstrap(pool: Pool, rng: np.random.Generator, asked: list[int], budget: Budget, seed: int) -> Trace:
     predictor = MLPPredictor()
-    predictor.fit(pool.vectors[asked], pool.accuracies[asked], seed)
+    predictor.fit(pool.encoded[asked], pool.accuracies[asked], seed)
     drawn = rng.integers(len(pool), size=budget.candidates)
-    order = np.argsort(-predictor.query(pool.vectors[drawn]), kind="stable")
+    order = np.argsort(-predictor.predict(pool.encoded[drawn]), kind="stable")
     return Trace(_new(drawn[order], asked, budget.batch))
 
 

@@ -12,10 +12,10 @@ from sklearn.decomposition import PCA
 
 from gemnet.drawing import draw_on
 from gemnet.drawing.colours import operator_colours
-from search.core.types import Progress
-from search.encoders.common import cosines, kernel_figures
+from search.core.cosines import cosines
+from search.core.types import CellArrays, Progress
 from search.encoders.kernel_guided import KernelGuidedEncoder
-from search.encoders.svge.graphs import Graphs
+from search.encoders.similarity import kernel_figures
 from search.encoders.svge.model import SVGe
 from search.experiments.svge.optimisation import Pool
 from search.experiments.svge.prediction import SparseGaussianProcess
@@ -33,7 +33,7 @@ class Walk:
     """What the straight line between two latent vectors decodes to: rows for a table, and the graphs."""
 
     rows: Rows
-    graphs: Graphs
+    graphs: CellArrays
 
 
 def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianProcess, seed: int, steps: int = 11) -> Walk:
@@ -48,7 +48,7 @@ def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianPr
     graphs = model.decode(latent, constrained=True)
     accuracies = _known_accuracies(pool, graphs)
     predicted, _ = process.predict(latent)
-    kernels = [wl_kernel(graphs.cells, ends.padded(task.space.max_nodes)[[end] * steps].cells) for end in (0, 1)]
+    kernels = [wl_kernel(graphs, ends.padded(task.space.max_nodes)[[end] * steps]) for end in (0, 1)]
     rows = [
         {
             "share": float(share[i]),
@@ -140,12 +140,12 @@ def kernel_pairs(
     rng = np.random.default_rng(seed)
     graphs = task.graphs.padded(task.space.max_nodes)
     a, b = (graphs[task.test[rng.integers(len(task.test), size=pairs)]] for _ in range(2))
-    kernel = wl_kernel(a.cells, b.cells)
+    kernel = wl_kernel(a, b)
     encoder = KernelGuidedEncoder(PoolSpace(task.space, task.graphs[task.train]), **(encoder_settings or {}))
     encoder.fit(seed, progress)
     similar = {
         name: cosines(model.embed(a), model.embed(b)),
-        "NASGEM": cosines(encoder.embed(a.cells), encoder.embed(b.cells)),
+        "NASGEM": cosines(encoder.embed(a), encoder.embed(b)),
     }
     rows = [{"kernel": float(kernel[i]), **{who: float(values[i]) for who, values in similar.items()}} for i in range(pairs)]
     return rows, {who: kernel_figures(values, kernel) for who, values in similar.items()}
@@ -162,14 +162,14 @@ def draw_kernel_pairs(rows: Rows, figures: dict[str, dict[str, float]]) -> Figur
     return figure
 
 
-def _known_accuracies(pool: Pool, graphs: Graphs) -> np.ndarray:
+def _known_accuracies(pool: Pool, graphs: CellArrays) -> np.ndarray:
     """Of valid graphs, float64 [B], NaN where one is not in the table."""
     places = pool.find(graphs)
     return np.where(places >= 0, pool.accuracies[places], np.nan)
 
 
 def _changed(walk: Walk, i: int) -> bool:
-    keys = walk.graphs[[i - 1, i]].keys(walk.graphs.types.shape[1])
+    keys = walk.graphs[[i - 1, i]].keys(walk.graphs.operators.shape[1])
     return bool(keys[0] != keys[1])
 
 

@@ -14,7 +14,7 @@ from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
 from search.encoders.svge.graph_files import read_enas
 from search.encoders.svge.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
-from search.encoders.svge.graphs import Graphs, GraphSpace, split
+from search.encoders.svge.graphs import GraphSpace, split
 from search.spaces.benchmark_files import find_file
 from search.spaces.nasbench101 import load_table as load_nasbench101
 from search.spaces.nasbench201 import load_table as load_nasbench201
@@ -37,7 +37,7 @@ class Task:
 
     name: str
     space: GraphSpace
-    graphs: Graphs
+    graphs: CellArrays
     accuracies: np.ndarray
     train: np.ndarray
     test: np.ndarray
@@ -48,17 +48,17 @@ class Task:
         """Those of the rows whose accuracy is known."""
         return rows[np.isfinite(self.accuracies[rows])]
 
-    def cell(self, graphs: Graphs, row: int) -> Cell:
+    def cell(self, graphs: CellArrays, row: int) -> Cell:
         """One of `graphs` of this space, or of a larger one with the same types, as a Cell."""
-        return graphs.cells.cell(row, self.space.types)
+        return graphs.cell(row, self.space.types)
 
 
 class PoolSpace:
     """Graphs as a search space for the other encoders: `sample` draws them with replacement, each equally likely."""
 
-    def __init__(self, space: GraphSpace, graphs: Graphs) -> None:
+    def __init__(self, space: GraphSpace, graphs: CellArrays) -> None:
         self.num_nodes, self.operators = space.max_nodes, space.types[1:]
-        self._names, self._cells = space.types, graphs.padded(space.max_nodes).cells
+        self._names, self._cells = space.types, graphs.padded(space.max_nodes)
 
     def sample(self, rng: np.random.Generator, count: int) -> CellArrays:
         return self._cells[rng.integers(len(self._cells), size=count)]
@@ -70,13 +70,13 @@ class PoolSpace:
         return CellArrays.of(cells, self.num_nodes, self._names)
 
 
-def _enas(data: str | os.PathLike[str] | None) -> tuple[GraphSpace, Graphs, np.ndarray, None]:
+def _enas(data: str | os.PathLike[str] | None) -> tuple[GraphSpace, CellArrays, np.ndarray, None]:
     return enas_space(ENAS_LAYERS), *read_enas(find_file(ENAS_FILE, data, ENAS_REMEDY), ENAS_LAYERS), None
 
 
 def _tabular(
     load_table: Callable[..., Table], space: Callable[[], GraphSpace], data: str | os.PathLike[str] | None
-) -> tuple[GraphSpace, Graphs, np.ndarray, Callable[[], np.ndarray]]:
+) -> tuple[GraphSpace, CellArrays, np.ndarray, Callable[[], np.ndarray]]:
     table = load_table(data)
     return space(), graphs_of_table(table), table.validation_accuracy, table.test_accuracy
 

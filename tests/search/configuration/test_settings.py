@@ -6,7 +6,7 @@ from search.configuration.sections import SECTIONS, decisive
 from search.configuration.settings import load_settings
 from search.core.types import SearchError
 from search.encoders import build_encoder
-from search.predictors.mlp import build_predictor
+from search.predictors import build_predictor
 from search.spaces.dag import build_space
 
 CONFIGS = Path(__file__).parents[3] / "configs/search"

@@ -8,7 +8,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
-from search.encoders import build_encoder, load_encoder
+from search.encoders import build_encoder, load_encoder, save_encoder
 from search.encoders.flat import features, num_features
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
@@ -119,7 +119,7 @@ def test_progress_reaches_the_number_of_iterations():
 def test_a_saved_encoder_comes_back_and_embeds_alike(name, cells, tmp_path):
     encoder = build_encoder(name, SPACE, **({} if name == "adjacency" else {**QUICK, "iterations": 5}))
     encoder.fit(0)
-    encoder.save(tmp_path)
+    save_encoder(tmp_path, encoder)
     again = load_encoder(tmp_path, SPACE)
     assert type(again) is type(encoder)
     assert again.dim == encoder.dim == encoder.embed(cells).shape[1]
@@ -196,7 +196,7 @@ def damaged(path, how):
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused_by_name(trained, tmp_path, how, message):
-    trained.save(tmp_path)
+    save_encoder(tmp_path, trained)
     damaged(tmp_path, how)
     with pytest.raises(SearchError, match=message):
         load_encoder(tmp_path, SPACE)

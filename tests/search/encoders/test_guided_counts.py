@@ -8,9 +8,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import r2_score
 
 from gemnet.cell import Cell
+from search.core.cosines import cosines
 from search.core.types import SearchError
-from search.encoders import build_encoder, load_encoder
-from search.encoders.common import by_cosines, cosines, similarity_of
+from search.encoders import build_encoder, load_encoder, save_encoder
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
 from search.spaces.node_order import random_order
@@ -55,10 +55,9 @@ def test_similarities_are_cosines_behind_the_head_of_vectors_of_any_precision(tr
         behind = trained.net["head"](torch.from_numpy(vectors)).double().numpy()
     behind /= np.linalg.norm(behind, axis=1, keepdims=True)
     expected = (behind[:150] * behind[150:]).sum(1)
-    for similarity in (trained.similarity, similarity_of(trained)):
-        assert similarity(vectors[:150].astype(np.float64), vectors[150:]) == pytest.approx(expected, abs=1e-5)
-    assert by_cosines(trained)
-    assert not by_cosines(build_encoder("landmarks", SPACE))
+    assert trained.similarity(vectors[:150].astype(np.float64), vectors[150:]) == pytest.approx(expected, abs=1e-5)
+    assert trained.uses_cosine
+    assert not build_encoder("landmarks", SPACE).uses_cosine
 
 
 def test_without_a_head_the_vectors_own_cosines_follow_the_kernel(trained, cells):
@@ -118,7 +117,7 @@ def test_training_is_deterministic_by_seed_and_leaves_the_global_generator_alone
 def test_a_saved_encoder_comes_back_with_its_counts_and_similarity(cells, tmp_path, head):
     settings = {"lr": 1e-3, "batch": 16, "h": 2, "similarity_weight": 3.0, "head": head, "dropped": ["conv1x1"]}
     encoder = fitted(SPACE, iterations=5, sample=100, **settings)
-    encoder.save(tmp_path)
+    save_encoder(tmp_path, encoder)
     again = load_encoder(tmp_path, SPACE)
     assert again.settings == encoder.settings
     assert {name: again.settings[name] for name in settings} == settings
@@ -133,7 +132,11 @@ def test_a_saved_encoder_comes_back_with_its_counts_and_similarity(cells, tmp_pa
 def test_an_encoder_that_is_not_trained_says_so(cells, tmp_path):
     encoder = build_encoder("guided_counts", SPACE)
     vectors = np.zeros((1, 50), np.float32)
-    for use in (lambda: encoder.embed(cells), lambda: encoder.similarity(vectors, vectors), lambda: encoder.save(tmp_path)):
+    for use in (
+        lambda: encoder.embed(cells),
+        lambda: encoder.similarity(vectors, vectors),
+        lambda: save_encoder(tmp_path, encoder),
+    ):
         with pytest.raises(RuntimeError, match="call fit first"):
             use()
 
@@ -152,7 +155,7 @@ def test_an_encoder_that_is_not_trained_says_so(cells, tmp_path):
     ],
 )
 def test_weights_that_are_not_this_encoder_s_are_refused(trained, tmp_path, name, value, message):
-    trained.save(tmp_path)
+    save_encoder(tmp_path, trained)
     file = tmp_path / "encoder.safetensors"
     weights = load_file(file)
     weights.pop(name, None)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from search.core.types import SearchError
-from search.encoders import build_encoder, load_encoder
+from search.encoders import build_encoder, load_encoder, save_encoder
 from search.encoders.landmarks import LandmarkEncoder, highest_r_squared
 from search.kernel.wl import wl_gram, wl_kernel
 from search.spaces.dag import DagSpace, prune
@@ -77,7 +77,7 @@ def test_where_all_kernels_are_equal_there_is_no_bound():
 
 
 def test_it_is_saved_and_comes_back_and_others_are_refused(encoder, tmp_path):
-    encoder.save(tmp_path)
+    save_encoder(tmp_path, encoder)
     cells = drawn(9, 50)
     loaded = load_encoder(tmp_path, SPACE)
     assert np.array_equal(loaded.embed(cells), encoder.embed(cells))
@@ -94,7 +94,7 @@ def test_it_is_saved_and_comes_back_and_others_are_refused(encoder, tmp_path):
     with pytest.raises(RuntimeError, match="call fit first"):
         LandmarkEncoder(SPACE).embed(cells)
     with pytest.raises(RuntimeError, match="call fit first"):
-        LandmarkEncoder(SPACE).save(tmp_path)
+        save_encoder(tmp_path, LandmarkEncoder(SPACE))
 
 
 @pytest.mark.parametrize(

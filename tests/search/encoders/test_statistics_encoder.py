@@ -8,11 +8,11 @@ import pytest
 
 from gemnet.cell import Cell
 from search.core.types import CellArrays, SearchError
-from search.encoders import build_encoder, load_encoder
+from search.encoders import build_encoder, load_encoder, save_encoder
 from search.encoders.counts import count
 from search.encoders.flows import MOST, flow, shares
 from search.encoders.graph_features import GROUP_WEIGHTS
-from search.encoders.simplify import computed
+from search.encoders.simplify import simplify
 from search.spaces.dag import DagSpace, prune
 
 OPERATORS = ("conv1x1", "sepconv3x3")
@@ -93,7 +93,7 @@ def test_it_is_saved_and_loaded_and_drops_operators_that_give_zeros(tmp_path, ce
     space = DagSpace(7, OPERATORS, (0.3, 0.6))
     encoder = build_encoder("statistics", space, dropped=("conv1x1",), sample=64)
     encoder.fit(0)
-    encoder.save(tmp_path)
+    save_encoder(tmp_path, encoder)
     assert np.array_equal(load_encoder(tmp_path, space).embed(cells), encoder.embed(cells))
     with_zero = Cell(("input", "conv1x1", "sepconv3x3"), ((0, 1), (0, 2)))
     without = Cell(("input", "sepconv3x3"), ((0, 1),))
@@ -267,7 +267,7 @@ def test_what_gives_zeros_and_what_does_nothing_are_no_part_of_what_a_cell_compu
     assert not np.allclose(vectors[-2], vectors[0])
     assert np.isfinite(vectors).all()
     codes = {label: [space.operators.index(name) + 1 for name in found] for label, found in names.items()}
-    found = computed(space.from_cells([twice]), **codes, end=4)
+    found = simplify(space.from_cells([twice]), **codes, end=4)
     assert found.adjacency[0, 1, 4] == 2  # two edges, and nothing else of the ways between
     assert found.adjacency.sum() == 3
     with pytest.raises(SearchError, match="'none' is both dropped and an identity"):

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from encoded import encoded
 from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.core.types import SearchError
+from search.predictors import build_predictor
 from search.predictors.gaussian_process import GROUP_SPREAD, NOISE, GaussianProcess, _Objective, _squared_distances
-from search.predictors.mlp import build_predictor, with_groups
 
 
 @pytest.fixture(scope="module")
@@ -92,24 +93,33 @@ def test_values_without_noise_are_met(sample):
     assert np.allclose(process.predict(x), y, atol=0.02)
 
 
-def test_predictors_get_the_groups_of_the_encoder_where_they_weigh_them():
-    class Grouped:
-        groups, dim, cells = (2, 4, 3), 9, True
+@pytest.mark.parametrize("within", [{}, {"type": "bagged", "members": 2}])
+def test_an_ensemble_weighs_the_groups_of_the_encoder_or_others_that_are_given(sample, within):
+    x, y = sample
+    found = []
+    for kind, groups, of_encoder in (("ensemble", None, GROUPS), ("ensemble", list(GROUPS), None), ("ensemble", None, None)):
+        settings = {"type": kind, "trees": 5, "groups": groups}
+        predictor = build_predictor(**({**within, "predictor": settings} if within else settings))
+        predictor.fit(encoded(x[:60], of_encoder), y[:60], 0)
+        found.append(predictor.predict(encoded(x)))
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
 
-    assert with_groups({"type": "ensemble", "trees": 5}, Grouped) == {"type": "ensemble", "trees": 5, "groups": (2, 4, 3)}
-    assert with_groups({"type": "graph_ensemble", "groups": [9]}, Grouped)["groups"] == [9]
-    for settings in ({"type": "mlp"}, {}):
-        assert with_groups(settings, Grouped) == settings
-    assert with_groups({"type": "ensemble"}, object()) == {"type": "ensemble"}
-    bagged = with_groups({"type": "bagged", "predictor": {"type": "ensemble"}}, Grouped)
-    assert bagged == {"type": "bagged", "predictor": {"type": "ensemble", "groups": (2, 4, 3)}}
-    build_predictor(**bagged)
-    for groups in ([5], 5, [9.0], [10, -1]):
-        with pytest.raises(SearchError, match="groups: expected sizes of 9 dimensions in all, found"):
-            with_groups({"type": "ensemble", "groups": groups}, Grouped)
-    Grouped.cells = False
-    with pytest.raises(SearchError, match=r"graph_ensemble reads cells; expected .*encoder.cells=True"):
-        with_groups({"type": "bagged", "predictor": {"type": "graph_ensemble"}}, Grouped)
+
+def test_groups_that_are_not_of_the_encoders_vectors_are_refused_before_any_training():
+    class Encoder:
+        dim = 9
+
+    for groups in (None, [5, 4], [9]):
+        build_predictor("ensemble", groups=groups).check_encoder(Encoder)
+    for settings in ({"type": "ensemble"}, {"type": "graph_ensemble"}):
+        with pytest.raises(SearchError, match=r"groups: expected sizes of 9 dimensions in all, found \[5\]"):
+            build_predictor(**settings, groups=[5]).check_encoder(Encoder)
+        with pytest.raises(SearchError, match="groups: expected sizes of 9 dimensions in all"):
+            build_predictor("bagged", predictor={**settings, "groups": [5]}).check_encoder(Encoder)
+    for groups in (5, [9.0], [10, -1]):
+        with pytest.raises(SearchError, match="predictor: groups"):
+            build_predictor("ensemble", groups=groups)
 
 
 def test_an_ensemble_tells_by_the_groups_what_it_cannot_without(sample):
@@ -117,6 +127,6 @@ def test_an_ensemble_tells_by_the_groups_what_it_cannot_without(sample):
     found = []
     for groups in (None, GROUPS):
         predictor = build_predictor("ensemble", trees=10, groups=groups)
-        predictor.fit(x[:100], y[:100], 0)
+        predictor.fit(encoded(x[:100]), y[:100], 0)
         found.append(np.corrcoef(predictor._process.predict(x[100:]), y[100:])[0, 1])
     assert found[1] > found[0]

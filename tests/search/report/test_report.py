@@ -7,6 +7,7 @@ import sqlite3
 import statistics
 import subprocess
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,9 +18,10 @@ from made import WHOLE
 from gemnet.cell import Cell
 from search.cli.records import records_command
 from search.core.types import Evaluation, Outcome, SearchError
-from search.encoders import build_encoder
+from search.encoders import build_encoder, save_encoder
+from search.predictors import build_predictor
+from search.predictors.cross_validation import cross_validated_predictions
 from search.predictors.ensemble import EnsemblePredictor
-from search.predictors.mlp import cross_validated_predictions
 from search.record.study import DONE, Proposal, Study, read_study
 from search.report.dynamics import DRAWN, calibration, learning_dynamics, rank_correlations
 from search.report.report import write_report
@@ -63,7 +65,7 @@ def search(directory, space=SPACE, encoder=None, predictor=PLAIN, rounds=3):
     cells = iter({c.pruned().digest(): c for c in built.to_cells(built.sample(np.random.default_rng(1), 400))}.values())
     trained = build_encoder(space=built, **(encoder or {"type": "adjacency"}))
     trained.fit(0)
-    trained.save(directory / "encoder")
+    save_encoder(directory / "encoder", trained)
     rng = np.random.default_rng(2)
     with Study(directory, settings, {}) as study:
         for index in range(rounds):
@@ -206,36 +208,27 @@ def test_the_plane_is_that_of_the_drawn_cells_principal_components(learned):
     assert dynamics.variance == pytest.approx((length[:2] ** 2).sum() / (length**2).sum())
 
 
-def test_the_plane_leaves_out_cells_that_are_packed_behind_their_counts(tmp_path):
-    plain, packed = (
-        learning_dynamics(read_study(directory), directory)
-        for name, cells in (("plain", False), ("packed", True))
-        for directory in [search(tmp_path / name, encoder={"type": "statistics", "cells": cells})]
-    )
-    np.testing.assert_allclose(packed.drawn, plain.drawn, atol=1e-6)
-    np.testing.assert_allclose(packed.places, plain.places, atol=1e-6)
-
-
 def test_predictions_of_the_evaluated_cells_are_cross_validated(learned):
     dynamics = learning_dynamics(read_study(learned), learned)
     space = build_space(**SPACE)
-    vectors = build_encoder("adjacency", space).embed(prune(space.from_cells([r.cell for r in dynamics.evaluated])))
-    np.testing.assert_array_equal(dynamics.held_out, cross_validated_predictions(PLAIN, vectors, dynamics.measured, 5))
+    x = build_encoder("adjacency", space).encode(prune(space.from_cells([r.cell for r in dynamics.evaluated])))
+    build = partial(build_predictor, **PLAIN)
+    np.testing.assert_array_equal(dynamics.held_out, cross_validated_predictions(build, x, dynamics.measured, 5))
     assert dynamics.deviation is None
     assert dynamics.within(1) is None
 
 
-def test_the_shares_within_one_and_two_deviations_are_those_of_the_opinions(tmp_path):
+def test_the_shares_within_one_and_two_deviations_are_those_of_the_predictions(tmp_path):
     text = write_report(search(tmp_path, predictor=ENSEMBLE)).read_text()
     dynamics = learning_dynamics(read_study(tmp_path), tmp_path)
     space, scores = build_space(**SPACE), dynamics.measured
-    vectors = build_encoder("adjacency", space).embed(prune(space.from_cells([r.cell for r in dynamics.evaluated])))
+    x = build_encoder("adjacency", space).encode(prune(space.from_cells([r.cell for r in dynamics.evaluated])))
     near = []
     for fold in np.array_split(np.random.default_rng(5).permutation(15), 5):
         rest = np.array([i for i in range(15) if i not in fold])
         predictor = EnsemblePredictor(trees=6)
-        predictor.fit(vectors[rest], scores[rest], 5)
-        mean, deviation = predictor.opinion(vectors[fold])
+        predictor.fit(x[rest], scores[rest], 5)
+        mean, deviation = predictor.predict_with_std(x[fold])
         near += (np.abs(scores[fold] - mean) / deviation).tolist()
     shares = [sum(distance <= k for distance in near) / 15 for k in (1, 2)]
     assert [dynamics.within(1), dynamics.within(2)] == pytest.approx(shares)

@@ -6,7 +6,7 @@ from browser import NEEDS_BROWSER, Browser
 from made import WHOLE
 
 from search.core.types import Evaluation, Outcome
-from search.encoders import build_encoder
+from search.encoders import build_encoder, save_encoder
 from search.record.study import Proposal, Study
 from search.report.report import write_report
 from search.spaces.dag import build_space
@@ -65,7 +65,7 @@ def pages(tmp_path_factory, drawn):
     learned.mkdir()
     encoder = build_encoder("adjacency", build_space(**SPACE))
     encoder.fit(0)
-    encoder.save(learned / "encoder")
+    save_encoder(learned / "encoder", encoder)
     found["learned"] = write_report(recorded(learned, drawn[:20], lambda i: i % 6 == 0))
     return found
 

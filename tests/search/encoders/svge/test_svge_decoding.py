@@ -1,4 +1,4 @@
-"""What SVGe decodes: what is drawn, what is enforced and mended, and what is checked by encoding it again."""
+"""What SVGe decodes: what is drawn, what is enforced and repaired, and what is verified by encoding it again."""
 
 from functools import partial
 
@@ -13,12 +13,12 @@ from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.measures import prior, reconstruction
 from search.encoders.svge.model import SVGe
 from search.encoders.svge.network import GraphDecoder, GraphEncoder, reverse
-from search.encoders.svge.verified_decoding import decode_checked
+from search.encoders.svge.verified_decoding import decode_verified
 
 
 def test_a_graph_reversed_twice_is_itself_and_sides_are_laid_end_to_end():
     found = random_graphs(2, 100, 5, 4)
-    types, adjacency = torch.from_numpy(found.types).long(), torch.from_numpy(found.adjacency).float()
+    types, adjacency = torch.from_numpy(found.operators).long(), torch.from_numpy(found.adjacency).float()
     once = reverse(types, adjacency)
     for b, size in enumerate(found.sizes):
         assert once[0][b, :size].tolist() == types[b, :size].flip(0).tolist()
@@ -37,12 +37,12 @@ def test_decoding_gives_graphs_in_order_and_what_is_enforced_holds(quick):
     for two_sided in (True, False):
         found = quick.decode(latent, seed=0, two_sided=two_sided)
         SMALL.check(found)
-        assert (found.types[:, 0] == 0).all()
+        assert (found.operators[:, 0] == 0).all()
         assert found.adjacency[:, 0, 1].all()
-        assert (found.types[found.sizes == 4, 3] == SMALL.end).all()
-        assert ((found.types == SMALL.end).sum(1) == 1).all()
+        assert (found.operators[found.sizes == 4, 3] == SMALL.end).all()
+        assert ((found.operators == SMALL.end).sum(1) == 1).all()
     longer = quick.decode(latent, seed=0, max_nodes=9)
-    assert longer.types.shape == (500, 9)
+    assert longer.operators.shape == (500, 9)
     assert longer.sizes.max() > 4
 
 
@@ -63,7 +63,7 @@ def test_several_graphs_of_a_vector_are_those_of_the_vector_given_as_often(quick
     latent, settings = 3 * np.random.default_rng(0).standard_normal((150, 8)), {"seed": 3, **settings}
     found = quick.decode(latent, times=12, **settings)
     wanted = quick.decode(np.repeat(latent, 12, 0), **settings)
-    n = found.types.shape[1]
+    n = found.operators.shape[1]
     same = found.keys(n) == wanted.keys(n)
     assert len(same) == 1800
     assert same.mean() > 0.995  # the last bit of a sum depends on how many are computed at once
@@ -80,8 +80,8 @@ def test_no_graph_ends_or_begins_again_before_it_has_the_nodes_asked_for(quick):
     for two_sided in (True, False):
         found = larger.decode(latent, seed=0, two_sided=two_sided, min_nodes=6)
         assert (found.sizes == 6).all()
-        assert ((found.types == SMALL.end).sum(1) == 1).all()
-        assert ((found.types == 0).sum(1) == 1).all()  # by the input's side such a network would end as the output's does
+        assert ((found.operators == SMALL.end).sum(1) == 1).all()
+        assert ((found.operators == 0).sum(1) == 1).all()  # by the input's side such a network would end as the output's does
     assert larger.decode(latent, seed=0, min_nodes=5).sizes.min() == 5
     assert (larger.decode(latent, seed=0, min_nodes=2).keys(6) == larger.decode(latent, seed=0).keys(6)).all()
 
@@ -118,15 +118,15 @@ def test_constrained_decoding_leaves_graphs_of_the_space_as_they_are(learned, gr
 
 
 def first_seed(seed):
-    """Of what `decode_checked` draws before it checks."""
+    """Of what `decode_verified` draws before it checks."""
     return int(np.random.default_rng(seed).integers(2**62))
 
 
 def test_checked_decodings_are_the_nearest_of_those_drawn(quick, graphs):
     mean = quick.embed(graphs)
-    found = decode_checked(quick, mean, seed=3, times=2, attempts=5)
+    found = decode_verified(quick, mean, seed=3, times=2, attempts=5)
     assert SMALL.valid(found).all()
-    assert (found.keys(4) == decode_checked(quick, mean, seed=3, times=2, attempts=5).keys(4)).all()
+    assert (found.keys(4) == decode_verified(quick, mean, seed=3, times=2, attempts=5).keys(4)).all()
 
     def distances(decoded, times):  # of a graph's posterior from the vector, in its own standard deviations
         means, logs = quick.encode(decoded)
@@ -135,10 +135,10 @@ def test_checked_decodings_are_the_nearest_of_those_drawn(quick, graphs):
     drawn = distances(quick.decode(mean, 3, constrained=True, times=12), 12).reshape(len(graphs), 12)
     near = distances(found, 2)
     assert near.mean() < 0.75 * drawn.mean()  # of some ten of these the nearest, and not one of them by chance
-    bare = decode_checked(quick, mean, seed=3, times=2, attempts=1)
+    bare = decode_verified(quick, mean, seed=3, times=2, attempts=1)
     assert (distances(bare, 2) <= 1.001 * distances(quick.decode(mean, first_seed(3), constrained=True, times=2), 2)).all()
-    assert len(decode_checked(quick, mean[:0], seed=0, times=2)) == 0
-    share = reconstruction(quick, graphs, seed=0, decode=partial(decode_checked, quick))
+    assert len(decode_verified(quick, mean[:0], seed=0, times=2)) == 0
+    share = reconstruction(quick, graphs, seed=0, decode=partial(decode_verified, quick))
     assert share > 3 * reconstruction(quick, graphs, seed=0, decode=partial(quick.decode, constrained=True))
 
 
@@ -150,22 +150,22 @@ def test_what_comes_back_to_its_vector_is_not_drawn_again(learned, graphs, monke
         return decode(latent, *args, **settings)
 
     monkeypatch.setattr(learned, "decode", counted)
-    found = decode_checked(learned, learned.embed(graphs), seed=0, times=10)
+    found = decode_verified(learned, learned.embed(graphs), seed=0, times=10)
     assert asked[0] == 10 * len(graphs)
     assert sum(asked[1:]) < 30 * 0.03 * 10 * len(graphs)  # those that were drawn wrongly, 30 times each
     assert (found.keys(4) == np.repeat(graphs.keys(4), 10)).all()
     asked.clear()
     monkeypatch.setattr(learned, "noise", 100 * learned.noise)  # all is near enough then
-    decode_checked(learned, learned.embed(graphs), seed=0, times=10)
+    decode_verified(learned, learned.embed(graphs), seed=0, times=10)
     assert asked == [10 * len(graphs)]
     with pytest.raises(SearchError, match="attempts: expected a whole number from 1, found 0"):
-        decode_checked(learned, learned.embed(graphs), seed=0, attempts=0)
+        decode_verified(learned, learned.embed(graphs), seed=0, attempts=0)
 
 
 def test_two_sides_together_have_the_edges_of_either(quick):
     latent = 20 * np.random.default_rng(0).standard_normal((300, 8))
     both, first = quick.decode(latent), quick.decode(latent, two_sided=False)
-    assert (both.types == first.types).all()
+    assert (both.operators == first.operators).all()
     assert (both.adjacency >= first.adjacency).all()
     assert (both.adjacency > first.adjacency).any()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_space import CELLS, SMALL, random_graphs, same, slowly_valid
 
-from search.core.types import SearchError
+from search.core.types import CellArrays, SearchError
 from search.encoders.svge.graph_files import read_enas
 from search.encoders.svge.graph_spaces import (
     cell_space,
@@ -18,7 +18,7 @@ from search.encoders.svge.graph_spaces import (
     nasbench101_space,
     nasbench201_space,
 )
-from search.encoders.svge.graphs import Graphs, GraphSpace, split
+from search.encoders.svge.graphs import GraphSpace, split
 from search.encoders.svge.network import GraphEncoder
 from search.encoders.svge.repair import in_order_of_enumeration
 from search.spaces import nasbench101, nasbench201
@@ -34,8 +34,8 @@ def real(name):
 
 
 def test_validity_is_that_of_the_definition_graph_by_graph(graphs):
-    found = Graphs.concatenate([random_graphs(0, 3000, 4, 5), graphs])
-    expected = [slowly_valid(t.tolist(), a.tolist(), SMALL.end) for t, a in zip(found.types, found.adjacency)]
+    found = CellArrays.concatenate([random_graphs(0, 3000, 4, 5), graphs])
+    expected = [slowly_valid(t.tolist(), a.tolist(), SMALL.end) for t, a in zip(found.operators, found.adjacency)]
     assert SMALL.valid(found).tolist() == expected
     assert len(graphs) < sum(expected) < len(found)
 
@@ -51,10 +51,10 @@ def test_keys_are_equal_where_graphs_are_the_same_whatever_their_padding():
 def test_rules_of_the_benchmarks_spaces():
     wiring, space = nasbench201.ADJACENCY, nasbench201_space()
     types = np.array([[0, 1, 2, 3, 4, 5, 1, 6]], np.int8)
-    assert space.valid(Graphs(types, wiring[None])).all()
+    assert space.valid(CellArrays(wiring[None], types)).all()
     more = wiring.copy()
     more[0, 7] = True
-    assert not space.valid(Graphs(types, more[None])).any()
+    assert not space.valid(CellArrays(more[None], types)).any()
 
     space, chain = enas_space(), np.eye(8, k=1, dtype=bool)
     types = np.array([[0, 1, 2, 3, 4, 5, 6, 7]], np.int8)
@@ -62,16 +62,16 @@ def test_rules_of_the_benchmarks_spaces():
     skip[0, 4] = to_output[3, 7] = broken[0, 3] = broken[1, 3] = True
     broken[2, 3] = False
     broken[2, 4] = True
-    found = [space.valid(Graphs(types, adjacency[None])).item() for adjacency in (chain, skip, to_output, broken)]
+    found = [space.valid(CellArrays(adjacency[None], types)).item() for adjacency in (chain, skip, to_output, broken)]
     assert found == [True, True, False, False]
-    assert not enas_space(5).valid(Graphs(types, chain[None])).any()
-    assert not enas_space(12).valid(Graphs(types, chain[None])).any()
+    assert not enas_space(5).valid(CellArrays(chain[None], types)).any()
+    assert not enas_space(12).valid(CellArrays(chain[None], types)).any()
 
     space, dense = nasbench101_space(), np.triu(np.ones((1, 5, 5), bool), 1)  # 10 edges
     types = np.array([[0, 1, 2, 3, 4]], np.int8)
     fewer = dense.copy()
     fewer[0, 0, 4] = False
-    assert [space.valid(Graphs(types, edges)).item() for edges in (dense, fewer)] == [False, True]
+    assert [space.valid(CellArrays(edges, types)).item() for edges in (dense, fewer)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_cells_become_graphs_and_come_back():
     found = graphs_of_cells(CELLS, cells)
     space = cell_space(CELLS)
     assert space.valid(space.check(found)).all()
-    assert found.types.shape == (200, 7)
+    assert found.operators.shape == (200, 7)
     back = CELLS.to_cells(cells_of_graphs(CELLS, found))
     assert [cell.digest() for cell in back] == [cell.digest() for cell in CELLS.to_cells(cells)]
-    leaf_and_more = Graphs(found.types.copy(), found.adjacency.copy())
+    leaf_and_more = CellArrays(found.adjacency.copy(), found.operators.copy())
     leaf_and_more.adjacency[np.arange(200), 0, found.sizes - 1] = True  # the input is no leaf
     assert not space.valid(leaf_and_more).any()
 
@@ -118,7 +118,7 @@ def test_enas_lines_are_read_as_written(tmp_path):
     (tmp_path / "enas.txt").write_text(GOOD_LINE)
     found, accuracies = read_enas(tmp_path / "enas.txt", burn_in=0)
     assert accuracies.tolist() == [0.7302]
-    assert found.types.tolist() == [[0, 2, 5, 6, 1, 3, 4, 7]]
+    assert found.operators.tolist() == [[0, 2, 5, 6, 1, 3, 4, 7]]
     edges = {(i, i + 1) for i in range(7)} | {(0, 4), (1, 4), (2, 4), (0, 5), (1, 5), (2, 5), (3, 5), (4, 6)}
     assert set(map(tuple, np.argwhere(found.adjacency[0]).tolist())) == edges
 
@@ -199,7 +199,7 @@ def test_how_many_real_cells_share_their_vector_with_another(exchange, sharing):
     encoder = GraphEncoder(5, 4, 32, 2, exchange).double()
     with torch.inference_mode():
         parts = [
-            encoder(torch.from_numpy(part.types).long(), torch.from_numpy(part.adjacency).double())[0]
+            encoder(torch.from_numpy(part.operators).long(), torch.from_numpy(part.adjacency).double())[0]
             for part in (found[start : start + 8192] for start in range(0, len(found), 8192))
         ]
     vectors = torch.cat(parts).numpy()

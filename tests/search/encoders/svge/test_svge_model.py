@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from small_space import CELLS, QUICK, SMALL, every_graph, isomorphic, labelled, ordered, random_graphs, same, slowly_valid
 
 from search.core.types import CellArrays, SearchError
-from search.encoders import build_encoder, load_encoder
+from search.encoders import build_encoder, load_encoder, save_encoder
 from search.encoders.svge.graph_spaces import enas_space
-from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.measures import judge, prior, reconstruction
 from search.encoders.svge.model import SVGe
 from search.encoders.svge.network import GraphDecoder, GraphEncoder, place
@@ -40,7 +40,7 @@ def test_isomorphic_graphs_in_another_order_have_the_same_vector(quick):
     found = every_graph(SMALL)
     twins = found[~ordered(found)]
     assert len(twins) == 6
-    turned = Graphs(twins.types[:, [0, 2, 1, 3]], twins.adjacency)  # both inner nodes have the same neighbours
+    turned = CellArrays(twins.adjacency, twins.operators[:, [0, 2, 1, 3]])  # both inner nodes have the same neighbours
     assert np.allclose(quick.embed(twins), quick.embed(turned), atol=1e-6)
 
 
@@ -48,7 +48,7 @@ def test_measures_are_what_counting_one_by_one_gives(quick, graphs):
     some = graphs[::9]
     rng = np.random.default_rng(5)
     decoded = quick.decode(rng.standard_normal((300, 8)), seed=1)
-    valid = [g for g in (decoded[i] for i in range(300)) if slowly_valid(g.types.tolist(), g.adjacency.tolist(), SMALL.end)]
+    valid = [g for g in (decoded[i] for i in range(300)) if slowly_valid(g.operators.tolist(), g.adjacency.tolist(), SMALL.end)]
     valid, known = [labelled(g) for g in valid], [labelled(some[i]) for i in range(len(some))]
     distinct = []
     for g in valid:
@@ -86,7 +86,10 @@ def test_graphs_are_embedded_each_by_itself_with_any_padding(quick, graphs):
     together = quick.embed(graphs)
     one_by_one = np.concatenate([quick.embed(graphs[i : i + 1]) for i in range(len(graphs))])
     assert np.allclose(together, one_by_one, atol=1e-5)
-    tight = [Graphs(g.types[:, : g.sizes[0]], g.adjacency[:, : g.sizes[0], : g.sizes[0]]) for g in (graphs[:1], graphs[20:21])]
+    tight = [
+        CellArrays(g.adjacency[:, : g.sizes[0], : g.sizes[0]], g.operators[:, : g.sizes[0]])
+        for g in (graphs[:1], graphs[20:21])
+    ]
     larger = quick.for_space(GraphSpace("larger", SMALL.types, 9))
     assert np.allclose(larger.embed(graphs), together, atol=1e-5)
     assert np.allclose(np.concatenate([quick.embed(g) for g in tight]), together[[0, 20]], atol=1e-5)
@@ -99,7 +102,7 @@ def test_losses_and_gradients_do_not_hang_on_padding_or_the_other_graphs(graphs)
     encoder, decoder = GraphEncoder(5, 8, 16, 2), GraphDecoder(5, 8, 16, 2)
 
     def losses(some):
-        types, adjacency = torch.from_numpy(some.types).long(), torch.from_numpy(some.adjacency).float()
+        types, adjacency = torch.from_numpy(some.operators).long(), torch.from_numpy(some.adjacency).float()
         found = decoder(encoder(types, adjacency)[0], types, adjacency)
         return found.types + found.edges
 
@@ -110,7 +113,7 @@ def test_losses_and_gradients_do_not_hang_on_padding_or_the_other_graphs(graphs)
         decoder.zero_grad()
         return found
 
-    some = Graphs.concatenate([graphs[:3], graphs[20:23]])
+    some = CellArrays.concatenate([graphs[:3], graphs[20:23]])
     alone = torch.cat([losses(some[i : i + 1]) for i in range(6)])
     assert torch.allclose(losses(some), alone, atol=1e-5)
     assert torch.allclose(losses(some.padded(7)), alone, atol=1e-5)
@@ -120,7 +123,7 @@ def test_losses_and_gradients_do_not_hang_on_padding_or_the_other_graphs(graphs)
 def test_messages_are_sums_over_edges_of_the_papers_message_then_a_gru(graphs):
     torch.manual_seed(0)
     encoder = GraphEncoder(5, 6, 8, 2)
-    types, adjacency = torch.from_numpy(graphs.types[-1]).long(), graphs.adjacency[-1]
+    types, adjacency = torch.from_numpy(graphs.operators[-1]).long(), graphs.adjacency[-1]
     h = {"forward": encoder.embedding(types), "reverse": encoder.embedding(types)}
     for direction, edges in (("forward", adjacency), ("reverse", adjacency.T)):
         for layer in getattr(encoder.messages, f"{direction}_layers"):
@@ -142,7 +145,7 @@ def test_messages_are_sums_over_edges_of_the_papers_message_then_a_gru(graphs):
 def test_gradients_reach_every_parameter(graphs, added):
     model = SVGe(SMALL, **QUICK, **added)
     model.net = model._new_net()
-    losses, _ = model._loss(*model._tensors(graphs), torch.Generator().manual_seed(0))
+    losses, _ = model._loss(model.net, *model._tensors(graphs), torch.Generator().manual_seed(0))
     losses["loss"].backward()
     silent = [name for name, p in model.net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
@@ -232,14 +235,14 @@ def test_isomorphic_graphs_have_the_same_vector_with_places_too(graphs):
     model.fit(graphs, 0)
     found = every_graph(SMALL)
     twins = found[~ordered(found)]
-    turned = Graphs(twins.types[:, [0, 2, 1, 3]], twins.adjacency)
+    turned = CellArrays(twins.adjacency, twins.operators[:, [0, 2, 1, 3]])
     assert np.allclose(model.embed(twins), model.embed(turned), atol=1e-6)
 
 
 def test_a_readout_makes_the_latent_space_linear_in_types_and_edges(graphs):
     u, v = np.triu_indices(4, 1)
     wanted = np.concatenate(
-        [(graphs.types[:, 1:, None] == np.arange(5)).reshape(len(graphs), -1), graphs.adjacency[:, u, v]], axis=1
+        [(graphs.operators[:, 1:, None] == np.arange(5)).reshape(len(graphs), -1), graphs.adjacency[:, u, v]], axis=1
     ).astype(float)
     wanted -= wanted.mean(0)
     unexplained = {}
@@ -272,7 +275,7 @@ def test_a_readout_counts_the_places_that_it_knows():
 
 
 def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):
-    kernel = wl_gram(graphs.cells)[np.triu_indices(len(graphs), 1)]
+    kernel = wl_gram(graphs)[np.triu_indices(len(graphs), 1)]
     found = {}
     for weight in (0.0, 50.0):
         model = SVGe(SMALL, **{**QUICK, "epochs": 25}, similarity_weight=weight)
@@ -284,7 +287,7 @@ def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):
 
 
 def test_the_fine_tuned_head_learns_accuracies_and_is_saved_with_the_rest(graphs, tmp_path):
-    accuracies = 0.9 - 0.01 * graphs.sizes + 0.02 * (graphs.types == 1).sum(1)
+    accuracies = 0.9 - 0.01 * graphs.sizes + 0.02 * (graphs.operators == 1).sum(1)
     model = SVGe(SMALL, **{**QUICK, "dim": 56})
     model.fit(graphs, 0)
     with pytest.raises(RuntimeError, match="call fine_tune first"):
@@ -357,12 +360,12 @@ def test_graphs_that_make_no_sense_are_refused(quick, types, edges, message):
     for u, v in edges:
         adjacency[0, u, v] = True
     with pytest.raises(SearchError, match=message):
-        quick.embed(Graphs(np.array([types], np.int8), adjacency))
+        quick.embed(CellArrays(adjacency, np.array([types], np.int8)))
 
 
 def test_graphs_of_the_wrong_shape_and_an_untrained_model_are_refused(quick, graphs):
     with pytest.raises(SearchError, match=r"expected types, whole numbers \[B, n\], and adjacency bool \[B, n, n\]"):
-        quick.embed(Graphs(graphs.types, graphs.adjacency[:, :3]))
+        quick.embed(CellArrays(graphs.adjacency[:, :3], graphs.operators))
     with pytest.raises(RuntimeError, match="call fit first"):
         SVGe(SMALL).embed(graphs)
     with pytest.raises(SearchError, match="no graphs to train on"):
@@ -382,7 +385,7 @@ def test_a_search_trains_saves_loads_and_uses_it_by_name(tmp_path):
     cells = prune(CELLS.sample(np.random.default_rng(7), 50))
     vectors = encoder.embed(cells)
     assert vectors.shape == (50, 8)
-    encoder.save(tmp_path)
+    save_encoder(tmp_path, encoder)
     again = load_encoder(tmp_path, CELLS)
     assert type(again) is type(encoder)
     assert np.array_equal(again.embed(cells), vectors)
@@ -413,4 +416,4 @@ def test_graphs_of_too_few_nodes_cannot_be_asked_for(quick, nodes):
 
 def test_types_that_are_no_whole_numbers_are_refused(quick):
     with pytest.raises(SearchError, match=r"expected types, whole numbers .*found float64"):
-        quick.embed(Graphs(np.array([[0, 1.7, 4]]), np.zeros((1, 3, 3), bool)))
+        quick.embed(CellArrays(np.zeros((1, 3, 3), bool), np.array([[0, 1.7, 4]])))

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from search.core.types import SearchError
-from search.encoders.svge.graphs import Graphs
+from search.core.types import CellArrays, SearchError
 from search.experiments.svge.optimisation import METHODS, Budget, Pool, curves, markdown, optimise, rows, summary
 
 BUDGET = Budget(start=8, rounds=3, batch=6, candidates=300)
@@ -21,7 +20,7 @@ def test_a_pool_finds_a_graph_in_any_order_of_its_nodes_and_no_other(task, pool)
     assert (pool.find(task.graphs[unknown]) == -1).all()
     twins = np.flatnonzero((pool.graphs.sizes == 4) & ~pool.graphs.adjacency[:, 1, 2])
     order = [0, 2, 1, 3]
-    turned = Graphs(pool.graphs.types[twins][:, order], pool.graphs.adjacency[twins][:, order][:, :, order])
+    turned = CellArrays(pool.graphs.adjacency[twins][:, order][:, :, order], pool.graphs.operators[twins][:, order])
     assert pool.find(turned).tolist() == twins.tolist()
 
 

@@ -11,8 +11,8 @@ import torch
 from made_task import made_task
 
 from search.core.display import Display
-from search.core.types import SearchError
-from search.encoders.svge.graphs import Graphs, GraphSpace
+from search.core.types import CellArrays, SearchError
+from search.encoders.svge.graphs import GraphSpace
 from search.experiments.svge import measuring, pages, smoothness, tasks
 from search.experiments.svge import run as reproduce_svge
 from search.experiments.svge.measuring import Training, published
@@ -316,7 +316,7 @@ def test_what_makes_no_sense_is_refused(tmp_path, settings, message):
 
 def test_a_graph_outside_its_space_is_told_with_its_row(monkeypatch, task):
     def broken(data):
-        graphs = Graphs(task.graphs.types.copy(), task.graphs.adjacency.copy())
+        graphs = CellArrays(task.graphs.adjacency.copy(), task.graphs.operators.copy())
         graphs.adjacency[7] = False
         return task.space, graphs, task.accuracies, None
 

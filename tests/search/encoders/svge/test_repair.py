@@ -1,4 +1,4 @@
-"""Decoded graphs are mended where the decoder is least sure, and no more than the space asks for."""
+"""Decoded graphs are repaired where the decoder is least sure, and no more than the space asks for."""
 
 import itertools
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_space import every_graph, isomorphic, labelled, random_graphs
 
-from search.core.types import SearchError
+from search.core.types import CellArrays, SearchError
 from search.encoders.svge.graph_spaces import nasbench101_space
-from search.encoders.svge.graphs import Graphs, GraphSpace, is_dag_with_input_and_output, packed
+from search.encoders.svge.graphs import GraphSpace, is_dag_with_input_and_output
 from search.encoders.svge.repair import connected, ended_by_leaves, in_order_of_enumeration, trimmed
 from search.spaces.isomorphism import isomorphism_hash
 
@@ -18,7 +18,7 @@ END = 4
 def one(edges, n, types=None):
     adjacency = np.zeros((1, n, n), bool)
     adjacency[0, [u for u, _ in edges], [v for _, v in edges]] = True
-    return Graphs(np.array([types or [0, *[1] * (n - 2), END]], np.int8), adjacency)
+    return CellArrays(adjacency, np.array([types or [0, *[1] * (n - 2), END]], np.int8))
 
 
 def edges_of(graphs):
@@ -32,7 +32,7 @@ def drawn(seed, count, n, share):
     place = np.arange(n)
     types = np.where(place == 0, 0, np.where(place < sizes[:, None] - 1, 1, np.where(place == sizes[:, None] - 1, END, -1)))
     likely = rng.random((count, n, n)) * np.triu(np.ones((n, n)), 1) * (types >= 0)[:, None, :]
-    return Graphs(types.astype(np.int8), likely > 1 - share), likely
+    return CellArrays(likely > 1 - share, types.astype(np.int8)), likely
 
 
 def test_a_node_without_predecessor_or_successor_gets_the_likeliest():
@@ -68,7 +68,7 @@ def test_the_edge_that_goes_is_the_least_likely_of_those_that_can_be_spared():
         for u, v in np.argwhere(graphs.adjacency[row]):
             without = graphs[[row]].adjacency.copy()
             without[0, u, v] = False
-            if is_dag_with_input_and_output(Graphs(graphs.types[[row]], without), END).all():
+            if is_dag_with_input_and_output(CellArrays(without, graphs.operators[[row]]), END).all():
                 spared.append((likely[row, u, v], int(u), int(v)))
         if spared:
             gone = np.argwhere(graphs.adjacency[row] & ~found.adjacency[row]).tolist()
@@ -82,7 +82,7 @@ def test_where_no_edge_can_be_spared_the_least_likely_branch_goes():
     likely = np.full((1, 7, 7), 0.9)
     likely[0, 0, 3] = 0.6
     found = trimmed(9, one(branches, 7, [0, 1, 2, 3, 2, 1, END]), likely)
-    assert found.types[0].tolist() == [0, 1, 2, 2, 1, END, -1]
+    assert found.operators[0].tolist() == [0, 1, 2, 2, 1, END, -1]
     assert edges_of(found) == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 5), (2, 5), (3, 5), (4, 5)]
     with pytest.raises(SearchError, match="expected at least 6, found 5"):
         nasbench101_space(7, 5)
@@ -95,11 +95,11 @@ def test_the_output_of_a_cell_is_fed_by_its_leaves():
 
 def test_packed_graphs_have_the_nodes_that_were_kept_in_their_order():
     graphs, _ = drawn(2, 50, 6, 0.5)
-    keep = (graphs.types >= 0) & (np.random.default_rng(3).random(graphs.types.shape) < 0.6)
-    found = packed(graphs.types, graphs.adjacency, keep)
+    keep = (graphs.operators >= 0) & (np.random.default_rng(3).random(graphs.operators.shape) < 0.6)
+    found = graphs.packed(keep)
     for row in range(50):
         kept = np.flatnonzero(keep[row])
-        assert found.types[row].tolist() == [*graphs.types[row, kept], *[-1] * (6 - len(kept))]
+        assert found.operators[row].tolist() == [*graphs.operators[row, kept], *[-1] * (6 - len(kept))]
         assert (found.adjacency[row, : len(kept), : len(kept)] == graphs.adjacency[row][np.ix_(kept, kept)]).all()
         assert found.adjacency[row].sum() == graphs.adjacency[row][np.ix_(kept, kept)].sum()
 
@@ -108,9 +108,9 @@ def test_isomorphic_graphs_become_the_one_that_the_benchmark_enumerated_first():
     graphs = every_graph(GraphSpace("five", ("input", "a", "b", "c", "output"), 5))
     u, v = np.triu_indices(5, 1)
     bits = (graphs.adjacency[:, u, v] << (u + v * (v - 1) // 2)).sum(1)
-    order = np.lexsort((*graphs.types.T[::-1], bits))  # bits first, then the first operator, the second, ...
+    order = np.lexsort((*graphs.operators.T[::-1], bits))  # bits first, then the first operator, the second, ...
     graphs = graphs[order]
-    _, first, of = np.unique(isomorphism_hash(graphs.cells), return_index=True, return_inverse=True)
+    _, first, of = np.unique(isomorphism_hash(graphs), return_index=True, return_inverse=True)
     assert len(first) < len(graphs)
     assert (in_order_of_enumeration(graphs).keys(5) == graphs.keys(5)[first][of]).all()
 
@@ -132,8 +132,9 @@ def smallest(types, adjacency):
 def test_reordered_graphs_of_eight_nodes_stay_isomorphic_and_larger_ones_as_they_are():
     graphs = connected(*drawn(2, 300, 8, 0.4))
     rng = np.random.default_rng(0)
-    graphs = Graphs(
-        np.where(graphs.types == 1, rng.integers(1, 4, graphs.types.shape), graphs.types).astype(np.int8), graphs.adjacency
+    graphs = CellArrays(
+        graphs.adjacency,
+        np.where(graphs.operators == 1, rng.integers(1, 4, graphs.operators.shape), graphs.operators).astype(np.int8),
     )
     found = in_order_of_enumeration(graphs)
     moved = np.flatnonzero(found.keys(8) != graphs.keys(8))
@@ -143,7 +144,7 @@ def test_reordered_graphs_of_eight_nodes_stay_isomorphic_and_larger_ones_as_they
     assert (in_order_of_enumeration(found).keys(8) == found.keys(8)).all()
     full = graphs[graphs.sizes == 8][:12]
     for i, wanted in enumerate(found[graphs.sizes == 8][j] for j in range(len(full))):
-        assert (wanted.types.tolist(), wanted.adjacency.tolist()) == smallest(full.types[i], full.adjacency[i])
+        assert (wanted.operators.tolist(), wanted.adjacency.tolist()) == smallest(full.operators[i], full.adjacency[i])
     larger = random_graphs(0, 50, 9, 5)
     larger = larger[larger.sizes == 9]
     assert len(larger) > 0
