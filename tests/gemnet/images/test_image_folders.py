@@ -10,7 +10,9 @@ from made_images import made as make_all
 from PIL import Image
 
 from gemnet.core.errors import DataError
+from gemnet.core.files import open_regular
 from gemnet.deploy.quantization import labelled_files
+from gemnet.images import folders
 from gemnet.images.folders import class_images, find_images, image_files
 from gemnet.openmmlab.images import ImageFolder
 from search.core.types import SearchError
@@ -150,3 +152,11 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
         pytest.skip("this user may read every folder")
     with pytest.raises(DataError, match=r"a: this folder cannot be read \(Permission denied\)"):
         image_files(tmp_path)
+
+
+def test_of_files_with_one_unknown_suffix_the_first_alone_is_opened(tmp_path, monkeypatch):
+    labels = [other(tmp_path / f"{number}.labels") for number in range(4)]
+    opened = []
+    monkeypatch.setattr(folders, "open_regular", lambda path: opened.append(path) or open_regular(path))
+    assert find_images(tmp_path).passed_over == {("no image", ""): labels}
+    assert opened == labels[:1]

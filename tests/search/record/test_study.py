@@ -136,6 +136,14 @@ def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
     assert [r.round for r in read_study(tmp_path).records] == [0, 1]
 
 
+def test_a_record_whose_tables_another_program_removes_is_told(tmp_path):
+    with open_study(tmp_path) as study:
+        for table in ("meta", "rounds", "evaluations"):
+            study._db.execute(f"DROP TABLE {table}")
+        with pytest.raises(SearchError, match=r"study\.sqlite: its tables are gone.*--work-dir"):
+            study.records()
+
+
 def test_a_directory_without_a_record_a_damaged_one_and_a_newer_one_are_told_apart(tmp_path):
     with pytest.raises(SearchError, match=r"holds no search: study\.sqlite is missing"):
         read_study(tmp_path)
