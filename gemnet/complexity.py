@@ -143,7 +143,7 @@ def _head_cost(channels: Any, head_width: Any, size: tuple[int, int], num_classe
 
 
 def _stage_costs(
-    stats: CellStatistics, stem_width: int, stem_stride: int, widths: Sequence[int], resolution: tuple[int, int]
+    stats: CellStatistics, stem_width: int, stem_stride: int, widths: Sequence[int] | np.ndarray, resolution: tuple[int, int]
 ) -> list[tuple[Cost, Cost]]:
     """For each stage the cost of its first cell and of each further one."""
     costs, channels = [], stem_width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from itertools import count
+from typing import Protocol, cast
 
 import timm.layers as timm_layers
 import torch
@@ -94,34 +95,41 @@ def _normalises(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower() and any(True for _ in (*module.parameters(False), *module.buffers(False)))
 
 
+class Normalisation(Protocol):
+    """What batch normalisation has in every library; `weight` and `bias` may be missing."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    eps: float
+
+
 def _fold(unit: nn.Module) -> None:
     """Fold `unit.bn` into `unit.conv` where that is exact; of the normalisation, its own activation stays."""
-    norms = [module for module in unit.bn.modules() if getattr(module, "running_var", None) is not None]
-    if len(norms) != 1:
+    plain, bn = unit.get_submodule("conv"), unit.get_submodule("bn")
+    norms = [module for module in bn.modules() if getattr(module, "running_var", None) is not None]
+    if len(norms) != 1 or not isinstance(plain, nn.Conv2d):
         return
-    norm = norms[0]
-    after = [norm.act] if isinstance(getattr(norm, "act", None), nn.Module) else []
-    if isinstance(unit.bn, nn.Sequential) and norm is unit.bn[0]:
-        after += unit.bn[1:]
+    norm, own = norms[0], getattr(norms[0], "act", None)
+    after = [own] if isinstance(own, nn.Module) else []
+    if isinstance(bn, nn.Sequential) and norm is bn[0]:
+        after += bn[1:]
     kept = [module for module in after if not isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d))]
     rest = nn.Identity() if not kept else kept[0] if len(kept) == 1 else nn.Sequential(*kept)
-    conv = _folded(unit.conv, norm)
-    if conv is not None and _computes(unit, conv, rest):
-        weight = unit.conv.weight
+    conv = _folded(plain, cast(Normalisation, norm))
+    if conv is not None and _computes(nn.Sequential(plain, bn), conv, rest):
+        weight = plain.weight
         unit.conv = conv.to(weight.device, weight.dtype).requires_grad_(weight.requires_grad)
         unit.bn = rest
 
 
-def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d | None:
+def _folded(conv: nn.Conv2d, norm: Normalisation) -> nn.Conv2d | None:
     """The convolution in double precision that `conv` and `norm` are together."""
-    if not isinstance(conv, nn.Conv2d):
-        return None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if getattr(norm, "weight", None) is not None:
-        scale = scale * norm.weight.double()
+    if (weight := getattr(norm, "weight", None)) is not None:
+        scale = scale * weight.double()
     shift = -norm.running_mean.double() * scale
-    if getattr(norm, "bias", None) is not None:
-        shift = shift + norm.bias.double()
+    if (bias := getattr(norm, "bias", None)) is not None:
+        shift = shift + bias.double()
     if conv.bias is not None:
         shift = shift + conv.bias.double() * scale
     how = {key: getattr(conv, key) for key in ("stride", "padding", "dilation", "groups", "padding_mode")}
@@ -132,11 +140,11 @@ def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d | None:
     return folded.eval() if finite else None
 
 
-def _computes(unit: nn.Module, conv: nn.Conv2d, rest: nn.Module) -> bool:
-    """Whether `conv` and `rest` are `unit.conv` and `unit.bn`, on random maps of two sizes of numbers, in double precision."""
+def _computes(whole: nn.Module, conv: nn.Conv2d, rest: nn.Module) -> bool:
+    """Whether `conv` and `rest` compute what `whole` does, on random maps of two sizes of numbers, in double precision."""
     if conv.weight.is_meta:
         return True
-    before, after = (copy.deepcopy(nn.Sequential(*parts)).double().cpu() for parts in ((unit.conv, unit.bn), (conv, rest)))
+    before, after = (copy.deepcopy(module).double().cpu() for module in (whole, nn.Sequential(conv, rest)))
     generator = torch.Generator().manual_seed(0)
     try:
         with torch.no_grad():
@@ -157,13 +165,14 @@ class MergedCell(nn.Module):
         super().__init__()
         self.residual = cell.residual
         groups: dict[object, list[int]] = {}
-        for index, node in enumerate(cell.nodes):
+        given = [cast(CellNode, node) for node in cell.nodes]
+        for index, node in enumerate(given):
             groups.setdefault(_sibling_key(node, index), []).append(index)
         places, number = {0: 0}, count(1)  # state of the cell -> state of this module
         wholes: dict[tuple[int, ...], int] = {}  # states of all siblings -> state of their output before it is cut
-        nodes, self.parts, self.width = [], [], cell.nodes[0].operator.conv.out_channels
+        nodes, self.parts, self.width = [], [], _conv(given[0].operator).out_channels
         for group in groups.values():
-            members, states = [cell.nodes[index] for index in group], [index + 1 for index in group]
+            members, states = [given[index] for index in group], [index + 1 for index in group]
             nodes.append(CellNode(_merged(members), _places(members[0].inputs, places, wholes)))
             self.parts.append(len(group))
             whole = wholes[tuple(states)] = next(number)
@@ -196,12 +205,17 @@ def _merged(nodes: list[CellNode]) -> nn.Module:
     first = nodes[0].operator
     if len(nodes) == 1:
         return first
-    convolutions = [node.operator.conv for node in nodes]
+    convolutions = [_conv(node.operator) for node in nodes]
     merged = copy.deepcopy(first)
-    merged.conv.out_channels = sum(conv.out_channels for conv in convolutions)
-    merged.conv.weight = nn.Parameter(torch.cat([conv.weight for conv in convolutions]), requires_grad=False)
-    merged.conv.bias = nn.Parameter(torch.cat([conv.bias for conv in convolutions]), requires_grad=False)
+    conv, biases = _conv(merged), [part.bias for part in convolutions if part.bias is not None]
+    conv.out_channels = sum(part.out_channels for part in convolutions)
+    conv.weight = nn.Parameter(torch.cat([part.weight for part in convolutions]), requires_grad=False)
+    conv.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
     return merged
+
+
+def _conv(operator: nn.Module) -> nn.Conv2d:
+    return cast(nn.Conv2d, operator.get_submodule("conv"))
 
 
 def _places(states: list[int], places: dict[int, int], wholes: dict[tuple[int, ...], int]) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def activation(layer: str | Layer, device: Any = None, dtype: Any = None) -> Lay
     except KeyError:
         found = None
     if found is None:
-        raise UserError(f"act_layer={layer!r}: {_near(layer, ACTIVATIONS)}")
+        raise UserError(f"act_layer={layer!r}: {_near(str(layer), ACTIVATIONS)}")
     return build
 
 
@@ -55,15 +55,18 @@ def normalisation(layer: str | Layer) -> Layer:
     """
     if isinstance(layer, nn.Module) or not (isinstance(layer, str) or callable(layer)):
         raise UserError(f"norm_layer={layer!r}: expected a name as 'batchnorm2d', or a class as torch.nn.BatchNorm2d")
-    kind = layer
+    kind: Layer
     if isinstance(layer, str):
         name = layer.replace("_", "").lower()
         try:
-            kind = get_norm_layer(name) if name in NORMS else None
+            named = get_norm_layer(name) if name in NORMS else None
         except KeyError:  # an older timm
-            kind = None
-        if kind is None:
+            named = None
+        if named is None:
             raise UserError(f"norm_layer={layer!r}: {_near(layer, NORMS)}")
+        kind = named
+    else:
+        kind = layer
     parameters = inspect.signature(kind).parameters.values()
     takes_place = any(p.name == "device" or p.kind is p.VAR_KEYWORD for p in parameters)
 

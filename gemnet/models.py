@@ -6,11 +6,11 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
@@ -81,7 +81,7 @@ def _ordered(out_indices: int | Sequence[int], count: int) -> int | tuple[int, .
     return tuple(dict(sorted((index % count, index) for index in out_indices)).values())
 
 
-def checkpoint_filter_fn(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+def checkpoint_filter_fn(state: dict[str, Any], model: GEMNet) -> dict[str, Tensor]:
     """What timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
 
     A classifier for the model's number of classes is taken, whatever number the pretrained_cfg has.
@@ -89,7 +89,7 @@ def checkpoint_filter_fn(state: dict[str, Any], model: nn.Module) -> dict[str, T
     found = fitting_weights(state, model)
     weight = found.get("classifier.weight")
     if weight is not None and len(weight) == model.num_classes:
-        model.pretrained_cfg["num_classes"] = model.num_classes
+        cast(dict[str, Any], model.pretrained_cfg)["num_classes"] = model.num_classes
     return found
 
 

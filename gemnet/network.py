@@ -7,7 +7,7 @@ exports and compiles. TorchScript and torch.fx want annotations as types, not as
 import json
 import math
 from collections.abc import Callable
-from typing import Any, List, Tuple, Union
+from typing import Any, List, Tuple, Union, cast
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,8 @@ class CeilMaxPool2d(nn.MaxPool2d):
 @torch.jit.unused
 def _free(side: int) -> bool:
     """Whether a height or width has no number while torch.export traces; in its strict mode, nothing tells which have none."""
-    return isinstance(side, torch.SymInt) or (torch.compiler.is_dynamo_compiling() and is_exporting())
+    symbolic = isinstance(side, torch.SymInt)
+    return symbolic or (torch.compiler.is_dynamo_compiling() and is_exporting())
 
 
 class Stage(nn.Module):
@@ -188,15 +189,16 @@ class GEMNet(nn.Module):
 
         self.stem = ConvNormAct(in_chans, architecture.stem_width, 3, stride=architecture.stem_stride, **layers)
         self.feature_info = []
-        blocks, channels = [], architecture.stem_width
-        drop_paths = calculate_drop_path_rates(drop_path_rate, sum(architecture.depths))
+        blocks: list[Stage] = []
+        channels = architecture.stem_width
+        drop_paths = cast(list[float], calculate_drop_path_rates(drop_path_rate, sum(architecture.depths)))  # not by stage
         for index, depth in enumerate(architecture.depths):
             before = sum(architecture.depths[:index])
             blocks.append(Stage(architecture, index, channels, drop_paths[before : before + depth], **layers))
             channels = architecture.stage_channels[index]
             self.feature_info.append({"num_chs": channels, "reduction": reduction * 2**index, "module": f"stages.{index}"})
         self.stages = nn.Sequential(*blocks)
-        if drop_path_rate and not any(cell.residual for stage in self.stages for cell in stage.cells):
+        if drop_path_rate and not any(cell.residual for stage in blocks for cell in stage.cells):
             told = f"drop_path_rate={drop_path_rate}: it drops what a residual connection passes by, and this network has none"
             raise UserError(f"{told}; build it with residual=True, or leave drop_path_rate out")
         self.head_conv: nn.Module = nn.Identity()
@@ -217,7 +219,7 @@ class GEMNet(nn.Module):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
             elif hasattr(module, "reset_parameters"):  # normalisation, with its statistics
-                module.reset_parameters()
+                module.reset_parameters()  # type: ignore[operator]  # torch takes every attribute for a tensor or a module
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -233,7 +235,7 @@ class GEMNet(nn.Module):
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         for stage in self.stages:
-            stage.grad_checkpointing = enable
+            stage.grad_checkpointing = enable  # type: ignore[assignment]  # likewise
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:

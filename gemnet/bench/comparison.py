@@ -67,7 +67,8 @@ def compare(
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     with ThreadPoolExecutor(jobs) as pool, Children() as children:
         for run in pool.map(lambda run: _train(run, threads, amp, options, children), planned):
-            print(f"{run.folder.name}: top-1 {run.result['top1']:.2f} %, {run.result['seconds'] / 60:.0f} minutes", flush=True)
+            result = run.result or {}
+            print(f"{run.folder.name}: top-1 {result['top1']:.2f} %, {result['seconds'] / 60:.0f} minutes", flush=True)
     return [_row(config, costs[config], [run for run in planned if run.config == config]) for config in configs]
 
 
@@ -163,7 +164,7 @@ def _scalars(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _row(config: str, costs: dict[str, int], done: Sequence[Run]) -> dict[str, Any]:
-    results = [run.result for run in done]
+    results = [run.result or {} for run in done]
     found = [result["top1"] for result in results]
     return {
         "config": config,

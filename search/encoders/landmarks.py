@@ -52,7 +52,7 @@ class LandmarkEncoder:
         self.space, self.dim, self.landmarks, self.h = space, dim, landmarks, h
         self.metrics: dict[str, float] = {}
         self._cells: CellArrays | None = None
-        self._projection = np.zeros((landmarks, dim), np.float32)
+        self._projection: np.ndarray = np.zeros((landmarks, dim), np.float32)
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Draw the landmarks by `seed`; returns figures on held-out pairs, of inner products, the mean private share and the
@@ -73,7 +73,8 @@ class LandmarkEncoder:
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
-        landmarks, parts = self._fitted(), [np.empty((0, self.dim), np.float32)]
+        landmarks = self._fitted()
+        parts: list[np.ndarray] = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(arrays), CHUNK):
             kernels = wl_gram(arrays[start : start + CHUNK], landmarks, h=self.h)
             parts.append((kernels @ self._projection).astype(np.float32))

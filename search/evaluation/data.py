@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,7 +159,7 @@ class ImageFolder:
         return images[readable], kept
 
 
-DATA_SETS = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
+DATA_SETS: dict[str, Callable[..., ProxyData]] = {"digits": digits, "cifar10": cifar10, "image_folder": image_folder}
 
 
 def build_data(type: str, **settings: Any) -> ProxyData:
@@ -177,9 +177,9 @@ def _from_arrays(
     seed: int,
 ) -> ProxyData:
     """images: uint8 [N, C, H, W], all that there are; labels: [N]."""
-    labels = np.asarray(labels, np.int64)
-    train, val = _draw(name, labels, classes, train_per_class, val_per_class, seed)
-    targets = torch.from_numpy(labels)
+    indices = np.asarray(labels, np.int64)
+    train, val = _draw(name, indices, classes, train_per_class, val_per_class, seed)
+    targets = torch.from_numpy(indices)
     return ProxyData(name, tuple(classes), images[train], targets[train], images[val], targets[val])
 
 

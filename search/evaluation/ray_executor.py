@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -38,7 +39,7 @@ class RayExecutor:
         self,
         evaluator: Evaluator,
         workers: int | str = "auto",
-        device: str = "auto",
+        device: str | Sequence[str] = "auto",
         threads: int = 1,
         address: str | None = None,
     ) -> None:
@@ -63,7 +64,8 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Yields the outcome of each job as it comes, in any order. Raises SearchError where the cluster's machines cannot run
         what they are given."""
-        waiting, running = list(jobs)[::-1], {}
+        waiting = list(jobs)[::-1]
+        running: dict[Any, tuple[Job, float]] = {}
         attempts = dict.fromkeys((job.key for job in jobs), 0)
         try:
             self._start(waiting, running, attempts)
@@ -125,7 +127,8 @@ def _connected(address: str | None, threads: int) -> Any:
         raise SearchError('executor: Ray is not installed; pip install -e ".[ray]", or use executor.type=local') from None
     if address is not None:
         _check_answers(address)
-    packages = [os.path.dirname(find_spec(package).origin) for package in ("gemnet", "search")]
+    specs = [find_spec(package) for package in ("gemnet", "search")]
+    packages = [os.path.dirname(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         ray.init(
@@ -134,7 +137,7 @@ def _connected(address: str | None, threads: int) -> Any:
             include_dashboard=False if address is None else None,
             runtime_env={"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": str(threads)}},
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

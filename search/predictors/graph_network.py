@@ -48,6 +48,9 @@ class GraphLayer(nn.Module):
 class GraphNetwork(nn.Module):
     """Cells and numbers of theirs -> scores. Equal for isomorphic cells."""
 
+    mean: Tensor
+    unit: Tensor
+
     def __init__(self, kinds: int, numbers: int, width: int, layers: int, dropout: float) -> None:
         """kinds: of operators, the input's among them. numbers: of a cell as a whole. Half of what is made of these is dropped
         in training, so that the graph is learned from as well."""
@@ -118,8 +121,10 @@ def train(
                 loss = _loss(network(*(value[rows] for value in inputs)), y[rows])
                 network.zero_grad(set_to_none=True)
                 loss.backward()
-                for step in (*optimizers, *schedules):
-                    step.step()
+                for optimizer in optimizers:
+                    optimizer.step()
+                for schedule in schedules:
+                    schedule.step()
     return network.eval()
 
 
@@ -135,8 +140,9 @@ def predict(network: GraphNetwork, numbers: np.ndarray, cells: PackedCells) -> n
 
 def _tensors(numbers: np.ndarray, cells: PackedCells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As GraphNetwork takes them."""
-    parts = (numbers, cells.nodes, cells.cells.adjacency)
-    return *(torch.from_numpy(np.asarray(part, np.float32)) for part in parts), torch.from_numpy(cells.cells.operators).long()
+    given = (numbers, cells.nodes, cells.cells.adjacency)
+    vectors, nodes, adjacency = (torch.from_numpy(np.asarray(part, np.float32)) for part in given)
+    return vectors, nodes, adjacency, torch.from_numpy(cells.cells.operators).long()
 
 
 def _loss(found: Tensor, y: Tensor) -> Tensor:

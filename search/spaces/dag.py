@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -78,7 +78,7 @@ class DagSpace:
         return CellArrays.of(cells, self.num_nodes, names)
 
 
-SPACES = {"dag": DagSpace, **BENCHMARKS}
+SPACES: dict[str, Callable[..., Space]] = {"dag": DagSpace, **BENCHMARKS}
 
 
 def build_space(type: str = "dag", **settings: Any) -> Space:

@@ -22,7 +22,7 @@ from search.encoders.common import by_cosines, cosines, similarity_of
 from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit
 from search.experiments.paper.cells import trained_encoder
-from search.experiments.paper.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM
+from search.experiments.paper.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM, Row
 from search.experiments.paper.summary import markdown, rounded, seeds_text, shown
 from search.kernel.wl import wl_kernel
 from search.spaces.dag import DagSpace, prune
@@ -45,7 +45,7 @@ FIGURES = {
 
 
 def units(seeds: Sequence[int], quick: bool) -> list[Unit]:
-    recipes = [
+    recipes: list[tuple[Row, Mapping[str, Any]]] = [
         (row, {**row.recipe(quick)["encoder"], **({} if quick else {"iterations": ITERATIONS})})
         for row in (NASGEM, CANONICAL, GUIDED)
     ]

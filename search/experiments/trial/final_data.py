@@ -41,11 +41,10 @@ def build_final_data(
         return np.concatenate([rows[:most] for rows in of_class])
 
     def of_cifar10(root: str = "data", download: bool = False, **_: Any) -> ProxyData:
-        parts: list[torch.Tensor] = []
-        for train in (True, False):
-            images, labels, classes = load_cifar10(root, train, download)
-            rows = draw(labels, train)
-            parts += [images[rows], torch.tensor(labels)[rows]]
+        images, labels, classes = load_cifar10(root, True, download)
+        test_images, test_labels = load_cifar10(root, False, download)[:2]
+        rows, test = draw(labels, True), draw(test_labels, False)
+        parts = images[rows], torch.tensor(labels)[rows], test_images[test], torch.tensor(test_labels)[test]
         return ProxyData("cifar10", tuple(classes), *parts)
 
     def of_image_folder(root: str, size: int = 32, skip_unreadable: bool = False, **_: Any) -> ProxyData:
@@ -64,12 +63,9 @@ def build_final_data(
         is_seen = np.array([image.numpy().tobytes() in seen for image in images])
         if is_seen.all():
             raise SearchError("digits: the search uses all images, none is left to test on; lower data.train_per_class")
-        parts: list[torch.Tensor] = []
-        for train in (True, False):
-            candidates = np.flatnonzero(is_seen == train)
-            rows = candidates[draw(labels[candidates], train)]
-            parts += [images[rows], torch.tensor(labels[rows])]
-        return ProxyData("digits", tuple(classes), *parts)
+        targets, seen_rows, others = torch.tensor(labels), np.flatnonzero(is_seen), np.flatnonzero(~is_seen)
+        rows, test = seen_rows[draw(targets[seen_rows], True)], others[draw(targets[others], False)]
+        return ProxyData("digits", tuple(classes), images[rows], targets[rows], images[test], targets[test])
 
-    known: dict[str, Callable[..., ProxyData]] = {"cifar10": of_cifar10, "image_folder": of_image_folder, "digits": of_digits}
-    return named_part("data", known, kind)(**given)
+    kinds: dict[str, Callable[..., ProxyData]] = {"cifar10": of_cifar10, "image_folder": of_image_folder, "digits": of_digits}
+    return named_part("data", kinds, kind)(**given)
