@@ -36,10 +36,9 @@ def program(name: str) -> Path:
         others = Path(spec.origin).parent / ".mim"
         file = others / match[2]
     if not file.is_file():
-        near = sorted(str(path.relative_to(others)) for path in others.rglob(file.name)) if match else []
-        raise UserError(
-            f"{name}: no such program" + (f"; there is {', '.join(f'{match[1]}::{path}' for path in near)}" if near else "")
-        )
+        paths = sorted(str(path.relative_to(others)) for path in others.rglob(file.name)) if match else []
+        near = [f"{match[1]}::{path}" for path in paths] if match else []
+        raise UserError(f"{name}: no such program" + (f"; there is {', '.join(near)}" if near else ""))
     return file
 
 

@@ -135,9 +135,9 @@ def _check_layers(source: str | os.PathLike[str], weights: Mapping[str, Tensor])
     """Raises WeightsError where of a layer, a convolution and its normalisation, only a part is there."""
     found: dict[str, set[str]] = {}
     for key in weights:
-        layer, part, name = re.fullmatch(r"(.*?)(?:\.?(conv|bn)\.)?(\w+)", key).groups()
-        if part:
-            found.setdefault(layer, set()).add(f"{part}.{name}")
+        match = re.fullmatch(r"(.*?)(?:\.?(conv|bn)\.)?(\w+)", key)
+        if match is not None and match[2]:
+            found.setdefault(match[1], set()).add(f"{match[2]}.{match[3]}")
     normalised = set().union(*found.values()) - {"bn.num_batches_tracked"}
     lost = [f"{layer}.{name}" for layer, there in found.items() for name in sorted(normalised - there)]
     if lost:
@@ -197,9 +197,9 @@ def convert(
     network = _network(source, read_checkpoint(source), prefix, weights)
     body, head = FORMS[form]
     state = {  # copies: safetensors takes no memory that is shared, and a .pth would keep all of what a part is cut from
-        (head if key.startswith(CLASSIFIER) else body) + key.removeprefix(CLASSIFIER): _copied(value)
+        place + key.removeprefix(CLASSIFIER): _copied(value)
         for key, value in network.weights.items()
-        if head is not None or not key.startswith(CLASSIFIER)
+        if (place := head if key.startswith(CLASSIFIER) else body) is not None
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
@@ -247,7 +247,8 @@ def load_features(
     checkpoint = read_checkpoint(source)
     network = _network(source, checkpoint, prefix, weights)
     body = {key: value for key, value in network.weights.items() if not key.startswith(CLASSIFIER)}
-    left_out, stages = [], len(model.stages)
+    left_out: list[str] = []
+    stages = len(model.stages)
     while stages > 1 and not any(key.startswith(f"stages.{stages - 1}.") for key in body):
         stages -= 1
         left_out.insert(0, f"stages.{stages}")

@@ -121,6 +121,7 @@ def _onnxruntime(model: nn.Module, images: Tensor) -> Callable[[], Any]:
         program = torch.onnx.export(model, (images,), dynamo=True, verbose=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    assert program is not None  # with dynamo
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options, ["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: images.contiguous().numpy()}
     return lambda: torch.from_numpy(session.run(None, inputs)[0])
@@ -175,7 +176,7 @@ def step(name: str, setting: Setting, device: str = "cpu", resolution: int = RES
     Raises NotOffered, with the reason, where a compiler or an exporter cannot run or does not take the model.
     """
     dtype = getattr(torch, setting.dtype)
-    model = build(name).to(device=device, memory_format=torch.channels_last)
+    model = build(name).to(device=device).to(memory_format=torch.channels_last)
     images = torch.randn(setting.batch, 3, resolution, resolution).to(device=device, memory_format=torch.channels_last)
     if setting.training:
         optimiser = torch.optim.SGD(model.train().parameters(), lr=0.01)

@@ -155,7 +155,7 @@ def measure_fusion(names: Sequence[str], repeats: int = 10, device: str = "cpu",
     wait = torch.cuda.synchronize if device.startswith("cuda") else None
     for name in names:
         for batch in (16, 1):
-            model = build(name).eval().to(device=device, memory_format=torch.channels_last)
+            model = build(name).eval().to(device=device).to(memory_format=torch.channels_last)
             images = torch.randn(batch, 3, resolution, resolution).to(device=device, memory_format=torch.channels_last)
             forms = {"folded": fold_batch_norm(model), "fused": fused(model)}
             with torch.inference_mode():

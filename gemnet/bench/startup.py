@@ -19,6 +19,7 @@ ACTIONS = ("status", "top", "export", "report", "retrain", "settings")
 def cpu_seconds(command: Sequence[str]) -> float:
     """User and system time of a command and what it waited for, its output thrown away. Raises UserError where it fails."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
     with process.stderr:
         message = process.stderr.read().decode(errors="replace")
     _, status, usage = os.wait4(process.pid, 0)

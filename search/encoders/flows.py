@@ -139,8 +139,8 @@ def _ways(by: np.ndarray, last: np.ndarray, own: np.ndarray) -> list[np.ndarray]
     mean = (last[:, None] @ first)[:, 0]
     second = (last[:, None] @ second.reshape(batch, n, -1)).reshape(batch, operators, operators)
     covariance = second - mean[:, :, None] * mean[:, None]
-    u, v = np.triu_indices(operators, 1)
-    return [mean, np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0)), covariance[:, u, v]]
+    rows, columns = np.triu_indices(operators, 1)
+    return [mean, np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0)), covariance[:, rows, columns]]
 
 
 def _steps(by: np.ndarray, last: np.ndarray, own: np.ndarray) -> np.ndarray:

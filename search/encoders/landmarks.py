@@ -51,7 +51,7 @@ class LandmarkEncoder(Encoder):
         super().__init__(space, dim)
         self.landmarks, self.h = landmarks, h
         self._cells: CellArrays | None = None
-        self._projection = np.zeros((landmarks, dim), np.float32)
+        self._projection: np.ndarray = np.zeros((landmarks, dim), np.float32)
 
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Draw the landmarks by `seed`; returns figures on held-out pairs, of inner products, the mean private share and the
@@ -72,7 +72,8 @@ class LandmarkEncoder(Encoder):
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]. Raises RuntimeError before the first `fit`."""
-        landmarks, parts = self._fitted(), [np.empty((0, self.dim), np.float32)]
+        landmarks = self._fitted()
+        parts: list[np.ndarray] = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(arrays), CHUNK):
             kernels = wl_gram(arrays[start : start + CHUNK], landmarks, h=self.h)
             parts.append((kernels @ self._projection).astype(np.float32))

@@ -36,7 +36,9 @@ class CellCost(Protocol):
     """name: what is counted, with its unit. max: cells that cost more are not evaluated; None for no bound."""
 
     name: str
-    max: float | None
+
+    @property
+    def max(self) -> float | None: ...
 
     def __call__(self, cell: Cell) -> float:
         """A positive number. Raises BudgetError for a cell of which no model can be built."""
@@ -108,7 +110,7 @@ class LatencyTimer:
 
     def call(self, network: nn.Module) -> Callable[[], object]:
         """One pass of `network`, to be called with as many threads as `timing` sets."""
-        network = network.eval().to(self.device, memory_format=torch.channels_last)
+        network = network.eval().to(self.device).to(memory_format=torch.channels_last)
         return folded(network, self.images) if self.fused else lambda: network(self.images)
 
     def call_of(self, architecture: Architecture) -> Callable[[], object]:

@@ -154,7 +154,7 @@ class WorkerExecutor:
     def _bury(self, worker: _Worker) -> str:
         """Remove a dead worker; returns how it died. Raises SearchError if workers keep dying at their start."""
         worker.process.join()
-        code = worker.process.exitcode
+        code = worker.process.exitcode or 0
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         worker.killed = code == -signal.SIGKILL
         self._end([worker])
@@ -233,10 +233,9 @@ def build_executor(
     if address is not None:
         raise SearchError(f"executor: address={address!r} is for executor.type=ray")
     devices = _devices(device)
-    if workers == "auto":
-        workers = len(devices) if devices[0] != "cpu" else max(1, _cores() // threads)
-    placed = [devices[i % len(devices)] for i in range(workers)]
-    return SerialExecutor(evaluator, placed[0], threads) if workers == 1 else WorkerExecutor(evaluator, placed, threads)
+    automatic = len(devices) if devices[0] != "cpu" else max(1, _cores() // threads)
+    placed = [devices[i % len(devices)] for i in range(automatic if workers == "auto" else int(workers))]
+    return SerialExecutor(evaluator, placed[0], threads) if len(placed) == 1 else WorkerExecutor(evaluator, placed, threads)
 
 
 def _cores() -> int:

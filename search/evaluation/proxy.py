@@ -194,7 +194,7 @@ class ProxyEvaluator(Evaluator):
                 module.momentum = 1.0  # see `calibrate`
             elif device.type == "cpu" and type(module) is nn.Conv2d and _Pointwise.is_one(module):
                 module.__class__ = _Pointwise
-        return network.to(device, memory_format=torch.channels_last)
+        return network.to(device).to(memory_format=torch.channels_last)
 
     def _on(self, device: torch.device) -> _PlacedData:
         if device not in self._placed:
@@ -223,6 +223,7 @@ def _scaled(
     def macs(step: int) -> int:
         return network_cost(scaled(step / 256), shape[1:], num_classes, shape[0]).macs
 
+    assert s.macs is not None  # else the widths are given
     step = bisect.bisect_right(range(1, WIDEST), s.macs, key=macs)
     if step == 0:
         raise BudgetError(f"proxy: macs={s.macs:g} is too little: the narrowest proxy network of this cell has {macs(1)}")

@@ -30,7 +30,7 @@ from search.experiments.trial.trainings import Trainer, deviation, open_training
 from search.record.export import is_export, read_record
 from search.record.ranking import best_first
 from search.record.study import RECORD as STUDY
-from search.record.study import Record
+from search.record.study import Evaluated
 from search.report.result import BEST, TOP, with_provenance, write_cells
 from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
@@ -47,7 +47,7 @@ class Retrained:
     """A cell of a record, its place there, and the validation accuracies that it reached when it was trained anew, one a
     seed."""
 
-    record: Record
+    record: Evaluated
     place: int
     accuracies: tuple[float, ...]
     score: float

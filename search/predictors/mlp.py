@@ -63,7 +63,8 @@ class MLPPredictor(Predictor):
     ) -> None:
         self.hidden, self.steps, self.lr, self.weight_decay, self.mode = tuple(hidden), steps, lr, weight_decay, mode
         self.net: nn.Sequential | None = None
-        self._shift = self._scale = np.zeros(0)
+        self._shift: np.ndarray = np.zeros(0)
+        self._scale: np.ndarray = np.zeros(0)
         self._mean, self._std = 0.0, 1.0
 
     def fit(self, x: EncodedCells, scores: np.ndarray, seed: int) -> None:

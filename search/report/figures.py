@@ -23,7 +23,7 @@ from gemnet.cell import Cell
 from gemnet.core.files import save_png
 from gemnet.drawing import draw_on
 from search.record.ranking import best_first, pareto_front
-from search.record.study import DONE, Record
+from search.record.study import Evaluated, Record, is_evaluated
 from search.report.dynamics import Bin, Dynamics
 
 SIZE = (6.4, 3.8)  # inches
@@ -75,7 +75,8 @@ def cell_picture(cell: Cell) -> str:
 
     def draw(axes: Axes) -> None:
         draw_on(axes, cell)
-        for (low, high), set_limits, least in zip((axes.get_xlim(), axes.get_ylim()), (axes.set_xlim, axes.set_ylim), SMALLEST):
+        setters: tuple[Callable[..., Any], ...] = (axes.set_xlim, axes.set_ylim)
+        for (low, high), set_limits, least in zip((axes.get_xlim(), axes.get_ylim()), setters, SMALLEST):
             margin = max(0.0, least - (high - low)) / 2
             set_limits(low - margin, high + margin)
 
@@ -108,18 +109,21 @@ def logarithmic(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _points(
-    axes: Axes, records: Sequence[Record], x: Callable[[Record], float], y: Callable[[Record], float], **look: Any
+    axes: Axes, records: Sequence[Evaluated], x: Callable[[Evaluated], float], y: Callable[[Evaluated], float], **look: Any
 ) -> Any:
     """A disc each record, a cross where it was stopped early. `look` is scatter's; lists in it are of the records. Returns what
     a colour bar needs."""
     drawn = None
-    for stopped, marker, label in ((False, "o", "evaluated to the end"), (True, "x", "stopped early")):
+    for stopped, marker, meaning in ((False, "o", "evaluated to the end"), (True, "x", "stopped early")):
+        label: str | None = meaning
         chosen = [i for i, r in enumerate(records) if bool(r.stopped) is stopped]
         if chosen:
             if "cmap" in look:  # of many colours the legend shows none
                 axes.scatter([], [], s=24, marker=marker, linewidths=1.2, c="#555555", label=label)
                 label = None
-            own = {name: [value[i] for i in chosen] if isinstance(value, list) else value for name, value in look.items()}
+            own: dict[str, Any] = {
+                name: [value[i] for i in chosen] if isinstance(value, list) else value for name, value in look.items()
+            }
             of = [records[i] for i in chosen]
             drawn = axes.scatter(
                 [x(r) for r in of], [y(r) for r in of], s=24, marker=marker, linewidths=1.2, label=label, **own
@@ -129,7 +133,7 @@ def _points(
 
 def score_over_time(records: Sequence[Record]) -> Draw:
     """Efficiency score of each evaluation in the order of proposal, the best so far, and where rounds begin."""
-    done = [r for r in records if r.state == DONE]
+    done = [r for r in records if is_evaluated(r)]
 
     def draw(axes: Axes) -> None:
         _points(axes, done, lambda r: r.id, lambda r: r.score, c=[GREY if r.stopped else BLUE for r in done])
@@ -151,7 +155,7 @@ def score_over_time(records: Sequence[Record]) -> Draw:
 
 def accuracy_against_cost(records: Sequence[Record], cost: str) -> Draw:
     """Validation accuracy against what the score counts as cost, coloured by efficiency score."""
-    done = [r for r in records if r.state == DONE]
+    done = [r for r in records if is_evaluated(r)]
 
     def draw(axes: Axes) -> None:
         front = pareto_front(records)
@@ -174,21 +178,22 @@ def accuracy_against_cost(records: Sequence[Record], cost: str) -> Draw:
 
 def predicted_against_measured(records: Sequence[Record]) -> Draw:
     """Score that the predictor gave before an evaluation against the score that it then measured, coloured by round."""
-    done = [r for r in records if r.state == DONE and r.predicted is not None]
+    done = [r for r in records if is_evaluated(r) and r.predicted is not None]
+    told = [r.predicted for r in done if r.predicted is not None]
 
     def draw(axes: Axes) -> None:
         if done:
             rounds = [r.round for r in done]
             several = {"c": rounds, "cmap": "viridis", "vmin": min(rounds), "vmax": max(rounds)}
             colours = several if min(rounds) < max(rounds) else {"c": BLUE}
-            points = _points(axes, done, lambda r: r.predicted, lambda r: r.score, **colours)
+            points = _points(axes, done, lambda r: r.predicted or 0.0, lambda r: r.score, **colours)
             if colours is several:
                 axes.figure.colorbar(points, ax=axes, label="round", ticks=MaxNLocator(integer=True, min_n_ticks=1))
-            both = [r.predicted for r in done] + [r.score for r in done]
+            both = told + [r.score for r in done]
             ends = [min(both), max(both)]
             axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--", label="prediction = measurement")
         if len(done) > 2:
-            tau = kendalltau([r.predicted for r in done], [r.score for r in done]).statistic
+            tau = kendalltau(told, [r.score for r in done]).statistic
             if math.isfinite(tau):  # not where all are equal
                 axes.set_title(f"Kendall's tau over all rounds {tau:.2f}", fontsize=9)
         axes.set(xlabel="predicted score, before the evaluation", ylabel="measured score")
@@ -223,7 +228,7 @@ def surface_plot(dynamics: Dynamics) -> SurfacePlot:
     axes.set(xlabel="first principal component", ylabel="second principal component")
     svg = _saved(figure)  # this also places the axes
     places = figure.transFigure.inverted().transform(axes.transData.transform(dynamics.places))
-    colours = colormaps["viridis"](mesh.norm(dynamics.measured))
+    colours = np.asarray(colormaps["viridis"](mesh.norm(dynamics.measured)))
     return SurfacePlot(svg, np.stack([places[:, 0], 1 - places[:, 1]], 1), [to_hex(colour) for colour in colours])
 
 
@@ -245,7 +250,7 @@ def calibration_plot(bins: Sequence[Bin]) -> str:
         predicted, measured = [b.predicted for b in bins], [b.measured for b in bins]
         ends = [min(predicted + measured), max(predicted + measured)]
         axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--", label="prediction = measurement")
-        bars = {"fmt": "o", "color": BLUE, "capsize": 3, "markersize": 5}
+        bars: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 3, "markersize": 5}
         axes.errorbar(predicted, measured, [b.deviation for b in bins], **bars, label="mean ± deviation of a bin")
         axes.set(xlabel="predicted score, cross-validated, mean of a bin", ylabel="measured score")
         legend_below(axes)

@@ -32,7 +32,7 @@ def node_hashes(arrays: CellArrays) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _node_hashes(adjacency, operators, rounds):
+def _node_hashes(adjacency: np.ndarray, operators: np.ndarray, rounds: int) -> np.ndarray:
     count, n = operators.shape
     states = np.zeros((count, n), np.uint64)
     into, out = np.empty(n, np.uint64), np.empty(n, np.uint64)
@@ -57,7 +57,7 @@ def _node_hashes(adjacency, operators, rounds):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _mixed(x):
+def _mixed(x: np.uint64) -> np.uint64:
     """The finaliser of splitmix64: a bijection that leaves no trace of order."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

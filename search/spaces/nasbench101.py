@@ -56,16 +56,16 @@ class NasBench101Space(TabularSpace):
 
     def checked(self, cell: Cell) -> Cell:
         """The cell without nodes that are not on a path from the input to the output, which is then its last node."""
-        cell = pruned_both_ways(cell)
-        if cell is None:
+        kept = pruned_both_ways(cell)
+        if kept is None:
             raise self._outside("no path leads from the input to the node 'output'")
-        unknown = set(cell.nodes[1:-1]) - set(OPERATORS[:-1])
+        unknown = set(kept.nodes[1:-1]) - set(OPERATORS[:-1])
         if unknown:
             raise self._outside(f"it has the operator {min(unknown)!r}; expected {', '.join(OPERATORS[:-1])}, one output")
-        if len(cell.nodes) > MAX_NODES or len(cell.edges) > MAX_EDGES:
-            size = f"{len(cell.nodes)} nodes, {len(cell.edges)} edges"
+        if len(kept.nodes) > MAX_NODES or len(kept.edges) > MAX_EDGES:
+            size = f"{len(kept.nodes)} nodes, {len(kept.edges)} edges"
             raise self._outside(f"it has {size}; expected at most {MAX_NODES} and {MAX_EDGES}")
-        return cell
+        return kept
 
     def count(self, arrays: CellArrays) -> Cost:
         from search.spaces.nasbench101_network import network_cost  # imports torch
@@ -119,8 +119,8 @@ def _load(path: Path, _: int) -> Table:
         for u in range(v):
             adjacency[:, u, v] = bits >> np.uint32(u + v * (v - 1) // 2) & np.uint32(1)
     check(path, bits >> (nodes * (nodes - 1) // 2).astype(np.uint32) == 0, "adj_bits", "edges between nodes alone")
-    on_paths = adjacency.any(1)[:, 1:] | (places[1:] > last)
-    fed = adjacency.any(2)[:, :-1] | (places[:-1] >= last)
+    on_paths = adjacency[:, :, 1:].any(1) | (places[1:] > last)
+    fed = adjacency[:, :-1].any(2) | (places[:-1] >= last)
     check(path, on_paths & fed, "adj_bits", "nodes on paths from the input to the output alone")
 
     known, den = int(arrays["val_subset_n"]), int(arrays["val_den"])

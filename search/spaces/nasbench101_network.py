@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,10 +88,10 @@ class Module(nn.Module):
         states = [x]
         for vertex in self.vertices:
             states.append(vertex(states))
-        if not self.joined:
-            return self.projection(x)
-        out = torch.cat([states[v] for v in self.joined], dim=1)
-        return out if self.projection is None else out + self.projection(x)
+        parts = [torch.cat([states[v] for v in self.joined], dim=1)] if self.joined else []
+        if self.projection is not None:
+            parts.append(self.projection(x))
+        return sum(parts[1:], start=parts[0])
 
 
 class NasBench101Network(nn.Module):
@@ -132,7 +132,8 @@ class NasBench101Network(nn.Module):
 def _conv(in_channels: int, out_channels: int, kernel_size: int, **layers: Any) -> ConvNormAct:
     """Convolution, batch normalisation with the benchmark's constants (momentum .997 in its terms, .003 in torch's), ReLU."""
     module = ConvNormAct(in_channels, out_channels, kernel_size, **layers)
-    module.bn.momentum, module.bn.eps = 0.003, 1e-5
+    bn = cast(nn.BatchNorm2d, module.bn)
+    bn.momentum, bn.eps = 0.003, 1e-5
     return module
 
 

@@ -31,7 +31,7 @@ def random_order(arrays: CellArrays, rng: np.random.Generator) -> CellArrays:
 
 
 @njit(cache=True, nogil=True)
-def _canonical(adjacency, operators, hashes):
+def _canonical(adjacency: np.ndarray, operators: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """[B, n]: the node at each place."""
     count, n = operators.shape
     order = np.empty((count, n), np.int64)
@@ -55,7 +55,7 @@ def _canonical(adjacency, operators, hashes):
 
 
 @njit(cache=True, nogil=True)
-def _shuffled(adjacency, operators, priority):
+def _shuffled(adjacency: np.ndarray, operators: np.ndarray, priority: np.ndarray) -> np.ndarray:
     """[B, n]: the node at each place; of the nodes whose in-neighbours all have one, that of least priority comes next."""
     count, n = operators.shape
     order = np.empty((count, n), np.int64)

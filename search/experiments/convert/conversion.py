@@ -102,8 +102,8 @@ def convert_nasbench101(source: str | os.PathLike[str], target: str | os.PathLik
         "val_den": np.int32(den),
         "train_time_108": longest["seconds"][order].astype(np.float32),
     }
-    for epochs, values in means.items():
-        arrays[f"val{epochs}_num"] = np.rint(values["validation"][order] * den).astype(np.uint16)
+    for epochs, mean in means.items():
+        arrays[f"val{epochs}_num"] = np.rint(mean["validation"][order] * den).astype(np.uint16)
     _write(target, arrays, nasbench101.load_table)
     return {"records": records, "cells": len(rows)}
 
@@ -137,10 +137,10 @@ def _metrics(message: bytes) -> dict[str, float]:
     if not isinstance(last, bytes) or not isinstance(params, int):
         raise ValueError("its metrics have no evaluation, or no number of parameters")
     fields = dict(message_fields(last))
-    found = {"runs": 1, "params": params, "seconds": fields[2], "validation": fields[4], "test": fields[5]}
-    if not all(isinstance(found[name], float) and 0 <= found[name] <= 1 for name in ("validation", "test")):
-        raise ValueError(f"accuracies: expected 0 to 1, found {found['validation']!r} and {found['test']!r}")
-    return found
+    seconds, validation, test = fields[2], fields[4], fields[5]
+    if not all(isinstance(value, float) and 0 <= value <= 1 for value in (validation, test)):
+        raise ValueError(f"accuracies: expected 0 to 1, found {validation!r} and {test!r}")
+    return {"runs": 1, "params": params, "seconds": float(seconds), "validation": float(validation), "test": float(test)}
 
 
 def _means(source: Path, epochs: int, sums: dict[str, array], count: int) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ _MASK = 0xA282EAD8
 
 
 def _table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, table >> 1 ^ np.uint32(_POLYNOMIAL), table >> 1).astype(np.uint32)
     return table
@@ -32,7 +32,7 @@ _TABLE = _table()
 
 
 @njit(cache=True)
-def _crc32c(content, table):
+def _crc32c(content: np.ndarray, table: np.ndarray) -> np.uint32:
     crc = np.uint32(0xFFFFFFFF)
     for byte in content:
         crc = table[(crc ^ byte) & np.uint32(0xFF)] ^ (crc >> np.uint32(8))

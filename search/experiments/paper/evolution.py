@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from search.core.types import CellArrays
-from search.spaces.benchmarks import NasBench101Space
+from search.spaces.benchmarks import TabularSpace
 from search.spaces.isomorphism import isomorphism_hash
 from search.spaces.nasbench101 import MAX_EDGES, MAX_NODES
 
@@ -24,7 +24,7 @@ LITTERS = 20
 
 
 def evolve(
-    space: NasBench101Space,
+    space: TabularSpace,
     rng: np.random.Generator,
     queries: int,
     reward: Callable[[int], float],
@@ -46,7 +46,7 @@ def evolve(
     return asked
 
 
-def _child(space: NasBench101Space, rng: np.random.Generator, parent: int, known: dict[int, int], seen: set[int]) -> int:
+def _child(space: TabularSpace, rng: np.random.Generator, parent: int, known: dict[int, int], seen: set[int]) -> int:
     """A row of the pool that was not seen: a child of `parent`, or, where none is found, a random one."""
     for _ in range(LITTERS):
         children = mutated(space.table.cells[parent : parent + 1], rng, LITTER)

@@ -68,7 +68,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     for axes, result in panels(canvas, results, 5.2, 4.2):
         series, bins = result.measured.series, result.unit.recipe["bins"]
         score = np.array(series["score"], np.float64).reshape(bins, bins)
-        mesh = surface_on(axes, series["x"], series["y"], score)
+        mesh = surface_on(axes, np.asarray(series["x"]), np.asarray(series["y"]), score)
         cells = {"c": series["cell score"], "cmap": mesh.cmap, "norm": mesh.norm}
         axes.scatter(series["cell x"], series["cell y"], s=9, edgecolors="white", linewidths=0.4, label="evaluated", **cells)
         smooth = result.measured.figures[SMOOTHNESS]

@@ -81,7 +81,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
 
 
 def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
-    rows = [
+    rows: list[Sequence[Any]] = [
         (name, query, rounded(curves[:, query - 1].mean()), len(curves))
         for name, curves in _curves(results).items()
         for query in range(1, curves.shape[1] + 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
@@ -66,8 +67,8 @@ def interpolation(model: SVGe, task: Task, pool: Pool, process: SparseGaussianPr
 def draw_walk(walk: Walk, task: Task) -> Figure:
     """The cells on the way from left to right; consecutive equal ones stand once."""
     shown = [0] + [i for i in range(1, len(walk.rows)) if _changed(walk, i)]
-    figure = Figure(figsize=(2.4 * max(2, len(shown)), 5.2), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 0.96))  # titles of three lines stand out of it otherwise
+    below_titles = ConstrainedLayoutEngine(rect=(0, 0, 1, 0.96))  # titles of three lines stand out of it otherwise
+    figure = Figure(figsize=(2.4 * max(2, len(shown)), 5.2), layout=below_titles)
     for axes, i in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
         row = walk.rows[i]
         draw_on(axes, task.cell(walk.graphs, i))
