@@ -20,10 +20,10 @@ from search.core.parts import EVALUATORS, SPACES
 from search.core.types import Evaluator, SearchError, Space
 from search.evaluation.evaluators import FunctionEvaluator
 from search.pipeline import Callback, run_search
-from search.record.ranking import pareto_front
-from search.record.study import Record
+from search.record.study import Record, read_study
 from search.report.report import write_report
 from search.report.result import write_result
+from search.steps.objectives import front_of
 
 FEWEST = 4
 """Evaluations of a search: three to learn from, and one that was learned."""
@@ -37,8 +37,9 @@ Given = str | Mapping[str, Any]
 class SearchResult:
     """What a search has found.
 
-    best: the cell with the best score, with its provenance. record: of that cell. records: of all candidates. front: those that
-    no other beats in accuracy without costing more, the cheapest first. work_dir: holds the record, the cells and the report.
+    best: the cell with the best score, with its provenance. record: of that cell. records: of all candidates.
+    front: those that no other equals or beats in every objective, accuracy and cost if none were given.
+    work_dir: holds the record, the cells and the report.
     """
 
     best: Cell
@@ -66,6 +67,7 @@ def run(
     predictor: Given = "ensemble",
     seed: int = 0,
     penalty: float = 0.1,
+    objectives: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     quiet: bool = False,
@@ -85,6 +87,8 @@ def run(
         seed: of all that is drawn.
         penalty: lambda of the score, accuracy less lambda times log10 of the cost (Eq. 5). The cost is millions of MACs of the
             proxy network, unless `options["cost"]` says otherwise.
+        objectives: two or more of accuracy, cost, macs, params, latency: rounds choose the cells that add most to their front,
+            by hypervolume improvement, and not those of the best score.
         callbacks: called with the record of each candidate, when it is evaluated and recorded.
         options: more settings by section, as a config has them (docs/settings.md): {"search": {"draws": 5000}}.
         quiet: print nothing.
@@ -107,7 +111,7 @@ def run(
         "proxy": _proxy(evaluate, evaluator),
         "data": {"type": "digits"} if evaluate == "training" else {},
         "model": {"target_macs": 463e6, "target_params": 4.3e6} if evaluate == "training" else {},
-        "search": rounds_of(budget),
+        "search": {**rounds_of(budget), **({"objectives": list(objectives)} if objectives else {})},
         "cost": {"type": "macs"},
         "executor": {} if evaluator is None else {"workers": 1},
     }
@@ -117,7 +121,9 @@ def run(
     display, directory = Display(quiet=quiet), Path(work_dir)
     records = run_search(settings, directory, display, callbacks=callbacks, evaluator=evaluator)
     result = write_result(records, settings, directory, directory.name)
-    return SearchResult(result.cell, result.record, records, pareto_front(records), directory, write_report(directory))
+    return SearchResult(
+        result.cell, result.record, records, front_of(read_study(directory)), directory, write_report(directory)
+    )
 
 
 def rounds_of(budget: int) -> dict[str, int]:

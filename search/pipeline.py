@@ -42,12 +42,15 @@ from search.evaluation.reach import check_model_budget
 from search.predictors import build_predictor
 from search.predictors.acquisition import Acquisition, upper_confidence_bound
 from search.predictors.cross_validation import cross_validated_predictions
+from search.predictors.hypervolume import Front
 from search.record.ranking import best_table, expected_scores, posterior_scores
+from search.record.rows import TIMED
 from search.record.study import DONE, FAILED, JUDGED, PENDING, Proposal, Record, Study
 from search.spaces.dag import build_space, prune
 from search.steps.candidates import Candidates
 from search.steps.encoder import trained_encoder
 from search.steps.first import OVERDRAW, FirstRound
+from search.steps.objectives import FrontSearch, objective_values
 from search.steps.opening import check_places, check_record, retry_failed_candidates
 
 Callback = Callable[[Record], object]
@@ -143,16 +146,33 @@ class Search:
             # what was measured above a constraint once would be again
             known = {r.digest for r in records} | self.constraints.reasons(measured).keys()
             wanted = OVERDRAW * self.schedule.batch
-            hopeful = upper_confidence_bound(predictor, self.schedule.ucb_beta)
+            fronts = self._front_search(index, done, measured) if self.schedule.objectives else None
+            score = fronts or upper_confidence_bound(predictor, self.schedule.ucb_beta)
             costs = [(r.cell, r.cost) for r in records if r.round < index]
-            ranked_by = self.constraints.first(hopeful, measured, costs, partial(self._of_costs, index))
-            found = bootstrap(self._draws_of(index), ranked_by, wanted, known, progress)
+            ranked_by = self.constraints.first(score, measured, costs, partial(self._of_costs, index))
+            best = bootstrap(self._draws_of(index), ranked_by, wanted, known, progress)
         del self._draws[index]
-        chosen, measured = self.candidates.choose(found, self.schedule.batch)
+        if fronts and best:
+            best = fronts.spread(best, self._encode([scored.cell for scored in best]), self.schedule.batch)
+        chosen, measured = self.candidates.choose(best, self.schedule.batch)
         if chosen and ranked_by != predictor.predict:  # what cells are ranked by is not what is predicted
             predicted = predictor.predict(self._encode([p.cell for p in chosen]))
             chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
         return chosen, measured, note
+
+    def _front_search(self, index: int, done: Sequence[Record], measured: MeasuredCells) -> FrontSearch:
+        """What ranks cells by several objectives, trained for round `index`; measured: in the rounds before."""
+        names, encoded = self.schedule.objectives, self._encoded(done)
+        milliseconds = {cell.pruned().digest(): value for cell, value in measured.of_note(TIMED)}
+        values = objective_values(names, done, self.settings["penalty"], milliseconds)
+        predictions = []
+        for column, name in enumerate(names):
+            predictor = self._new_predictor()
+            predictor.fit(encoded, values[:, column], self._stream(index))
+            beta = self.schedule.ucb_beta if name == "accuracy" else 0.0
+            predictions.append(upper_confidence_bound(predictor, beta))
+        whole = [not r.stopped for r in done]
+        return FrontSearch(Front(values[whole] if any(whole) else values), predictions)
 
     def _of_costs(self, index: int, cells: Sequence[Cell], costs: np.ndarray) -> Acquisition:
         """What predicts the costs of cells, trained for round `index`."""

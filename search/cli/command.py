@@ -14,7 +14,7 @@ from gemnet.core.files import save_text
 from search.core.display import Display
 from search.core.printed import shell_line
 from search.core.types import SearchError
-from search.record.study import FAILED, RECORD
+from search.record.study import FAILED, RECORD, read_study
 
 
 def settings_command(name: str | None = None, out: str | None = None) -> int:
@@ -57,7 +57,8 @@ def search_command(
     from search.configuration.settings import load_settings
     from search.pipeline import run_search
     from search.report.report import write_report
-    from search.report.result import show_result, write_result
+    from search.report.result import show_result, write_front, write_result
+    from search.steps.objectives import front_of
 
     display, start = Display(), time.monotonic()
     path = config_path(config, "search")
@@ -79,6 +80,10 @@ def search_command(
         records = run_search(settings, directory, display, retry_failed)
         result = write_result(records, settings, directory, name)
         show_result(result, settings, display)
+        if settings["search"].get("objectives"):
+            front = front_of(read_study(directory))
+            folder = write_front(front, settings, directory, name)
+            display.line(f"Front of {', '.join(settings['search']['objectives'])}: {len(front)} cells in {folder}/")
         report = write_report(directory)
         display.line(f"Report: {report}  ({time.monotonic() - start:.0f} s)")
         failed = [r for r in records if r.state == FAILED]

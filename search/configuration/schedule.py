@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from search.record.study import Record
 
 
+OBJECTIVES = ("accuracy", "cost", "macs", "params", "latency")
+
+
 @takes_settings("search")
 @dataclass(frozen=True)
 class Schedule:
@@ -37,6 +40,13 @@ class Schedule:
         float,
         Setting("of earlier accuracies, below which it is stopped; 0 stops none but those at chance", at_least=0, below=1),
     ] = 0.25
+    objectives: Annotated[
+        Sequence[str],
+        Setting(
+            "two or more: rounds choose the cells that add most to their front, not those of the best score",
+            item=Setting("", str, choices=OBJECTIVES),
+        ),
+    ] = ()
     ucb_beta: Annotated[
         float,
         Setting("added to predicted scores, for predictors that know it; 0 is the paper's", at_least=0, unit="deviations"),
@@ -59,6 +69,10 @@ class Schedule:
     ] = None
 
     def __post_init__(self) -> None:
+        if self.objectives and len(set(self.objectives)) != max(2, len(self.objectives)):
+            raise SearchError(f"search: objectives: expected two or more, each once, found {list(self.objectives)}")
+        if "latency" in self.objectives and self.max_latency_ms is None:
+            raise SearchError("search: objectives: 'latency' is what max_latency_ms bounds and measures, which is not given")
         if self.latency and self.max_latency_ms is None:
             raise SearchError("search: latency says how max_latency_ms is measured, which is not given")
 

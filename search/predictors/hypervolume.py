@@ -29,6 +29,10 @@ class Front:
         self._low, self._range = low, np.where(high > low, high - low, 1.0)
         self.points = _nondominated(self._scaled(values))
 
+    def volume(self, values: np.ndarray) -> float:
+        """The hypervolume of cells [B, m] in the units of this front, above the same reference point."""
+        return _volume_of(self._scaled(values))
+
     def improvement(self, values: np.ndarray) -> np.ndarray:
         """What each of B cells would add to the hypervolume, float64 [B]; values: [B, m].
 
@@ -56,13 +60,16 @@ class Front:
 
 def _gains(front: np.ndarray, points: np.ndarray) -> np.ndarray:
     """`Front.improvement` of points [B, m] on a front [N, m], both scaled."""
-    volume = moocore.Hypervolume(ref=np.full(front.shape[1], -MARGIN), maximise=True)
     gap = (front[None] - points[:, None]).min(2).max(1)  # [B]: at least 0 where a point of the front is as good in all
-    gains, before = np.where(gap < 0, 0.0, -gap), volume(front)
+    gains, before = np.where(gap < 0, 0.0, -gap), _volume_of(front)
     for b in np.flatnonzero((gap < 0) & (points > -MARGIN).all(1)):
-        gains[b] = volume(np.vstack([front, points[b]])) - before
+        gains[b] = _volume_of(np.vstack([front, points[b]])) - before
     return gains
 
 
 def _nondominated(points: np.ndarray) -> np.ndarray:
     return points[moocore.is_nondominated(points, maximise=True)]
+
+
+def _volume_of(points: np.ndarray) -> float:
+    return float(moocore.hypervolume(points, ref=np.full(points.shape[1], -MARGIN), maximise=True))

@@ -18,7 +18,7 @@ from search.record.ranking import best_first
 from search.record.study import Record
 from search.spaces.dag import build_space
 
-BEST, TOP = "best_cell", "top_cells"
+BEST, TOP, FRONT = "best_cell", "top_cells", "front"
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,32 @@ def write_result(
     return Result(ranked[0], cells[0], path)
 
 
+def write_front(records: Sequence[Record], settings: Mapping[str, Any], directory: str | os.PathLike[str], name: str) -> Path:
+    """Write the cells of a front as `front/<place>.json`, in this order; returns the folder."""
+    folder = Path(directory) / FRONT
+    _write_numbered([with_provenance(r, settings, name) for r in records], folder)
+    return folder
+
+
 def write_cells(cells: Sequence[Cell], directory: str | os.PathLike[str]) -> Path:
     """Write cells, the best first, as `top_cells/<rank>.json`, and the first as `best_cell.json`, `.png` and `.svg` as well;
     returns the path of that. Files of more cells, which were written there before, are removed."""
     directory = Path(directory)
-    (directory / TOP).mkdir(parents=True, exist_ok=True)
-    for rank, cell in enumerate(cells, 1):
-        cell.save(directory / TOP / f"{rank}.json")
-    for former in (directory / TOP).glob("*.json"):
-        if former.stem.isdecimal() and int(former.stem) > len(cells):
-            former.unlink()
+    _write_numbered(cells, directory / TOP)
     path = directory / f"{BEST}.json"
     draw_cell(cells[0], path.with_suffix(".png"))
     draw_cell(cells[0], path.with_suffix(".svg"))
     cells[0].save(path)
     return path
+
+
+def _write_numbered(cells: Sequence[Cell], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for rank, cell in enumerate(cells, 1):
+        cell.save(folder / f"{rank}.json")
+    for former in folder.glob("*.json"):
+        if former.stem.isdecimal() and int(former.stem) > len(cells):
+            former.unlink()
 
 
 def show_result(result: Result, settings: Mapping[str, Any], display: Display) -> None:

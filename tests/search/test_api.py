@@ -121,3 +121,48 @@ def test_a_budget_is_spent_to_the_last_evaluation():
 def test_a_budget_that_is_none_is_told(tmp_path, budget):
     with pytest.raises(SearchError, match=r"^budget: expected a whole number from 4"):
         run(tmp_path, budget=budget)
+
+
+def trade_off(cell: Cell) -> float:
+    """More operators are better, each one less than the one before: the front is long."""
+    return 1 - 0.8 ** len(cell.nodes)
+
+
+def test_rounds_with_several_objectives_widen_the_front(tmp_path):
+    from search.predictors.hypervolume import Front
+
+    given = {"evaluate": trade_off, "budget": 24, "space": {"type": "dag", "num_nodes": 9}, "penalty": 0.0}
+    by_score = run(tmp_path / "score", **given)
+    by_front = run(tmp_path / "front", objectives=["accuracy", "cost"], **given)
+    assert by_score.records[0].digest == by_front.records[0].digest  # round 0 is the same
+    values = [np.array([[r.accuracy, -np.log10(r.cost)] for r in result.records]) for result in (by_score, by_front)]
+    scale = Front(np.vstack(values))
+    volumes = [scale.volume(one) for one in values]
+    assert volumes[1] > volumes[0]
+    assert [r.accuracy for r in by_front.front] == sorted((r.accuracy for r in by_front.front), reverse=True)
+    costs = [r.cost for r in by_front.front]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_objectives_go_on_after_a_stop_to_the_same_end(tmp_path):
+    def stop(record):
+        if record.id == 7:
+            raise StopSearch
+
+    run(tmp_path / "stopped", objectives=["accuracy", "macs"], callbacks=[stop])
+    again, whole = (run(tmp_path / name, objectives=["accuracy", "macs"]) for name in ("stopped", "whole"))
+    assert [r.digest for r in again.records] == [r.digest for r in whole.records]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        (["accuracy"], "expected two or more"),
+        (["cost", "cost"], "expected two or more, each once"),
+        (["accuracy", "size"], "objectives: value 2: expected one of accuracy, cost, macs, params, latency, found 'size'"),
+        (["accuracy", "latency"], "max_latency_ms"),
+    ],
+)
+def test_objectives_that_are_none_are_told(tmp_path, objectives, message):
+    with pytest.raises(SearchError, match=message):
+        run(tmp_path, objectives=objectives)
