@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search.api import SearchResult, run
     from search.core.parts import COSTS, DATA_SETS, ENCODERS, EVALUATORS, PREDICTORS, SPACES
-    from search.core.types import Evaluator, Space, StopSearch
+    from search.core.types import Encoder, Evaluator, Predictor, Space, StopSearch
 
 _HOMES = {
     "run": "api",
     "SearchResult": "api",
     **dict.fromkeys(("SPACES", "ENCODERS", "PREDICTORS", "DATA_SETS", "EVALUATORS", "COSTS"), "core.parts"),
-    **dict.fromkeys(("Space", "Evaluator", "StopSearch"), "core.types"),
+    **dict.fromkeys(("Space", "Encoder", "Predictor", "Evaluator", "StopSearch"), "core.types"),
 }
 __all__ = [
-    "COSTS", "DATA_SETS", "ENCODERS", "EVALUATORS", "PREDICTORS", "SPACES", "Evaluator", "SearchResult", "Space", "StopSearch",
-    "run",
+    "COSTS", "DATA_SETS", "ENCODERS", "EVALUATORS", "PREDICTORS", "SPACES", "Encoder", "Evaluator", "Predictor", "SearchResult",
+    "Space", "StopSearch", "run",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics, network_cost
 from gemnet.core.settings import Setting, settings_of, shown
-from gemnet.operators import Cost
+from gemnet.cost import Cost
 from search.configuration.model import Model
 from search.core.checks import check, takes_settings
 from search.core.own_modules import imported
