@@ -2,6 +2,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+import read_once  # noqa: F401
 import torch
 from torch import nn
 
