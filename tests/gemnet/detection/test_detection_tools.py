@@ -137,7 +137,9 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
     )  # fmt: skip
     assert list((tmp_path / "shown").rglob("*.jpg"))
     assert "coco/bbox_mAP:" in tested.stdout + tested.stderr
-    assert isinstance(json.loads((tmp_path / "found.bbox.json").read_text()), list)
+    boxes = json.loads((tmp_path / "found.bbox.json").read_text())
+    assert {box["image_id"] for box in boxes} == {1, 2}
+    assert all(min(box["bbox"]) >= 0 and 0 < box["score"] < 1 for box in boxes)
 
     photos = tmp_path / "photos"
     shutil.copytree(coco / "val2017", photos / "val")
@@ -147,7 +149,7 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
     Image.new("RGB", (128, 96)).save(photos / "rotated.jpg", exif=rotated)
     predicted = run(
         "predict.py", RETINANET, checkpoint, photos, coco / "train2017/000000000001.jpg", "--out-dir", tmp_path / "out",
-        "--score", "0.0", *options(coco), code=1,
+        "--score", "0.0", *options(coco), "model.test_cfg.score_thr=0.0", code=1,
     )  # fmt: skip
     assert "broken.jpg: not an image" in predicted.stderr
     assert "4 images in" in predicted.stdout
@@ -158,6 +160,7 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
     for record, name in zip(records, names):
         with Image.open(tmp_path / "out" / f"{name}.jpg") as picture:
             assert picture.size == (record["width"], record["height"]) == ((96, 128) if name == "rotated" else (128, 96))
+        assert record["objects"]
         for found in record["objects"]:
             assert 0 <= found["score"] <= 1
             assert len(found["box"]) == 4

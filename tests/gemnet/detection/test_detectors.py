@@ -67,10 +67,14 @@ def test_it_is_built_trains_predicts_and_gives_tensors(name):
     assert torch.isfinite(losses)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
+    of_boxes = model.bbox_head if name.startswith("retinanet") else model.roi_head
+    of_boxes.test_cfg.score_thr = 0.0  # it is sure of nothing yet
     with torch.no_grad():
         predicted = model.eval()(**batch(model, 1, training=False), mode="predict")[0].pred_instances
-        assert predicted.bboxes.shape == (len(predicted.scores), 4)
-        assert len(predicted.scores) <= 100
+        assert predicted.bboxes.shape == (100, 4)
+        assert ((predicted.bboxes >= 0) & (predicted.bboxes <= 128)).all()
+        assert ((predicted.scores > 0) & (predicted.scores < 1)).all()
+        assert set(predicted.labels.tolist()) <= set(range(80))
         outputs = model(**batch(model, 1, training=False), mode="tensor")
     levels = outputs[0]
     if name.startswith("retinanet"):
@@ -86,6 +90,7 @@ def test_images_without_boxes_train(name):
     losses.backward()
     assert torch.isfinite(losses)
     assert logged["loss_bbox"] == 0
+    assert logged["loss_cls"] > 0
 
 
 FLOAT_ONLY = pytest.mark.xfail(
