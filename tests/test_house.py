@@ -40,6 +40,13 @@ def test_gemnet_never_imports_search_nor_anything_of_the_tools():
     assert not [path for path in files if {"search", "tools"} & set(imported(path))]
 
 
+def test_the_files_that_are_no_unit_tests_are_there():
+    stems = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
+    conftest = (ROOT / "tests/conftest.py").read_text(encoding="utf-8")
+    listed = ast.literal_eval(re.search(r"(?ms)^WHOLE = (\[.*?^\])", conftest).group(1))
+    assert set(listed) <= stems
+
+
 def test_readme_has_the_two_commands_that_set_up_and_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "pip install -e . && python tools/search.py\n" in readme

@@ -28,9 +28,13 @@ def coco(tmp_path_factory):
     return write_made_coco(tmp_path_factory.mktemp("made") / "coco", train=8, val=2)
 
 
-def options(coco, **more):
-    """Small images, two epochs, everything in one process a rank."""
+SLIM = {f"model.{name}": 32 for name in ("neck.out_channels", "bbox_head.in_channels", "bbox_head.feat_channels")}
+
+
+def options(coco, of_retinanet=SLIM, **more):
+    """Small images, two epochs, everything in one process a rank, few channels behind the backbone."""
     settings = {
+        **of_retinanet,
         "train_dataloader.num_workers": 0,
         "train_dataloader.dataset.pipeline.2.scale": "(64,64)",
         "train_cfg.max_epochs": 2,
@@ -186,7 +190,9 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     config = "configs/faster_rcnn_gemnet_a.py"
     short = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1}
     short |= {"model.train_cfg.rcnn.sampler.num": 16, "model.test_cfg.rpn.max_per_img": 16}  # some CPUs emulate bfloat16
-    result = run("train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path, *options(coco, **short))
+    short |= {"model.roi_head.bbox_head.fc_out_channels": 64}
+    command = ["train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path]
+    result = run(*command, *options(coco, of_retinanet={}, **short))
     found = losses(result.stdout + result.stderr)
     assert len(found) == 4
     assert all(0 < loss < 100 for _, loss in found)
