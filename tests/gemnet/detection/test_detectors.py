@@ -73,7 +73,7 @@ def test_it_is_built_trains_predicts_and_gives_tensors(name):
         predicted = model.eval()(**batch(model, 1, training=False), mode="predict")[0].pred_instances
         assert predicted.bboxes.shape == (100, 4)
         assert ((predicted.bboxes >= 0) & (predicted.bboxes <= 128)).all()
-        assert ((predicted.scores > 0) & (predicted.scores < 1)).all()
+        assert ((predicted.scores > 0) & (predicted.scores <= 1)).all()
         assert set(predicted.labels.tolist()) <= set(range(80))
         outputs = model(**batch(model, 1, training=False), mode="tensor")
     levels = outputs[0]
