@@ -8,6 +8,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads that wait
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; the tools would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+WHOLE = [
+    "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks", "classification", "comparison",
+    "cost", "damaged_encoder", "detection_classes", "detection_tools", "detectors", "distributed", "embedding",
+    "ended_by_signals", "endurance", "equality", "executor", "export", "exported", "guided_counts", "house",
+    "importing", "input_sizes", "landmarks", "ledger_and_runner", "limits", "mmcv_ops_module", "mmdet_detectors",
+    "mmdet_tools", "parts", "pipeline", "predict", "printed", "processes", "quantization", "ray_executor", "reach",
+    "recipe", "report", "report_in_a_browser", "reproduce_tool", "retraining", "retrying", "search_tool",
+    "svge_decoding", "svge_extrapolation", "svge_model", "svge_optimisation", "svge_tables", "svge_training",
+    "tabular_evaluator", "timm_train", "tools", "trial",
+]  # fmt: skip
+"""Files, test_NAME.py, that start processes, train, search, build detectors, compile or export. All others are unit tests."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") not in WHOLE and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.unit)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_torch_thread():

@@ -10,6 +10,7 @@ import numpy as np
 from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import EncodedCells, Encoder
+from search.predictors import build_predictor
 from search.predictors.normal_scores import NormalScale, NormalScorePredictor
 from search.predictors.training_set import checked
 
@@ -26,8 +27,6 @@ class BaggedPredictor(NormalScorePredictor):
         ] = None,
         members: Annotated[int, Setting("predictors whose mean is taken", at_least=2)] = 5,
     ) -> None:
-        from search.predictors import build_predictor  # which knows this class
-
         self.predictor, self.members = dict(predictor or {"type": "mlp"}), members
         self._found = [build_predictor(**self.predictor) for _ in range(members)]  # a mistake is told at once
 

@@ -2,7 +2,9 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+import read_once  # noqa: F401
 import torch
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from gemnet.cell import Cell
@@ -20,6 +22,15 @@ def draw_cell(
     if not any(u == 0 for u, _ in edges):
         edges.append((0, rng.randrange(1, nodes)))
     return Cell(("input", *rng.choices(operators, k=nodes - 1)), tuple(edges))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def the_scope_of_openmmlab_is_left_as_it_was():
+    """Its registries look into the scope that ran last in the process."""
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ SETTINGS = {
     "seed": 0,
     "penalty": 0.1,
     "encoder": {"type": "adjacency"},
-    "predictor": {"type": "mlp", "steps": 40},
+    "predictor": {"type": "mlp", "steps": 20},
 }
 WHOLE = {**SETTINGS, "space": {}, "data": {}, "proxy": {}, "model": {}, "cost": {}, "search": {}}
 SCHEDULE = Schedule(start=8, rounds=3, batch=4, draws=2000)

@@ -49,7 +49,7 @@ def test_scores_are_equation_5_of_accuracy_and_analytic_macs(tmp_path):
 
 @pytest.mark.parametrize("mode", ["retrain", "finetune"])
 def test_a_search_stopped_at_any_moment_goes_on_to_the_end_of_the_undisturbed_one(tmp_path, mode):
-    settings = {**SETTINGS, "predictor": {"type": "mlp", "steps": 40, "mode": mode}}
+    settings = {**SETTINGS, "predictor": {"type": "mlp", "steps": 10, "mode": mode}}
     undisturbed = essence(run(tmp_path / "undisturbed", settings=settings))
     for patience, expected in ((0, 4), (3, 4), (8, 3), (10, 2)):
         directory, evaluator, attempts = tmp_path / f"stopped{patience}", MadeEvaluator(), 0

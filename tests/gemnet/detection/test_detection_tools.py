@@ -1,4 +1,4 @@
-"""The command lines of detection as a user gives them: through the shell, on a made COCO set, with two processes."""
+"""The command lines of detection as a user gives them, on a made COCO set, with two processes."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import run_tool, start_tool
 from PIL import Image
 
 from gemnet.detection.made import write_made_coco
@@ -27,11 +28,15 @@ def coco(tmp_path_factory):
     return write_made_coco(tmp_path_factory.mktemp("made") / "coco", train=8, val=2)
 
 
-def options(coco, **more):
-    """Small images, two epochs, everything in one process a rank."""
+SLIM = {f"model.{name}": 32 for name in ("neck.out_channels", "bbox_head.in_channels", "bbox_head.feat_channels")}
+
+
+def options(coco, of_retinanet=SLIM, **more):
+    """Small images, two epochs, everything in one process a rank, few channels behind the backbone."""
     settings = {
+        **of_retinanet,
         "train_dataloader.num_workers": 0,
-        "train_dataloader.dataset.pipeline.2.scale": "(96,96)",
+        "train_dataloader.dataset.pipeline.2.scale": "(64,64)",
         "train_cfg.max_epochs": 2,
         "train_cfg.val_interval": 2,
         "default_hooks.logger.interval": 1,
@@ -41,7 +46,7 @@ def options(coco, **more):
     for split in ("val", "test"):
         settings[f"{split}_dataloader.num_workers"] = 0
         settings[f"{split}_dataloader.persistent_workers"] = False
-        settings[f"{split}_dataloader.dataset.pipeline.1.scale"] = "(96,96)"
+        settings[f"{split}_dataloader.dataset.pipeline.1.scale"] = "(64,64)"
     return ["--cfg-options", *(f"{key}={value}" for key, value in {**settings, **more}.items())]
 
 
@@ -50,11 +55,12 @@ def environment():
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def run(*command, code=0, cwd=ROOT):
-    command = [str(part) for part in command]
+def run(*command, code=0, **variables):
+    command, variables = [str(part) for part in command], environment() | variables
     if command[0].endswith(".py"):
-        command.insert(0, sys.executable)
-    result = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=600)
+        result = run_tool(*command, env=variables)
+    else:
+        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables, timeout=600)
     assert result.returncode == code, result.stdout[-3000:] + result.stderr[-3000:]
     return result
 
@@ -84,19 +90,33 @@ def losses(text):
 
 @pytest.fixture(scope="module")
 def two_processes(coco, tmp_path_factory):
-    """A run of two gloo processes, without flips: its work directory and its output."""
-    folder = tmp_path_factory.mktemp("two")
-    result = run("tools/dist_train.sh", RETINANET, 2, "--work-dir", folder, *options(coco, **NO_FLIP))
-    return folder, result.stdout + result.stderr
+    """A run of two gloo processes, without flips: its work directory, its output, and what Slurm was asked for.
+
+    An `srun` starts two tasks here, as Slurm would on a machine without GPUs. tools/dist_train.sh with two processes is for
+    test_averaging.py.
+    """
+    folder, fake = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("bin")
+    (fake / "srun").write_text(
+        '#!/bin/bash\necho "$@" > $(dirname $0)/asked\nwhile [ "$1" != python ]; do shift; done\nexport SLURM_NTASKS=2 '
+        "SLURM_NODELIST=here SLURM_NTASKS_PER_NODE=2\n"
+        'SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; status=$?; wait; exit $status\n'
+    )
+    (fake / "scontrol").write_text("#!/bin/bash\necho localhost\n")
+    for file in fake.iterdir():
+        file.chmod(0o755)
+    variables = {"GPUS": "2", "MASTER_PORT": "29633", "PATH": f"{fake}:{environment()['PATH']}"}
+    slurm = ["tools/slurm_train.sh", "gpu", "job", RETINANET, "--work-dir", folder, *options(coco, **NO_FLIP)]
+    result = run(*slurm, **variables)
+    return folder, result.stdout + result.stderr, (fake / "asked").read_text()
 
 
 NO_FLIP = {"train_dataloader.dataset.pipeline.3.prob": 0.0, "param_scheduler.0.start_factor": 0.1}
 
 
 def test_two_processes_train_as_one_with_the_doubled_batch(two_processes, coco, tmp_path):
-    folder, log = two_processes
+    folder, log, _ = two_processes
     batch = {"train_dataloader.batch_size": 4}
-    single = run("tools/train.py", RETINANET, "--work-dir", tmp_path, *options(coco, **NO_FLIP, **batch))
+    single = run("train.py", RETINANET, "--work-dir", tmp_path, *options(coco, **NO_FLIP, **batch))
     ours, theirs = losses(log), losses(single.stdout + single.stderr)
     assert len(ours) == len(theirs) == 4
     for step, other in zip(ours, theirs):
@@ -107,6 +127,12 @@ def test_two_processes_train_as_one_with_the_doubled_batch(two_processes, coco, 
     assert apart < moved / 20  # rounding, which each step amplifies; test_distributed.py has the equality in double precision
 
 
+def test_slurm_starts_one_process_a_task(two_processes):
+    _, log, asked = two_processes
+    assert "-p gpu --job-name=job --gres=gpu:2 --ntasks=2 --ntasks-per-node=2" in asked
+    assert len(losses(log)) == 4  # two epochs of 8 images in 2 processes x 2
+
+
 def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_path):
     checkpoint = two_processes[0] / "epoch_2.pth"
     tested = run(
@@ -115,7 +141,9 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
     )  # fmt: skip
     assert list((tmp_path / "shown").rglob("*.jpg"))
     assert "coco/bbox_mAP:" in tested.stdout + tested.stderr
-    assert isinstance(json.loads((tmp_path / "found.bbox.json").read_text()), list)
+    boxes = json.loads((tmp_path / "found.bbox.json").read_text())
+    assert {box["image_id"] for box in boxes} == {1, 2}
+    assert all(min(box["bbox"]) >= 0 and 0 < box["score"] < 1 for box in boxes)
 
     photos = tmp_path / "photos"
     shutil.copytree(coco / "val2017", photos / "val")
@@ -124,8 +152,8 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
     rotated[0x0112] = 6  # stored lying, shown upright
     Image.new("RGB", (128, 96)).save(photos / "rotated.jpg", exif=rotated)
     predicted = run(
-        "tools/predict.py", RETINANET, checkpoint, photos, coco / "train2017/000000000001.jpg", "--out-dir", tmp_path / "out",
-        "--score", "0.0", *options(coco), code=1,
+        "predict.py", RETINANET, checkpoint, photos, coco / "train2017/000000000001.jpg", "--out-dir", tmp_path / "out",
+        "--score", "0.0", *options(coco), "model.test_cfg.score_thr=0.0", code=1,
     )  # fmt: skip
     assert "broken.jpg: not an image" in predicted.stderr
     assert "4 images in" in predicted.stdout
@@ -136,6 +164,7 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
     for record, name in zip(records, names):
         with Image.open(tmp_path / "out" / f"{name}.jpg") as picture:
             assert picture.size == (record["width"], record["height"]) == ((96, 128) if name == "rotated" else (128, 96))
+        assert record["objects"]
         for found in record["objects"]:
             assert 0 <= found["score"] <= 1
             assert len(found["box"]) == 4
@@ -144,18 +173,15 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
 def test_a_killed_run_resumed_ends_in_the_weights_of_one_left_alone(coco, tmp_path):
     arguments = options(coco, **{"train_dataloader.num_workers": 1, "train_cfg.max_epochs": 3, "train_cfg.val_interval": 3})
     alone, killed = tmp_path / "alone", tmp_path / "killed"
-    run("tools/train.py", RETINANET, "--work-dir", alone, *arguments)
-    command = [sys.executable, "tools/train.py", RETINANET, "--work-dir", str(killed), *arguments]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    run("train.py", RETINANET, "--work-dir", alone, *arguments)
+    process = start_tool("train.py", RETINANET, "--work-dir", killed, *arguments, env=environment())
     deadline = time.monotonic() + 300
     while not (killed / "epoch_2.pth").exists() and time.monotonic() < deadline:  # seen while it is written, or just after
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "epoch_3.pth").exists()
-    log = run("tools/train.py", RETINANET, "--work-dir", killed, "--resume", *arguments)
+    log = run("train.py", RETINANET, "--work-dir", killed, "--resume", *arguments)
     assert "resumed epoch: " in log.stdout + log.stderr
     assert furthest(alone / "epoch_3.pth", killed / "epoch_3.pth") == 0
 
@@ -164,7 +190,9 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     config = "configs/faster_rcnn_gemnet_a.py"
     short = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1}
     short |= {"model.train_cfg.rcnn.sampler.num": 16, "model.test_cfg.rpn.max_per_img": 16}  # some CPUs emulate bfloat16
-    result = run("tools/train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path, *options(coco, **short))
+    short |= {"model.roi_head.bbox_head.fc_out_channels": 64}
+    command = ["train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path]
+    result = run(*command, *options(coco, of_retinanet={}, **short))
     found = losses(result.stdout + result.stderr)
     assert len(found) == 4
     assert all(0 < loss < 100 for _, loss in found)
@@ -223,7 +251,7 @@ def test_a_careless_command_gets_one_clear_message(command, message, monkeypatch
     ("command", "message"),
     [
         (["tools/dist_train.sh", RETINANET, "1"], r"(?s)data/coco/annotations/instances_train2017.json: no such"),
-        (["tools/test.py", RETINANET, "none.pth"], "none.pth: no such checkpoint"),
+        (["test.py", RETINANET, "none.pth"], "none.pth: no such checkpoint"),
     ],
 )
 def test_a_missing_data_set_or_checkpoint_is_told_by_the_tool(command, message, coco, tmp_path):
@@ -238,14 +266,14 @@ def test_a_broken_image_stops_training_and_is_named_even_by_a_worker(tmp_path):
     coco = write_made_coco(tmp_path / "coco")
     (coco / "train2017/000000000004.jpg").write_bytes(b"broken")
     workers = {"train_dataloader.num_workers": 1}
-    result = run("tools/train.py", RETINANET, "--work-dir", tmp_path / "w", *options(coco, **workers), code=1)
+    result = run("train.py", RETINANET, "--work-dir", tmp_path / "w", *options(coco, **workers), code=1)
     assert re.search(r"train: \S*000000000004.jpg: not an image", result.stderr)
     assert "Traceback" not in result.stderr
 
 
 def test_the_overfit_proof_leaves_figures_and_pictures(coco, tmp_path):
     run(
-        "tools/overfit.py", "configs/faster_rcnn_gemnet_b.py", "--data", coco, "--work-dir", tmp_path, "--images", 2,
+        "overfit.py", "configs/faster_rcnn_gemnet_b.py", "--data", coco, "--work-dir", tmp_path, "--images", 2,
         "--size", 64, "--iterations", 2,
     )  # fmt: skip
     figures = json.loads((tmp_path / "overfit.json").read_text())
@@ -261,36 +289,14 @@ def test_the_overfit_proof_leaves_figures_and_pictures(coco, tmp_path):
 @pytest.mark.parametrize("config", ["retinanet_gemnet_a", "retinanet_gemnet_b", "faster_rcnn_gemnet_a", "faster_rcnn_gemnet_b"])
 def test_every_gemnet_detector_learns(config, coco, tmp_path):
     run(
-        "tools/overfit.py", f"configs/{config}.py", "--data", coco, "--work-dir", tmp_path, "--images", 4, "--size", 128,
+        "overfit.py", f"configs/{config}.py", "--data", coco, "--work-dir", tmp_path, "--images", 4, "--size", 128,
         "--iterations", 150,
     )  # fmt: skip
     assert json.loads((tmp_path / "overfit.json").read_text())["coco/bbox_mAP"] >= 0.5
 
 
 def test_complexity_prints_the_parts_and_the_whole():
-    lines = run("tools/complexity.py", "configs/faster_rcnn_gemnet_a.py", "--shape", "64", "96").stdout.splitlines()
+    lines = run("complexity.py", "configs/faster_rcnn_gemnet_a.py", "--shape", "64", "96").stdout.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["backbone", "neck", "rpn_head", "roi_head", "whole"]
     params = [int(line.split()[1].replace(",", "")) for line in lines[2:]]
     assert sum(params[:-1]) == params[-1]
-
-
-def test_slurm_starts_one_process_a_task(coco, tmp_path):
-    """With an `srun` that starts two tasks here, as Slurm would on a machine without GPUs."""
-    fake = tmp_path / "bin"
-    fake.mkdir()
-    (fake / "srun").write_text(
-        '#!/bin/bash\necho "$@" > $(dirname $0)/asked\nwhile [ "$1" != python ]; do shift; done\nexport SLURM_NTASKS=2 '
-        "SLURM_NODELIST=here SLURM_NTASKS_PER_NODE=2\n"
-        'SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; status=$?; wait; exit $status\n'
-    )
-    (fake / "scontrol").write_text("#!/bin/bash\necho localhost\n")
-    for file in fake.iterdir():
-        file.chmod(0o755)
-    variables = environment() | {"GPUS": "2", "MASTER_PORT": "29633"}
-    variables["PATH"] = f"{fake}:{variables['PATH']}"
-    short = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 9}
-    command = ["tools/slurm_train.sh", "gpu", "job", RETINANET, "--work-dir", str(tmp_path / "w"), *options(coco, **short)]
-    result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "-p gpu --job-name=job --gres=gpu:2 --ntasks=2 --ntasks-per-node=2" in (fake / "asked").read_text()
-    assert len(losses(result.stdout + result.stderr)) == 2  # 8 images, 2 processes x 2

@@ -67,10 +67,15 @@ def test_it_is_built_trains_predicts_and_gives_tensors(name):
     assert torch.isfinite(losses)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
+    of_boxes = model.bbox_head if name.startswith("retinanet") else model.roi_head
+    of_boxes.test_cfg.score_thr = 0.0  # it is sure of nothing yet
     with torch.no_grad():
         predicted = model.eval()(**batch(model, 1, training=False), mode="predict")[0].pred_instances
         assert predicted.bboxes.shape == (len(predicted.scores), 4)
-        assert len(predicted.scores) <= 100
+        assert 0 < len(predicted.scores) <= 100
+        assert ((predicted.bboxes >= 0) & (predicted.bboxes <= 128)).all()
+        assert ((predicted.scores > 0) & (predicted.scores <= 1)).all()
+        assert set(predicted.labels.tolist()) <= set(range(80))
         outputs = model(**batch(model, 1, training=False), mode="tensor")
     levels = outputs[0]
     if name.startswith("retinanet"):
@@ -86,6 +91,7 @@ def test_images_without_boxes_train(name):
     losses.backward()
     assert torch.isfinite(losses)
     assert logged["loss_bbox"] == 0
+    assert logged["loss_cls"] > 0
 
 
 FLOAT_ONLY = pytest.mark.xfail(
@@ -98,14 +104,18 @@ FLOAT_ONLY = pytest.mark.xfail(
 @pytest.mark.parametrize("name", ["retinanet_gemnet_b", pytest.param("faster_rcnn_gemnet_b", marks=FLOAT_ONLY)])
 def test_mixed_precision_gives_the_loss_of_full_precision(name):
     model = detector(name).train()
-    data = batch(model)
+    if name.startswith("faster_rcnn"):
+        model.roi_head.bbox_sampler.num = 32  # CPUs without bfloat16 emulate it
+    data = batch(model, size=64, boxes=((8.0, 8.0, 40.0, 50.0), (30.0, 16.0, 60.0, 44.0)))
     torch.manual_seed(0)
     full, _ = model.parse_losses(model(**data, mode="loss"))
     torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half, _ = model.parse_losses(model(**data, mode="loss"))
+    model.zero_grad()
     half.backward()
     assert abs(half - full) < 0.05 * full
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 def test_a_neck_that_does_not_fit_is_told_the_right_channels():

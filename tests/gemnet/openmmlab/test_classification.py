@@ -3,13 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from commands import run_tool
 from made_folders import write_folder
 from mmengine.registry import MODELS
 from PIL import Image
@@ -188,9 +188,8 @@ def trained(tmp_path_factory):
     }
     for split in ("train", "val"):
         options |= {f"{split}_dataloader.num_workers": 0, f"{split}_dataloader.dataset.data_root": root}
-    command = [sys.executable, "tools/train.py", CONFIG, "--work-dir", work, "--amp", "--cfg-options"]
-    command += [f"{key}={value}" for key, value in options.items()]
-    result = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    command = ["train.py", CONFIG, "--work-dir", work, "--amp", "--cfg-options"]
+    result = run_tool(*command, *(f"{key}={value}" for key, value in options.items()))
     assert result.returncode == 0, result.stderr[-3000:]
     assert "accuracy/top1" in result.stdout + result.stderr
     return work / "epoch_2.pth"
@@ -207,9 +206,8 @@ def test_a_checkpoint_or_a_folder_with_other_classes_is_not_tested(head, message
     root = write_folder(tmp_path / "images", classes=("a", "b", "c"))
     options = {"model.head.num_classes": head, "data_preprocessor.num_classes": head, "model.head.topk": "(1,)"}
     options |= {"test_dataloader.dataset.data_root": root, "test_dataloader.num_workers": 0}
-    command = [sys.executable, "tools/test.py", CONFIG, trained, "--work-dir", tmp_path / "work", "--cfg-options"]
-    command += [f"{key}={value}" for key, value in options.items()]
-    result = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    command = ["test.py", CONFIG, trained, "--work-dir", tmp_path / "work", "--cfg-options"]
+    result = run_tool(*command, *(f"{key}={value}" for key, value in options.items()))
     assert result.returncode == 1
     assert re.search(rf"^test: .*{message}", result.stderr, re.MULTILINE)
     assert "Traceback" not in result.stderr

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from commands import fork_server
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
@@ -19,6 +20,14 @@ from gemnet.openmmlab.engine import command, load_config
 from gemnet.openmmlab.features import FeatureBackbone
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def in_two(function, *arguments):
+    """What `function(rank, *arguments, results)` puts into `results` in two processes."""
+    context = fork_server()
+    results = context.Manager().dict()
+    mp.start_processes(function, (*arguments, results), nprocs=2, start_method=context.get_start_method())
+    return dict(results)
 
 
 @pytest.fixture
@@ -64,8 +73,7 @@ def test_two_processes_normalise_as_one_with_the_whole_batch(batch, tmp_path):
     expected = whole(inputs)
     (expected * torch.linspace(-1, 1, x.numel()).reshape(x.shape)).square().sum().backward()
 
-    results = mp.Manager().dict()
-    mp.spawn(one_of_two, (str(tmp_path / "meet"), x, weights, results), nprocs=2)
+    results = in_two(one_of_two, str(tmp_path / "meet"), x, weights)
     first, second = results[0], results[1]
     torch.testing.assert_close(torch.cat([first[0], second[0]]), expected.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.cat([first[1], second[1]]), inputs.grad, rtol=1e-4, atol=1e-5)
@@ -93,8 +101,7 @@ def wrapped_of_two(rank, file, x, results):
 
 def test_a_wrapped_model_normalises_over_two_processes_and_keeps_its_activations(tmp_path):
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    results = mp.Manager().dict()
-    mp.spawn(wrapped_of_two, (str(tmp_path / "meet"), x, results), nprocs=2)
+    results = in_two(wrapped_of_two, str(tmp_path / "meet"), x)
     torch.manual_seed(0)
     alone = FeatureBackbone("timm/mobilenetv2_140", ["blocks.0", "blocks.1"], sync_bn=True).train()
     for first, second, whole in zip(results[0], results[1], alone(x)):
@@ -124,8 +131,7 @@ def test_a_command_of_two_processes_leaves_no_thread_to_the_end_of_the_interpret
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    results = mp.Manager().dict()
-    mp.spawn(command_of_two, (port, results), nprocs=2)
+    results = in_two(command_of_two, port)
     assert results["during 0"]
     assert results["during 1"]
     assert results[0] == results[1] == (0, 0)
@@ -167,8 +173,7 @@ def retinanet_of_two(rank, file, results):
 
 
 def test_two_processes_have_the_losses_and_gradients_of_one_with_the_doubled_batch(tmp_path):
-    results = mp.Manager().dict()
-    mp.spawn(retinanet_of_two, (str(tmp_path / "meet"), results), nprocs=2)
+    results = in_two(retinanet_of_two, str(tmp_path / "meet"))
     logged, gradients = retinanet_step()
     for name, value in logged.items():  # mmdet adds 1.2e-7 to each normaliser, else it would be 1e-14
         assert (results[0][0][name] + results[1][0][name]) / 2 == pytest.approx(value, rel=1e-8)

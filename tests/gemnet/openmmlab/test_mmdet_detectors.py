@@ -47,6 +47,9 @@ def model_of(name, on_gemnet, folder):
         neck.in_channels = out_channels("a", indices)
     else:
         config.backbone.init_cfg = None
+    rcnn = (config.get("train_cfg") or {}).get("rcnn", [])
+    for stage in rcnn if isinstance(rcnn, list) else [rcnn]:
+        stage.sampler.num = 32  # of 512 boxes: each goes through the operators alike
     torch.manual_seed(0)
     model = MODELS.build(config)
     model.init_weights()

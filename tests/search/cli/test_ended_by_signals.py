@@ -15,11 +15,11 @@ import sys
 sys.path[:0] = {path}
 from contextlib import closing
 from gemnet.cli.running import reported
-from search.evaluation.executor import WorkerExecutor
 from search.core.processes import in_processes
 from scripted import Scripted, jobs, work
 
 def workers():
+    from search.evaluation.executor import WorkerExecutor
     with closing(WorkerExecutor(Scripted(), ["cpu"])) as executor:
         for outcome in executor.run(jobs(0, 5)):
             print("one is done", flush=True)

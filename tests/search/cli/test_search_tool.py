@@ -1,4 +1,4 @@
-"""tools/search.py as a user runs it: through the shell, on real images (scikit-learn's digits), with real training."""
+"""tools/search.py as a user runs it, on real images (scikit-learn's digits), with real training."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from commands import run_tool, start_tool
 from watching import alive, children, eventually
 
 import gemnet
@@ -25,14 +26,16 @@ SMALL = [
 ]  # fmt: skip
 
 
+ALONE = "executor.workers=1"
+"""Trains in the process itself: a worker takes seconds to start, and gives the same (test_executor.py)."""
+
+
 def command(work_dir, *arguments, options=SMALL):
-    return [sys.executable, str(ROOT / "tools/search.py"), *arguments, "--work-dir", str(work_dir), "--cfg-options", *options]
+    return ["search.py", *arguments, "--work-dir", str(work_dir), "--cfg-options", *options]
 
 
-def search(work_dir, *arguments, options=SMALL, **kwargs):
-    return subprocess.run(
-        command(work_dir, *arguments, options=options), capture_output=True, text=True, timeout=300, cwd=ROOT, **kwargs
-    )
+def search(work_dir, *arguments, options=SMALL):
+    return run_tool(*command(work_dir, *arguments, options=[*options, ALONE]))
 
 
 def essence(work_dir):
@@ -86,16 +89,17 @@ def test_the_same_command_again_goes_on_and_finds_nothing_left_to_do(finished):
 def test_a_search_killed_with_9_goes_on_to_the_same_end(finished, tmp_path):
     expected, chance = essence(finished[0]), random.Random(0)
     seen = {}
-    for _ in range(3):
-        with subprocess.Popen(command(tmp_path / "w"), cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-            wanted = len(seen) + chance.choice([0, 1, 2])
-            deadline = time.monotonic() + 120
-            while process.poll() is None and time.monotonic() < deadline:
-                if (tmp_path / "w/study.sqlite").exists() and done_in(tmp_path / "w") >= wanted:
-                    time.sleep(chance.random() * 0.5)
-                    break
-                time.sleep(0.05)
-            process.send_signal(signal.SIGKILL)
+    for workers in (2, 1, 1):
+        process = start_tool(*command(tmp_path / "w", options=[*SMALL, f"executor.workers={workers}"]))
+        wanted = len(seen) + chance.choice([0, 1, 2])
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if (tmp_path / "w/study.sqlite").exists() and done_in(tmp_path / "w") >= wanted:
+                time.sleep(chance.random() * 0.5)
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         for r in read_study(tmp_path / "w").records if (tmp_path / "w/study.sqlite").exists() else []:
             if r.state != PENDING:
                 assert seen.setdefault(r.digest, r) == r  # what was recorded stays as it was
@@ -114,29 +118,27 @@ def done_in(work_dir):
 
 
 def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
-    process = subprocess.Popen(
-        command(tmp_path / "w"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start_tool(*command(tmp_path / "w"))
     while process.poll() is None and done_in(tmp_path / "w") < 1:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 1
+    ended = process.end(timeout=30)
+    err = ended.stderr
+    assert ended.returncode == 1
     assert len(err.strip().splitlines()) == 1
     assert re.search(r"stopped; what was recorded is safe\. Go on with: python tools/search\.py .*--work-dir", err)
     assert "Traceback" not in err
 
 
-def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_the_user_stands(finished, tmp_path):
+def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_the_user_stands(finished, tmp_path, monkeypatch):
     hard = 'it\'s a "test" $HOME `id` ünï'
-    process = subprocess.Popen(
-        command(hard), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start_tool(*command(hard), cwd=tmp_path)
     assert eventually(lambda: process.poll() is not None or done_in(tmp_path / hard) >= 1, 300)
     pids = children(process.pid)
-    process.terminate()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    process.send_signal(signal.SIGTERM)
+    ended = process.end(timeout=60)
+    err = ended.stderr
+    assert ended.returncode == 1
     assert err.startswith("search: stopped; what was recorded is safe. Go on with: ")
     assert eventually(lambda: not any(map(alive, pids)))
     line = err.partition("Go on with: ")[2]
@@ -144,8 +146,10 @@ def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_t
     assert again.returncode == 0, again.stderr
     assert essence(tmp_path / hard) == essence(finished[0])
     (build,) = [line for line in again.stdout.splitlines() if line.startswith("import gemnet, timm")]
-    built = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert built.returncode == 0
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(build, names)
+    assert isinstance(names["model"], gemnet.GEMNet)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +167,7 @@ def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_t
     ],
 )
 def test_a_users_mistake_gives_a_message_and_no_traceback(tmp_path, arguments, options, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", command(tmp_path / "w", *arguments, options=options)[1:])
+    monkeypatch.setattr(sys, "argv", command(tmp_path / "w", *arguments, options=options))
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as caught:  # in this process: a new one costs seconds of imports
@@ -204,23 +208,16 @@ def test_svge_is_an_encoder_by_its_name_on_the_command_line(tmp_path):
 
 
 def test_a_bound_on_milliseconds_is_met_by_every_model_that_is_trained(tmp_path):
-    options = [*SMALL, "search.rounds=1", "search.latency.resolution=32", "search.latency.repeats=2"]
+    options = [*SMALL, "search.rounds=1", "search.latency.resolution=32", "search.latency.repeats=2", "model.target_macs=50e6"]
     result = search(tmp_path / "w", options=[*options, "search.max_latency_ms=1e4"])
     assert result.returncode == 0, result.stderr
     timed = [row for note in read_study(tmp_path / "w").rounds.values() for row in note["latency"]]
     assert len(timed) == len(read_study(tmp_path / "w").records) == 6
     assert all(0 < milliseconds < 1e4 for _, milliseconds in timed)
-    result = search(tmp_path / "v", options=[*options, "search.max_latency_ms=1e-3"])
+    few = ["space.num_nodes=3", "space.operators=['conv1x1']"]  # each is built and timed before the search gives up
+    result = search(tmp_path / "v", options=[*options, *few, "search.max_latency_ms=1e-3"])
     assert result.returncode == 1
     assert re.search(r"0 of \d+ .* within max_latency_ms=0\.001 \(the fastest takes \S+ ms\)", result.stderr)
-
-
-def test_help_shows_examples():
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "tools/search.py"), "--help"], capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0
-    assert "examples:" in result.stdout
 
 
 def test_the_default_config_plans_at_least_40_candidates_of_30_nodes():

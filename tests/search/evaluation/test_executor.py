@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -29,9 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def evaluator(tmp_path_factory) -> Scripted:
-    data = build_data("digits", train_per_class=20, val_per_class=20)
-    proxy = build_evaluator(data, width=4, stem_width=8, epochs=2, batch_size=50)
-    return Scripted(str(tmp_path_factory.mktemp("attempts")), proxy)
+    return Scripted(str(tmp_path_factory.mktemp("attempts")))
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +44,17 @@ def workers(evaluator):
         executor.close()
 
 
-def test_two_workers_give_what_one_process_gives(evaluator, workers):
+def test_two_workers_give_what_one_process_gives():
+    data = build_data("digits", train_per_class=20, val_per_class=20)
+    evaluator = Scripted(proxy=build_evaluator(data, width=4, stem_width=8, epochs=2, batch_size=50))
     cells = [CELL, Cell(("input", "conv1x1"), ((0, 1),))]
     asked = [Job(key, cells[key % 2], 100 + key, ((1, 0.0),)) for key in range(4)]
     serial = {outcome.key: outcome.evaluation.curve for outcome in SerialExecutor(evaluator).run(asked)}
-    segments = set(os.listdir("/dev/shm"))
-    parallel = {outcome.key: outcome.evaluation.curve for outcome in workers.run(asked)}
+    with closing(WorkerExecutor(evaluator, ["cpu", "cpu"])) as workers:
+        parallel = {outcome.key: outcome.evaluation.curve for outcome in workers.run(asked)}
     assert parallel == serial
     assert len(set(serial.values())) == 4
-    assert set(os.listdir("/dev/shm")) <= segments
+    assert not list(Path("/dev/shm").glob(f"torch_{os.getpid()}_*"))
 
 
 def test_workers_train_cells_with_operators_that_were_registered_here_alone(evaluator, workers):
@@ -86,7 +87,7 @@ def test_errors_stay_with_their_job(evaluator, workers):
         assert outcomes[0].evaluation.accuracy == 0.0
         assert outcomes[1].error == "the loss became nan"
         assert outcomes[1].evaluation is None
-        assert outcomes[2].error.startswith("ZeroDivisionError: a bug (test_executor.py, line ")
+        assert outcomes[2].error.startswith("ZeroDivisionError: a bug (scripted.py, line ")
         assert 'raise ZeroDivisionError("a bug")' in outcomes[2].error
         assert outcomes[3].evaluation.accuracy == 0.03
         assert all(outcome.seconds >= 0 for outcome in outcomes.values())

@@ -1,12 +1,11 @@
 """The best cells of a record trained again: which were lucky, resumable, and under the settings of the search alone."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_tool
 
 from gemnet.cell import Cell
 from search.configuration.settings import load_settings
@@ -99,18 +98,15 @@ def test_settings_that_are_the_searchs_and_numbers_that_are_none_are_told(work_d
         retrain(work_dir, tmp_path, QUIET, options={"proxy.epochs": "many"})
 
 
-def command(*arguments):
-    line = [sys.executable, str(ROOT / "tools/search.py"), "retrain", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
-
-
 def test_the_command_tells_its_table_and_its_files(work_dir, tmp_path):
-    result = command(work_dir, "--out", tmp_path, "--count", 2, "--seeds", 1, "--cfg-options", "executor.workers=1")
+    result = run_tool(
+        "search.py", "retrain", work_dir, "--out", tmp_path, "--count", 2, "--seeds", 1, "--cfg-options", "executor.workers=1"
+    )
     assert result.returncode == 0, result.stderr
     assert "trained again" in result.stdout
     assert all(column in result.stdout for column in COLUMNS)
     assert "2 cells, 1 trainings each" in result.stdout
     assert (tmp_path / "best_cell.png").exists()
-    result = command(tmp_path / "none")
+    result = run_tool("search.py", "retrain", tmp_path / "none")
     assert (result.returncode, result.stdout) == (1, "")
     assert "holds no search" in result.stderr

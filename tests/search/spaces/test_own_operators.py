@@ -10,7 +10,6 @@ import pytest
 from doc_examples import ROOT, run_page
 from extensions import registries_restored
 
-import search
 from gemnet import operators
 from gemnet.architecture import Architecture
 from gemnet.complexity import network_cost
@@ -51,7 +50,6 @@ def test_a_space_takes_operators_by_name_and_those_that_were_loaded_by_their_imp
         DagSpace(5, ["made_plain1x1", "own_operators:plain"])
 
 
-@pytest.mark.skipif(not hasattr(search, "run"), reason="the page's search is run by search.run")
 def test_the_search_of_the_page_on_operators_trains_cells_with_the_operator_in_workers(tmp_path):
     run_page("docs/extending/operator.md", tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

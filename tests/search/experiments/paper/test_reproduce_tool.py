@@ -2,11 +2,10 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import run_tool
 
 from gemnet.core.errors import UserError
 from gemnet.core.tables import between
@@ -85,15 +84,14 @@ def test_nothing_is_published_on_a_page_without_marks(result, tmp_path):
 
 
 def test_the_help_names_all_parts_with_examples():
-    command = [sys.executable, str(ROOT / "tools/reproduce.py"), "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    told = run_tool("reproduce.py", "--help").stdout
     assert "examples:" in told
     assert all(f"  {name} " in told for name in PARTS)
 
 
 def test_svge_is_a_command_of_its_own(tmp_path):
-    command = [sys.executable, str(ROOT / "tools/reproduce.py"), "svge", "--space", "enas", "--parts", "measures"]
-    told = subprocess.run([*command, "--data", str(tmp_path)], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    command = ["reproduce.py", "svge", "--space", "enas", "--parts", "measures", "--data", tmp_path]
+    told = run_tool(*command, cwd=tmp_path)
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     assert "svge: " in told.stderr
     assert "enas_final_structures6.txt does not exist" in told.stderr

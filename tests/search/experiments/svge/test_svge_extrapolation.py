@@ -45,8 +45,8 @@ def test_proposals_are_valid_cells_of_the_full_size_beside_random_ones_and_the_b
         assert p.cell.nodes[-1] == "output"
         assert p.cell.leaves == (4,)
     assert [p.rank for p in larger] == [1, 2, 3, 1, 2, 3]
-    assert [p.predicted for p in larger[:3]] == sorted((p.predicted for p in larger[:3]), reverse=True)
-    assert larger[2].predicted >= max(p.predicted for p in larger[3:])
+    assert larger[0].predicted > larger[2].predicted
+    assert larger[2].predicted > max(p.predicted for p in larger[3:])
     train = task.known(task.train)
     best = train[np.argsort(-task.accuracies[train], kind="stable")[:3]]
     assert [p.cell.digest() for p in proposals[6:]] == [task.cell(task.graphs, row).digest() for row in best]
@@ -85,6 +85,8 @@ def test_proposals_are_trained_once_a_seed_and_ranked_by_what_was_measured(propo
     assert accuracies[-1] is None
     assert rows[-1]["error"] == "the loss became nan"
     assert accuracies[:-1] == sorted(accuracies[:-1], reverse=True)
+    assert len(set(accuracies[:-1])) > 1
+    assert [row["MACs"] for row in rows] != [len(p.cell.edges) for p in proposals]  # they came in another order
     assert rows[0]["mean accuracy"] == pytest.approx(rows[0]["MACs"] / 100 + 0.0005)
     assert rows[0]["deviation"] == pytest.approx(0.0005 * 2**0.5)
     evaluator.jobs = []

@@ -268,7 +268,8 @@ def test_extrapolation_records_its_proposals_and_trains_them_once(tmp_path, monk
     )
     monkeypatch.setitem(reproduce_svge.LARGER, "nasbench101", GraphSpace("larger", made_task().space.types, 5))
     options = {
-        "data._delete_": True, "data.type": "digits", "data.train_per_class": 8, "data.val_per_class": 8, "proxy.macs": 1e6
+        "data._delete_": True, "data.type": "digits", "data.train_per_class": 8, "data.val_per_class": 8, "proxy.macs": 1e6,
+        "proxy.epochs": 2,
     }  # fmt: skip
 
     def run(**settings):
