@@ -12,7 +12,7 @@ WHOLE = [
     "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks", "classification", "comparison",
     "cost", "damaged_encoder", "detection_classes", "detection_tools", "detectors", "distributed", "embedding",
     "ended_by_signals", "endurance", "equality", "executor", "export", "exported", "guided_counts", "house",
-    "importing", "input_sizes", "landmarks", "ledger_and_runner", "limits", "mmcv_ops_module", "mmdet_detectors",
+    "importing", "input_sizes", "landmarks", "ledger_and_runner", "constraints", "api", "extending_pages", "own_operators", "packaging", "mmcv_ops_module", "mmdet_detectors",
     "mmdet_tools", "parts", "pipeline", "predict", "printed", "processes", "quantization", "ray_executor", "reach",
     "recipe", "report", "report_in_a_browser", "reproduce_tool", "retraining", "retrying", "search_tool",
     "svge_decoding", "svge_extrapolation", "svge_model", "svge_optimisation", "svge_tables", "svge_training",

@@ -1,5 +1,6 @@
 """What holds for the repository as a whole."""
 
+import ast
 import csv
 import json
 import math
