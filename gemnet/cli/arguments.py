@@ -1,8 +1,8 @@
-"""Numbers on a command line, checked as settings are: for the `type` of an argparse argument."""
+"""Arguments of command lines that several have: numbers, checked as settings are, and modules of the user's own."""
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
@@ -34,3 +34,14 @@ def number(
 ) -> Callable[[str], float]:
     """Finite numbers of a range."""
     return argument(Setting("", float, at_least=at_least, above=above, at_most=at_most, below=below))
+
+
+def add_custom_imports(parser: ArgumentParser) -> None:
+    """Add the option that names modules of the user's own; what is given is for `gemnet.core.own_modules.import_custom`."""
+    parser.add_argument(
+        "--custom-imports",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="import these first, from the working directory too: they register operators or parts of your own",
+    )

@@ -13,7 +13,7 @@ examples:
 import sys
 import warnings
 
-from gemnet.cli.arguments import number, whole
+from gemnet.cli.arguments import add_custom_imports, number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.model_table import MODELS
@@ -53,6 +53,7 @@ def main(call: Call) -> int:
     int8.add_argument(
         "--image-size", type=whole(1), metavar="PIXELS", help="short edge before the crop; default: 8/7 of --input-size"
     )
+    add_custom_imports(parser)
     args = parser.parse_args(call.arguments)
     given = (args.calibration, args.calibration_images, args.data, args.image_size)
     if args.format != "int8" and given != (None,) * 4:
@@ -61,8 +62,10 @@ def main(call: Call) -> int:
         parser.error("--dynamic-size is not for --format int8, whose ranges are found at one size")
 
     def task() -> None:
+        from gemnet.core.own_modules import import_custom
         from gemnet.deploy.export import create, export, smallest_side
 
+        import_custom(args.custom_imports)
         names = ("prefix", "weights", "cell", "target_macs", "target_params", "act_layer", "norm_layer", "global_pool")
         given = {name: getattr(args, name) for name in names} | {"residual": args.residual or None, "features": args.features}
         model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **given)

@@ -11,7 +11,7 @@ cell=..., target_macs=...). Budgets are at 224x224 with 1,000 classes; where non
 
 import json
 
-from gemnet.cli.arguments import number
+from gemnet.cli.arguments import add_custom_imports, number
 from gemnet.cli.calling import Call
 from gemnet.cli.running import reported
 
@@ -24,13 +24,16 @@ def main(call: Call) -> int:
     parser.add_argument("--target-params", type=number(above=0), help="params at most; default: not bounded")
     parser.add_argument("--residual", action="store_true", help="add a cell's input to its output, which costs nothing counted")
     parser.add_argument("--out", metavar="FILE", help="write it as JSON, too")
+    add_custom_imports(parser)
     args = parser.parse_args(call.arguments)
 
     def task() -> None:
         from gemnet.cell import Cell
         from gemnet.complexity import fit
         from gemnet.core.files import save_text
+        from gemnet.core.own_modules import import_custom
 
+        import_custom(args.custom_imports)
         fitted = fit(Cell.resolve(args.cell), args.target_macs, args.target_params, residual=args.residual)
         print(fitted.summary())
         given = {"cell": args.cell, "target_macs": args.target_macs}

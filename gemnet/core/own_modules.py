@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 from types import ModuleType
+
+from gemnet.core.errors import UserError
 
 IMPORTED: dict[str, None] = {}
 """Names of what `import_own` imported, in order."""
@@ -32,3 +35,15 @@ def import_own(module: str) -> ModuleType:
     imported = importlib.import_module(module)
     IMPORTED[module] = None
     return imported
+
+
+def import_custom(modules: Iterable[str]) -> None:
+    """Import modules of a config's `custom_imports`, or of a command's. Raises UserError for one that cannot be imported."""
+    for module in modules:
+        try:
+            import_own(module)
+        except Exception as error:  # a module is a program: whatever it raises is the user's to mend
+            raise UserError(
+                f"custom_imports: {module!r} cannot be imported ({type(error).__name__}: {error}); expected a module that is"
+                " installed or lies in the working directory"
+            ) from error

@@ -26,8 +26,9 @@ What a config and --cfg-options may set, with types, ranges, units and defaults 
 
 from argparse import RawDescriptionHelpFormatter
 
-from gemnet.cli.arguments import whole
+from gemnet.cli.arguments import add_custom_imports, whole
 from gemnet.cli.calling import Call
+from gemnet.core.own_modules import import_custom
 
 ACTIONS = {
     "status": """Tell whether a search runs, how far it is, what training took, and its best cell.
@@ -79,6 +80,7 @@ def work_with_record(call: Call) -> int:
     for name, action in parsers.items():
         if name == "settings":
             continue
+        add_custom_imports(action)
         record = "" if name == "export" else ", or an exported record, a .jsonl file"
         action.add_argument("work_dir", help=f"where the search's record is{record}")
     parsers["top"].add_argument("--count", type=whole(1), default=10, help="how many cells; default: %(default)s")
@@ -90,6 +92,7 @@ def work_with_record(call: Call) -> int:
     retrain.add_argument("--seeds", type=whole(1), default=3, help="trainings of each cell; default: %(default)s")
     retrain.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="instead of the search's settings")
     args = parser.parse_args(call.arguments)
+    import_custom(getattr(args, "custom_imports", []))
     if args.action == "retrain":
         from search.experiments.retraining import retrain_command
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gemnet.core.own_modules import import_custom
 from gemnet.core.settings import Setting, expected_name, settings_of
 from gemnet.operators import NAMES, load
 from search.configuration.sections import check_settings
 from search.core.checks import as_search_errors, check
-from search.core.own_modules import import_custom
 from search.core.parts import EVALUATORS, REGISTRIES
 from search.core.registry import located
 from search.core.types import SearchError
@@ -47,8 +47,8 @@ def check_search(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     found = check_settings(dict(settings), source)
     try:
-        for module in _custom_imports(found):
-            import_custom(module)
+        with as_search_errors():
+            import_custom(_custom_imports(found))
         for section in (*REGISTRIES, *PLAIN):
             found[section] = _checked(section, found[section], found)
     except SearchError as error:

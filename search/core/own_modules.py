@@ -24,17 +24,6 @@ def imported(path: str, setting: str, what: str = "function") -> Any:
         ) from error
 
 
-def import_custom(module: str) -> None:
-    """Import a module of `custom_imports`. Raises SearchError where that fails."""
-    try:
-        import_own(module)
-    except Exception as error:  # as above
-        raise SearchError(
-            f"custom_imports: {module!r} cannot be imported ({type(error).__name__}: {error}); expected a module that is"
-            " installed or lies in the working directory"
-        ) from error
-
-
 class OwnModules:
     """The modules of the user's own that this process has imported. Where it is unpickled, it imports them: what is pickled
     after it, in one tuple, may need the operators and parts that they register."""

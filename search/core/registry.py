@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from gemnet.core.own_modules import IMPORTED
 from gemnet.core.settings import REQUIRED, Setting, expected_name, settings_of, shown
 from search.core.checks import check
 from search.core.own_modules import imported
@@ -69,8 +71,12 @@ class Registry:
         if isinstance(name, str) and name in self._builtin:
             return located(self._builtin[name])
         if isinstance(name, str) and ":" in name:
+            module, _, attribute = name.partition(":")
+            if module in IMPORTED and hasattr(sys.modules.get(module), attribute):  # by hand, and by this process
+                return self.register(name)(getattr(sys.modules[module], attribute))
             raise SearchError(
-                f"{self.section}: {shown(name)} is somebody's own and is not imported from a record; import its module first"
+                f"{self.section}: {shown(name)} is somebody's own and is not imported from a record; import it first:"
+                f" --custom-imports {module}"
             )
         raise SearchError(f"unknown {self.section} {shown(name)}; {expected_name(name, self)}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gemnet.core.own_modules import import_custom
 from search.configuration.settings import load_settings
 from search.core.own_modules import OwnModules, imported
 from search.core.parts import ENCODERS, SPACES
@@ -74,7 +75,7 @@ def test_an_unknown_part_is_told_with_the_nearest_one():
 
 def test_an_import_path_counts_the_working_directory_and_runs_only_when_it_is_loaded(own):
     registry, module = made(), own("def part(width=1):\n    return width\n")
-    with pytest.raises(SearchError, match="is somebody's own and is not imported from a record; import its module first"):
+    with pytest.raises(SearchError, match="is somebody's own and is not imported from a record; import it first"):
         registry.part(f"{module}:part")
     assert module not in sys.modules
     registry.load(f"{module}:part")
@@ -135,3 +136,12 @@ def test_the_list_of_parts_names_what_is_there():
     for name in SPACES:
         assert isinstance(SPACES.part(name), type)
     assert json.dumps(sorted(ENCODERS.takes(name) for name in ENCODERS)) == json.dumps([["space"]] * len(list(ENCODERS)))
+
+
+def test_a_record_may_name_what_was_imported_by_hand_and_nothing_else(own):
+    registry, module = made(), own("def part(width=1):\n    return width\n")
+    import_custom([module])
+    assert registry.build(f"{module}:part", {}, {"width": 2}) == 2
+    for name in ("os:system", "subprocess:run", f"{module}:nothing"):  # modules that are there, but not named by hand
+        with pytest.raises(SearchError, match="is not imported from a record"):
+            registry.part(name)
