@@ -6,10 +6,14 @@ Importing is cheap: what is named here is imported when it is first asked for. `
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gemnet.core.extras import need
+
 if TYPE_CHECKING:
     from search.api import SearchResult, run
     from search.core.parts import COSTS, DATA_SETS, ENCODERS, EVALUATORS, PREDICTORS, SPACES
     from search.core.types import Encoder, Evaluator, Predictor, Space, StopSearch
+
+need("search")  # whoever imports the search without its extra is told so here, in one line
 
 _HOMES = {
     "run": "api",
