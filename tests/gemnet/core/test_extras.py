@@ -158,7 +158,7 @@ def test_the_core_alone_exports_converts_and_fits(tmp_path):
         ("import gemnet; gemnet.backbone", "detection"),
         ("import search.experiments", "search"),
         ("import search.core", "search"),
-        ("import gemnet; gemnet.Cell.shipped('gemnet_a').draw('a.png')", "search"),
+        ("import gemnet; gemnet.draw_cell(gemnet.Cell.shipped('gemnet_a'), 'a.png')", "search"),
     ],
 )
 def test_a_door_of_python_whose_extra_is_missing_names_it(code, extra, tmp_path):
