@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemnet.core.configs import read_config
+from gemnet.core.configs import FOLDER, read_config
 from gemnet.core.options import named
-from gemnet.core.settings import plain, shown
+from gemnet.core.settings import expected_name, plain, shown
 from search.configuration.checking import check_search
 from search.configuration.renamed import with_present_names
 from search.core.parts import REGISTRIES
@@ -27,7 +27,9 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
 
     if not Path(path).is_file():
         known = sorted(str(p) for p in Path(path).parent.glob("*.py")) if Path(path).parent.is_dir() else []
-        raise SearchError(f"config {path} does not exist" + (f"; there are {', '.join(known)}" if known else ""))
+        names = sorted(p.stem for p in (FOLDER / "search").glob("*.py"))
+        near = "" if known or not os.fspath(path).isidentifier() else f"; {expected_name(os.fspath(path), names)}"
+        raise SearchError(f"config {path} does not exist" + (f"; there are {', '.join(known)}" if known else near))
     options = named(options)
     try:
         config = read_config(path, import_custom_modules=False)  # `check_search` does
