@@ -17,6 +17,8 @@ LEAST_NOISE = 1e-4
 SINGLE = 1e-7
 """Relative error of a number in 32 bits."""
 ITERATIONS = 60
+HIGHEST = 300.0
+"""Logarithms above are cut off: a step of the minimiser that goes far astray must give numbers, so that it steps back."""
 _CHUNK = 1024
 
 
@@ -88,7 +90,8 @@ class _Objective:
     def settings(self, logarithms: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Squared weights [G], noise and amplitude."""
         *weights, factor, noise, amplitude = logarithms
-        return np.exp(2 * (np.array(weights) + factor)), LEAST_NOISE + float(np.exp(noise)), float(np.exp(amplitude))
+        squared = np.exp(np.minimum(2 * (np.array(weights) + factor), HIGHEST))
+        return squared, LEAST_NOISE + float(np.exp(min(noise, HIGHEST))), float(np.exp(min(amplitude, HIGHEST)))
 
     def __call__(self, logarithms: np.ndarray) -> tuple[float, np.ndarray]:
         weights, noise, amplitude = self.settings(logarithms)

@@ -130,3 +130,13 @@ def test_an_ensemble_tells_by_the_groups_what_it_cannot_without(sample):
         predictor.fit(encoded(x[:100]), y[:100], 0)
         found.append(np.corrcoef(predictor._process.predict(x[100:]), y[100:])[0, 1])
     assert found[1] > found[0]
+
+
+def test_a_step_far_astray_gives_numbers():
+    rng = np.random.default_rng(0)
+    objective = _Objective(np.stack([np.abs(np.subtract.outer(v, v)) for v in rng.random((2, 9))]), rng.standard_normal(9))
+    for step in (400.0, 1e4):
+        for signs in ((1, 1, 1, 1, 1), (-1, -1, -1, 1, 1), (1, -1, 1, -1, 1)):
+            value, gradient = objective(objective.start + step * np.array(signs))
+            assert np.isfinite(value)
+            assert np.isfinite(gradient).all()
