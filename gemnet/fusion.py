@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from itertools import count
+from typing import Protocol, TypeGuard, cast
 
 import timm.layers as timm_layers
 import torch
@@ -27,6 +28,14 @@ CHECKED = 1e-9
 """Largest relative difference between convolution with normalisation and the folded one, in double precision."""
 MOST_NAMED = 4
 """Modules that a warning names."""
+
+
+class Normalisation(Protocol):
+    """What batch normalisation of any library has; `weight` and `bias` where it is affine."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    eps: float
 
 
 def fused(model: nn.Module) -> nn.Module:
@@ -99,19 +108,24 @@ def _wrapped(model: nn.Module) -> nn.Module | None:
 
 def _normalises(module: nn.Module) -> bool:
     """Whether a module holds what normalisation has: statistics, or weights under such a name."""
-    if getattr(module, "running_var", None) is not None:
+    if _has_statistics(module):
         return True
     return "norm" in type(module).__name__.lower() and any(True for _ in (*module.parameters(False), *module.buffers(False)))
 
 
-def _fold(unit: nn.Module) -> None:
+def _has_statistics(module: object) -> TypeGuard[Normalisation]:
+    return getattr(module, "running_var", None) is not None
+
+
+def _fold(unit: ConvNormAct | SepConvNormAct) -> None:
     """Fold `unit.bn` into `unit.conv` where that is exact; of the normalisation, its own activation stays."""
-    norms = [module for module in unit.bn.modules() if getattr(module, "running_var", None) is not None]
+    norms = [module for module in unit.bn.modules() if _has_statistics(module)]
     if len(norms) != 1:
         return
     norm = norms[0]
-    after = [norm.act] if isinstance(getattr(norm, "act", None), nn.Module) else []
-    if isinstance(unit.bn, nn.Sequential) and norm is unit.bn[0]:
+    act = getattr(norm, "act", None)
+    after = [act] if isinstance(act, nn.Module) else []
+    if isinstance(unit.bn, nn.Sequential) and _has_statistics(unit.bn[0]):
         after += unit.bn[1:]
     kept = [module for module in after if not isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d))]
     rest = nn.Identity() if not kept else kept[0] if len(kept) == 1 else nn.Sequential(*kept)
@@ -122,16 +136,16 @@ def _fold(unit: nn.Module) -> None:
         unit.bn = rest
 
 
-def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d | None:
+def _folded(conv: nn.Module, norm: Normalisation) -> nn.Conv2d | None:
     """The convolution in double precision that `conv` and `norm` are together."""
     if not isinstance(conv, nn.Conv2d):
         return None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if getattr(norm, "weight", None) is not None:
-        scale = scale * norm.weight.double()
+    if (weight := getattr(norm, "weight", None)) is not None:
+        scale = scale * weight.double()
     shift = -norm.running_mean.double() * scale
-    if getattr(norm, "bias", None) is not None:
-        shift = shift + norm.bias.double()
+    if (bias := getattr(norm, "bias", None)) is not None:
+        shift = shift + bias.double()
     if conv.bias is not None:
         shift = shift + conv.bias.double() * scale
     how = {key: getattr(conv, key) for key in ("stride", "padding", "dilation", "groups", "padding_mode")}
@@ -142,7 +156,7 @@ def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d | None:
     return folded.eval() if finite else None
 
 
-def _computes(unit: nn.Module, conv: nn.Conv2d, rest: nn.Module) -> bool:
+def _computes(unit: ConvNormAct | SepConvNormAct, conv: nn.Conv2d, rest: nn.Module) -> bool:
     """Whether `conv` and `rest` are `unit.conv` and `unit.bn`, on random maps of two sizes of numbers, in double precision."""
     if conv.weight.is_meta:
         return True
@@ -167,13 +181,14 @@ class MergedCell(nn.Module):
         super().__init__()
         self.residual = cell.residual
         groups: dict[object, list[int]] = {}
-        for index, node in enumerate(cell.nodes):
+        before = cast("list[CellNode]", list(cell.nodes))  # a ModuleList's modules have no other type than Module
+        for index, node in enumerate(before):
             groups.setdefault(_sibling_key(node, index), []).append(index)
         places, number = {0: 0}, count(1)  # state of the cell -> state of this module
         wholes: dict[tuple[int, ...], int] = {}  # states of all siblings -> state of their output before it is cut
         nodes, self.parts, self.width = [], [], cell.width
         for group in groups.values():
-            members, states = [cell.nodes[index] for index in group], [index + 1 for index in group]
+            members, states = [before[index] for index in group], [index + 1 for index in group]
             nodes.append(CellNode(_merged(members), _places(members[0].inputs, places, wholes)))
             self.parts.append(len(group))
             whole = wholes[tuple(states)] = next(number)
@@ -208,14 +223,15 @@ def _sibling_key(node: CellNode, index: int) -> object:
 
 def _merged(nodes: list[CellNode]) -> nn.Module:
     first = nodes[0].operator
-    if len(nodes) == 1:
+    if len(nodes) == 1 or not isinstance(first, ConvNormAct):
         return first
-    convolutions = [node.operator.conv for node in nodes]
+    convolutions = [operator.conv for operator in (node.operator for node in nodes) if isinstance(operator, ConvNormAct)]
     merged = copy.deepcopy(first)
     merged.conv.out_channels = sum(conv.out_channels for conv in convolutions)
     merged.conv.weight = nn.Parameter(torch.cat([conv.weight for conv in convolutions]), requires_grad=False)
     if merged.conv.bias is not None:
-        merged.conv.bias = nn.Parameter(torch.cat([conv.bias for conv in convolutions]), requires_grad=False)
+        biases = [conv.bias for conv in convolutions if conv.bias is not None]
+        merged.conv.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
     return merged
 
 

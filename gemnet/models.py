@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, is_model
 from timm.models import register_model as register_with_timm
-from torch import Tensor, nn
+from torch import Tensor
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
@@ -83,7 +83,7 @@ def _ordered(out_indices: int | Sequence[int], count: int) -> int | tuple[int, .
     return tuple(dict(sorted((index % count, index) for index in out_indices)).values())
 
 
-def checkpoint_filter_fn(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+def checkpoint_filter_fn(state: dict[str, Any], model: GEMNet) -> dict[str, Tensor]:
     """Take what timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
 
     A classifier for the model's number of classes is taken, whatever number the pretrained_cfg has.

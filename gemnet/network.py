@@ -7,7 +7,7 @@ exports and compiles. TorchScript and torch.fx want annotations as types, not as
 import json
 import math
 from collections.abc import Callable
-from typing import Any, List, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,8 @@ class CeilMaxPool2d(nn.MaxPool2d):
 @torch.jit.unused
 def _free(side: int) -> bool:
     """Whether a height or width has no number while torch.export traces; in its strict mode, nothing tells which have none."""
-    return isinstance(side, torch.SymInt) or (torch.compiler.is_dynamo_compiling() and is_exporting())
+    traced = isinstance(side, torch.SymInt)  # not in the signature: TorchScript reads that, and knows no SymInt
+    return traced or (torch.compiler.is_dynamo_compiling() and is_exporting())
 
 
 class Stage(nn.Module):
@@ -166,6 +167,9 @@ class GEMNet(nn.Module):
     Raises UserError, a ValueError, for what is not offered.
     """
 
+    if TYPE_CHECKING:
+        pretrained_cfg: dict[str, Any]  # timm's, where it has built the network; TorchScript is to see no annotation
+
     __jit_unused_properties__ = ("_model_args",)
 
     def __init__(
@@ -200,14 +204,16 @@ class GEMNet(nn.Module):
         self.stem = ConvNormAct(in_chans, architecture.stem_width, 3, stride=architecture.stem_stride, **layers)
         self.feature_info = []
         blocks, channels = [], architecture.stem_width
-        drop_paths = calculate_drop_path_rates(drop_path_rate, sum(architecture.depths))
+        drop_paths: list[float] = calculate_drop_path_rates(  # type: ignore[assignment]  # lists of lists are stagewise ones
+            drop_path_rate, sum(architecture.depths)
+        )
         for index, depth in enumerate(architecture.depths):
             before = sum(architecture.depths[:index])
             blocks.append(Stage(architecture, index, channels, drop_paths[before : before + depth], **layers))
             channels = architecture.stage_channels[index]
             self.feature_info.append({"num_chs": channels, "reduction": reduction * 2**index, "module": f"stages.{index}"})
         self.stages = nn.Sequential(*blocks)
-        if drop_path_rate and not any(cell.residual for stage in self.stages for cell in stage.cells):
+        if drop_path_rate and not any(cell.residual for cell in self.stages.modules() if isinstance(cell, CellModule)):
             raise UserError(
                 f"drop_path_rate={drop_path_rate}: it drops what a residual connection passes by, and this network has none;"
                 " build it with residual=True, or leave drop_path_rate out"
@@ -233,11 +239,11 @@ class GEMNet(nn.Module):
                 nn.init.normal_(module.weight, std=0.01)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif hasattr(module, "reset_parameters"):  # normalisation, with its statistics
-                module.reset_parameters()
+            elif (reset := getattr(module, "reset_parameters", None)) is not None:  # normalisation, with its statistics
+                reset()
         for module in self.modules():
-            if isinstance(module, CellNode) and callable(getattr(module.operator, "init_weights", None)):
-                module.operator.init_weights()
+            if isinstance(module, CellNode) and callable(init := getattr(module.operator, "init_weights", None)):
+                init()
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -253,7 +259,8 @@ class GEMNet(nn.Module):
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         for stage in self.stages:
-            stage.grad_checkpointing = enable
+            if isinstance(stage, Stage):
+                stage.grad_checkpointing = enable
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:

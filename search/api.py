@@ -102,13 +102,13 @@ def run(
     if type(budget) is not int or budget < FEWEST:
         raise SearchError(f"budget: expected a whole number from {FEWEST} evaluations on, found {budget!r}")
     evaluator = _evaluator(evaluate)
-    settings = {
+    settings: dict[str, Any] = {
         "seed": seed,
         "penalty": penalty,
         "space": _space(space),
         "encoder": _given(encoder),
         "predictor": _given(predictor),
-        "proxy": _proxy(evaluate, evaluator),
+        "proxy": _proxy(evaluate),
         "data": {"type": "digits"} if evaluate == "training" else {},
         "model": {"target_macs": 463e6, "target_params": 4.3e6} if evaluate == "training" else {},
         "search": {**rounds_of(budget), **({"objectives": list(objectives)} if objectives else {})},
@@ -153,12 +153,12 @@ def _evaluator(evaluate: Callable[[Cell], float] | Evaluator | Given) -> Evaluat
     return evaluate if isinstance(evaluate, Evaluator) else FunctionEvaluator(evaluate)
 
 
-def _proxy(evaluate: Callable[[Cell], float] | Evaluator | Given, evaluator: Evaluator | None) -> dict[str, Any]:
-    if evaluator is None:
-        return _given(evaluate)  # type: ignore[arg-type]
-    if evaluator is evaluate:
-        name = _name(type(evaluator))
-        EVALUATORS.register(name)(lambda: evaluator)
+def _proxy(evaluate: Callable[[Cell], float] | Evaluator | Given) -> dict[str, Any]:
+    if isinstance(evaluate, (str, Mapping)):
+        return _given(evaluate)
+    if isinstance(evaluate, Evaluator):
+        name = _name(type(evaluate))
+        EVALUATORS.register(name)(lambda: evaluate)
         return {"type": name}
     return {"type": "function", "function": _name(evaluate)}
 

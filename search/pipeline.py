@@ -45,7 +45,7 @@ from search.predictors.cross_validation import cross_validated_predictions
 from search.predictors.hypervolume import Front
 from search.record.ranking import best_table, expected_scores, posterior_scores
 from search.record.rows import TIMED
-from search.record.study import DONE, FAILED, JUDGED, PENDING, Proposal, Record, Study
+from search.record.study import FAILED, JUDGED, PENDING, Evaluated, Proposal, Record, Study, is_evaluated
 from search.spaces.dag import build_space, prune
 from search.steps.candidates import Candidates
 from search.steps.encoder import trained_encoder
@@ -129,7 +129,7 @@ class Search:
 
     def _fit(self, predictor: Predictor, index: int) -> None:
         """Train the predictor on the evaluations of the rounds before `index`. Raises SearchError where too few succeeded."""
-        done = [r for r in self.study.records() if r.round < index and r.state == DONE]
+        done = [r for r in self.study.records() if r.round < index and is_evaluated(r)]
         if len(done) < 3:
             errors = [r.error for r in self.study.records() if r.state == FAILED]
             reason = f"; the first error: {errors[0]}; with that mended, --retry-failed tries them again" if errors else ""
@@ -139,7 +139,7 @@ class Search:
     def _bootstrapped(self, predictor: Predictor, index: int) -> tuple[list[Proposal], MeasuredCells, dict[str, Any]]:
         """The best predicted cells that are not in the record yet, what was measured of cells, and figures of the predictor."""
         records = self.study.records()
-        done = [r for r in records if r.state == DONE]
+        done = [r for r in records if is_evaluated(r)]
         note: dict[str, Any] = {"evaluated": len(done), **predictor.summary(self._encoded(done))}
         with self.display.progress(f"Round {index}: bootstrap") as progress:
             measured = self._measured_before(index)
@@ -160,7 +160,7 @@ class Search:
             chosen = [replace(p, predicted=float(score)) for p, score in zip(chosen, predicted, strict=True)]
         return chosen, measured, note
 
-    def _front_search(self, index: int, done: Sequence[Record], measured: MeasuredCells) -> FrontSearch:
+    def _front_search(self, index: int, done: Sequence[Evaluated], measured: MeasuredCells) -> FrontSearch:
         """What ranks cells by several objectives, trained for round `index`; measured: in the rounds before."""
         names, encoded = self.schedule.objectives, self._encoded(done)
         milliseconds = {cell.pruned().digest(): value for cell, value in measured.of_note(TIMED)}
@@ -193,7 +193,7 @@ class Search:
         note = self.study.rounds()[index]
         if not index or "kendall_tau" in note:
             return
-        done = [r for r in self.study.records() if r.round < index and r.state == DONE]
+        done = [r for r in self.study.records() if r.round < index and is_evaluated(r)]
         scores, held_out = self._held_out(done, index)
         tau = float(np.nan_to_num(kendalltau(held_out, scores).statistic))
         worth = np.where([r.stopped for r in done], -np.inf, posterior_scores(scores, held_out, self.schedule.measured_weight))
@@ -205,7 +205,7 @@ class Search:
     def _judge_all(self) -> None:
         """Add to the last round's note what each cell is judged, if measured scores are not trusted alone."""
         last, note = max(self.study.rounds().items())
-        done = [r for r in self.study.records() if r.state == DONE]
+        done = [r for r in self.study.records() if is_evaluated(r)]
         if self.schedule.measured_weight == 1 or JUDGED in note or len(done) < 3:
             return
         with self.display.progress("Judging the cells") as progress:
@@ -214,7 +214,7 @@ class Search:
         self.study.add_to_note(last, {JUDGED: {str(r.id): float(value) for r, value in zip(done, worth, strict=True)}})
 
     def _held_out(
-        self, done: Sequence[Record], index: int, folds: int = 5, repeats: int = 1, progress: Progress | None = None
+        self, done: Sequence[Evaluated], index: int, folds: int = 5, repeats: int = 1, progress: Progress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What a predictor would learn of these records, and what predictors tell that have not seen them, [N] both; the latter
         the mean of `repeats` cross-validations."""
@@ -231,9 +231,9 @@ class Search:
         pending = {r.id: r for r in records if r.state == PENDING and r.round == index}
         if not pending:
             return
-        thresholds = self._early_stop_thresholds([r for r in records if r.round < index and r.state == DONE])
+        thresholds = self._early_stop_thresholds([r for r in records if r.round < index and is_evaluated(r)])
         jobs = [Job(r.id, r.cell.pruned(), r.seed, thresholds) for r in pending.values()]
-        finished, best = len(records) - len(pending), max((r.score for r in records if r.state == DONE), default=-np.inf)
+        finished, best = len(records) - len(pending), max((r.score for r in records if is_evaluated(r)), default=-np.inf)
         with self.display.progress(f"Round {index}: evaluations") as progress:
             total = self.schedule.evaluations(records)
             progress(finished, total)

@@ -40,10 +40,14 @@ class Run:
     folder: Path
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        """What the finished run gave, or None."""
-        path = self.folder / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.folder / RESULT).is_file()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the finished run gave. Raises OSError where it is not `done`."""
+        return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
 
 
 def runs(configs: Sequence[str], seeds: Sequence[int], work_dir: str) -> list[Run]:
@@ -127,7 +131,7 @@ class Children:
 
 def _train(run: Run, threads: int, amp: bool, options: Mapping[str, Any] | None, children: Children) -> Run:
     """Train to the end, unless that was done."""
-    if run.result is not None:
+    if run.done:
         return run
     run.folder.mkdir(parents=True, exist_ok=True)
     overrides = {**(options or {}), "randomness.seed": run.seed}

@@ -64,7 +64,7 @@ def reported(
     except Exception as error:
         found = error if isinstance(error, UserError) else missing_extra(error) or system_cause(error)
         if isinstance(found, OSError):
-            told = _of_system(found, place, again, elsewhere)
+            told: str | None = _of_system(found, place, again, elsewhere)
         else:
             told = explain(error) if found is None else _own(found)
         if told is None:

@@ -68,14 +68,14 @@ def resolve_architecture(
     """
     target_macs, residual = positive("target_macs", target_macs), flag("residual", residual)
     target_params = None if target_params is None else positive("target_params", target_params)
-    if (arch is None) == (cell is None):
-        raise UserError(f"arch={arch!r} and cell={cell!r}: expected one of the two, arch={_archs()}, or a cell file")
-    if arch is not None:
+    if arch is not None and cell is None:
         name = short_names().get(arch, arch) if isinstance(arch, str) else None
         if name not in TABLE:
             raise UserError(f"arch={arch!r}: expected {_archs()}; for a cell of your own, cell='file.json'")
         return architecture(name)
-    return fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
+    if cell is not None and arch is None:
+        return fit(Cell.resolve(cell), target_macs, target_params, residual=residual).architecture
+    raise UserError(f"arch={arch!r} and cell={cell!r}: expected one of the two, arch={_archs()}, or a cell file")
 
 
 def _archs() -> str:
@@ -90,8 +90,10 @@ def out_channels(
     network: an Architecture, a model's `arch`, as 'a', or a cell (a Cell, a file, a shipped name) at the default budget.
     """
     if not isinstance(network, Architecture):
-        is_arch = isinstance(network, str) and network in short_names()
-        network = resolve_architecture(network) if is_arch else resolve_architecture(cell=network)
+        if isinstance(network, str) and network in short_names():
+            network = resolve_architecture(network)
+        else:
+            network = resolve_architecture(cell=network)
     channels = [*network.stage_channels, network.num_features]
     return [channels[index] for index in _checked(out_indices, network)]
 

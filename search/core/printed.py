@@ -11,7 +11,7 @@ from pathlib import Path
 
 def shell_line(*arguments: str | os.PathLike[str]) -> str:
     """A command line of the search, to be entered where this process was started, with the same Python, called as it was."""
-    return shlex.join([*_command(), *map(os.fspath, arguments)])
+    return shlex.join([*_command(), *(os.fspath(argument) for argument in arguments)])
 
 
 def _command() -> list[str]:

@@ -333,9 +333,19 @@ class Evaluator:
     on the MACs of its networks makes no sense, empty where it does.
     """
 
-    epochs: int = 1
-    num_classes: int = 2
-    no_max_macs: str = ""
+    if TYPE_CHECKING:  # who reads them needs no more than this; a class has them as attributes or as properties
+
+        @property
+        def epochs(self) -> int: ...
+
+        @property
+        def num_classes(self) -> int: ...
+
+        @property
+        def no_max_macs(self) -> str: ...
+
+    else:
+        epochs, num_classes, no_max_macs = 1, 2, ""
 
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:
         """Of the network that is evaluated for `cell`; of B cells at once if given their statistics."""

@@ -72,18 +72,18 @@ class AutoencoderEncoder(FullyConnectedEncoder):
 
     def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
         """Of `batch` cells and their features."""
-        return self._reconstruction(x, self.net["encoder"](x))
+        return self._reconstruction(x, self._trained()["encoder"](x))
 
     def _reconstruction(self, x: Tensor, embedded: Tensor) -> Tensor:
         """L_r of Eq. 4: binary cross-entropy of all features, in nats a feature."""
-        return F.binary_cross_entropy_with_logits(self.net["decoder"](embedded), x)
+        return F.binary_cross_entropy_with_logits(self._trained()["decoder"](embedded), x)
 
     @torch.inference_mode()
     def _held_out(self, rng: np.random.Generator) -> dict[str, float]:
         a, b = prune(self.space.sample(rng, HELD_OUT_PAIRS)), prune(self.space.sample(rng, HELD_OUT_PAIRS))
         kernel = wl_kernel(a, b, self.h)
-        inputs = self._tensor(a)
-        right = ((self.net["decoder"](self.net["encoder"](inputs)) > 0) == (inputs > 0.5))[:, : num_edges(self.space)]
+        net, inputs = self._trained(), self._tensor(a)
+        right = ((net["decoder"](net["encoder"](inputs)) > 0) == (inputs > 0.5))[:, : num_edges(self.space)]
         embedded = self.embed(a)
         figures = kernel_figures(cosines(embedded, self.embed(b)), kernel)
         isomorphic = cosines(embedded, self.embed(random_order(a, rng)))

@@ -77,14 +77,14 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
         cells = prune(self.space.sample(rng, self.sample))
         counts = self.counts.embed(cells)
         self._bound = torch.from_numpy(FAR * counts.std(0))
-        inputs = self._bounded(counts)
+        net, inputs = self._trained(), self._bounded(counts)
         for _ in range(self.iterations):
             rows = rng.integers(len(cells), size=self.batch)
             x = inputs[torch.from_numpy(rows)]
-            embedded = self.net["encoder"](x)
-            loss = 2 * F.mse_loss(self.net["decoder"](embedded), x)
+            embedded = net["encoder"](x)
+            loss = 2 * F.mse_loss(net["decoder"](embedded), x)
             if self.similarity_weight:
-                loss = loss + self.similarity_weight * similarity_loss(self.net["head"](embedded), cells[rows], self.h)
+                loss = loss + self.similarity_weight * similarity_loss(net["head"](embedded), cells[rows], self.h)
             yield loss
 
     @torch.inference_mode()
@@ -128,9 +128,9 @@ class GuidedCountsEncoder(FullyConnectedEncoder):
     @torch.inference_mode()
     def _held_out(self, rng: np.random.Generator) -> dict[str, float]:
         a, b = prune(self.space.sample(rng, HELD_OUT_PAIRS)), prune(self.space.sample(rng, HELD_OUT_PAIRS))
-        counts = self._tensor(a)
-        x = self.net["encoder"](counts)
+        net, counts = self._trained(), self._tensor(a)
+        x = net["encoder"](counts)
         figures = kernel_figures(self.similarity(x.cpu().numpy(), self.embed(b)), wl_kernel(a, b, self.h))
-        told = self.net["decoder"](x)
+        told = net["decoder"](x)
         error, variance = F.mse_loss(told, counts), counts.var(0, correction=0).mean()
         return figures | {"counts reconstructed": 1 - float(error) / max(float(variance), 1e-12)}

@@ -37,5 +37,5 @@ class KernelGuidedEncoder(AutoencoderEncoder):
 
     def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
         """Eq. 4, the mean over all pairs i != j of the batch: each pair has one L_s and two L_r."""
-        embedded = self.net["encoder"](x)
+        embedded = self._trained()["encoder"](x)
         return self.similarity_weight * similarity_loss(embedded, cells, self.h) + 2 * self._reconstruction(x, embedded)

@@ -78,8 +78,8 @@ def digits(train_per_class: TrainPerClass = 64, val_per_class: ValPerClass = 50,
     return _from_arrays("digits", *load_digits(), train_per_class, val_per_class, seed)
 
 
-def load_digits() -> tuple[Tensor, Sequence[int], Sequence[str]]:
-    """All images uint8 [N, 1, 8, 8], labels and class names."""
+def load_digits() -> tuple[Tensor, np.ndarray, Sequence[str]]:
+    """All images uint8 [N, 1, 8, 8], labels [N] and class names."""
     import sklearn.datasets  # takes a second to import
 
     bunch = sklearn.datasets.load_digits()
@@ -167,16 +167,16 @@ def build_data(type: str, **settings: Any) -> ProxyData:
 def _from_arrays(
     name: str,
     images: Tensor,
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     classes: Sequence[str],
     train_per_class: int | None,
     val_per_class: int,
     seed: int,
 ) -> ProxyData:
     """images: uint8 [N, C, H, W], all that there are; labels: [N]."""
-    labels = np.asarray(labels, np.int64)
-    train, val = _draw(name, labels, classes, train_per_class, val_per_class, seed)
-    targets = torch.from_numpy(labels)
+    known = np.asarray(labels, np.int64)
+    train, val = _draw(name, known, classes, train_per_class, val_per_class, seed)
+    targets = torch.from_numpy(known)
     return ProxyData(name, tuple(classes), images[train], targets[train], images[val], targets[val])
 
 

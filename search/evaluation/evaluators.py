@@ -39,6 +39,7 @@ class FunctionEvaluator(Evaluator):
     """
 
     epochs = 1
+    num_classes: int
 
     @takes_settings("proxy")
     def __init__(

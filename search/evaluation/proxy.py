@@ -103,15 +103,15 @@ class ProxyEvaluator(Evaluator):
         return Architecture(cell, widths, (1, 1, 1), s.stem_width, head_width=0, stem_stride=s.stem_stride)
 
     @property
-    def epochs(self) -> int:  # type: ignore[override]
+    def epochs(self) -> int:
         return self.settings.epochs
 
     @property
-    def num_classes(self) -> int:  # type: ignore[override]
+    def num_classes(self) -> int:
         return len(self.data.classes)
 
     @property
-    def no_max_macs(self) -> str:  # type: ignore[override]
+    def no_max_macs(self) -> str:
         if self.settings.macs is None:
             return ""
         return "search: max_macs and proxy.macs exclude each other: with proxy.macs all proxy networks cost the same"

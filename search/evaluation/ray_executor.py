@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from importlib.resources import files
 from typing import Any
 
 from gemnet.core.signals import ENDING
@@ -39,7 +40,7 @@ class RayExecutor:
         self,
         evaluator: Evaluator,
         workers: int | str = "auto",
-        device: str = "auto",
+        device: str | Sequence[str] = "auto",
         threads: int = 1,
         address: str | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Yields the outcome of each job as it comes, in any order. Raises SearchError where the cluster's machines cannot run
         what they are given."""
-        waiting, running = list(jobs)[::-1], {}
+        waiting, running = list(jobs)[::-1], dict[Any, tuple[Job, float]]()
         attempts = dict.fromkeys((job.key for job in jobs), 0)
         try:
             self._start(waiting, running, attempts)
@@ -127,7 +128,7 @@ def _connected(address: str | None, threads: int) -> Any:
         raise SearchError('executor: Ray is not installed; pip install -e ".[ray]", or use executor.type=local') from None
     if address is not None:
         _check_answers(address)
-    packages = [os.path.dirname(find_spec(package).origin) for package in ("gemnet", "search")]
+    packages = [str(files(package)) for package in ("gemnet", "search")]
     packages += OwnModules().places()
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
@@ -137,7 +138,7 @@ def _connected(address: str | None, threads: int) -> Any:
             include_dashboard=False if address is None else None,
             runtime_env={"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": str(threads)}},
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -51,6 +51,9 @@ class GraphLayer(nn.Module):
 class GraphNetwork(nn.Module):
     """Cells and numbers of theirs -> scores. Equal for isomorphic cells."""
 
+    mean: Tensor
+    unit: Tensor
+
     def __init__(self, kinds: int, numbers: int, width: int, layers: int, dropout: float) -> None:
         """kinds: of operators, the input's among them. numbers: of a cell as a whole. Half of what is made of these is dropped
         in training, so that the graph is learned from as well."""
@@ -121,8 +124,10 @@ def train(
                 loss = _loss(network(*(value[rows] for value in inputs)), y[rows])
                 network.zero_grad(set_to_none=True)
                 loss.backward()
-                for step in (*optimizers, *schedules):
-                    step.step()
+                for optimizer in optimizers:
+                    optimizer.step()
+                for schedule in schedules:
+                    schedule.step()
     return network.eval()
 
 
@@ -141,7 +146,8 @@ def _tensors(x: EncodedCells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     nodes = np.stack((found.output, found.input, found.width, found.depth, found.height), axis=2)
     nodes *= (x.cells.operators != ABSENT)[:, :, None]
     parts = (x.vectors, nodes, x.cells.adjacency)
-    return *(torch.from_numpy(np.asarray(part, np.float32)) for part in parts), torch.from_numpy(x.cells.operators).long()
+    numbers, of_nodes, adjacency = (torch.from_numpy(np.asarray(part, np.float32)) for part in parts)
+    return numbers, of_nodes, adjacency, torch.from_numpy(x.cells.operators).long()
 
 
 def _loss(found: Tensor, y: Tensor) -> Tensor:

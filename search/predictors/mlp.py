@@ -90,10 +90,9 @@ class MLPPredictor(Predictor):
 
     def predict(self, x: EncodedCells) -> np.ndarray:
         """B cells -> predicted scores, float64 [B]. Raises RuntimeError before the first `fit`."""
-        if self.net is None:
-            raise RuntimeError("the predictor is not trained yet: call fit first")
+        net = self._trained()
         with torch.inference_mode():
-            out = self.net(self._inputs(x.vectors)).squeeze(1)
+            out = net(self._inputs(x.vectors)).squeeze(1)
         return out.double().numpy() * self._std + self._mean
 
     def summary(self, x: EncodedCells) -> dict[str, float]:
@@ -104,29 +103,37 @@ class MLPPredictor(Predictor):
         """Eq. 6-13 on the vectors of N cells, in the units of vectors and scores."""
         predicted = self.predict(x)
         norm = 1.0
-        layers = [layer for layer in self.net if isinstance(layer, nn.Linear)]  # type: ignore[union-attr]
-        for i, layer in enumerate(layers):
+        for i, layer in enumerate(self._layers()):
             weight = layer.weight.detach().double().numpy()
             norm *= float(np.linalg.norm(weight / self._scale if i == 0 else weight, 2))
         return LipschitzBound(norm * self._std, float(np.asarray(x.vectors, np.float64).var(0).sum()), float(predicted.var()))
+
+    def _trained(self) -> nn.Sequential:
+        if self.net is None:
+            raise RuntimeError("the predictor is not trained yet: call fit first")
+        return self.net
+
+    def _layers(self) -> list[nn.Linear]:
+        """Those with weights, in their order."""
+        return [layer for layer in self._trained() if isinstance(layer, nn.Linear)]
 
     def _inputs(self, vectors: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(((np.asarray(vectors, np.float64) - self._shift) / self._scale).astype(np.float32))
 
     def _rescale_output(self, mean: float, std: float) -> None:
         """Put the last layer into new units of score; what the network predicts stays the same."""
-        last = self.net[-1]  # type: ignore[index]
+        last = self._layers()[-1]
         with torch.no_grad():
             last.weight.mul_(self._std / std)
             last.bias.mul_(self._std / std).add_((self._mean - mean) / std)
 
     def _train(self, vectors: np.ndarray, targets: np.ndarray, steps: int) -> None:
         x, y = self._inputs(vectors), torch.from_numpy(targets.astype(np.float32))
-        net = self.net
-        optimizer = torch.optim.AdamW(net.parameters(), lr=self.lr, weight_decay=self.weight_decay)  # type: ignore[union-attr]
+        net = self._trained()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            nn.functional.mse_loss(net(x).squeeze(1), y).backward()  # type: ignore[misc]
+            nn.functional.mse_loss(net(x).squeeze(1), y).backward()
             optimizer.step()
             schedule.step()

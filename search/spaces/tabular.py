@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import numpy as np
 
@@ -150,6 +150,11 @@ class TabularSpace(Space, ABC):
         return SearchError(f"a cell is outside {self.table.name}: {reason}")
 
 
+def _is_tabular(space: Space) -> TypeGuard[TabularSpace]:
+    """Whether a space has a table; then it finds the rows of cells and counts their networks as well."""
+    return space.table is not None
+
+
 class TabularEvaluator(Evaluator):
     """Looks up in the table of `space` what the training of a cell gave; stands where the proxy trains (NASGEM, step 2).
 
@@ -162,7 +167,7 @@ class TabularEvaluator(Evaluator):
 
     def __init__(self, space: Space) -> None:
         """Raises SearchError for a space without a table."""
-        if space.table is None:
+        if not _is_tabular(space):
             raise SearchError("proxy: 'table' is for the space of a benchmark (space.type='nasbench101' or 'nasbench201')")
         self.space = space
         curves = space.table.curves[space.table.evaluated]
@@ -170,7 +175,7 @@ class TabularEvaluator(Evaluator):
         self._costs: dict[int, Cost] = {}
 
     @property
-    def epochs(self) -> int:  # type: ignore[override]
+    def epochs(self) -> int:
         return len(self._known)
 
     def cost(self, cell: Cell, statistics: CellStatistics | None = None) -> Cost:

@@ -14,7 +14,7 @@ from search.configuration.sections import evaluation_part
 from search.core.types import Evaluation, Scored, SearchError
 from search.evaluation.constraints import MeasuredCells
 from search.record.export import read_record
-from search.record.study import DONE, Proposal, differences
+from search.record.study import Proposal, differences, is_evaluated
 from search.spaces.dag import prune
 from search.steps.candidates import Candidates
 
@@ -60,7 +60,7 @@ class FirstRound:
                 )
             over_budget.add(MeasuredCells.of(snapshot.rounds, directory))
             for r in snapshot.records:
-                if r.state == DONE and not r.stopped and r.macs <= (self.schedule.max_macs or np.inf):
+                if is_evaluated(r) and not r.stopped and r.macs <= (self.schedule.max_macs or np.inf):
                     self.space.from_cells([r.cell])  # raises SearchError for a cell of another space
                     evaluation = Evaluation(r.accuracy, r.curve, r.stopped, r.seconds)
                     inherited[r.digest] = Proposal(
@@ -102,7 +102,7 @@ class FirstRound:
     def _drawn(self, count: int, known: Collection[str], measured: MeasuredCells) -> list[Proposal]:
         """`count` distinct random cells, or fewer, that are not `known` proposals and not above a constraint by what was
         `measured`; what is measured of them is added to that."""
-        drawn, least = {}, np.inf
+        drawn, least = dict[str, Cell](), np.inf
         passed_over = known | self.constraints.reasons(measured).keys()
         for _ in range(100):
             arrays = self.space.sample(self.rng, 2 * self.schedule.start)

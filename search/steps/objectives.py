@@ -14,13 +14,13 @@ from search.predictors.acquisition import FAR, Acquisition
 from search.predictors.hypervolume import Front
 from search.record.ranking import expected_scores
 from search.record.rows import TIMED
-from search.record.study import DONE, Record, Snapshot
+from search.record.study import Evaluated, Snapshot, is_evaluated
 
 DEFAULT = ("accuracy", "cost")
 
 
 def objective_values(
-    names: Sequence[str], records: Sequence[Record], penalty: float, milliseconds: Mapping[str, float]
+    names: Sequence[str], records: Sequence[Evaluated], penalty: float, milliseconds: Mapping[str, float]
 ) -> np.ndarray:
     """What evaluated records have of each objective, float64 [N, m], turned so that more is better.
 
@@ -70,13 +70,13 @@ class FrontSearch:
         return [*(cells[within[place]] for place in order), *(cell for cell in cells if cell.score <= -FAR / 2)]
 
 
-def front_of(snapshot: Snapshot) -> list[Record]:
+def front_of(snapshot: Snapshot) -> list[Evaluated]:
     """The evaluated records that no other one equals or beats in every objective of their search (accuracy and cost where it
     names none), the best in the first objective first.
 
     Candidates that were stopped early are left out: their accuracy is not that of a whole training.
     """
-    done = [r for r in snapshot.records if r.state == DONE and not r.stopped]
+    done = [r for r in snapshot.records if is_evaluated(r) and not r.stopped]
     if not done:
         return []
     names = snapshot.settings["search"].get("objectives") or DEFAULT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -136,14 +136,14 @@ class SVGe:
         graphs = self._checked(graphs)
         with torch_threads(threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = self._new_net().to(self.device)
+            net = self.net = self._new_net().to(self.device)
             types, adjacency = self._tensors(graphs)
 
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-                return self._loss(self.net, types[rows], adjacency[rows], generator, self._cells(graphs, rows))[0]
+                return self._loss(net, types[rows], adjacency[rows], generator, self._cells(graphs, rows))[0]
 
             identity = {"data": digest(graphs.operators, graphs.adjacency), **self._decisive()}
-            self.metrics = train(self.net, loss, len(graphs), self.plan, seed, progress, directory, identity)
+            self.metrics = train(net, loss, len(graphs), self.plan, seed, progress, directory, identity)
         return self.metrics
 
     def fine_tune(
@@ -190,7 +190,7 @@ class SVGe:
             targets = ((torch.from_numpy(accuracies) - head.mean.cpu()) / head.deviation.cpu()).float().to(self.device)
 
             def loss(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-                figures, mean = self._loss(self.net, types[rows], adjacency[rows], generator, self._cells(graphs, rows))
+                figures, mean = self._loss(net, types[rows], adjacency[rows], generator, self._cells(graphs, rows))
                 error = ((head(mean) - targets[rows]) ** 2).mean()
                 return figures | {"loss": share * figures["loss"] + (1 - share) * error, "squared error": error}
 
@@ -215,11 +215,10 @@ class SVGe:
     @torch.inference_mode()
     def evaluate(self, graphs: CellArrays) -> dict[str, float]:
         """The figures of `fit` on other graphs, without noise. Raises SearchError for graphs outside the space, or none."""
-        self._trained()
-        graphs, sums = self._checked(graphs), {}
+        net, graphs, sums = self._trained(), self._checked(graphs), dict[str, float]()
         for start in range(0, len(graphs), CHUNK):
             part = graphs[start : start + CHUNK]
-            for name, value in self._loss(self.net, *self._tensors(part))[0].items():
+            for name, value in self._loss(net, *self._tensors(part))[0].items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(graphs)
         return sums
 
@@ -258,7 +257,7 @@ class SVGe:
                 constrained graphs of another `max_nodes` than the space's.
             RuntimeError: before the first `fit`.
         """
-        net, latent = self._trained(), self._checked_latent(latent)
+        decoder, vectors = cast(GraphDecoder, self._trained()["decoder"]), self._checked_latent(latent)
         n = self.space.max_nodes if max_nodes is None else max_nodes
         check_whole("decoding", 1, times=times)
         check_whole("decoding", 2, max_nodes=n)
@@ -269,10 +268,15 @@ class SVGe:
             min_nodes, repair = max(min_nodes, self.space.min_nodes), self.space.repair or connected
         generator = None if seed is None else torch.Generator(self.device).manual_seed(seed)
         parts = [CellArrays(np.empty((0, n, n), bool), np.empty((0, n), np.int8))]
-        for chunk in latent.split(max(1, CHUNK // times)) if len(latent) else ():
-            latent = chunk.to(self.device)
-            found = net["decoder"].generate(
-                latent, n, generator, two_sided=two_sided, min_nodes=min_nodes, constrained=constrained, times=times
+        for chunk in vectors.split(max(1, CHUNK // times)) if len(vectors) else ():
+            found = decoder.generate(
+                chunk.to(self.device),
+                n,
+                generator,
+                two_sided=two_sided,
+                min_nodes=min_nodes,
+                constrained=constrained,
+                times=times,
             )
             types, adjacency, likely = (value.cpu().numpy() for value in found)
             graphs = CellArrays(adjacency, types.astype(np.int8))
@@ -283,11 +287,11 @@ class SVGe:
     def predict(self, latent: np.ndarray) -> np.ndarray:
         """Accuracy of latent vectors [B, dim], float64 [B]. Raises SearchError as `decode` does; RuntimeError before
         `fine_tune`."""
-        net, latent = self._trained(), self._checked_latent(latent)
+        net, vectors = self._trained(), self._checked_latent(latent)
         if "head" not in net:
             raise RuntimeError("the model has no accuracy head yet: call fine_tune first")
-        head = net["head"]
-        return (head(latent.to(self.device)).double() * head.deviation + head.mean).cpu().numpy()
+        head = cast(AccuracyHead, net["head"])
+        return (head(vectors.to(self.device)).double() * head.deviation + head.mean).cpu().numpy()
 
     def for_space(self, space: GraphSpace) -> SVGe:
         """This model, sharing its weights, on a space with the same types of nodes and any number of them: to extrapolate.

@@ -50,7 +50,11 @@ class TwoSidedMessages(nn.Module):
 
     def folded(self) -> tuple[Folded, Folded]:
         """Weights for `pass_messages`, to be made once for a batch."""
-        return [layer.folded() for layer in self.forward_layers], [layer.folded() for layer in self.reverse_layers]
+        forward, reverse = (
+            [layer.folded() for layer in layers if isinstance(layer, MessageLayer)]
+            for layers in (self.forward_layers, self.reverse_layers)
+        )
+        return forward, reverse
 
     @staticmethod
     def pass_messages(
@@ -62,7 +66,7 @@ class TwoSidedMessages(nn.Module):
         degrees = [edges.sum(2, keepdim=True) for edges in incoming]
         for number, layers in enumerate(zip(*folded)):
             if exchange and number:
-                states = [sum(states) / 2] * 2
+                states = [(states[0] + states[1]) / 2] * 2
             for side, (layer, edges, degree) in enumerate(zip(layers, incoming, degrees)):
                 h = states[side]
                 inputs = torch.cat([edges @ h, degree * h, degree], 2)
@@ -361,6 +365,9 @@ class AccuracyHead(nn.Module):
 
     It works on standardised accuracies; `mean` and `deviation` are those of its training set.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -65,7 +65,7 @@ class Plan:
     def identity(self, seed: int, count: int) -> dict[str, Any]:
         """What must be the same of a training on `count` rows to go on with it: what has a default that older checkpoints do
         not know, where it is another."""
-        told = {"seed": seed, "rows": count, "batch": self.batch, "lr": self.lr, "patience": self.patience}
+        told: dict[str, Any] = {"seed": seed, "rows": count, "batch": self.batch, "lr": self.lr, "patience": self.patience}
         told |= {"factor": self.factor}
         told |= {"schedule": self.schedule, "epochs": self.epochs} if self.each_step else {}
         return told | ({"optimizer": self.optimizer} if self.optimizer != "adam" else {})
@@ -156,12 +156,15 @@ class _Training:
     def step(self, loss: Tensor) -> None:
         self.net.zero_grad(set_to_none=True)
         loss.backward()
-        for part in (*self.optimizers, *(self.schedules if self.plan.each_step else ())):
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for schedule in self.schedules if self.plan.each_step else ():
+            schedule.step()
 
     def end_epoch(self, figures: dict[str, float], seconds: float) -> None:
-        for schedule in () if self.plan.each_step else self.schedules:
-            schedule.step(figures["loss"])
+        for schedule in self.schedules:
+            if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                schedule.step(figures["loss"])
         self.epoch, self.figures = self.epoch + 1, figures
         self.history.append({"epoch": self.epoch, "seconds": seconds, **figures})
 
@@ -187,9 +190,10 @@ class _Training:
             raise SearchError(f"{path}: has {state['epoch']} epochs behind it, more than the {self.plan.epochs} wanted")
         try:
             self.net.load_state_dict(state["net"])
-            for name, parts in {"optimizers": self.optimizers, "schedules": self.schedules}.items():
-                for part, kept in zip(parts, state[name], strict=True):
-                    part.load_state_dict(kept)
+            for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
+            for schedule, kept in zip(self.schedules, state["schedules"], strict=True):
+                schedule.load_state_dict(kept)
             self.generator.set_state(state["generator"])
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise SearchError(f"{path}: not a checkpoint of this training: {str(error).splitlines()[0]}") from None

@@ -69,8 +69,17 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
         series, bins = result.measured.series, result.unit.recipe["bins"]
         score = np.array(series["score"], np.float64).reshape(bins, bins)
         mesh = surface_on(axes, np.asarray(series["x"]), np.asarray(series["y"]), score)
-        cells = {"c": series["cell score"], "cmap": mesh.cmap, "norm": mesh.norm}
-        axes.scatter(series["cell x"], series["cell y"], s=9, edgecolors="white", linewidths=0.4, label="evaluated", **cells)
+        axes.scatter(
+            series["cell x"],
+            series["cell y"],
+            s=9,
+            c=series["cell score"],
+            cmap=mesh.cmap,
+            norm=mesh.norm,  # type: ignore[arg-type]  # matplotlib tells it as Norm, and wants Normalize
+            edgecolors="white",
+            linewidths=0.4,
+            label="evaluated",
+        )
         smooth = result.measured.figures[SMOOTHNESS]
         axes.set(xlabel="first principal component", ylabel="second", title=f"{result.unit.row}\nsmoothness {smooth:.2f}")
         axes.legend(fontsize=7)

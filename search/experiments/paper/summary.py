@@ -129,13 +129,13 @@ def by_row(summary: Mapping[str, Any], label: str, titles: Mapping[str, str], di
     return markdown_table([label, *titles.values()], lines)
 
 
-def shown(value: Mapping[str, float | None] | None, digits: int = 3, sign: bool = False) -> str | None:
+def shown(value: Mapping[str, Any] | None, digits: int = 3, sign: bool = False) -> str | None:
     """Mean ± deviation as text; None where there is none."""
-    return value and mean_and_deviation(value["mean"], value["deviation"], digits, sign)
+    return mean_and_deviation(value["mean"], value["deviation"], digits, sign) if value else None
 
 
 def _difference(pair: Mapping[str, Any] | None, digits: int) -> str | None:
-    return pair and f"{shown(pair, digits, sign=True)} ({pair['larger']} of {pair['count']} larger)"
+    return f"{shown(pair, digits, sign=True)} ({pair['larger']} of {pair['count']} larger)" if pair else None
 
 
 def seeds_text(summary: Mapping[str, Any]) -> str:

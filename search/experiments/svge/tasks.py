@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
-from search.core.types import CellArrays, SearchError
+from search.core.types import CellArrays, SearchError, Space
 from search.encoders.svge.graph_files import read_enas
 from search.encoders.svge.graph_spaces import enas_space, graphs_of_table, nasbench101_space, nasbench201_space
 from search.encoders.svge.graphs import GraphSpace, split
@@ -53,7 +53,7 @@ class Task:
         return graphs.cell(row, self.space.types)
 
 
-class PoolSpace:
+class PoolSpace(Space):
     """Graphs as a search space for the other encoders: `sample` draws them with replacement, each equally likely."""
 
     def __init__(self, space: GraphSpace, graphs: CellArrays) -> None:

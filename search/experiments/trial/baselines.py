@@ -81,10 +81,14 @@ def of_cell(
     whole = fitted_model(cell.pruned(), tuple(model.items()))
     base = Contestant(name, kind, shape, classes)
     for divisor in DIVISORS:
-        widest = _widest(lambda share, d=divisor: replace(base, architecture=_narrowed(whole, share, d)), macs)
+        widest = _widest(functools.partial(_scaled, base, whole, divisor), macs)
         if widest is not None:
             return widest
     raise BudgetError(f"{name}: no network of this cell has {macs / 1e6:g} M MACs on images of {shape[1]}x{shape[2]} pixels")
+
+
+def _scaled(base: Contestant, whole: Architecture, divisor: int, share: float) -> Contestant:
+    return replace(base, architecture=_narrowed(whole, share, divisor))
 
 
 def _narrowed(whole: Architecture, share: float, divisor: int) -> Architecture:

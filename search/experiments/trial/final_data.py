@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,13 +40,15 @@ def build_final_data(
         of_class = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
         return np.concatenate([rows[:most] for rows in of_class])
 
-    def of_cifar10(root: str = "data", download: bool = False, **_: Any) -> ProxyData:
-        parts: list[torch.Tensor] = []
-        for train in (True, False):
+    def of_cifar10(root: str = "data", download: bool = False, **other: Any) -> ProxyData:
+        def drawn(train: bool) -> tuple[torch.Tensor, torch.Tensor, Sequence[str]]:
             images, labels, classes = load_cifar10(root, train, download)
             rows = draw(labels, train)
-            parts += [images[rows], torch.tensor(labels)[rows]]
-        return ProxyData("cifar10", tuple(classes), *parts)
+            return images[rows], torch.tensor(labels)[rows], classes
+
+        train_images, train_labels, _ = drawn(True)
+        test_images, test_labels, classes = drawn(False)
+        return ProxyData("cifar10", tuple(classes), train_images, train_labels, test_images, test_labels)
 
     def of_image_folder(root: str, size: int = 32, skip_unreadable: bool = False, **_: Any) -> ProxyData:
         roots = (root, test_root or Path(root).parent / "test")
@@ -64,12 +66,13 @@ def build_final_data(
         is_seen = np.array([image.numpy().tobytes() in seen for image in images])
         if is_seen.all():
             raise SearchError("digits: the search uses all images, none is left to test on; lower data.train_per_class")
-        parts: list[torch.Tensor] = []
-        for train in (True, False):
+
+        def drawn(train: bool) -> tuple[torch.Tensor, torch.Tensor]:
             candidates = np.flatnonzero(is_seen == train)
             rows = candidates[draw(labels[candidates], train)]
-            parts += [images[rows], torch.tensor(labels[rows])]
-        return ProxyData("digits", tuple(classes), *parts)
+            return images[rows], torch.tensor(labels[rows])
+
+        return ProxyData("digits", tuple(classes), *drawn(True), *drawn(False))
 
     known: dict[str, Callable[..., ProxyData]] = {"cifar10": of_cifar10, "image_folder": of_image_folder, "digits": of_digits}
     return named_part("data", known, kind)(**options)

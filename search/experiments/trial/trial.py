@@ -82,7 +82,7 @@ class TrialEvaluator(ProxyEvaluator):
 
     every_epoch = False
 
-    def build(self, job: Training) -> nn.Module:
+    def build(self, job: Training) -> nn.Module:  # type: ignore[override]  # a trial hands it no other job
         return job.network.build()
 
 
@@ -108,7 +108,7 @@ def run_trial(
         images = f"{len(data.train_labels)} training images, {len(data.val_labels)} test images"
         display.line(f"{images}, {len(data.classes)} classes")
         networks = _networks(settings, space, trial, proxy, data, display)
-        proxies = _proxies(settings, [n for n in networks if n.architecture is not None], proxy, trainer)
+        proxies = _proxies(settings, networks, proxy, trainer)
         best = max((n for n in networks if n.kind == CHOSEN), key=lambda n: proxies[n.name]["accuracy"])
         trained = {n.name: n for n in networks if n.kind != CHOSEN or n is best}
         common = {"stage": "test", "data": dict(settings["data"]), **_images(trial), "recipe": recipe}
@@ -163,7 +163,8 @@ def _networks(
     """All networks, the candidates with kind CHOSEN. Random cells come from the search's space alone: a bound on their cost, as
     measured time, is not asked for. No two cells are isomorphic. Raises SearchError where the MACs are not to be met."""
     cells = shipped_cells()
-    shape, classes = tuple(data.train_images.shape[1:]), len(data.classes)
+    channels, height, width = data.train_images.shape[1:]
+    shape, classes = (channels, height, width), len(data.classes)
 
     def of(name: str, kind: str, cell: Cell) -> Contestant:
         proxy.cost(cell)  # raises BudgetError as well, where the proxy has no network of it
@@ -172,7 +173,8 @@ def _networks(
     def made() -> Iterator[Contestant]:
         shipped = [of(name, SHIPPED, cell) for name, cell in cells.items()]
         yield from shipped
-        yield from _random_networks(settings["seed"], space, trial, of, {n.architecture.cell.digest() for n in shipped})
+        known = {n.architecture.cell.digest() for n in shipped if n.architecture is not None}
+        yield from _random_networks(settings["seed"], space, trial, of, known)
         yield of("Watts-Strogatz", RANDWIRE, randwire_cell(operator=settings["space"]["operators"][-1]))
         for name in SCALABLE:
             yield of_library(name, KNOWN, trial.macs, shape, classes)
@@ -213,8 +215,8 @@ def _random_networks(
 def _proxies(
     settings: Mapping[str, Any], networks: Sequence[Contestant], proxy: ProxyEvaluator, trainer: Trainer
 ) -> dict[str, dict[str, Any]]:
-    """What a search with these settings measures for the cells of `networks`, by name."""
-    cells = {n.name: n.architecture.cell.pruned() for n in networks}
+    """What a search with these settings measures for the cells of those of `networks` that have one, by name."""
+    cells = {n.name: n.architecture.cell.pruned() for n in networks if n.architecture is not None}
     seeds = {name: candidate_seed(settings["seed"], cell.digest()) for name, cell in cells.items()}
     common = {"stage": "proxy", **{name: settings[name] for name in ("data", "proxy", "model")}}
     runs = {name: {**common, "nodes": c.nodes, "edges": c.edges, "seed": seeds[name]} for name, c in cells.items()}
