@@ -36,7 +36,8 @@ def test_every_planned_candidate_is_evaluated_once_and_no_two_are_isomorphic(tmp
 
 
 def test_later_rounds_find_better_cells_than_random_ones(tmp_path):
-    records = run(tmp_path, schedule=Schedule(start=30, rounds=3, batch=5, draws=2000))
+    settings = {**SETTINGS, "predictor": {"type": "mlp", "steps": 40}}
+    records = run(tmp_path, settings=settings, schedule=Schedule(start=30, rounds=3, batch=5, draws=2000))
     first, last = [r.score for r in records if r.round == 0], [r.score for r in records if r.round == 3]
     assert np.mean(last) > np.mean(first) + 1.5 * np.std(first)
 
