@@ -14,8 +14,15 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
-from gemnet.openmmlab.distributed import CPUSyncBatchNorm, DistributedDataParallel, LaunchError, init_processes
-from gemnet.openmmlab.engine import command, load_config
+from gemnet.cli.running import reported
+from gemnet.openmmlab.distributed import (
+    CPUSyncBatchNorm,
+    DistributedDataParallel,
+    LaunchError,
+    init_processes,
+    leave_processes,
+)
+from gemnet.openmmlab.engine import load_config
 from gemnet.openmmlab.features import FeatureBackbone
 
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -99,7 +106,11 @@ def command_of_two(rank, port, results):
         dist.broadcast_object_list([{"metric": 1.0}] if rank == 0 else [None])
         results[f"during {rank}"] = gloo_threads()
 
-    results[rank] = command("train", task), gloo_threads()
+    def train_and_leave():  # as gemnet train does
+        task()
+        leave_processes()
+
+    results[rank] = reported("train", train_and_leave, "here"), gloo_threads()
 
 
 def gloo_threads():
