@@ -86,7 +86,7 @@ def test_the_pareto_front_is_marked_in_an_export_and_listed_in_the_report(tmp_pa
 
 @pytest.mark.parametrize("name", ["nasgem_cifar10", "nasgem_cifar10_continued"])
 def test_the_records_that_are_kept_with_the_cells_can_be_worked_with(name, tmp_path, capsys):
-    path = ROOT / "gemnet/cells" / f"{name}.jsonl"
+    path = ROOT / "docs/search" / f"{name}.jsonl"
     assert len(read_export(path).records) == len(path.read_text().splitlines()) - 1
     for action in ("status", "top", "report"):
         assert records_command(action, str(path), out=str(tmp_path)) == 0

@@ -152,7 +152,7 @@ def test_a_missing_table_is_one_line_that_says_where_to_get_it(tmp_path, monkeyp
     monkeypatch.setenv("GEMNET_DATA", str(tmp_path))
     assert search_command(str(CONFIGS / "nasbench101.py"), str(tmp_path / "run")) == 1
     error = capsys.readouterr().err
-    assert re.fullmatch(r"search: .*nasbench101\.npz does not exist; .*convert_benchmark\.py.*\n", error)
+    assert re.fullmatch(r"search: .*nasbench101\.npz does not exist; .*gemnet convert-benchmark.*\n", error)
     assert not (tmp_path / "run").exists()
 
 

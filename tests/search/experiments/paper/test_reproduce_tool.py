@@ -40,8 +40,8 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path, capsys, monkeypatch):
         (["table3"], {}, "cells are conv3x3 alone; 1000 are to be drawn"),
         (["search"], {"rows": ["random search"]}, "150 queries are asked for, but the pool of"),
         (["fig1"], {"rows": ["nobody"]}, "fig1 has none of nobody; its rows: adjacency, MLP autoencoder, NASGEM, SVGe"),
-        (["fig1"], {"quick": True, "write": True}, "--write is for the whole figures"),
-        (["fig1"], {"write": True, "first_seed": 990, "seeds": 11}, "seeds from 1000 on are for choosing settings"),
+        (["fig1"], {"quick": True, "root": tmp_path}, "--write is for the whole figures"),
+        (["fig1"], {"root": tmp_path, "first_seed": 990, "seeds": 11}, "seeds from 1000 on are for choosing settings"),
         (["fig1"], {"jobs": 0}, "--jobs and --seeds must be at least 1"),
     ):
         assert reproduce(folder, tmp_path, *names, **options) == 1
@@ -53,7 +53,7 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path, capsys, monkeypatch):
 
 def test_a_missing_benchmark_is_told_with_the_remedy(tmp_path, capsys):
     assert reproduce(tmp_path, tmp_path, "fig1", quick=True) == 1
-    assert "tools/convert_benchmark.py nasbench101" in capsys.readouterr().err
+    assert "gemnet convert-benchmark nasbench101" in capsys.readouterr().err
 
 
 def test_what_is_published_is_made_of_the_file_beside_it(result, tmp_path):
