@@ -9,6 +9,7 @@ from typing import Any
 from gemnet.core.own_modules import import_custom
 from gemnet.core.settings import Setting, expected_name, settings_of
 from gemnet.operators import NAMES, load
+from search.configuration.renamed import with_present_names
 from search.configuration.sections import check_settings
 from search.core.checks import as_search_errors, check
 from search.core.parts import EVALUATORS, REGISTRIES
@@ -45,7 +46,7 @@ def check_search(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
     Raises:
         SearchError: for one that is unknown or missing, or may not be what it is, and for a part that cannot be imported.
     """
-    found = check_settings(dict(settings), source)
+    found = check_settings(with_present_names(settings), source)
     try:
         with as_search_errors():
             import_custom(_custom_imports(found))

@@ -11,7 +11,6 @@ from gemnet.core.configs import FOLDER, read_config
 from gemnet.core.options import named
 from gemnet.core.settings import expected_name, plain, shown
 from search.configuration.checking import check_search
-from search.configuration.renamed import with_present_names
 from search.core.parts import REGISTRIES
 from search.core.types import SearchError
 
@@ -42,7 +41,7 @@ def load_settings(path: str | os.PathLike[str], options: Mapping[str, Any] | Seq
         settings = _plain(config.to_dict())
     except Exception as error:  # a config is a program: whatever it raises is the user's to mend
         raise SearchError(f"config {path}: {type(error).__name__}: {error}") from error
-    return check_search(with_present_names(settings), str(path))
+    return check_search(settings, str(path))
 
 
 def _plain(value: Any) -> Any:

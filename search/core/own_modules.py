@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class OwnModules:
     after it, in one tuple, may need the operators and parts that they register."""
 
     def __init__(self) -> None:
-        self.names = tuple(name for name in IMPORTED if name in sys.modules and name != "__main__")
+        self.names = tuple(name for name in IMPORTED if name in sys.modules and _can_be_found(name))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _import_all, (self.names,)
@@ -41,6 +42,11 @@ class OwnModules:
         files = [Path(file) for name in tops if (file := getattr(sys.modules[name], "__file__", None))]
         own = [file for file in files if not any(file.is_relative_to(place) for place in installed)]
         return [str(file.parent if file.name == "__init__.py" else file) for file in own]
+
+
+def _can_be_found(name: str) -> bool:
+    """Whether another process with this one's path finds the module: not what a notebook or a removed file once gave."""
+    return PathFinder.find_spec(name.partition(".")[0]) is not None
 
 
 def _import_all(names: Sequence[str]) -> OwnModules:

@@ -160,7 +160,8 @@ class WorkerExecutor:
         self._end([worker])
         if not worker.ready:
             self._failed_starts += 1
-            if self._failed_starts == STARTS:
+            if self._failed_starts >= STARTS:
+                self._failed_starts = 0  # whoever goes on with this executor has mended it
                 raise SearchError(f"executor: workers end {how} before their first job; see above, or set workers=1")
         return how
 

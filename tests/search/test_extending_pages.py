@@ -9,6 +9,8 @@ from gemnet.cell import Cell
 from search.core.parts import REGISTRIES
 
 PAGES = sorted(path.stem for path in (ROOT / "docs/extending").glob("*.md") if path.stem not in ("README", "model", "operator"))
+SHORT = ["search.start=4", "search.rounds=1", "search.batch=2", "search.draws=500", "proxy.epochs=1", "executor.workers=1"]
+"""Where a page gives the digits' config as it is."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,8 @@ def test_a_page_on_extending_a_search_runs(page, tmp_path, capsys):
     commands = [shlex.split(line) for block in blocks(text) if block.language == "bash" for line in block.text.splitlines()]
     assert commands
     with working_directory(tmp_path):
-        for name, subcommand, config, option, place in commands:
-            assert (name, subcommand, option) == ("gemnet", "search", "--work-dir")
-            assert search_command(config, place) == 0, capsys.readouterr().err
+        for name, subcommand, config, option, place, *more in commands:
+            assert (name, subcommand, option, *more[:1]) == ("gemnet", "search", "--work-dir", *["--cfg-options"] * bool(more))
+            options = [*more[1:], *SHORT] if more else []
+            assert search_command(config, place, options=options) == 0, capsys.readouterr().err
             assert Cell.load(tmp_path / place / "best_cell.json").live_nodes

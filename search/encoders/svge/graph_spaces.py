@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 
 from gemnet.operators import INPUT
-from search.core.types import ABSENT, CellArrays, SearchError, Space
+from search.core.types import ABSENT, OUTPUT, CellArrays, SearchError, Space
 from search.encoders.svge.graphs import GraphSpace
 from search.encoders.svge.repair import chained, ended_by_leaves, in_order_of_enumeration, trimmed
 from search.spaces import nasbench101, nasbench201
-from search.spaces.benchmarks import Table, TabularSpace
+from search.spaces.tabular import Table
 
 
 def enas_space(layers: int = 6) -> GraphSpace:
@@ -98,7 +98,7 @@ def _only_leaves_feed(end: int, graphs: CellArrays) -> np.ndarray:
 def graphs_of_cells(space: Space, cells: CellArrays) -> CellArrays:
     """Pruned cells -> graphs of `cell_space(space)` with all its places. Raises SearchError for a cell that is too large for
     the space."""
-    if isinstance(space, TabularSpace):
+    if OUTPUT in space.operators:
         return cells.padded(space.num_nodes)
     largest = int((cells.operators >= 0).sum(1).max(initial=0))
     if largest > space.num_nodes:
@@ -114,7 +114,7 @@ def graphs_of_cells(space: Space, cells: CellArrays) -> CellArrays:
 def cells_of_graphs(space: Space, graphs: CellArrays) -> CellArrays:
     """The cells that valid graphs of `cell_space(space)` stand for, `space.num_nodes` places each: the graphs without the
     output that they got."""
-    if isinstance(space, TabularSpace):
+    if OUTPUT in space.operators:
         graphs = graphs.padded(space.num_nodes)
         return CellArrays(graphs.adjacency, graphs.operators)
     graphs = graphs.padded(space.num_nodes + 1)

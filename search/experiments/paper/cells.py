@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
+from search.core.parts import SPACES
 from search.core.types import CellArrays, EncodedCells, Encoder, Predictor, SearchError, Space
 from search.encoders import build_encoder
 from search.encoders.cache import EncoderCache
 from search.encoders.io import describe
 from search.experiments.paper.base import Context
 from search.predictors import build_predictor
-from search.spaces.benchmarks import SPACES, NasBench101Space, TabularSpace
 from search.spaces.dag import prune
+from search.spaces.nasbench101 import NasBench101Space
+from search.spaces.tabular import TabularSpace
 
 CHUNK = 20_000
 """Cells embedded and scored at a time."""
@@ -37,7 +39,7 @@ class Conv3x3Space(NasBench101Space):
 
 def benchmark_space(name: str, context: Context, pool: str) -> TabularSpace:
     """A benchmark by name, from where the context says."""
-    return SPACES[name](context.data, pool)
+    return SPACES.build(name, {}, {"data": context.data, "pool": pool})
 
 
 def training_rows(space: TabularSpace, count: int, seed: int) -> np.ndarray:

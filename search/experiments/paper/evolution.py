@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from search.core.types import CellArrays
-from search.spaces.benchmarks import TabularSpace
 from search.spaces.isomorphism import isomorphism_hash
 from search.spaces.nasbench101 import MAX_EDGES, MAX_NODES
+from search.spaces.tabular import TabularSpace
 
 OUTPUT = 4
 LITTER = 500

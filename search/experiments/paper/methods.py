@@ -19,7 +19,7 @@ from search.experiments.paper.evolution import evolve
 from search.pipeline import run_search
 from search.record.ranking import best_first
 from search.record.study import read_study
-from search.spaces.benchmarks import TabularSpace
+from search.spaces.tabular import TabularSpace
 
 
 class History(NamedTuple):

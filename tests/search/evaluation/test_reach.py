@@ -18,7 +18,7 @@ from search.core.display import Display
 from search.core.types import SearchError
 from search.evaluation.cost import build_cost
 from search.evaluation.reach import check_model_budget
-from search.pipeline import Search, run_search
+from search.pipeline import run_search
 from search.spaces.dag import DagSpace
 
 SPACE = DagSpace(6)
@@ -75,7 +75,7 @@ def test_no_candidate_is_trained_whose_model_is_out_of_reach(tmp_path: Path, mon
 def test_a_bound_out_of_reach_is_told_before_the_encoder_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, float]
 ) -> None:
-    monkeypatch.setattr(Search, "_trained_encoder", lambda self: pytest.fail("the encoder was trained"))
+    monkeypatch.setattr("search.pipeline.trained_encoder", lambda *_: pytest.fail("the encoder was trained"))
     evaluator = MadeEvaluator()
     schedule = Schedule(start=8, rounds=1, batch=4, draws=100, max_macs=bound.get("max_macs"))
     cost = build_cost(evaluator.cost, {}, max=bound.get("cost"))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from made_tables import compact101, compact201, real
 
-from search.spaces.benchmarks import NasBench101Space, NasBench201Space
+from search.spaces.nasbench101 import NasBench101Space
+from search.spaces.nasbench201 import NasBench201Space
 
 
 @pytest.fixture

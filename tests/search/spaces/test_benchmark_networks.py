@@ -6,7 +6,7 @@ import torch
 
 from gemnet.cell import Cell
 from gemnet.counting import counted
-from search.spaces.benchmarks import NasBench101Space
+from search.spaces.nasbench101 import NasBench101Space
 from search.spaces.nasbench101_network import Module, NasBench101Network, network_cost, vertex_channels
 from search.spaces.nasbench201 import network_cost as network_cost_201
 

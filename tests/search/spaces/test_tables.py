@@ -11,9 +11,9 @@ import pytest
 from made_tables import MADE_CELLS, compact101, compact201
 
 from search.core.types import SearchError
-from search.spaces.benchmarks import NasBench101Space, NasBench201Space
 from search.spaces.dag import build_space
-from search.spaces.nasbench101 import load_table
+from search.spaces.nasbench101 import NasBench101Space, load_table
+from search.spaces.nasbench201 import NasBench201Space
 
 
 def test_a_table_holds_what_its_file_holds(made101):

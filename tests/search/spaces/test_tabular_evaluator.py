@@ -16,8 +16,10 @@ from search.core.types import EvaluationError, Job, SearchError
 from search.evaluation.evaluators import evaluator_of
 from search.pipeline import run_search
 from search.record.study import DONE, read_study
-from search.spaces.benchmarks import NasBench101Space, NasBench201Space, Table, TabularEvaluator
 from search.spaces.dag import DagSpace
+from search.spaces.nasbench101 import NasBench101Space
+from search.spaces.nasbench201 import NasBench201Space
+from search.spaces.tabular import Table, TabularEvaluator
 
 CONFIGS = Path(__file__).parents[3] / "configs/search"
 SMALL = {

@@ -11,10 +11,10 @@ from gemnet.complexity import fit
 from gemnet.drawing import draw_cell
 from search.core.types import CellArrays, SearchError
 from search.encoders import build_encoder
-from search.spaces.benchmarks import NasBench101Space, NasBench201Space
 from search.spaces.dag import build_space, prune
 from search.spaces.isomorphism import isomorphism_hash
-from search.spaces.nasbench101 import pruned_both_ways
+from search.spaces.nasbench101 import NasBench101Space, pruned_both_ways
+from search.spaces.nasbench201 import NasBench201Space
 
 SAME_OPERATOR = categorical_node_match("operator", None)
 

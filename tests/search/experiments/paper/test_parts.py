@@ -23,9 +23,8 @@ from search.experiments.paper.methods import search_history
 from search.experiments.paper.output import write_files
 from search.experiments.paper.parts import PARTS
 from search.experiments.paper.rows import searches
-from search.spaces.benchmarks import NasBench101Space
 from search.spaces.dag import prune
-from search.spaces.nasbench101 import pruned_both_ways
+from search.spaces.nasbench101 import NasBench101Space, pruned_both_ways
 
 KERNEL = {"type": "kernel_guided", "dim": 4, "hidden": [8], "iterations": 3, "batch": 8}
 SMALL = {"encoder": {"type": "adjacency"}, "predictor": {"type": "mlp", "steps": 20}}
