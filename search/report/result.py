@@ -104,6 +104,9 @@ def show_result(result: Result, settings: Mapping[str, Any], display: Display) -
         display.line(files)
         return
     model = settings["model"]
+    if not model:
+        display.line(f"{files}; as a model of a budget: gemnet fit {result.path} --target-macs 300e6")
+        return
     arguments = f"target_macs={_short(model['target_macs'])}"
     if model.get("target_params"):
         arguments += f", target_params={_short(model['target_params'])}"

@@ -44,9 +44,13 @@ def workers(evaluator):
         executor.close()
 
 
-def test_two_workers_give_what_one_process_gives():
+def trained_on_digits() -> Scripted:
     data = build_data("digits", train_per_class=20, val_per_class=20)
-    evaluator = Scripted(proxy=build_evaluator(data, width=4, stem_width=8, epochs=2, batch_size=50))
+    return Scripted(proxy=build_evaluator(data, width=4, stem_width=8, epochs=2, batch_size=50))
+
+
+def test_two_workers_give_what_one_process_gives():
+    evaluator = trained_on_digits()
     cells = [CELL, Cell(("input", "conv1x1"), ((0, 1),))]
     asked = [Job(key, cells[key % 2], 100 + key, ((1, 0.0),)) for key in range(4)]
     serial = {outcome.key: outcome.evaluation.curve for outcome in SerialExecutor(evaluator).run(asked)}
@@ -57,8 +61,9 @@ def test_two_workers_give_what_one_process_gives():
     assert not list(Path("/dev/shm").glob(f"torch_{os.getpid()}_*"))
 
 
-def test_workers_train_cells_with_operators_that_were_registered_here_alone(evaluator, workers):
-    with registries_restored():
+def test_workers_train_cells_with_operators_that_were_registered_here_alone():
+    evaluator = trained_on_digits()
+    with registries_restored(), closing(WorkerExecutor(evaluator, ["cpu"])) as workers:
         importlib.import_module("own_operators")
         asked = [Job(0, Cell(("input", "made_se3x3", "conv1x1"), ((0, 1), (1, 2))), 107, ((1, 0.0),))]
         (serial,), (parallel,) = SerialExecutor(evaluator).run(asked), workers.run(asked)
