@@ -6,17 +6,10 @@ import pytest
 from doc_examples import ROOT, blocks, run_page, working_directory
 
 from gemnet.cell import Cell
-from search.core.parts import REGISTRIES
 
 PAGES = sorted(path.stem for path in (ROOT / "docs/extending").glob("*.md") if path.stem not in ("README", "model", "operator"))
 SHORT = ["search.start=4", "search.rounds=1", "search.batch=2", "search.draws=500", "proxy.epochs=1", "executor.workers=1"]
 """Where a page gives the digits' config as it is."""
-
-
-@pytest.fixture(autouse=True)
-def registered_parts_go(monkeypatch):
-    for registry in REGISTRIES.values():
-        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
 
 @pytest.mark.parametrize("page", PAGES)
