@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gemnet.core.own_modules import import_own
+from gemnet.core.errors import UserError
+from gemnet.core.own_modules import import_attribute
 from gemnet.cost import Cost, FormulaCost, OperatorCost, OperatorError, affine_form
 from gemnet.counting import CountedCost
 
@@ -188,16 +189,12 @@ def load(path: str) -> Operator:
     Raises:
         OperatorError: where it cannot be had.
     """
-    module, _, attribute = path.partition(":")
     try:
-        build = getattr(import_own(module), attribute)
-    except Exception as error:  # a module is a program: whatever it raises is the user's to mend
-        raise OperatorError(
-            f"operator {path!r} cannot be had ({type(error).__name__}: {error}); expected module:builder, of a module that is"
-            " installed or lies in the working directory"
-        ) from error
+        build = import_attribute(path, "operator", "module:builder")
+    except UserError as error:
+        raise OperatorError(str(error)) from error
     if not any(one.build is build for one in OPERATORS.values()):
-        register_operator(attribute)(build)
+        register_operator(path.partition(":")[2])(build)
     _BY_PATH[path] = next(one for one in OPERATORS.values() if one.build is build)
     return _BY_PATH[path]
 

@@ -9,20 +9,14 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from gemnet.core.own_modules import IMPORTED, import_own
-from search.core.types import SearchError
+from gemnet.core.own_modules import IMPORTED, import_attribute, import_own
+from search.core.checks import as_search_errors
 
 
 def imported(path: str, setting: str, what: str = "function") -> Any:
     """What the import path "module:attribute" names. Raises SearchError, with the setting's name, where it cannot be had."""
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(import_own(module), attribute)
-    except Exception as error:  # a module is a program: whatever it raises is the user's to mend
-        raise SearchError(
-            f"{setting} {path!r} cannot be had ({type(error).__name__}: {error}); expected package.module:{what}, of a module"
-            " that is installed or lies in the working directory"
-        ) from error
+    with as_search_errors():
+        return import_attribute(path, setting, f"package.module:{what}")
 
 
 class OwnModules:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from gemnet.core.own_modules import IMPORTED
@@ -78,7 +78,7 @@ class Registry:
                 f"{self.section}: {shown(name)} is somebody's own and is not imported from a record; import it first:"
                 f" --custom-imports {module}"
             )
-        raise SearchError(f"unknown {self.section} {shown(name)}; {expected_name(name, self)}")
+        raise unknown_part(self.section, name, self)
 
     def settings(self, name: object) -> dict[str, Setting]:
         """The settings of a part: those that it describes (`gemnet.core.settings`), and its other keyword parameters, which may
@@ -125,8 +125,13 @@ def _parameters(part: Part) -> list[inspect.Parameter]:
 def named_part(what: str, known: Mapping[str, Any], name: object) -> Any:
     """`known[name]`. Raises SearchError for an unknown name, with the nearest and all known ones."""
     if not isinstance(name, str) or name not in known:
-        raise SearchError(f"unknown {what} {shown(name)}; {expected_name(name, known)}")
+        raise unknown_part(what, name, known)
     return known[name]
+
+
+def unknown_part(what: str, name: object, known: Iterable[str]) -> SearchError:
+    """The error that tells of a name that no part has, with the nearest and all known ones."""
+    return SearchError(f"unknown {what} {shown(name)}; {expected_name(name, known)}")
 
 
 def build_part(section: str, part: Part, *arguments: Any, **settings: Any) -> Any:

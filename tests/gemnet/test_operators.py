@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from doc_examples import run_page
-from extensions import registries_restored
+from extensions import own_operators_registered
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,10 +32,8 @@ CELL = (("input", "conv1x1", "conv1x1", "made_se3x3", "made_plain1x1"), ((0, 1),
 @pytest.fixture(autouse=True)
 def own():
     """The module of tests/helpers that registers OWN, imported anew."""
-    with registries_restored():
-        sys.modules.pop("own_operators", None)
-        yield importlib.import_module("own_operators")
-        sys.modules.pop("own_operators", None)
+    with own_operators_registered() as module:
+        yield module
 
 
 def measured(module, *shape):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from types import ModuleType
 
 from timm.models import _registry as timm_registry
 
@@ -27,3 +30,12 @@ def registries_restored() -> Iterator[None]:
         for table, content in zip(TABLES, before, strict=True):
             table.clear()
             table.update(content)
+
+
+@contextmanager
+def own_operators_registered() -> Iterator[ModuleType]:
+    """Within, the operators of tests/helpers/own_operators.py are registered, by that module, which is imported anew."""
+    with registries_restored():
+        sys.modules.pop("own_operators", None)
+        yield importlib.import_module("own_operators")
+        sys.modules.pop("own_operators", None)

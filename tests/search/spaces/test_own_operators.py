@@ -1,6 +1,5 @@
 """A space with operators of one's own."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from doc_examples import ROOT, run_page
-from extensions import registries_restored
+from extensions import own_operators_registered
 
 from gemnet import operators
 from gemnet.architecture import Architecture
@@ -22,10 +21,8 @@ NAMES = ("conv1x1", "made_se3x3", "made_rounded3x3", "made_plain1x1")
 
 @pytest.fixture(autouse=True)
 def own():
-    with registries_restored():
-        sys.modules.pop("own_operators", None)
-        yield importlib.import_module("own_operators")
-        sys.modules.pop("own_operators", None)
+    with own_operators_registered() as module:
+        yield module
 
 
 def test_arrays_of_cells_with_costs_of_any_kind_are_priced_as_the_cells_one_by_one():
