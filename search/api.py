@@ -79,7 +79,7 @@ def run(
     Args:
         space: of cells, by name, by name and settings, or an object of one's own.
         evaluate: a function of a Cell that gives its accuracy, a share from 0 to 1; an Evaluator; or the section `proxy` of a
-            config. "training" trains on `options["data"]`, scikit-learn's digits if nothing else is given.
+            config. One that trains reads `options["data"]`, scikit-learn's digits if nothing else is given.
         budget: evaluations in all.
         work_dir: made where it is not there.
         encoder: of cells as vectors.
@@ -101,16 +101,19 @@ def run(
     """
     if type(budget) is not int or budget < FEWEST:
         raise SearchError(f"budget: expected a whole number from {FEWEST} evaluations on, found {budget!r}")
-    evaluator = _evaluator(evaluate)
+    evaluator, proxy = _evaluation(evaluate)
+    kind = proxy.get("type", EVALUATORS.default)
+    EVALUATORS.load(kind)
+    takes = EVALUATORS.takes(kind)
     settings: dict[str, Any] = {
         "seed": seed,
         "penalty": penalty,
         "space": _space(space),
         "encoder": _given(encoder),
         "predictor": _given(predictor),
-        "proxy": _proxy(evaluate),
-        "data": {"type": "digits"} if evaluate == "training" else {},
-        "model": {"target_macs": 463e6, "target_params": 4.3e6} if evaluate == "training" else {},
+        "proxy": proxy,
+        "data": {"type": "digits"} if "data" in takes else {},
+        "model": {"target_macs": 463e6, "target_params": 4.3e6} if "model" in takes else {},
         "search": {**rounds_of(budget), **({"objectives": list(objectives)} if objectives else {})},
         "cost": {"type": "macs"},
         "executor": {} if evaluator is None else {"workers": 1},
@@ -119,11 +122,11 @@ def run(
         of_dict = isinstance(settings.get(section), dict) and "type" not in given
         settings[section] = {**settings[section], **given} if of_dict else given
     display, directory = Display(quiet=quiet), Path(work_dir)
-    records = run_search(settings, directory, display, callbacks=callbacks, evaluator=evaluator)
-    result = write_result(records, settings, directory, directory.name)
-    return SearchResult(
-        result.cell, result.record, records, front_of(read_study(directory)), directory, write_report(directory)
-    )
+    run_search(settings, directory, display, callbacks=callbacks, evaluator=evaluator)
+    snapshot = read_study(directory)
+    result = write_result(snapshot.records, snapshot.settings, directory, directory.name)
+    front, report = front_of(snapshot), write_report(directory)
+    return SearchResult(result.cell, result.record, snapshot.records, front, directory, report)
 
 
 def rounds_of(budget: int) -> dict[str, int]:
@@ -146,21 +149,15 @@ def _space(space: Given | Space) -> dict[str, Any]:
     return {"type": name}
 
 
-def _evaluator(evaluate: Callable[[Cell], float] | Evaluator | Given) -> Evaluator | None:
-    """None where the settings name it."""
+def _evaluation(evaluate: Callable[[Cell], float] | Evaluator | Given) -> tuple[Evaluator | None, dict[str, Any]]:
+    """The evaluator, None where the settings name it, and the section `proxy`."""
     if isinstance(evaluate, (str, Mapping)):
-        return None
-    return evaluate if isinstance(evaluate, Evaluator) else FunctionEvaluator(evaluate)
-
-
-def _proxy(evaluate: Callable[[Cell], float] | Evaluator | Given) -> dict[str, Any]:
-    if isinstance(evaluate, (str, Mapping)):
-        return _given(evaluate)
+        return None, _given(evaluate)
     if isinstance(evaluate, Evaluator):
         name = _name(type(evaluate))
         EVALUATORS.register(name)(lambda: evaluate)
-        return {"type": name}
-    return {"type": "function", "function": _name(evaluate)}
+        return evaluate, {"type": name}
+    return FunctionEvaluator(evaluate), {"type": "function", "function": _name(evaluate)}
 
 
 def _name(thing: Any) -> str:

@@ -44,7 +44,6 @@ from search.predictors.acquisition import Acquisition, upper_confidence_bound
 from search.predictors.cross_validation import cross_validated_predictions
 from search.predictors.hypervolume import Front
 from search.record.ranking import best_table, expected_scores, posterior_scores
-from search.record.rows import TIMED
 from search.record.study import FAILED, JUDGED, PENDING, Evaluated, Proposal, Record, Study, is_evaluated
 from search.spaces.dag import build_space, prune
 from search.steps.candidates import Candidates
@@ -163,8 +162,7 @@ class Search:
     def _front_search(self, index: int, done: Sequence[Evaluated], measured: MeasuredCells) -> FrontSearch:
         """What ranks cells by several objectives, trained for round `index`; measured: in the rounds before."""
         names, encoded = self.schedule.objectives, self._encoded(done)
-        milliseconds = {cell.pruned().digest(): value for cell, value in measured.of_note(TIMED)}
-        values = objective_values(names, done, self.settings["penalty"], milliseconds)
+        values = objective_values(names, done, self.settings["penalty"], measured)
         predictions = []
         for column, name in enumerate(names):
             predictor = self._new_predictor()

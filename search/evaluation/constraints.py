@@ -45,6 +45,14 @@ class Constraint:
     def max(self) -> float:
         return np.inf if self.measure.max is None else self.measure.max
 
+    def is_broken_by(self, values: Values) -> bool:
+        """Whether one of these cells is above the bound."""
+        return any(value > self.max for _, value in values)
+
+    def is_learned_from(self, values: Values) -> bool:
+        """Whether these cells tell which others are above it: one that is, or any where only such are kept."""
+        return self.is_broken_by(values) if self.keeps_all else bool(values) and self.measure.max is not None
+
     @property
     def bound(self) -> str:
         """Such as "max_latency_ms=5"."""
@@ -189,7 +197,8 @@ class Constraints:
         """How close cells came to each constraint that one of them is above, in words."""
         return [
             f"{c.bound} (the {c.least} {c.verb} {min(value for _, value in measured.of_note(c.note)):.4g}{c.unit})"
-            for c in self._broken(measured)
+            for c in self.list
+            if c.is_broken_by(measured.of_note(c.note))
         ]
 
     def first(
@@ -208,12 +217,8 @@ class Constraints:
         """
         for c in self.list:
             values = measured.of_note(c.note)
-            if c not in self._broken(measured) and (c.keeps_all or not values or c.measure.max is None):
+            if not c.is_learned_from(values):
                 continue
-            values = values if c.keeps_all else [*values, *costs]
-            cells, numbers = zip(*values, strict=True)
+            cells, numbers = zip(*values if c.keeps_all else [*values, *costs], strict=True)
             score = affordable_first(score, predicted(cells, np.log(numbers)), float(np.log(c.max)))
         return score
-
-    def _broken(self, measured: MeasuredCells) -> list[Constraint]:
-        return [c for c in self.list if any(value > c.max for _, value in measured.of_note(c.note))]

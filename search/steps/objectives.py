@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +12,12 @@ from search.core.types import EncodedCells, Scored
 from search.evaluation.constraints import MeasuredCells
 from search.predictors.acquisition import FAR, Acquisition
 from search.predictors.hypervolume import Front
-from search.record.ranking import expected_scores
+from search.record.ranking import expected_scores, pareto_front
 from search.record.rows import TIMED
 from search.record.study import Evaluated, Snapshot, is_evaluated
 
-DEFAULT = ("accuracy", "cost")
 
-
-def objective_values(
-    names: Sequence[str], records: Sequence[Evaluated], penalty: float, milliseconds: Mapping[str, float]
-) -> np.ndarray:
+def objective_values(names: Sequence[str], records: Sequence[Evaluated], penalty: float, measured: MeasuredCells) -> np.ndarray:
     """What evaluated records have of each objective, float64 [N, m], turned so that more is better.
 
     Accuracy is that of a whole training, also of those that were stopped early, as `expected_scores` has it; what costs is less
@@ -31,8 +27,9 @@ def objective_values(
         names: of the objectives, as in `Schedule.objectives`.
         records: evaluated ones.
         penalty: lambda of their scores (Eq. 5).
-        milliseconds: of models by the digests of their cells; all records have one where "latency" is an objective.
+        measured: has the milliseconds of all records' models where "latency" is an objective.
     """
+    milliseconds = {cell.pruned().digest(): value for cell, value in measured.of_note(TIMED)}
     costs = np.array([r.cost for r in records])
     columns = {
         "accuracy": lambda: expected_scores(records) + penalty * np.log10(costs),
@@ -76,12 +73,11 @@ def front_of(snapshot: Snapshot) -> list[Evaluated]:
 
     Candidates that were stopped early are left out: their accuracy is not that of a whole training.
     """
+    names = snapshot.settings["search"].get("objectives")
     done = [r for r in snapshot.records if is_evaluated(r) and not r.stopped]
-    if not done:
-        return []
-    names = snapshot.settings["search"].get("objectives") or DEFAULT
+    if not names or not done:
+        return pareto_front(snapshot.records)[::-1]
     measured = MeasuredCells.of(snapshot.rounds, "the record")
-    milliseconds = {cell.pruned().digest(): value for cell, value in measured.of_note(TIMED)}
-    values = objective_values(names, done, snapshot.settings["penalty"], milliseconds)
+    values = objective_values(names, done, snapshot.settings["penalty"], measured)
     kept = np.flatnonzero(is_nondominated(values, maximise=True))
     return [done[i] for i in sorted(kept, key=lambda i: (*-values[i], done[i].id))]

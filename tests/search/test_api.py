@@ -8,7 +8,7 @@ from gemnet.cell import Cell
 from search import StopSearch
 from search.api import rounds_of
 from search.core.types import CellArrays, Evaluation, Evaluator, SearchError, Space
-from search.record.study import DONE, PENDING
+from search.record.study import DONE, PENDING, read_study
 
 OPTIONS = {"search": {"draws": 500}, "predictor": {"steps": 20}}
 
@@ -166,3 +166,12 @@ def test_objectives_go_on_after_a_stop_to_the_same_end(tmp_path):
 def test_objectives_that_are_none_are_told(tmp_path, objectives, message):
     with pytest.raises(SearchError, match=message):
         run(tmp_path, objectives=objectives)
+
+
+def test_an_evaluator_that_trains_reads_the_digits_if_nothing_else_is_given(tmp_path):
+    proxy = {"type": "training", "epochs": 1, "width": 2, "stem_width": 4}
+    data = {"train_per_class": 8, "val_per_class": 8}
+    given = {**OPTIONS, "data": data, "executor": {"workers": 1}}
+    result = run(tmp_path, evaluate=proxy, budget=4, options=given)
+    assert read_study(tmp_path).settings["data"] == {"type": "digits", **data}
+    assert all(r.state == DONE for r in result.records)
