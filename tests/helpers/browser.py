@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from itertools import count
@@ -22,14 +23,14 @@ class Browser:
     """Opens one page at a time: `open`, then ask with `value`, and operate with `press` and `tap`."""
 
     def __enter__(self):
-        self.profile = tempfile.TemporaryDirectory()
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # a helper process may still write as it ends
         reads, self.to = os.pipe()
         self.of, writes = os.pipe()
         # The browser reads from its file descriptor 3 and writes to 4.
         command = ["bash", "-c", f'exec chromium "$@" 3<&{reads} 4>&{writes}', "chromium", *FLAGS]
         self.process = subprocess.Popen(
             [*command, f"--user-data-dir={self.profile.name}", "about:blank"],
-            pass_fds=(reads, writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=(reads, writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         os.close(reads), os.close(writes)
         self.source, self.numbers, self.session, self.events = os.fdopen(self.of, "rb"), count(1), None, []
@@ -42,7 +43,7 @@ class Browser:
         return self
 
     def __exit__(self, *error):
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.source.close()
         os.close(self.to)
