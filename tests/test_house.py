@@ -80,7 +80,7 @@ def test_the_table_of_classifiers_is_made_from_its_data_file():
 
 def search_record(name):
     """Settings and rounds of the search of the shipped cells, then an object an evaluation."""
-    return [json.loads(line) for line in (ROOT / f"docs/search/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (ROOT / f"docs/results/search/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_the_record_of_the_shipped_cells_holds_them():

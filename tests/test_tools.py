@@ -37,7 +37,7 @@ UNNEEDED = (*TORCH, "scipy", "matplotlib")
 ACTIONS = ("status", "top", "export", "report", "retrain", "settings")
 WHOLE = ("benchmark.py", "evaluate_cells.py", "overfit.py", "search.py")
 """Tools that need no argument."""
-RECORD = "docs/search/nasgem_cifar10.jsonl"
+RECORD = "docs/results/search/nasgem_cifar10.jsonl"
 RUN = """
 import json, runpy, sys
 heavy, sys.argv = json.loads(sys.argv[1]), sys.argv[2:]

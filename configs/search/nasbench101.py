@@ -2,7 +2,7 @@
 
 In the place of NASGEM's encoder and predictor an ensemble on counts; it ranks cells by their predicted score and half a
 standard deviation more, and at the end it chooses among noisy accuracies with the help of predictors that have not seen them.
-docs/reproduce measures it beside NASGEM's search, nasbench101_nasgem.py; everything else is as there.
+docs/results/paper measures it beside NASGEM's search, nasbench101_nasgem.py; everything else is as there.
 """
 
 _base_ = ["nasbench101_nasgem.py"]

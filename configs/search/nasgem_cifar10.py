@@ -1,7 +1,7 @@
 """A search on 1/10 of CIFAR-10, the paper's proxy: 500 training images a class; hours on a CPU.
 
 The cells of GEMNet-A and GEMNet-B come from it with the paper's encoder and predictor and 200,000 draws a round (the first line
-of docs/search/nasgem_cifar10.jsonl has the settings); with those below it was gone on with.
+of docs/results/search/nasgem_cifar10.jsonl has the settings); with those below it was gone on with.
 
 Beyond the paper: every candidate's proxy network is the model to come, scaled down to the same MACs; the cost in the score is
 the measured time of that model; what does not run in 3/4 of the time of torchvision's mnasnet1_3 is not trained at all; and the

@@ -12,7 +12,7 @@ from pathlib import Path
 from gemnet.core.errors import UserError
 
 REFERENCE = "import torch"
-RECORD = "docs/search/nasgem_cifar10.jsonl"
+RECORD = "docs/results/search/nasgem_cifar10.jsonl"
 ACTIONS = ("status", "top", "export", "report", "retrain", "settings")
 
 

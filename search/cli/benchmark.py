@@ -3,7 +3,7 @@
 examples:
   gemnet benchmark                                       all three parts
   gemnet benchmark kernel --pairs 50000                  beside grakel, if it is installed
-  gemnet benchmark kernel --write                        renews docs/wl_kernel.png, time against pairs and h
+  gemnet benchmark kernel --write                        renews docs/results/wl_kernel.png, time against pairs and h
   gemnet benchmark bootstrap --cells 200000
   gemnet benchmark models                                GEMNets and their peers side by side
   gemnet benchmark models --write                        renews configs/benchmark.json and README's table
@@ -23,7 +23,7 @@ from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import reported
 
-KERNEL_PLOT = "docs/wl_kernel.png"
+KERNEL_PLOT = "docs/results/wl_kernel.png"
 
 
 def main(call: Call) -> int:

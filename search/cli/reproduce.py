@@ -7,7 +7,7 @@ examples:
   gemnet reproduce table3                        all seeds: see the list of parts
   gemnet reproduce table3 fig1 --quick           one seed, hardly trained: does it run?
   gemnet reproduce all --jobs 2 --data ~/benchmarks
-  gemnet reproduce fig5 --seeds 20 --write       also renews docs/reproduce
+  gemnet reproduce fig5 --seeds 20 --write       also renews docs/results/paper
   gemnet reproduce svge --space enas             SVGe's measures: see gemnet svge --help
   gemnet reproduce nasbench101 --first-seed 1000 --seeds 3 --rows NASGEM --work-dir work_dirs/tuning
 
@@ -47,7 +47,7 @@ def main(call: Call) -> int:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some rows of the tables, by name; default: all")
     parser.add_argument("--quick", action="store_true", help="minutes: 1 seed, fewer settings, little training; no results")
     parser.add_argument("--jobs", type=whole(1), default=1, help="processes, with an equal share of the cores (default: 1)")
-    parser.add_argument("--write", action="store_true", help="put the figures into docs/reproduce")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/results/paper")
     args = parser.parse_args(call.arguments)
 
     root = call.checkout if args.write else None

@@ -37,7 +37,9 @@ def main(call: Call) -> int:
     parser.add_argument(
         "--settings", nargs="+", metavar="KEY=VALUE", help="of SVGe, see search/experiments/svge/tasks.py: epochs=60"
     )
-    parser.add_argument("--write", action="store_true", help="renew docs/svge with what the work directory has; the rest stays")
+    parser.add_argument(
+        "--write", action="store_true", help="renew docs/results/svge with what the work directory has; the rest stays"
+    )
     parser.add_argument("--quick", action="store_true", help="a small part of everything, to see that it works")
     parser.add_argument(
         "--config",

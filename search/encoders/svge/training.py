@@ -40,7 +40,7 @@ class Plan:
     """One of two optimisers with one of two schedules of its learning rate.
 
     "adam", SVGe's. "muon": steps along orthogonal matrices (`Muon`) for the weights of hidden layers, Adam for the rest; needs
-    far fewer steps (docs/svge).
+    far fewer steps (docs/results/svge).
 
     "plateau", SVGe's: multiplied by `factor` once the mean loss of an epoch has not fallen for `patience` epochs. "cosine": a
     linear rise over the first WARM_UP of all steps, then down along a cosine to 0, so that far fewer epochs do; a training

@@ -1,4 +1,4 @@
-"""What a part leaves: its table as Markdown, every figure of every seed as CSV, a plot, and the same in docs/reproduce."""
+"""What a part leaves: its table as Markdown, every figure of every seed as CSV, a plot, and the same in docs/results/paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gemnet.core.machine import processor
 from search.experiments.paper.base import Part, Result
 from search.experiments.paper.summary import rounded, seeds_text, summarized
 
-PAGE, FOLDER = "docs/reproduce/README.md", "docs/reproduce"
+PAGE, FOLDER = "docs/results/paper/README.md", "docs/results/paper"
 RESOLUTION = 110  # dots an inch: legible, and some 50 kB
 
 
@@ -34,7 +34,7 @@ def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[
 
 
 def publish_part(part: Part, results: Sequence[Result], root: Path, command: str) -> None:
-    """Write <part>.json, .csv and .png to docs/reproduce below `root`, and the table into its page.
+    """Write <part>.json, .csv and .png to docs/results/paper below `root`, and the table into its page.
 
     Raises UserError, before anything is written, where the page lacks the part's marks.
     """

@@ -90,7 +90,7 @@ GOALS = (
 
 
 def overview(root: Path) -> str:
-    """The table, of the data files in docs/reproduce below `root`; a part that was not made yet has no line."""
+    """The table, of the data files in docs/results/paper below `root`; a part that was not made yet has no line."""
     lines: list[list[str]] = []
     for goal in GOALS:
         path = root / FOLDER / f"{goal.part}.json"

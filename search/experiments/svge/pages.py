@@ -1,4 +1,4 @@
-"""docs/svge and README's table of SVGe, made from the work directories of `tools/svge.py`."""
+"""docs/results/svge and README's table of SVGe, made from the work directories of `tools/svge.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.core.types import SearchError
 from search.experiments.svge.measuring import COLUMNS, joined, markdown
 from search.experiments.svge.tasks import TASKS
 
-FOLDER = "docs/svge"
+FOLDER = "docs/results/svge"
 PAGE = f"{FOLDER}/README.md"
 TABLES = {
     "measures": "Measures: mean ± standard deviation over the seeds (how many)",
@@ -51,8 +51,10 @@ def page_section(data: Mapping[str, Any], space: str) -> str:
 
 
 def write(directory: Path, space: str, root: Path) -> list[str]:
-    """Put what the work directory has into `root`: `docs/svge/<space>.json`, figures, and the page's section. What was written
-    there before and is not in the work directory stays: other tables and figures, and the measures of other trainings.
+    """Put what the work directory has into `root`: `docs/results/svge/<space>.json`, figures, and the page's section.
+
+    What was written there before and is not in the work directory stays: other tables and figures, and the measures of other
+    trainings.
 
     Renews README's table as well. Returns the files' names. Raises SearchError where there is no table yet, UserError where a
     page lacks its marks.
@@ -90,8 +92,11 @@ def _in_order(names: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any
 
 
 def overview(root: Path) -> str:
-    """README's table, of the data files in docs/svge below `root`: a line a space and model, the published figures and the
-    goals; a space that was not measured yet has no line. A measure of fewer seeds than were trained says of how many."""
+    """README's table, of the data files in docs/results/svge below `root`.
+
+    It has a line a space and model, the published figures and the goals; a space that was not measured yet has no line. A
+    measure of fewer seeds than were trained says of how many.
+    """
     columns = {label: COLUMNS[label] for label in GOALS}
     lines: list[list[Any]] = [["goal", None, *GOALS.values(), None]]
     for space in TASKS:

@@ -97,8 +97,8 @@ def run(
     config, options: images and proxy training for the extrapolation, as a search's config has them. jobs: processes that train
     and measure at the same time. threads: torch's and BLAS's in each process, an equal share of the cores if None. device: of
     all trainings. settings: of `SVGe`, in the place of the task's.
-    write_to: the repository whose docs/svge is renewed with what the work directory has. Raises SearchError for what the user
-    can mend.
+    write_to: the repository whose docs/results/svge is renewed with what the work directory has. Raises SearchError for what
+    the user can mend.
     """
     _check(space, parts, models, jobs, threads)
     scale, seeds = QUICK if quick else FULL, check_seeds(seeds)

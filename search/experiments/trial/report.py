@@ -19,7 +19,12 @@ from search.experiments.trial.trainings import deviation
 from search.experiments.trial.trial import RANDOM
 from search.report.figures import SIZE, legend_below
 
-PAGE, DATA, GRAPH, RECORD = "docs/trial.md", "docs/trial.json", "docs/trial.png", "docs/trial.jsonl"
+PAGE, DATA, GRAPH, RECORD = (
+    "docs/results/trial.md",
+    "docs/results/trial.json",
+    "docs/results/trial.png",
+    "docs/results/trial.jsonl",
+)
 MARKS = marks("trial", "tools/evaluate_cells.py --write")
 HEAD = (
     "network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"

@@ -135,7 +135,7 @@ def test_a_search_on_a_table_needs_neither_data_nor_a_budget() -> None:
     assert check_search(found | {"model": {}}, "settings")["data"] == {}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs/search").glob("nasgem_*.jsonl")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/results/search").glob("nasgem_*.jsonl")), ids=lambda path: path.stem)
 def test_settings_in_shipped_records_are_still_valid(path: Path) -> None:
     if path.stem.endswith("retrained"):
         pytest.skip("a record of trainings, not of a search")

@@ -86,7 +86,7 @@ def test_the_pareto_front_is_marked_in_an_export_and_listed_in_the_report(tmp_pa
 
 @pytest.mark.parametrize("name", ["nasgem_cifar10", "nasgem_cifar10_continued"])
 def test_the_records_that_are_kept_with_the_cells_can_be_worked_with(name, tmp_path, capsys):
-    path = ROOT / "docs/search" / f"{name}.jsonl"
+    path = ROOT / "docs/results/search" / f"{name}.jsonl"
     assert len(read_export(path).records) == len(path.read_text().splitlines()) - 1
     for action in ("status", "top", "report"):
         assert records_command(action, str(path), out=str(tmp_path)) == 0
@@ -165,7 +165,7 @@ def test_an_export_is_not_exported_and_its_report_says_where_the_encoder_is(work
     write_export(read_study(work_dir), tmp_path / "a.jsonl")
     assert records_command("export", str(tmp_path / "a.jsonl")) == 1
     assert "a.jsonl is an exported record; what is exported is a work directory" in capsys.readouterr().err
-    shipped = ROOT / "docs/search/nasgem_cifar10.jsonl"
+    shipped = ROOT / "docs/results/search/nasgem_cifar10.jsonl"
     page = write_report(shipped, tmp_path / "shown").read_text()
     assert "No learning dynamics: the encoder is in the search&#x27;s work directory" in page
 

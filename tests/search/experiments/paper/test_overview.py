@@ -11,7 +11,7 @@ from search.experiments.paper.rows import COUNTS, GEMNET
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "docs/reproduce").mkdir(parents=True)
+    (tmp_path / "docs/results/paper").mkdir(parents=True)
     (tmp_path / "README.md").write_text("before\n{}\nold\n{}\nafter\n".format(*overview.MARKS), encoding="utf-8")
     return tmp_path
 
@@ -22,7 +22,7 @@ def write(root, part, row, settings, figure, command):
         for name, mean in ((row, 0.75), ("adjacency", 0.1))
         for setting in settings
     ]
-    (root / f"docs/reproduce/{part}.json").write_text(json.dumps({"command": command, "rows": rows}), encoding="utf-8")
+    (root / f"docs/results/paper/{part}.json").write_text(json.dumps({"command": command, "rows": rows}), encoding="utf-8")
 
 
 def test_each_goal_stands_beside_the_best_of_others_and_ours(root):

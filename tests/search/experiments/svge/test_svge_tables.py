@@ -179,7 +179,7 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     with (tmp_path / "optimisation.csv").open() as file:
         assert {row["method"] for row in csv.DictReader(file)} == set(METHODS)
     before = table
-    (tmp_path / "docs/svge").mkdir(parents=True)
+    (tmp_path / "docs/results/svge").mkdir(parents=True)
     page = tmp_path / pages.PAGE
     page.write_text("\n".join(pages.marks("made")))
     monkeypatch.setattr(pages, "TASKS", {"made": None, "enas": None})
@@ -192,13 +192,13 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     assert line.endswith(" | 2 |")
     assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
     assert table.strip() in page.read_text()
-    assert json.loads((tmp_path / "docs/svge/made.json").read_text())["values"]["measures"]["models"] == models
+    assert json.loads((tmp_path / "docs/results/svge/made.json").read_text())["values"]["measures"]["models"] == models
     assert records() == content
     assert (tmp_path / "measures.md").read_text() == before
     for path in [*tmp_path.glob("*seed1/results.jsonl"), *tmp_path.glob("optimisation*"), *tmp_path.glob("plane*")]:
         path.unlink()
     run(parts=("measures",), models=("SVGe",), write_to=tmp_path)  # a work directory with less: the rest stays as it was
-    published = json.loads((tmp_path / "docs/svge/made.json").read_text())
+    published = json.loads((tmp_path / "docs/results/svge/made.json").read_text())
     models = published["values"]["measures"]["models"]
     assert {name: models[name]["prior validity"]["seeds"] for name in models} == {name: [0, 1] for name in measuring.MODELS}
     assert list(published["tables"]) == ["measures", "smoothness", "optimisation"]

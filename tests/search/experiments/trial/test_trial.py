@@ -234,7 +234,7 @@ def test_cells_are_told_in_deviations_of_the_random_cells_and_the_proxy_by_its_r
 
 
 def test_the_docs_are_renewed_whole(tmp_path):
-    (tmp_path / "docs").mkdir()
+    (tmp_path / trial_report.PAGE).parent.mkdir(parents=True)
     page = tmp_path / trial_report.PAGE
     page.write_text((ROOT / trial_report.PAGE).read_text())
     trial_report.write_docs(tmp_path, FOUND)
