@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Architecture", "BudgetError", "Cell", "CellError", "Cost", "GEMNet", "draw_cell", "fit", "fused", "network_cost",
-    "register_model", "register_operator", *MODELS,
+    "register_model", "register_operator",
 ]  # fmt: skip
+__all__.extend(MODELS)
 
 _HOMES = {
     "Architecture": "architecture",

@@ -64,7 +64,7 @@ def draw_on(axes: Axes, cell: Cell) -> None:
     axes.add_collection(PathCollection(lines, facecolors="none", edgecolors=edge_colours, linewidths=1.0, alpha=0.7, zorder=1))
     fed = list(nodes.values())[1:] if layout.lines else []
     tips = [Polygon([(x - 0.08, y + GAP), (x + 0.08, y + GAP), (x, y + GAP - 0.13)]) for x, y in fed]
-    axes.add_collection(PatchCollection(tips, facecolors="#3b3f46", edgecolors="none", zorder=2))
+    axes.add_collection(PatchCollection(tips, facecolors="#6b717a", edgecolors="none", zorder=2))
     for v, place in nodes.items():
         _disc(axes, place, RADIUS, colours[cell.nodes[v]], str(v), ring=v in leaves)
 
@@ -84,7 +84,7 @@ def draw_on(axes: Axes, cell: Cell) -> None:
     axes.axis("off")
 
     handles = [_dot(name, colour) for name, colour in colours.items()]
-    handles.append(_dot("leaf: part of the output", "white", "black"))
+    handles.append(_dot("leaf: part of the output", "none", "black"))
     if dropped:
         handles.append(_dot("dropped: not reached", DROPPED))
     if not layout.lines:
@@ -106,7 +106,7 @@ def _disc(axes: Axes, place: tuple[float, float], radius: float, colour: str, te
 
     x, y = place
     if ring:
-        axes.add_patch(Circle((x, y), radius + 0.08, facecolor="white", edgecolor="black", linewidth=1.3, zorder=3))
+        axes.add_patch(Circle((x, y), radius + 0.08, facecolor="none", edgecolor="black", linewidth=1.3, zorder=3))
     axes.add_patch(Circle((x, y), radius, facecolor=colour, edgecolor="none", zorder=4))
     path = TextPath((0, 0), text, size=1)
     box = path.get_extents()

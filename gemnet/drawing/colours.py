@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from gemnet.operators import INPUT, LABELS, OPERATORS
 
 KNOWN = {
-    "input": "#3b3f46",
+    "input": "#6b717a",
     "conv1x1": "#2f7fc1",
     "conv3x3": "#7a57b8",
     "sepconv3x3": "#e08214",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
@@ -22,6 +21,7 @@ from scipy.stats import binned_statistic_2d, kendalltau
 from gemnet.cell import Cell
 from gemnet.core.files import save_png
 from gemnet.drawing import draw_on
+from gemnet.drawing.palette import BLUE, GREY, ORANGE, adaptive_svg
 from search.record.ranking import best_first, pareto_front
 from search.record.study import Evaluated, Record, is_evaluated
 from search.report.dynamics import Bin, Dynamics
@@ -35,8 +35,6 @@ DPI = 160
 SMALLEST = (5.0, 3.6)
 """Width and height, in the layout's units, that a drawn cell has at least: the nodes of small ones are not giants."""
 SURFACE_BINS = 32
-BLUE, ORANGE, GREY = "#2f6db5", "#e0812b", "#9a9a9a"
-
 
 Draw = Callable[[Axes], None]
 """Fills a pair of axes."""
@@ -44,7 +42,7 @@ Draw = Callable[[Axes], None]
 
 def to_svg(draw: Draw, size: tuple[float, float] = REPORT_SIZE) -> str:
     """The SVG text of one pair of axes that `draw` fills."""
-    return _saved(_filled(draw, size))
+    return adaptive_svg(_filled(draw, size))
 
 
 def to_png(draw: Draw, path: str | os.PathLike[str]) -> None:
@@ -56,13 +54,6 @@ def _filled(draw: Draw, size: tuple[float, float]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
     return figure
-
-
-def _saved(figure: Figure) -> str:
-    text = io.StringIO()
-    with rc_context({"svg.hashsalt": "gemnet"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
 
 
 def data_url(svg: str) -> str:
@@ -226,7 +217,7 @@ def surface_plot(dynamics: Dynamics) -> SurfacePlot:
     margin = 0.03 * (high - low) + 1e-9
     axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
     axes.set(xlabel="first principal component", ylabel="second principal component")
-    svg = _saved(figure)  # this also places the axes
+    svg = adaptive_svg(figure)  # this also places the axes
     places = figure.transFigure.inverted().transform(axes.transData.transform(dynamics.places))
     colours = np.asarray(colormaps["viridis"](mesh.norm(dynamics.measured)))
     return SurfacePlot(svg, np.stack([places[:, 0], 1 - places[:, 1]], 1), [to_hex(colour) for colour in colours])
