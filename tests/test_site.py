@@ -97,6 +97,7 @@ def test_what_the_reference_names_is_there():
             "[paper](paper/README.md) [web](https://a.b/c.md)",
         ),
         ("models.md", "`[a](../x.py)` and\n```\n[b](../y.py)\n```", "`[a](../x.py)` and\n```\n[b](../y.py)\n```"),
+        ("index.md", "[`a`](docs/models.md) `b` [c](docs/search.md)", "[`a`](models.md) `b` [c](search.md)"),
         ("contributing.md", "[a](docs/architecture.md)", "[a](architecture.md)"),
     ],
 )

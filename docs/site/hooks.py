@@ -1,8 +1,8 @@
 """What mkdocs does to the pages: the site's start page is README, and links that leave docs/ lead to the repository.
 
-The pages are written to be read in the repository, on GitHub or in an editor. On the site README, CONTRIBUTING and CHANGELOG are
-pages like the others; other files outside of docs/ are links to the repository where `repo_url` in mkdocs.yml names one, and
-their plain names where it does not.
+The pages are written to be read in the repository, on GitHub or in an editor. On the site README, CONTRIBUTING and CHANGELOG
+are pages like the others; other files outside of docs/ are links to the repository where `repo_url` in mkdocs.yml names one,
+and their plain names where it does not.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages of the repository outside of docs/, and what they are on the site."""
 
-_LINK = re.compile(r"(?P<image>!?)\[(?P<label>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
-_PICTURE = re.compile(
-    r'<picture>\s*<source[^>]*srcset="(?P<dark>[^"]+)"[^>]*>\s*'
-    r'<img (?=[^>]*alt="(?P<alt>[^"]*)")(?=[^>]*src="(?P<light>[^"]+)")[^>]*>\s*</picture>'
+_LINK = re.compile(
+    r"^```.*?^```|(?P<image>!?)\[(?P<label>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)|`[^`\n]+`",
+    re.DOTALL | re.MULTILINE,
 )
-_CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
+"""A fenced block, a link, whose label may have code in it, or code in a line; whichever comes first."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -37,28 +36,22 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(text: str, page: Any, config: Any, files: Files) -> str:
-    """Rewrite a page's links and its pictures of two colour schemes."""
+    """Rewrite a page's links."""
     path = page.file.src_uri
     source = next((name for name, made in OUTSIDE.items() if made == path), f"docs/{path}")
-    folder = posixpath.dirname(source)
 
     def link(match: re.Match[str]) -> str:
-        if re.match(r"[a-z][a-z+.-]*:|//", match["target"]):
+        if match["target"] is None or re.match(r"[a-z][a-z+.-]*:|//", match["target"]):
             return match[0]
-        target, anchor = posixpath.normpath(posixpath.join(folder, match["target"])), match["anchor"] or ""
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match["target"]))
+        label, anchor = match["label"], match["anchor"] or ""
         if (inside := _on_site(target)) is not None:
-            label = f"{match['image']}[{match['label']}]"
-            return f"{label}({posixpath.relpath(inside, posixpath.dirname(path) or '.')}{anchor})"
+            return f"{match['image']}[{label}]({posixpath.relpath(inside, posixpath.dirname(path) or '.')}{anchor})"
         if config.repo_url:
-            return f"[{match['label']}]({config.repo_url.rstrip('/')}/blob/main/{target}{anchor})"
-        label = match["label"]
-        return label if "`" in label or not re.search(r"[./_]", label) else f"`{label}`"
+            return f"[{label}]({config.repo_url.rstrip('/')}/blob/main/{target}{anchor})"
+        return f"`{label}`" if re.search(r"[./_]", label) and "`" not in label else label
 
-    def picture(match: re.Match[str]) -> str:
-        return "\n".join(f"![{match['alt']}]({match[scheme]}#only-{scheme})" for scheme in ("light", "dark"))
-
-    parts = _CODE.split(text)
-    return "".join(part if i % 2 else _LINK.sub(link, _PICTURE.sub(picture, part)) for i, part in enumerate(parts))
+    return _LINK.sub(link, text)
 
 
 def _on_site(target: str) -> str | None:

@@ -54,7 +54,7 @@ def overview(path: Path) -> None:
 
 
 def accuracy_against_time(axes: Axes) -> None:
-    """Draw the candidates of the search that found the shipped cells: the random first ones, those proposed, the two shipped."""
+    """Draw the candidates of the search that found the shipped cells: random ones, proposed ones, and the two shipped."""
     rows: list[dict[str, Any]] = [json.loads(line) for line in RECORD.read_text(encoding="utf-8").splitlines()[1:]]
     done = [row for row in rows if row["state"] == "done"]
     for first, colour, label in ((True, GREY, "random"), (False, BLUE, "proposed")):
