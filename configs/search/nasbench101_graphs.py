@@ -1,6 +1,6 @@
 """The search of nasbench101.py with a graph network beside the ensemble: two and a half minutes on a core.
 
-Of cells that searches evaluate it predicts accuracies that it has not seen better than the ensemble alone (README).
+Of cells that searches evaluate it predicts accuracies that it has not seen better than the ensemble alone (docs/results/paper).
 """
 
 _base_ = ["nasbench101.py"]

@@ -66,7 +66,7 @@ def measure_together(
     return {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
 
 
-MEASURED = "configs/benchmark.json"
+MEASURED, PAGE = "configs/benchmark.json", "docs/results/speed.md"
 MARKS = marks("models", "tools/benchmark.py models --write")
 RESOLUTION = 224
 """Height and width of the images that the published table is measured on."""
@@ -387,7 +387,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(root: Path, measured: dict[str, Any]) -> None:
-    """Write the data file below `root` and renew README's table. Where not all of SETTINGS were measured, the others stay.
+    """Write the data file below `root` and renew the table in PAGE. Where not all of SETTINGS were measured, the others stay.
 
     Raises UserError for images of another size than RESOLUTION, and as `merged` does.
     """
@@ -396,4 +396,4 @@ def write(root: Path, measured: dict[str, Any]) -> None:
     tried = {*measured["models"][0]["rates"], *(entry["setting"] for entry in measured["left_out"])}
     if tried != set(map(str, SETTINGS)):
         measured = merged(json.loads((root / MEASURED).read_text(encoding="utf-8")), measured)
-    publish(root, MEASURED, measured, "README.md", MARKS, table(measured))
+    publish(root, MEASURED, measured, PAGE, MARKS, table(measured))

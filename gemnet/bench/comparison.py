@@ -28,6 +28,7 @@ from gemnet.counting import counted
 from gemnet.openmmlab import engine
 
 RESULT = "comparison.json"
+PAGE = "docs/results/classifiers.md"
 HEAD = "config | params M | MACs M | image | epochs | top-1 %, mean ± deviation | seeds | minutes a run"
 
 
@@ -190,15 +191,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         top1 = tables.mean_and_deviation(row["mean"], row["deviation"], 2)
         measured = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e6:.1f}", row["size"], row["epochs"], top1
-        lines.append((tables.link(row["config"]), *measured, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
+        lines.append((tables.link(row["config"], PAGE), *measured, len(row["seeds"]), f"{row['seconds'] / 60:.0f}"))
     return tables.markdown_table(HEAD.split(" | "), lines)
 
 
 def write(root: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write `configs/<name>.json` below `root` and renew its table in configs/README.md."""
-    tables.publish(root, f"configs/{name}.json", list(rows), "configs/README.md", marks(name), table(rows))
+    """Write `configs/<name>.json` below `root` and renew its table in PAGE."""
+    tables.publish(root, f"configs/{name}.json", list(rows), PAGE, marks(name), table(rows))
 
 
 def marks(name: str) -> tuple[str, str]:
-    """The lines of configs/README.md between which the table `name` stands."""
+    """The lines of PAGE between which the table `name` stands."""
     return tables.marks(name, f"tools/compare.py --write {name}")

@@ -27,7 +27,7 @@ def main(call: Call) -> int:
         "--jobs", type=whole(1), default=1, help="runs at a time, with an equal share of the cores (default: 1)"
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs, bfloat16 on the CPU")
-    parser.add_argument("--write", metavar="NAME", help="write configs/NAME.json and renew its table in configs/README.md")
+    parser.add_argument("--write", metavar="NAME", help="write configs/NAME.json and its table in docs/results/classifiers.md")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override every config")
     args = parser.parse_args(call.arguments)
 

@@ -4,7 +4,7 @@ examples:
   gemnet complexity configs/retinanet_gemnet_a.py
   gemnet complexity configs/faster_rcnn_gemnet_b.py --shape 640 640
   gemnet complexity --table2             all detectors beside the paper's Table 2
-  gemnet complexity --table2 --write     renews configs/model_zoo.json, configs/README.md and model-index.yml
+  gemnet complexity --table2 --write     renews configs/model_zoo.json, docs/detectors.md and model-index.yml
 """
 
 from gemnet.cli.arguments import whole

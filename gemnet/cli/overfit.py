@@ -23,7 +23,7 @@ def main(call: Call) -> int:
     parser.add_argument("--size", type=whole(1), default=256, help="longer side in pixels; default: 256")
     parser.add_argument("--iterations", type=whole(1), default=400, help="of the training; default: 400")
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on the CPU")
-    parser.add_argument("--record", action="store_true", help="put the figures into configs/overfit.json and configs/README.md")
+    parser.add_argument("--record", action="store_true", help="put the figures into configs/overfit.json and docs/detectors.md")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args(call.arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,9 +26,9 @@ def _line(entries: Sequence[object]) -> str:
     return f"| {' | '.join('' if entry is None else str(entry).replace('|', BAR) for entry in entries)} |"
 
 
-def link(path: str) -> str:
-    """Name a file in a cell of a page beside it, with a link to it."""
-    return f"[{Path(path).name}]({Path(path).name})"
+def link(path: str, page: str) -> str:
+    """Name a file in a cell of `page`, with a link to it; both are paths below the repository."""
+    return f"[{Path(path).name}]({Path(os.path.relpath(path, Path(page).parent)).as_posix()})"
 
 
 def mean_and_deviation(mean: float, deviation: float | None, digits: int, sign: bool = False) -> str:

@@ -158,7 +158,7 @@ def record(root: Path, work_dir: str) -> None:
     rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     row = json.loads((Path(work_dir) / "overfit.json").read_text(encoding="utf-8"))
     rows = sorted([other for other in rows if other["config"] != row["config"]] + [row], key=lambda other: other["config"])
-    publish(root, RECORDS, rows, zoo.README, MARKS, table(rows))
+    publish(root, RECORDS, rows, zoo.PAGE, MARKS, table(rows))
 
 
 def _grid(pictures: list[Path], target: Path, side: int, columns: int = 4) -> None:

@@ -1,6 +1,6 @@
 """The detectors in `configs/`: their measured cost beside the paper's Table 2, and the files that show it.
 
-`configs/model_zoo.json` is the one data file; the table in `configs/README.md` and `model-index.yml` are made from it.
+`configs/model_zoo.json` is the one data file; the table in `docs/detectors.md` and `model-index.yml` are made from it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAPER = {
     "faster_rcnn_gemnet_a": ("Faster R-CNN", "GEMNet-A", 21.4, 133.1, 35.3),
     "faster_rcnn_gemnet_b": ("Faster R-CNN", "GEMNet-B", 22.0, 133.6, 35.7),
 }
-MEASURED, README, INDEX = "configs/model_zoo.json", "configs/README.md", "model-index.yml"
+MEASURED, PAGE, INDEX = "configs/model_zoo.json", "docs/detectors.md", "model-index.yml"
 HEAD = "detector | backbone | params M | paper's | difference | MACs G | paper's | difference | box AP | paper's AP | config"
 MARKS = marks("detectors", "tools/complexity.py --table2 --write")
 
@@ -65,7 +65,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         of_params = f"{row['params'] / 1e6:.2f}", paper["params_m"], f"{params:+.1f} %"
         of_macs = f"{row['macs'] / 1e9:.1f}", paper["macs_g"], f"{macs:+.1f} %"
         ap = None if row["ap"] is None else f"{row['ap']:.1f}"
-        lines.append((row["detector"], row["backbone"], *of_params, *of_macs, ap, paper["ap"], link(row["config"])))
+        lines.append((row["detector"], row["backbone"], *of_params, *of_macs, ap, paper["ap"], link(row["config"], PAGE)))
     return markdown_table(HEAD.split(" | "), lines)
 
 
@@ -94,13 +94,13 @@ def model_index(rows: list[dict[str, Any]]) -> str:
             model["Results"] = [{"Task": "Object Detection", "Dataset": "COCO 2017", "Metrics": metrics}]
         models.append(model)
     names = list(dict.fromkeys(row["detector"] for row in rows))
-    collections = [{"Name": name, "Paper": dict(paper), "README": README} for name in names]
+    collections = [{"Name": name, "Paper": dict(paper), "README": PAGE} for name in names]
     return yaml.safe_dump({"Collections": collections, "Models": models}, sort_keys=False, width=128)
 
 
 def write(root: Path, rows: list[dict[str, Any]]) -> None:
     """Write the data file, the table and the index below `root`."""
-    publish(root, MEASURED, rows, README, MARKS, table(rows))
+    publish(root, MEASURED, rows, PAGE, MARKS, table(rows))
     (root / INDEX).write_text(model_index(rows), encoding="utf-8")
 
 
@@ -116,7 +116,7 @@ def show_table2(root: Path, renew: bool = False) -> None:
         )
     if renew:
         write(root, rows)
-        print(f"written: {MEASURED}, {README}, {INDEX}")
+        print(f"written: {MEASURED}, {PAGE}, {INDEX}")
 
 
 def show_cost(config: str, input_size: tuple[int, int], options: dict[str, Any] | None = None) -> None:

@@ -6,7 +6,7 @@ examples:
   gemnet benchmark kernel --write                        renews docs/results/wl_kernel.png, time against pairs and h
   gemnet benchmark bootstrap --cells 200000
   gemnet benchmark models                                GEMNets and their peers side by side
-  gemnet benchmark models --write                        renews configs/benchmark.json and README's table
+  gemnet benchmark models --write                        renews configs/benchmark.json and docs/results/speed.md
   gemnet benchmark models --settings "batch 1, fp32, onnxruntime" "batch 16, fp32, compiled"
   gemnet benchmark executors                             two workers beside one
   gemnet benchmark shapes                                which shapes of cells are fast at GEMNet-A's budget
@@ -52,7 +52,7 @@ def main(call: Call) -> int:
         "--settings", nargs="+", metavar="COLUMN", help="columns of the table of models, by name (default: all)"
     )
     parser.add_argument("--resolution", type=whole(1), default=224, help="height and width of images (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="renew README's table of models, or the kernel's plot")
+    parser.add_argument("--write", action="store_true", help="renew the table in docs/results/speed.md, or the kernel's plot")
     parser.add_argument("--batch", type=whole(1), default=16, help="for profile: images a pass (default: %(default)s)")
     parser.add_argument("--training", action="store_true", help="for profile: a training step, not a forward pass")
     parser.add_argument("--device", default="cpu", help="for the models (default: %(default)s)")
@@ -101,7 +101,7 @@ def measure(args: Namespace, call: Call) -> None:
         print(benchmark.table(measured))
         if args.write:
             benchmark.write(call.checkout, measured)
-            print(f"written: {benchmark.MEASURED}, README.md")
+            print(f"written: {benchmark.MEASURED}, {benchmark.PAGE}")
     if args.part == "executors":
         one, two = speed.executor_efficiency(args.jobs)
         print(f"{args.jobs} trainings on 1 worker: {one.rate(args.jobs)}; on 2 workers: {two.rate(args.jobs)};")

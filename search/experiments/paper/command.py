@@ -10,7 +10,8 @@ from gemnet.cli.running import reported
 from search.core.display import Display
 from search.core.types import SearchError
 from search.experiments.paper.base import TUNING_SEEDS, Context, Part, Unit
-from search.experiments.paper.output import FOLDER, publish_part, write_files
+from search.experiments.paper.output import FOLDER, PAGE, publish_part, write_files
+from search.experiments.paper.overview import PAGE as OVERVIEW
 from search.experiments.paper.overview import renew_overview
 from search.experiments.paper.parts import PARTS
 from search.experiments.paper.runner import open_results, run
@@ -56,9 +57,7 @@ def reproduce_command(
                 if root:
                     publish_part(part, results, root, _command(part, seeds, first_seed))
                     renew_overview(root)
-                    display.line(
-                        f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {FOLDER}/README.md and README.md"
-                    )
+                    display.line(f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {PAGE} and {OVERVIEW}")
 
     return reported("reproduce", task, work_dir, "stopped; what was done is kept: the same command goes on")
 

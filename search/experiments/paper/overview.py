@@ -1,8 +1,9 @@
-"""README's table: each goal beside the best figure of others, ours with its spread, and the command that made it."""
+"""The table of goals: each beside the best figure of others, ours with its spread, and the command that made it."""
 
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,15 @@ from search.experiments.paper.rows import COUNTS, GEMNET, GUIDED
 from search.experiments.paper.summary import shown
 from search.experiments.paper.tabular_search import ACCURACY
 
-PAGE = "README.md"
+PAGE = "docs/results/README.md"
 MARKS = marks("reproduced", "tools/reproduce.py --write")
 HERE = "on these cells"
 """In the label of a figure that was measured on the same cells, not quoted from a paper."""
+
+
+REACHED, MISSED = "yes", "**no**"
+SIDES = {"≤": operator.le, ">": operator.gt, "≥": operator.ge}
+COLUMNS = ("what", "goal", "ours", "reached", "published", "others' code here", "seeds", "command")
 
 
 @dataclass(frozen=True)
@@ -45,19 +51,21 @@ class Goal:
 
     @property
     def sign(self) -> str:
-        """On which side of the goals figures are to be."""
+        """On which side of the goals figures are to be; one of SIDES."""
         return "≤" if self.lower else ">" if any("above" in label for label in self.others) else "≥"
 
     def lines(self, data: Mapping) -> list[list[str]]:
         """A line of the table for each setting that has a goal and was measured."""
         ours = {row["setting"]: row for row in data["rows"] if row["row"] == self.row}
+        figures = {setting: row["figures"][self.figure] for setting, row in ours.items()}
         return [
             [
                 self.what.format(setting),
                 f"{self.sign} {goal:.{self.digits}f}",
+                f"**{shown(figures[setting], self.digits)}**",
+                REACHED if SIDES[self.sign](figures[setting]["mean"], goal) else MISSED,
                 self._best(setting, here=False),
                 self._best(setting, here=True),
-                f"**{shown(ours[setting]['figures'][self.figure], self.digits)}**",
                 str(ours[setting]["count"]),
                 f"`{data['command'].removeprefix('python ')}`",
             ]
@@ -90,15 +98,19 @@ GOALS = (
 
 
 def overview(root: Path) -> str:
-    """The table, of the data files in docs/results/paper below `root`; a part that was not made yet has no line."""
+    """How many goals are reached, and the table, of the data files in docs/results/paper below `root`.
+
+    A part that was not made yet has no line.
+    """
     lines: list[list[str]] = []
     for goal in GOALS:
         path = root / FOLDER / f"{goal.part}.json"
         if path.exists():
             lines += goal.lines(json.loads(path.read_text(encoding="utf-8")))
-    return markdown_table(["what", "goal", "published", "others' code here", "ours", "seeds", "command"], lines)
+    reached = sum(line[COLUMNS.index("reached")] == REACHED for line in lines)
+    return f"**{reached} of {len(lines)} goals are reached.**\n\n{markdown_table(COLUMNS, lines)}"
 
 
 def renew_overview(root: Path) -> None:
-    """Write the table into README. Raises UserError where its marks are missing."""
+    """Write what `overview` makes into PAGE. Raises UserError where its marks are missing."""
     renew(root, PAGE, MARKS, overview(root))

@@ -1,4 +1,4 @@
-"""docs/results/svge and README's table of SVGe, made from the work directories of `tools/svge.py`."""
+"""docs/results/svge: an overview and a section a space, made from the work directories of `tools/svge.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLES = {
     "optimisation": "Latent optimisation",
     "extrapolation": "Extrapolation to larger cells",
 }
-README, README_MARKS = "README.md", tables.marks("svge", "tools/svge.py --write")
+OVERVIEW_MARKS = tables.marks("svge", "tools/svge.py --write")
 GOALS = {
     "reconstruction share": "> 99.9",
     "prior validity": "100",
@@ -34,8 +34,14 @@ GOALS = {
     "informed RMSE": "< 0.248, ENAS",
     "informed Pearson": "> 0.968, ENAS",
 }
-"""Measures in README's table, and the project's goals."""
-FIGURES = ("interpolation", "plane", "kernel", "optimisation")
+"""Measures in the overview, and the project's goals."""
+FIGURES = {
+    "interpolation": "five cells that are decoded on the straight way from one cell's latent vector to another's",
+    "plane": "accuracy over a plane through the latent space, as the Gaussian process predicts it and, where known, as it is",
+    "kernel": "the cosine of two cells' vectors against their WL kernel, SVGe's on the left, NASGEM's on the right",
+    "optimisation": "the best accuracy found against the number of queries, by method",
+}
+"""Pictures by name, with what they show."""
 
 
 def marks(space: str) -> tuple[str, str]:
@@ -45,8 +51,8 @@ def marks(space: str) -> tuple[str, str]:
 
 def page_section(data: Mapping[str, Any], space: str) -> str:
     """The section: the tables, and the figures that are there."""
-    parts = [f"### {TABLES[name]}\n\n{text.strip()}" for name, text in data["tables"].items()]
-    parts += [f"![{space}: {name}]({space}_{name}.png)" for name in data["figures"]]
+    parts = [f"#### {TABLES[name]}\n\n{text.strip()}" for name, text in data["tables"].items()]
+    parts += [f"![{space}: {FIGURES[name]}]({space}_{name}.png)" for name in data["figures"]]
     return "\n\n".join(parts)
 
 
@@ -56,7 +62,7 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
     What was written there before and is not in the work directory stays: other tables and figures, and the measures of other
     trainings.
 
-    Renews README's table as well. Returns the files' names. Raises SearchError where there is no table yet, UserError where a
+    Renews the overview as well. Returns the files' names. Raises SearchError where there is no table yet, UserError where a
     page lacks its marks.
     """
     texts = {name: path.read_text(encoding="utf-8") for name in TABLES if (path := directory / f"{name}.md").exists()}
@@ -75,10 +81,10 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
         "figures": [name for name in FIGURES if name in {*earlier["figures"], *figures}],
     }
     tables.publish(root, f"{FOLDER}/{space}.json", data, PAGE, marks(space), page_section(data, space))
-    tables.renew(root, README, README_MARKS, overview(root))
+    tables.renew(root, PAGE, OVERVIEW_MARKS, overview(root))
     for name in figures:
         shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
-    return [PAGE, README, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
+    return [PAGE, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
 
 
 def _written(root: Path, space: str) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def _in_order(names: Iterable[str], entries: Mapping[str, Any]) -> dict[str, Any
 
 
 def overview(root: Path) -> str:
-    """README's table, of the data files in docs/results/svge below `root`.
+    """The table of all spaces, of the data files in docs/results/svge below `root`.
 
     It has a line a space and model, the published figures and the goals; a space that was not measured yet has no line. A
     measure of fewer seeds than were trained says of how many.

@@ -122,8 +122,8 @@ def test_settings_have_names_of_their_own_in_one_order_and_training_is_eager():
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("README.md", benchmark.MEASURED):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in (benchmark.PAGE, benchmark.MEASURED):
+        (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     return tmp_path
 
@@ -146,7 +146,7 @@ def test_one_setting_is_renewed_in_the_data_file_and_the_others_stay(folder):
             assert after["rates"][kept] == before["rates"][kept]
             assert after["training_memory"] == before["training_memory"]
             assert list(after["rates"]) == [str(s) for s in SETTINGS if str(s) in after["rates"]]
-        assert benchmark.table(found) in (folder / "README.md").read_text(encoding="utf-8")
+        assert benchmark.table(found) in (folder / benchmark.PAGE).read_text(encoding="utf-8")
     assert found["date"] == f"{old['date'].partition(' to ')[0]} to 2126-01-02"
     assert "batch 1, fp32, onnxruntime" in found["models"][0]["rates"]
 

@@ -58,9 +58,11 @@ def test_the_table_gives_mean_and_deviation_over_the_seeds(tmp_path, options):
     assert "| 21.00 ± 1.41 | 2 | 2 |" in comparison.table(rows)
     start, end = comparison.marks("tiny")
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/README.md").write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    page = tmp_path / comparison.PAGE
+    page.parent.mkdir(parents=True)
+    page.write_text(f"before\n{start}\nold\n{end}\nafter\n")
     comparison.write(tmp_path, "tiny", rows)
-    text = (tmp_path / "configs/README.md").read_text()
+    text = page.read_text()
     assert "old" not in text
     assert text.startswith("before")
     assert text.endswith("after\n")

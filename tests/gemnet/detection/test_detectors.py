@@ -131,19 +131,21 @@ def measured():
 
 def test_the_data_file_the_table_and_the_index_are_what_is_measured(measured):
     assert json.loads((ROOT / zoo.MEASURED).read_text(encoding="utf-8")) == measured
-    text = (ROOT / zoo.README).read_text(encoding="utf-8")
-    assert between(zoo.MARKS, text, zoo.table(measured), zoo.README) == text
+    text = (ROOT / zoo.PAGE).read_text(encoding="utf-8")
+    assert between(zoo.MARKS, text, zoo.table(measured), zoo.PAGE) == text
     index = (ROOT / zoo.INDEX).read_text(encoding="utf-8")
     assert index == zoo.model_index(measured)
-    models = yaml.safe_load(index)["Models"]
+    content = yaml.safe_load(index)
+    models = content["Models"]
+    assert all((ROOT / collection["README"]).is_file() for collection in content["Collections"])
     assert [model["Name"] for model in models] == NAMES
     assert all((ROOT / model["Config"]).is_file() for model in models)
 
 
 def test_the_table_of_overfitting_is_made_from_its_data_file():
-    text = (ROOT / zoo.README).read_text(encoding="utf-8")
+    text = (ROOT / zoo.PAGE).read_text(encoding="utf-8")
     records = json.loads((ROOT / overfit.RECORDS).read_text(encoding="utf-8"))
-    assert between(overfit.MARKS, text, overfit.table(records), zoo.README) == text
+    assert between(overfit.MARKS, text, overfit.table(records), zoo.PAGE) == text
     assert {record["config"] for record in records} == {f"configs/{name}.py" for name in NAMES if "gemnet" in name}
 
 

@@ -181,13 +181,11 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     before = table
     (tmp_path / "docs/results/svge").mkdir(parents=True)
     page = tmp_path / pages.PAGE
-    page.write_text("\n".join(pages.marks("made")))
+    page.write_text("\n".join(["before", *pages.OVERVIEW_MARKS, *pages.marks("made")]))
     monkeypatch.setattr(pages, "TASKS", {"made": None, "enas": None})
-    readme = tmp_path / pages.README
-    readme.write_text("\n".join(["before", *pages.README_MARKS, "after"]))
     run(write_to=tmp_path)
     reconstructed = models["SVGe"]["reconstruction share"]
-    (line,) = (line for line in readme.read_text().splitlines() if line.startswith("| **made, SVGe** |"))
+    (line,) = (line for line in page.read_text().splitlines() if line.startswith("| **made, SVGe** |"))
     assert line.split(" | ")[2] == f"{100 * reconstructed['mean']:.2f} ± {100 * reconstructed['deviation']:.2f}"
     assert line.endswith(" | 2 |")
     assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
