@@ -33,7 +33,7 @@ def main(call: Call) -> int:
     parser.add_argument("--jobs", type=whole(1), help="trainings at a time (default: one on each GPU or core)")
     parser.add_argument("--quick", action="store_true", help="a small trial on the digits, with whatever else is given")
     parser.add_argument(
-        "--write", action="store_true", help="renew docs/results/trial.md, trial.json, trial.jsonl and trial.png"
+        "--write", action="store_true", help="renew docs/results/trial.md, trial.json, trial.jsonl and trial.svg"
     )
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = vars(parser.parse_args(call.arguments))

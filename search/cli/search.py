@@ -14,7 +14,7 @@ that failed, as for want of memory. What it has found so far:
   gemnet search top work_dirs/digits --count 20          its best cells
   gemnet search export work_dirs/digits --out digits.jsonl    the record as JSON lines
   gemnet search report work_dirs/digits                  its report, also while it runs
-  gemnet search report work_dirs/digits --out shown      the same there, with two figures as PNG
+  gemnet search report work_dirs/digits --out shown      the same there, with two figures as SVG
   gemnet search retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
 
 Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
@@ -50,7 +50,7 @@ examples:
 
 examples:
   gemnet search report work_dirs/digits                      also while it runs
-  gemnet search report work_dirs/digits --out shown          the same there, with two figures as PNG""",
+  gemnet search report work_dirs/digits --out shown          the same there, with two figures as SVG""",
     "retrain": """Train the best cells of a search again with other seeds: which were lucky? What was stopped goes on.
 
 examples:
@@ -85,7 +85,7 @@ def work_with_record(call: Call) -> int:
         action.add_argument("work_dir", help=f"where the search's record is{record}")
     parsers["top"].add_argument("--count", type=whole(1), default=10, help="how many cells; default: %(default)s")
     parsers["export"].add_argument("--out", metavar="FILE", help="default: WORK_DIR/record.jsonl")
-    parsers["report"].add_argument("--out", metavar="DIR", help="a folder, which gets PNGs as well; default: WORK_DIR")
+    parsers["report"].add_argument("--out", metavar="DIR", help="a folder, which gets SVGs as well; default: WORK_DIR")
     retrain = parsers["retrain"]
     retrain.add_argument("--out", metavar="DIR", help="where the trainings are kept; default: WORK_DIR/retrained")
     retrain.add_argument("--count", type=whole(1), default=8, help="how many cells; default: %(default)s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,6 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from scipy.stats import binned_statistic_2d, kendalltau
 
 from gemnet.cell import Cell
-from gemnet.core.files import save_png
 from gemnet.drawing import draw_on
 from gemnet.drawing.palette import BLUE, GREY, ORANGE, adaptive_svg
 from search.record.ranking import best_first, pareto_front
@@ -31,7 +29,6 @@ REPORT_SIZE = (4.8, 3.8)
 """Of the report's plots: as wide as a phone's screen, their letters are about as large as those around them."""
 SURFACE_SIZE = (4.8, 3.6)
 CELL_SIZE = (4.8, 4.0)
-DPI = 160
 SMALLEST = (5.0, 3.6)
 """Width and height, in the layout's units, that a drawn cell has at least: the nodes of small ones are not giants."""
 SURFACE_BINS = 32
@@ -43,11 +40,6 @@ Draw = Callable[[Axes], None]
 def to_svg(draw: Draw, size: tuple[float, float] = REPORT_SIZE) -> str:
     """The SVG text of one pair of axes that `draw` fills."""
     return adaptive_svg(_filled(draw, size))
-
-
-def to_png(draw: Draw, path: str | os.PathLike[str]) -> None:
-    """Write the picture of one pair of axes that `draw` fills."""
-    save_png(_filled(draw, REPORT_SIZE), path, dpi=DPI)
 
 
 def _filled(draw: Draw, size: tuple[float, float]) -> Figure:

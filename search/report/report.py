@@ -24,7 +24,6 @@ from search.report.figures import (
     predicted_against_measured,
     rank_correlation_plot,
     score_over_time,
-    to_png,
     to_svg,
 )
 from search.report.surface import surface_html
@@ -40,7 +39,7 @@ def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] 
     """Write `report.html` from the record in `directory`, of a search that runs or has ended; returns its path. Of an exported
     record, a file, it is written beside it, under its name.
 
-    out: instead of `directory`, a directory where two of its figures are written as PNG as well, to be shown elsewhere. Raises
+    out: instead of `directory`, a directory where two of its figures are written as SVG as well, to be shown elsewhere. Raises
     SearchError where there is no record, or nothing in it yet.
     """
     snapshot = read_record(directory)
@@ -52,8 +51,8 @@ def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] 
     path.parent.mkdir(parents=True, exist_ok=True)
     save_text(path, _page(snapshot, Path(directory)))
     if out is not None:
-        to_png(score_over_time(snapshot.records), path.parent / "score_over_time.png")
-        to_png(accuracy_against_cost(snapshot.records, _cost(snapshot)), path.parent / "accuracy_against_cost.png")
+        save_text(path.parent / "score_over_time.svg", to_svg(score_over_time(snapshot.records)))
+        save_text(path.parent / "accuracy_against_cost.svg", to_svg(accuracy_against_cost(snapshot.records, _cost(snapshot))))
     return path
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from gemnet.drawing.palette import SERIES
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit, of_first_seed, planned
 from search.experiments.paper.cells import benchmark_space, trained_encoder
-from search.experiments.paper.plots import COLOURS, panels
+from search.experiments.paper.plots import panels
 from search.experiments.paper.rows import ADJACENCY, AUTOENCODER, COUNTS, NASGEM, SVGE
 from search.experiments.paper.summary import by_row, rounded_series
 from search.kernel.wl import wl_kernel
@@ -69,7 +70,7 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     """One pair of axes for each encoder, of the first seed: dots are pairs, the line is the median of tenths of all pairs."""
     for index, (axes, result) in enumerate(panels(canvas, results, 3.2, 3.4, sharey=True)):
         series, spearman = result.measured.series, result.measured.figures["Spearman"]
-        axes.scatter(series["cosine"], series["difference, %"], s=6, alpha=0.4, color=COLOURS[index], label="a pair of cells")
+        axes.scatter(series["cosine"], series["difference, %"], s=6, alpha=0.4, color=SERIES[index], label="a pair of cells")
         axes.plot(series["cosine of a bin"], series["median difference, %"], color="black", linewidth=1.2, label="median")
         axes.set_yscale("symlog", linthresh=1)
         axes.set(xlabel="cosine similarity", title=f"{result.unit.row}\nSpearman {spearman:+.2f}")

@@ -15,11 +15,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from gemnet.drawing.palette import SERIES
 from search.core.types import Encoder, Space
 from search.encoders.landmarks import HIGHEST, highest_r_squared
 from search.experiments.paper.base import Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import trained_encoder
-from search.experiments.paper.plots import COLOURS
 from search.experiments.paper.rows import GUIDED, LANDMARKS, NASGEM
 from search.experiments.paper.summary import grid, rows_of, settings_of, summarized
 from search.spaces.dag import DagSpace
@@ -79,10 +79,10 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
         for index, name in enumerate(rows_of(summary)):
             figures_at = {row["setting"]: row["figures"] for row in summary["rows"] if row["row"] == name}
             mean, deviation = ([figures_at[n][figure][part] or 0.0 for n in settings] for part in ("mean", "deviation"))
-            axes.errorbar(settings, mean, deviation, fmt="o-", markersize=3, capsize=2, color=COLOURS[index], label=name)
+            axes.errorbar(settings, mean, deviation, fmt="o-", markersize=3, capsize=2, color=SERIES[index], label=name)
             if figure == "R^2" and all(HIGHEST in figures for figures in figures_at.values()):
                 bound = [figures_at[n][HIGHEST]["mean"] for n in settings]
-                axes.plot(settings, bound, "--", color=COLOURS[index], alpha=0.6, label=f"highest of cosines, {name}")
+                axes.plot(settings, bound, "--", color=SERIES[index], alpha=0.6, label=f"highest of cosines, {name}")
         axes.set(xlabel="nodes n", ylabel=title)
         axes.grid(alpha=0.25)
         if figure == "similarity MSE":

@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gemnet.drawing.palette import SERIES
 from search.experiments.paper.base import Result, of_first_seed
 from search.experiments.paper.summary import rows_of, settings_of, summarized
-
-COLOURS = ("#2f6db5", "#e0812b", "#3a923a", "#c03d3e", "#8d69b8", "#84584e", "#7f7f7f", "#e377c2", "#17becf", "#bcbd22")
 
 
 def panels(
@@ -38,13 +37,13 @@ def by_setting(
     """
     canvas.set_size_inches(9, 4.4)
     axes, summary = canvas.subplots(), summarized(results)
-    for (name, figures), colour in zip((published or {}).items(), COLOURS):
+    for (name, figures), colour in zip((published or {}).items(), SERIES):
         axes.plot(list(figures), list(figures.values()), "--", color=colour, alpha=0.6, linewidth=1, label=name)
     for index, name in enumerate(rows_of(summary)):
         cells = sorted((row for row in summary["rows"] if row["row"] == name), key=lambda row: row["setting"])
         settings, values = [cell["setting"] for cell in cells], [cell["figures"][figure] for cell in cells]
         mean, deviation = (np.array([value[key] or 0.0 for value in values]) for key in ("mean", "deviation"))
-        colour = COLOURS[index % len(COLOURS)]
+        colour = SERIES[index % len(SERIES)]
         axes.plot(settings, mean, "o-", color=colour, markersize=4, label=f"{name}, ours")
         axes.fill_between(settings, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
     if logarithmic:

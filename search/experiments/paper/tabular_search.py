@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gemnet.core.configs import FOLDER
+from gemnet.drawing.palette import SERIES
 from search.configuration.settings import load_settings
 from search.experiments.paper import published
 from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, planned
 from search.experiments.paper.cells import benchmark_space
 from search.experiments.paper.methods import search_history
-from search.experiments.paper.plots import COLOURS
 from search.experiments.paper.rows import NASGEM_SEARCH, searches
 from search.experiments.paper.summary import grid, rounded
 
@@ -70,8 +70,8 @@ def draw(canvas: Figure, results: Sequence[Result]) -> None:
     for index, (name, curves) in enumerate(_curves(results).items()):
         queries, mean = np.arange(1, curves.shape[1] + 1), curves.mean(0)
         error = curves.std(0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.zeros(len(mean))
-        axes.plot(queries, mean, color=COLOURS[index], label=name)
-        axes.fill_between(queries, mean - error, mean + error, color=COLOURS[index], alpha=0.15, linewidth=0)
+        axes.plot(queries, mean, color=SERIES[index], label=name)
+        axes.fill_between(queries, mean - error, mean + error, color=SERIES[index], alpha=0.15, linewidth=0)
     axes.set_yscale("log")
     axes.set(
         xlabel="queries", ylabel="test regret of the cell that would be chosen, %\n(mean over seeds, band: standard error)"

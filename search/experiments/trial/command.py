@@ -44,7 +44,7 @@ def trial_command(
         results = run_trial(settings, trial, directory, display, jobs)
         trial_report.write(results, directory)
         display.line(trial_report.table(results))
-        display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.png")
+        display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.svg")
         if write_to:
             trial_report.write_docs(write_to, results)
             display.line(f"Written: {trial_report.PAGE}, {trial_report.DATA}, {trial_report.GRAPH}, {trial_report.RECORD}")

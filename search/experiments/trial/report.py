@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, spearmanr
 
-from gemnet.core.files import save_png, save_text
+from gemnet.core.files import save_text
 from gemnet.core.tables import markdown_table, marks, mean_and_deviation, publish
+from gemnet.drawing.palette import SERIES, save_svg
 from search.experiments.trial.trainings import deviation
 from search.experiments.trial.trial import RANDOM
 from search.report.figures import SIZE, legend_below
@@ -22,7 +23,7 @@ from search.report.figures import SIZE, legend_below
 PAGE, DATA, GRAPH, RECORD = (
     "docs/results/trial.md",
     "docs/results/trial.json",
-    "docs/results/trial.png",
+    "docs/results/trial.svg",
     "docs/results/trial.jsonl",
 )
 MARKS = marks("trial", "tools/evaluate_cells.py --write")
@@ -97,26 +98,27 @@ def _percent(accuracies: Sequence[float]) -> str:
 
 
 def graph(trial: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """A PNG: the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
+    """Draw the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes, c = figure.subplots(), correlation(trial["networks"])
     kinds = dict.fromkeys(n["kind"] for n in trial["networks"] if n["proxy"] is not None)
-    for kind, marker in zip(kinds, cycle("osD^v")):
+    for kind, marker, colour in zip(kinds, cycle("osD^v"), cycle(SERIES)):
         cells = [n for n in trial["networks"] if n["kind"] == kind]
         proxy, test = ([100 * np.mean(n[name]) for n in cells] for name in ("proxy", "accuracies"))
-        axes.errorbar(proxy, test, [100 * deviation(n["accuracies"]) for n in cells], fmt=marker, capsize=2, label=kind)
+        spread = [100 * deviation(n["accuracies"]) for n in cells]
+        axes.errorbar(proxy, test, spread, fmt=marker, color=colour, capsize=2, label=kind)
     axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
     axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
     legend_below(axes, 4)
-    save_png(figure, path, dpi=110)
+    save_svg(figure, path)
 
 
 def write(trial: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
-    """Write `trial.json`, `trial.md` and `trial.png` into the work directory."""
+    """Write `trial.json`, `trial.md` and `trial.svg` into the work directory."""
     directory = Path(directory)
     save_text(directory / "trial.json", json.dumps(_without_trainings(trial), indent=1) + "\n")
     save_text(directory / "trial.md", table(trial) + "\n")
-    graph(trial, directory / "trial.png")
+    graph(trial, directory / "trial.svg")
 
 
 def write_docs(root: Path, trial: Mapping[str, Any]) -> None:

@@ -3,10 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from made import WHOLE, score
-from PIL import Image
 
 from gemnet.cell import Cell
 from search.cli.records import records_command
@@ -149,9 +149,10 @@ def test_a_report_goes_to_a_folder_of_the_users_with_two_pictures(work_dir, tmp_
     assert records_command("report", str(work_dir), str(tmp_path / "new" / "shown")) == 0
     assert not (work_dir / "report.html").exists()
     assert "</html>" in (tmp_path / "new" / "shown" / "report.html").read_text()
-    for name in ("score_over_time.png", "accuracy_against_cost.png"):
-        picture = Image.open(tmp_path / "new" / "shown" / name).convert("RGB")
-        assert len(picture.getcolors(maxcolors=2**24)) > 50
+    for name, label in (("score_over_time.svg", "evaluation"), ("accuracy_against_cost.svg", "validation accuracy")):
+        text = (tmp_path / "new" / "shown" / name).read_text(encoding="utf-8")
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert f"<!-- {label} -->" in text
     Path(tmp_path / "file").touch()
     assert records_command("report", str(work_dir), str(tmp_path / "file")) == 1
     assert f"{tmp_path}/file" in capsys.readouterr().err

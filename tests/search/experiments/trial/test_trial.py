@@ -179,7 +179,7 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
     assert len([key for key in added if key]) == 21
     assert [n["accuracies"] for n in copied["networks"]] == [n["accuracies"] for n in found["networks"]]
     trial_report.write(found, tmp_path)
-    assert {"trial.json", "trial.md", "trial.png"} <= set(os.listdir(tmp_path))
+    assert {"trial.json", "trial.md", "trial.svg"} <= set(os.listdir(tmp_path))
 
 
 def test_trainings_that_fail_are_told_and_the_others_are_kept(tmp_path, settings, made_library):
@@ -243,4 +243,4 @@ def test_the_docs_are_renewed_whole(tmp_path):
     record = [json.loads(line) for line in (tmp_path / trial_report.RECORD).read_text().splitlines()]
     assert data | {"trainings": record} == FOUND
     assert "trainings" not in data
-    assert (tmp_path / trial_report.GRAPH).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / trial_report.GRAPH).read_text(encoding="utf-8").rstrip().endswith("</svg>")
