@@ -1,0 +1,212 @@
+"""What the pages show is true: their Python runs, their commands run or are at least right, and what they quote is there."""
+
+import ast
+import json
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import doc_commands
+import pytest
+import training_settings
+from doc_examples import NOT_RUN, ROOT, RUN, SHELL, SLOW, UNKNOWN, Block, blocks, run_page, working_directory, write_titled
+from extensions import registries_restored
+from made_folders import write_folder
+
+from gemnet.cell import Cell
+from search.core.parts import REGISTRIES
+from search.record.export import read_record, write_export
+from search.record.file import TABLES
+from search.record.rows import FIGURES, JUDGED, OVER_BUDGET, TIMED
+
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+SHOWN = ("text", "json", "bibtex", "html", "sql")
+"""Languages of blocks that are looked at; what can be read is read."""
+RUN_BY = {
+    "docs/extending/encoder.md": "tests/search/test_extending_pages.py",
+    "docs/extending/evaluator.md": "tests/search/test_extending_pages.py",
+    "docs/extending/model.md": "tests/gemnet/test_model_table.py",
+    "docs/extending/operator.md": "tests/gemnet/test_operators.py",
+    "docs/extending/predictor.md": "tests/search/test_extending_pages.py",
+    "docs/extending/space.md": "tests/search/test_extending_pages.py",
+}
+"""Pages that are run beside what they extend, and by which file."""
+CLASS_FOLDERS = ("README.md", "docs/search.md")
+"""Pages whose folder `photos` has a folder a class; that of others has `train` and `val`, with a folder a class in each."""
+
+
+def found(page: str) -> list[Block]:
+    return blocks((ROOT / page).read_text(encoding="utf-8"))
+
+
+def has(page: str, *treatments: str) -> bool:
+    """Whether a page has blocks to run of these treatments."""
+    return any(b.treatment in treatments and b.file is None and b.language in ("python", *SHELL) for b in found(page))
+
+
+HERE = [page for page in PAGES if page not in RUN_BY]
+
+
+@pytest.fixture(autouse=True)
+def what_pages_register_goes(monkeypatch):
+    for registry in REGISTRIES.values():
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    with registries_restored():
+        yield
+
+
+@pytest.fixture(scope="module")
+def searches(tmp_path_factory):
+    """The work directories of searches that pages start, by command: each is run once for all of them."""
+    return {}, tmp_path_factory.mktemp("searches")
+
+
+@pytest.fixture
+def reader(tmp_path, searches):
+    """A reader's working directory: the repository's configs and tools, and small stand-ins for pictures and checkpoints."""
+    known, kept = searches
+
+    def prepare(page: str) -> tuple[Path, object]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name in ("configs", "tools"):
+            (tmp_path / name).symlink_to(ROOT / name)
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "docs/results").symlink_to(ROOT / "docs/results")
+        write_folder(tmp_path / "photos")
+        if page in CLASS_FOLDERS:
+            for folder in ("train", "val"):
+                shutil.copytree(tmp_path / "photos" / folder, tmp_path / "photos", dirs_exist_ok=True)
+                shutil.rmtree(tmp_path / "photos" / folder)
+        write_folder(tmp_path / "data/imagenet", (("train", 128), ("val", 2)) if "--calibration" in text else (("train", 4),))
+        if "work_dirs/digits" in text:
+            searched(doc_commands.Line((), ("gemnet", "search")), "work_dirs/digits")
+        if "gemnet_a_imagenet/epoch_300.pth" in text:
+            write_checkpoint(tmp_path / "work_dirs/gemnet_a_imagenet/epoch_300.pth")
+        return tmp_path, shell
+
+    def searched(line: doc_commands.Line, place: str) -> None:
+        """Run a search, or take what an earlier page's had in the same place."""
+        name = str(doc_commands.short(line))
+        if name not in known:
+            assert doc_commands.run(line) == 0, str(line)
+            known[name] = kept / str(len(known))
+            shutil.copytree(place, known[name])
+        elif not (tmp_path / place).exists():
+            shutil.copytree(known[name], tmp_path / place)
+
+    def shell(block: Block) -> None:
+        for line in doc_commands.lines(block):
+            command = doc_commands.command_of(line)
+            if command and command[0] == "search" and (place := doc_commands.work_dir(command[1])):
+                searched(line, place)
+            else:
+                assert doc_commands.run(line) == 0, f"line {block.line}: {line}"
+
+    def ready(page: str):
+        with working_directory(tmp_path):
+            return prepare(page)
+
+    return ready
+
+
+def write_checkpoint(path: Path) -> None:
+    """What a training of GEMNet-A with mmpretrain would leave, by its form."""
+    import torch
+
+    import gemnet
+    from gemnet.weights import convert
+
+    path.parent.mkdir(parents=True)
+    weights = path.with_name("random.pth")
+    torch.save(gemnet.gemnet_a().state_dict(), weights)
+    convert(weights, path, "mmpretrain")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_has_a_language_and_a_treatment_that_are_known(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert len(re.findall(r"(?m)^\s*```", text)) == 2 * len(found(page)), "a fence is indented, or not closed"
+    for block in found(page):
+        assert block.language in ("python", *SHELL, *SHOWN), f"line {block.line}: language {block.language!r}"
+        assert block.treatment != UNKNOWN, f"line {block.line}: expected `run: slow` or `not run: REASON` above"
+        if block.language == "python":
+            ast.parse(block.text)
+        if block.language == "json":
+            json.loads(block.text)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.language in SHELL for block in found(page))])
+def test_each_command_is_there_and_takes_the_arguments_and_settings_that_a_page_gives_it(page, tmp_path):
+    for name in ("configs", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    with working_directory(tmp_path):
+        for block in found(page):
+            if block.file is not None:
+                write_titled(block, tmp_path)
+        for block in found(page):
+            if block.language in SHELL:
+                for line in doc_commands.lines(block):
+                    doc_commands.check(line, block.treatment if page not in RUN_BY else NOT_RUN)
+
+
+@pytest.mark.parametrize("page", [page for page in HERE if has(page, RUN)])
+def test_a_page_runs(page, reader):
+    place, shell = reader(page)
+    run_page(page, place, shell, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in HERE if has(page, SLOW)])
+def test_a_page_runs_with_what_takes_minutes(page, reader):
+    place, shell = reader(page)
+    run_page(page, place, shell, slow=True)
+
+
+@pytest.mark.parametrize(("page", "test"), RUN_BY.items())
+def test_the_pages_on_extending_are_run_beside_what_they_extend(page, test):
+    text = (ROOT / test).read_text(encoding="utf-8")
+    assert f'"{page}"' in text or 'f"docs/extending/{page}.md"' in text
+
+
+def table_of(page: str, name: str) -> list[str]:
+    """The names in the first column of a page's table between the marks `name`, in order; a cell may have several."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    around = re.search(rf"<!-- {name}: checked by .* -->\n(.*?)<!-- end of {name} -->", text, re.DOTALL)
+    rows = [line.split("|")[1] for line in around[1].splitlines()[2:]]
+    return [found for row in rows for found in re.findall(r"`([^`]+)`", row)]
+
+
+@pytest.fixture
+def small_search(reader):
+    """The work directory of a search."""
+    place, _ = reader("docs/records.md")
+    return place / "work_dirs/digits"
+
+
+def test_the_page_on_records_names_what_a_search_writes_down(small_search, tmp_path):
+    page = "docs/records.md"
+    for table in ("evaluations", "rounds"):
+        assert table_of(page, table) == list(TABLES[table])
+    assert table_of(page, "note") == ["evaluated", "best", *FIGURES, OVER_BUDGET, TIMED, JUDGED]
+    with closing(sqlite3.connect(small_search / "study.sqlite")) as db:
+        assert {key for (key,) in db.execute("SELECT key FROM meta")} == set(table_of(page, "meta")) - {"retries"}
+    write_export(read_record(small_search), tmp_path / "record.jsonl")
+    head, *rows = map(json.loads, (tmp_path / "record.jsonl").read_text(encoding="utf-8").splitlines())
+    assert list(head) == [key for key in table_of(page, "head") if key != "retries"]
+    assert {frozenset(row) for row in rows} == {frozenset(table_of(page, "line"))}
+    assert list(json.loads((small_search / "encoder/encoder.json").read_text(encoding="utf-8"))) == table_of(page, "encoder")
+    cell = Cell.load(small_search / "best_cell.json")
+    assert {*cell.provenance, "stopped"} == set(table_of("docs/cell-file.md", "provenance"))
+
+
+def test_the_page_on_records_names_what_a_training_of_a_trial_writes_down():
+    rows = [json.loads(line) for line in (ROOT / "docs/results/trial.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {tuple(row) for row in rows} == {tuple(table_of("docs/records.md", "trainings"))}
+
+
+def test_the_tables_of_a_trainings_settings_are_made_from_their_descriptions():
+    """Renew them: python tests/helpers/training_settings.py."""
+    text = (ROOT / training_settings.PAGE).read_text(encoding="utf-8")
+    assert training_settings.renewed(text) == text
