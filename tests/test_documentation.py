@@ -1,10 +1,13 @@
 """What the pages show is true: their Python runs, their commands run or are at least right, and what they quote is there."""
 
 import ast
+import importlib
 import json
+import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from extensions import registries_restored
 from made_folders import write_folder
 
 from gemnet.cell import Cell
+from gemnet.cli.running import REMEDIES
 from search.core.parts import REGISTRIES
 from search.record.export import read_record, write_export
 from search.record.file import TABLES
@@ -210,3 +214,65 @@ def test_the_tables_of_a_trainings_settings_are_made_from_their_descriptions():
     """Renew them: python tests/helpers/training_settings.py."""
     text = (ROOT / training_settings.PAGE).read_text(encoding="utf-8")
     assert training_settings.renewed(text) == text
+
+
+BESIDE = {
+    "No module named": ("importlib", "_bootstrap.py"),
+    "MMCV==": ("mmpretrain", "__init__.py"),
+    "registry. Please check": ("mmengine", "registry/build_functions.py"),
+    "CUDA out of memory": ("gemnet", "../tests/search/evaluation/test_proxy.py"),  # torch's own, in C++
+}
+"""Words of other libraries' messages: the package and file where they stand."""
+PLACE = "\0"
+"""In a text of the code, where a value is put in."""
+
+
+def texts(file: Path) -> set[str]:
+    """The texts of a Python file, with PLACE for each value that is put into them."""
+
+    def text(node: ast.AST) -> str:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return re.sub(r"\{\w*\}", PLACE, node.value)
+        if isinstance(node, ast.JoinedStr):
+            return "".join(map(text, node.values))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return text(node.left) + text(node.right)
+        return PLACE
+
+    return {text(node) for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))} - {PLACE}
+
+
+def stands_in(message: str, known: str) -> bool:
+    """Whether a message stands in one line of `known`, but for what is put in, or each of its parts, one with words at least,
+    in some line."""
+    together = ".*".join(re.escape(piece.strip()) for piece in message.split("…"))
+    parts = [part for piece in re.split("…|(?=; )", message) if (part := piece.strip(" ;:,.()'\"?"))]
+    words = any(part.count(" ") >= 2 for part in parts)
+    return re.search(together, known) is not None or (words and all(part in known for part in parts))
+
+
+def lines_of(found: Iterable[str]) -> str:
+    return "\n".join({" ".join(text.split()) for text in found})
+
+
+def messages() -> list[str]:
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    return re.findall(r"(?m)^\| `(.+?)` \|", text)
+
+
+def test_the_messages_that_troubleshooting_quotes_stand_in_the_code():
+    of_system = {f"{os.strerror(number)}; {remedy}" for number, remedy in REMEDIES.items()}
+    files = [file for room in ("gemnet", "search") for file in (ROOT / room).rglob("*.py")]
+    own = lines_of(of_system.union(*map(texts, files)))
+    others = {words: lines_of(texts(Path(importlib.import_module(m).__file__).parent / f)) for words, (m, f) in BESIDE.items()}
+    known = {message: next((others[words] for words in BESIDE if words in message), own) for message in messages()}
+    assert len(known) == len(messages()) >= 60
+    assert not [message for message, lines in known.items() if not stands_in(message.replace("'mmcv._ext'", "…"), lines)]
+
+
+def test_a_message_that_the_code_does_not_have_is_found():
+    known = lines_of({"\0: no such file; there is \0", "take another"})
+    assert stands_in("…: no such file; there is …", known)
+    assert stands_in("…: no such file; take another", known)
+    assert not stands_in("…: no such folder; there is …", known)
+    assert not stands_in("…: another", known)
