@@ -108,11 +108,15 @@ def arguments_of(name: str, arguments: Sequence[str]) -> Namespace:
     raise AssertionError(f"gemnet {name} read no arguments")
 
 
+def _launched(line: Line) -> list[str]:
+    """The words of a line; of torchrun what it starts."""
+    words = list(line.words)
+    return ["python", *words[words.index("-m") :]] if words[0] == "torchrun" else words
+
+
 def command_of(line: Line) -> tuple[str, list[str]] | None:
     """The command of `gemnet` that a line calls, by any of its ways, and its arguments; None for another program."""
-    words = list(line.words)
-    if words[0] == "torchrun":
-        words = ["python", *words[words.index("-m") :]]
+    words = _launched(line)
     if words[0] == "gemnet":
         return words[1], words[2:]
     if words[:3] == ["python", "-m", "gemnet"] and words[3] in COMMANDS:
@@ -173,7 +177,7 @@ def _check_config(name: str, config: str | None, options: Sequence[str] | None, 
 
 
 def _check_other(line: Line, treatment: str) -> None:
-    program, rest = line.words[0], list(line.words[1:])
+    program, *rest = _launched(line)
     if program == "pip":
         project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
         extras = re.findall(r"(?m)^(\w+) = \[", project.partition("[project.optional-dependencies]")[2].partition("\n[")[0])
@@ -217,7 +221,13 @@ def short(line: Line) -> tuple[str, list[str]] | None:
     at = arguments.index(OPTIONS) + 1
     end = next((place for place in range(at, len(arguments)) if arguments[place].startswith("--")), len(arguments))
     given = {pair.partition("=")[0] for pair in arguments[at:end]}
-    own = [pair for pair in more if pair.partition("=")[0] not in given or pair.startswith(("epochs=", "search.", "proxy."))]
+    chosen = any(name.startswith("encoder.") for name in given)  # whose settings are not those of another
+    own = [
+        pair
+        for pair in more
+        if pair.startswith(("epochs=", "search.", "proxy."))
+        or (pair.partition("=")[0] not in given and not (chosen and pair.startswith("encoder.")))
+    ]
     return name, [*arguments[:end], *own, *arguments[end:]]
 
 
