@@ -27,12 +27,12 @@ gemnet search my_search.py
 gemnet search digits --cfg-options encoder.type=svge encoder.dim=56 search.rounds=5
 ```
 
-Both lines search with the same settings. [Search](search.md) is the guide to them, [configuration](configuration.md) tells how configs work, and
-`gemnet search settings SECTION` shows a part of this page on the command line.
+Both lines search with the same settings. [Search](search.md) is the guide to them, [configuration](configuration.md) tells how
+configs work, and `gemnet search settings SECTION` shows a part of this page on the command line.
 
-A section has settings of its own, or takes a `type` and has the settings of that. Defaults here are those of the parts; a config may have others.
-A whole number is written without a point (`3`, not `3.0`), True and False are no numbers, a list is written `[1,2]`, and no number is NaN or
-infinite.
+A section has settings of its own, or takes a `type` and has the settings of that. Defaults here are those of the parts; a config
+may have others. A whole number is written without a point (`3`, not `3.0`), True and False are no numbers, a list is written
+`[1,2]`, and no number is NaN or infinite.
 
 This page is made by `python tools/search.py settings --out docs/settings.md` from the descriptions beside the parts.
 """

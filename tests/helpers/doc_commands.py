@@ -213,6 +213,9 @@ def short(line: Line) -> tuple[str, list[str]] | None:
     action = arguments[0] if arguments[:1] == ["retrain"] else name
     if name == "search" and arguments[:1] in (["status"], ["top"], ["export"], ["report"], ["settings"]):
         return found
+    if name == "detect" and arguments[:1] not in (["check"], ["predict"]):
+        rest = [word for word, before in zip(arguments, ["", *arguments]) if "--minutes" not in (word, before)]
+        return name, [*rest, "--epochs", "1", "--image-size", "64", "--batch-size", "2"]
     more = SHORT.get(action, ())
     if not more or "--help" in arguments:
         return found

@@ -1,6 +1,6 @@
 """The tables of docs/configuration.md, from the descriptions by which settings of a training are checked.
 
-    python tests/helpers/training_settings.py    renews them
+python tests/helpers/training_settings.py    renews them
 """
 
 from __future__ import annotations
