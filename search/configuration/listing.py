@@ -30,9 +30,11 @@ gemnet search digits --cfg-options encoder.type=svge encoder.dim=56 search.round
 Both lines search with the same settings. [Search](search.md) is the guide to them, [configuration](configuration.md) tells how
 configs work, and `gemnet search settings SECTION` shows a part of this page on the command line.
 
-A section has settings of its own, or takes a `type` and has the settings of that. Defaults here are those of the parts; a config
-may have others. A whole number is written without a point (`3`, not `3.0`), True and False are no numbers, a list is written
-`[1,2]`, and no number is NaN or infinite.
+A section has settings of its own, or takes a `type` and has the settings of that. Defaults here are those of the parts.
+A config may have others.
+
+A whole number is written without a point (`3`, not `3.0`), True and False are no numbers, a list is written `[1,2]`, and no
+number is NaN or infinite.
 
 This page is made by `python tools/search.py settings --out docs/settings.md` from the descriptions beside the parts.
 """
@@ -96,5 +98,6 @@ def page() -> str:
     """The page of all settings, Markdown."""
     lines: list[str] = []
     for is_table, group in groupby(tables(), lambda line: line.startswith("|")):
-        lines += _narrowed([*group]) if is_table else group
+        found = list(group)
+        lines += _narrowed(found) if is_table else found
     return "\n".join([PAGE_HEAD.rstrip(), *lines, ""])

@@ -24,8 +24,7 @@ def refusal(what: str) -> OperatorError:
     return OperatorError(
         f"{what}: mmcv was installed without its compiled operators, and gemnet stands in for those of mmdet's "
         "detectors only. To compile mmcv, unpack its source, set -std=c++20 in its setup.py where torch wants that, and there: "
-        "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall . (all commands: docs/mmdet.md, 'Compile "
-        "mmcv's operators')"
+        "MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall . (all commands: docs/mmdet.md)"
     )
 
 
