@@ -5,7 +5,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -15,18 +14,20 @@ import doc_commands
 import pytest
 import training_settings
 from doc_examples import NOT_RUN, ROOT, RUN, SHELL, SLOW, UNKNOWN, Block, blocks, run_page, working_directory, write_titled
+from doc_reader import Reader, Searches, link_repository
 from extensions import registries_restored
-from made_folders import write_folder
 
+import gemnet
 from gemnet.cell import Cell
 from gemnet.cli.running import REMEDIES
+from gemnet.model_table import MODELS
 from search.core.parts import REGISTRIES
 from search.record.export import read_record, write_export
 from search.record.file import TABLES
 from search.record.rows import FIGURES, JUDGED, OVER_BUDGET, TIMED
 
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
-SHOWN = ("text", "json", "bibtex", "html", "sql")
+SHOWN = ("text", "json", "bibtex", "csv", "html", "sql", "xml", "yaml")
 """Languages of blocks that are looked at; what can be read is read."""
 RUN_BY = {
     "docs/extending/encoder.md": "tests/search/test_extending_pages.py",
@@ -37,8 +38,6 @@ RUN_BY = {
     "docs/extending/space.md": "tests/search/test_extending_pages.py",
 }
 """Pages that are run beside what they extend, and by which file."""
-CLASS_FOLDERS = ("README.md", "docs/search.md")
-"""Pages whose folder `photos` has a folder a class; that of others has `train` and `val`, with a folder a class in each."""
 
 
 def found(page: str) -> list[Block]:
@@ -63,88 +62,7 @@ def what_pages_register_goes(monkeypatch):
 
 @pytest.fixture(scope="module")
 def searches(tmp_path_factory):
-    """The work directories of searches that pages start, by command: each is run once for all of them."""
-    return {}, tmp_path_factory.mktemp("searches")
-
-
-@pytest.fixture
-def reader(tmp_path, searches):
-    """A reader's working directory: the repository's configs and tools, and small stand-ins for pictures and checkpoints."""
-    known, kept = searches
-
-    def prepare(page: str) -> tuple[Path, object]:
-        text = (ROOT / page).read_text(encoding="utf-8")
-        for name in ("configs", "tools"):
-            (tmp_path / name).symlink_to(ROOT / name)
-        (tmp_path / "docs").mkdir()
-        (tmp_path / "docs/results").symlink_to(ROOT / "docs/results")
-        write_folder(tmp_path / "photos")
-        if page in CLASS_FOLDERS:
-            for folder in ("train", "val"):
-                shutil.copytree(tmp_path / "photos" / folder, tmp_path / "photos", dirs_exist_ok=True)
-                shutil.rmtree(tmp_path / "photos" / folder)
-        write_folder(tmp_path / "data/imagenet", (("train", 128), ("val", 2)) if "--calibration" in text else (("train", 4),))
-        if "gemnet detect" in text or "tools/detect.py" in text:
-            write_boxes(tmp_path / "photos")
-            shutil.copytree(next((tmp_path / "photos").rglob("dark")), tmp_path / "more_photos")
-        if "work_dirs/digits" in text:
-            searched(doc_commands.Line((), ("gemnet", "search")), "work_dirs/digits")
-        if "gemnet_a_imagenet/epoch_300.pth" in text:
-            write_checkpoint(tmp_path / "work_dirs/gemnet_a_imagenet/epoch_300.pth")
-        return tmp_path, shell
-
-    def searched(line: doc_commands.Line, place: str) -> None:
-        """Run a search, or take what an earlier page's had in the same place."""
-        name = str(doc_commands.short(line))
-        if name not in known:
-            assert doc_commands.run(line) == 0, str(line)
-            known[name] = kept / str(len(known))
-            shutil.copytree(place, known[name])
-        elif not (tmp_path / place).exists():
-            shutil.copytree(known[name], tmp_path / place)
-
-    def shell(block: Block) -> None:
-        for line in doc_commands.lines(block):
-            command = doc_commands.command_of(line)
-            if command and command[0] == "search" and (place := doc_commands.work_dir(command[1])):
-                searched(line, place)
-            else:
-                assert doc_commands.run(line) == 0, f"line {block.line}: {line}"
-
-    def ready(page: str):
-        with working_directory(tmp_path):
-            return prepare(page)
-
-    return ready
-
-
-def write_boxes(folder: Path) -> None:
-    """Annotations in COCO's form of all pictures below `folder`, a box each, of the class that their folder names."""
-    files = sorted(folder.rglob("*.png"))
-    classes = sorted({file.parent.name for file in files})
-    images, annotations = [], []
-    for number, file in enumerate(files, 1):
-        images.append({"id": number, "file_name": str(file.relative_to(folder)), "width": 40, "height": 32})
-        kind = classes.index(file.parent.name) + 1
-        annotations.append(
-            {"id": number, "image_id": number, "category_id": kind, "bbox": [4, 4, 24, 20], "area": 480, "iscrowd": 0}
-        )
-    categories = [{"id": place, "name": name} for place, name in enumerate(classes, 1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def write_checkpoint(path: Path) -> None:
-    """What a training of GEMNet-A with mmpretrain would leave, by its form."""
-    import torch
-
-    import gemnet
-    from gemnet.weights import convert
-
-    path.parent.mkdir(parents=True)
-    weights = path.with_name("random.pth")
-    torch.save(gemnet.gemnet_a().state_dict(), weights)
-    convert(weights, path, "mmpretrain")
+    return Searches(tmp_path_factory.mktemp("searches"))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -162,8 +80,7 @@ def test_each_block_has_a_language_and_a_treatment_that_are_known(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.language in SHELL for block in found(page))])
 def test_each_command_is_there_and_takes_the_arguments_and_settings_that_a_page_gives_it(page, tmp_path):
-    for name in ("configs", "tools"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link_repository(tmp_path)
     with working_directory(tmp_path):
         for block in found(page):
             if block.file is not None:
@@ -175,16 +92,14 @@ def test_each_command_is_there_and_takes_the_arguments_and_settings_that_a_page_
 
 
 @pytest.mark.parametrize("page", [page for page in HERE if has(page, RUN)])
-def test_a_page_runs(page, reader):
-    place, shell = reader(page)
-    run_page(page, place, shell, slow=False)
+def test_a_page_runs(page, tmp_path, searches):
+    run_page(page, tmp_path, Reader(page, tmp_path, searches).shell, slow=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in HERE if has(page, SLOW)])
-def test_a_page_runs_with_what_takes_minutes(page, reader):
-    place, shell = reader(page)
-    run_page(page, place, shell, slow=True)
+def test_a_page_runs_with_what_takes_minutes(page, tmp_path, searches):
+    run_page(page, tmp_path, Reader(page, tmp_path, searches).shell, slow=True)
 
 
 @pytest.mark.parametrize(("page", "test"), RUN_BY.items())
@@ -201,15 +116,9 @@ def table_of(page: str, name: str) -> list[str]:
     return [found for row in rows for found in re.findall(r"`([^`]+)`", row)]
 
 
-@pytest.fixture
-def small_search(reader):
-    """The work directory of a search."""
-    place, _ = reader("docs/records.md")
-    return place / "work_dirs/digits"
-
-
-def test_the_page_on_records_names_what_a_search_writes_down(small_search, tmp_path):
+def test_the_page_on_records_names_what_a_search_writes_down(searches, tmp_path):
     page = "docs/records.md"
+    small_search = Reader(page, tmp_path, searches).folder / "work_dirs/digits"
     for table in ("evaluations", "rounds"):
         assert table_of(page, table) == list(TABLES[table])
     assert table_of(page, "note") == ["evaluated", "best", *FIGURES, OVER_BUDGET, TIMED, JUDGED]
@@ -295,3 +204,19 @@ def test_a_message_that_the_code_does_not_have_is_found():
     assert stands_in("…: no such file; take another", known)
     assert not stands_in("…: no such folder; there is …", known)
     assert not stands_in("…: another", known)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_table_of_models_is_what_the_models_cost(name):
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    architecture = getattr(gemnet, name)().architecture
+    cost = gemnet.network_cost(architecture)
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [
+        f"{cost.params / 1e6:.2f} M",
+        f"{cost.macs / 1e6:.0f} M",
+        f"{cost.activations / 1e6:.1f} M",
+        ", ".join(map(str, architecture.widths)),
+        ", ".join(map(str, architecture.depths)),
+        str(architecture.head_width),
+    ]
