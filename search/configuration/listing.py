@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from itertools import groupby
+
 from gemnet.core.settings import expected_name, markdown
 from search.configuration.checking import PLAIN, described
 from search.configuration.sections import SECTIONS
@@ -11,11 +15,43 @@ from search.core.types import SearchError
 
 PAGE_HEAD = """# Settings of a search
 
-Made by `python tools/search.py settings --out docs/settings.md` from the descriptions beside the parts. A config of
-`configs/search` gives them as `encoder = dict(type="svge", dim=56)`, a command line as `--cfg-options encoder.type=svge
-encoder.dim=56`; the defaults below are those of the parts, which a config may replace. A whole number is written without a
-point (`3`, not `3.0`), True and False are no numbers, a list is written `[1,2]`, and no number is NaN or infinite.
+```python title="my_search.py"
+_base_ = ["gemnet::search/digits.py"]
+encoder = dict(_delete_=True, type="svge", dim=56)
+search = dict(rounds=5)
+```
+
+<!-- run: slow -->
+```shell
+gemnet search my_search.py
+gemnet search digits --cfg-options encoder.type=svge encoder.dim=56 search.rounds=5
+```
+
+Both lines search with the same settings. [Search](search.md) is the guide to them, [configuration](configuration.md) tells how
+configs work, and `gemnet search settings SECTION` shows a part of this page on the command line.
+
+A section has settings of its own, or takes a `type` and has the settings of that. Defaults here are those of the parts.
+A config may have others.
+
+A whole number is written without a point (`3`, not `3.0`), True and False are no numbers, a list is written `[1,2]`, and no
+number is NaN or infinite.
+
+This page is made by `python tools/search.py settings --out docs/settings.md` from the descriptions beside the parts.
 """
+
+
+def _narrowed(lines: list[str]) -> list[str]:
+    """A Markdown table without the columns that are empty in every row."""
+    rows = [re.split(r" *(?<!\\)\| *", line.strip())[1:-1] for line in lines]
+    kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[2:])]
+    head, _, *body = ([row[place] for place in kept] for row in rows)
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(kept), *(f"| {' | '.join(row)} |" for row in body)]
+
+
+def _about(part: object) -> str:
+    """What a part is: the first sentence of its docstring."""
+    words = " ".join((inspect.getdoc(part) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=[.;]) (?=[A-Z])", words)[0]
 
 
 def tables(name: str | None = None) -> list[str]:
@@ -33,7 +69,7 @@ def tables(name: str | None = None) -> list[str]:
     section, _, kind = name.partition(".")
     if section not in known:
         raise SearchError(f"unknown section {name!r}; {expected_name(section, known)}")
-    lines = ["", f"## {section}: {SECTIONS[section].meaning}"]
+    lines = ["", f"## {section}", "", f"The section `{section}`: {SECTIONS[section].meaning}."]
     if kind and section in PLAIN:
         settings = described(section)
         if kind not in settings:
@@ -53,10 +89,15 @@ def tables(name: str | None = None) -> list[str]:
     lines += ["", f"`{section}.type`: {', '.join(f'`{one}`' for one in registry)}; {default}."]
     for one in [kind] if kind else registry:
         settings = described(section, one)
-        lines += ["", f"### {section}.type={one}", "", *(markdown(settings, f"{section}.") if settings else ["No settings."])]
+        lines += ["", f"### {section}.type={one}", "", _about(registry.part(one)), ""]
+        lines += markdown(settings, f"{section}.") if settings else ["No settings."]
     return lines
 
 
 def page() -> str:
     """The page of all settings, Markdown."""
-    return "\n".join([PAGE_HEAD.rstrip(), *tables(), ""])
+    lines: list[str] = []
+    for is_table, group in groupby(tables(), lambda line: line.startswith("|")):
+        found = list(group)
+        lines += _narrowed(found) if is_table else found
+    return "\n".join([PAGE_HEAD.rstrip(), *lines, ""])

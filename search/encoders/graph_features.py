@@ -47,9 +47,10 @@ Identities = Annotated[
 
 @takes_settings("encoder")
 class GraphFeatureEncoder(Encoder):
-    """Embeds a cell as its standardised numbers, group by group, in the order of GROUP_WEIGHTS.
+    """Embeds a cell as standardised counts of its nodes, edges and paths, and shares of what flows through them.
 
-    What dropped operators and identities mean: see `simplify`. Predictors are handed the simplified cells.
+    Numbers stand group by group, in the order of GROUP_WEIGHTS. What dropped operators and identities mean: see `simplify`.
+    Predictors are handed the simplified cells.
 
     groups: sizes of the parts of the groups, for predictors that weigh them.
     """

@@ -49,7 +49,7 @@ _KINDS = {
 
 @takes_settings("space")
 class NasBench101Space(TabularSpace):
-    """The table's cells, of the compact file that `files.find_file` finds."""
+    """The cells of NAS-Bench-101's table, of the compact file that `benchmark_files.find_file` finds."""
 
     def __init__(self, data: Data = None, pool: Pool = "evaluated") -> None:
         super().__init__(load_table(data), pool)

@@ -55,7 +55,7 @@ CELL_EDGES: tuple[tuple[int, int], ...] = tuple(map(tuple, np.argwhere(ADJACENCY
 
 @takes_settings("space")
 class NasBench201Space(TabularSpace):
-    """The table's cells, of the compact file that `files.find_file` finds."""
+    """The cells of NAS-Bench-201's table, of the compact file that `benchmark_files.find_file` finds."""
 
     def __init__(self, data: Data = None, pool: Pool = "evaluated") -> None:
         super().__init__(load_table(data), pool)
