@@ -242,7 +242,8 @@ def _examples(listing: Listing, loaded: Loaded) -> list[Example]:
         key=lambda image: hashlib.sha256(image["file_name"].encode("utf-8", "surrogateescape")).digest(),
     )
     shown: set[int] = set()
-    chosen, others = [], []
+    chosen: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for image in images:
         own = {box["category_id"] for box in image["boxes"]}
         (others if own <= shown else chosen).append(image)

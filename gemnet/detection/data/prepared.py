@@ -120,7 +120,8 @@ def _write(target: Path, folder: Path, loaded: Loaded, key: str) -> dict[str, An
 
 def _content(loaded: Loaded, split: str, first_image: int, first_box: int) -> dict[str, Any]:
     """A split in COCO's form; ids of images and boxes are unique over all splits."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, image in enumerate(loaded.splits[split], first_image):
         images.append({"id": number, **{key: image[key] for key in ("file_name", "width", "height")}})
         for box in image["boxes"]:

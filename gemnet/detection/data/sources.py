@@ -158,12 +158,10 @@ class Builder:
         """box: [x, y, width, height] in pixels, unchecked. ignored: neither to be trained on nor counted."""
         number = len(self.annotations) + 1
         category = None if name is None else self.classes.setdefault(name, len(self.classes) + 1)
-        found = {"id": number, "image_id": image_id, "category_id": category, "bbox": box, "iscrowd": int(ignored)}
-        try:
-            found["area"] = float(box[2]) * float(box[3])  # type: ignore[index]
-        except (TypeError, ValueError, IndexError, OverflowError):
-            found["area"] = None
-        self.annotations.append(found)
+        found: dict[str, Any] = {"id": number, "image_id": image_id, "category_id": category, "bbox": box}
+        sides = [value for value in (box or ())[2:] if isinstance(value, (int, float))]
+        area = sides[0] * sides[1] if len(sides) == 2 else 0
+        self.annotations.append({**found, "area": area, "iscrowd": int(ignored)})
         self.places["annotations"].append(place)
 
     def part(self) -> Part:

@@ -1,4 +1,4 @@
-"""YOLO's text files: a line an object, its class by number, box or polygon in fractions of the image; with data.yaml or without."""
+"""YOLO's text files, with data.yaml or without: a line an object, its class by number, box or polygon in fractions."""
 
 from __future__ import annotations
 
@@ -216,15 +216,16 @@ def _splits(listing: Listing, file: str, settings: dict[str, Any], source: Sourc
                 images = _images_of(listing, file, settings, entry.strip(), split, source)
                 if not images and split != "test":
                     raise DataError(
-                        f"{listing.path(file)}: {split}: {entry!r} leads to no images in {listing.root}; expected a folder or a "
-                        "list of images in it"
+                        f"{listing.path(file)}: {split}: {entry!r} leads to no images in {listing.root}; expected a folder "
+                        "or a list of images in it"
                     )
                 found.setdefault(split, []).extend(images)
     if not found:
         for name in listing.with_suffix(".txt"):
-            split = split_named(name.rpartition("/")[2][:-4]) if name.rpartition("/")[2].lower() in LISTS else None
-            if split is not None:
-                found.setdefault(split, []).extend(_listed(listing, name, source))
+            base = name.rpartition("/")[2].lower()
+            listed = split_named(base[:-4]) if base in LISTS else None
+            if listed is not None:
+                found.setdefault(listed, []).extend(_listed(listing, name, source))
     if not any(found.values()):
         found = {}
         for image in listing.images:
