@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from gemnet.annotations.coco import check_coco, content_classes
-from gemnet.annotations.findings import TOLD, Findings
+from gemnet.annotations.findings import TOLD, Findings, plain_name
 from gemnet.core.errors import DataError
 from gemnet.detection.data.listing import Listing
 from gemnet.detection.data.recognition import FORMATS, recognised
@@ -18,6 +18,7 @@ from gemnet.detection.data.similarity import PerceptualHashes
 from gemnet.detection.data.sources import SPLITS, Part, Source
 from gemnet.detection.data.splitting import divide
 
+NO_BOX = "there is not one box in its"
 UNREADABLE = "images that cannot be read, left out (mend them, or fetch them again)"
 
 
@@ -58,6 +59,8 @@ def load(listing: Listing, format: str | None = None, seed: int = 0) -> Loaded:
         raise DataError(f"{listing.root}: " + "\n".join(map(str, source.refused)))
     if not source.splits:
         raise DataError(f"{listing.root}: no images with labels in {FORMATS[kind][0]}")
+    if not any(part.content["annotations"] for part in _parts(source)):
+        raise DataError(f"{listing.root}: {NO_BOX} {sum(len(part.content['images']) for part in _parts(source))} images")
     names = {image["file_name"] for part in _parts(source) for image in _images(part)}
     facts = scan(listing.root, sorted(name for name in names if name in listing.files))
     classes = _classes(source)
@@ -68,7 +71,7 @@ def load(listing: Listing, format: str | None = None, seed: int = 0) -> Loaded:
     if problems:
         raise DataError("\n".join(problems))
     if not any(image["boxes"] for images in splits.values() for image in images):
-        raise DataError(f"{listing.root}: not one box to train on in {sum(map(len, splits.values()))} images")
+        raise DataError(f"{listing.root}: {NO_BOX} {sum(map(len, splits.values()))} images")
     own = tuple(split for split in SPLITS if splits.get(split))
     hashes = PerceptualHashes(listing.root)
     divided, made = divide(listing.root, splits, facts, seed, hashes)
@@ -174,6 +177,9 @@ def _checked(
     if source.fractions:
         _to_pixels(part, facts)
     own = content_classes(part.content, part.name)[0]
+    for entry in part.content["categories"]:
+        if plain_name(str(entry["name"])) not in classes:
+            source.notes.add("super-classes without a box, left out", part.name, entry["name"])
     sizes = {name: fact.size for name, fact in facts.items()}
     found = check_coco(
         part.content, part.name, listing.root, [name for name in classes if name in own], places=part.places, sizes=sizes

@@ -26,6 +26,8 @@ NEAR_SHARE = 0.3
 """Bits in which copies differ at most, as a share of the rises of either: two objects on white have few."""
 PLAIN = 16
 """An image with fewer rises is too plain to be told from another one by them."""
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.uint8)
+"""How many bits of a byte are set."""
 WINDOW = 32
 """Neighbours in the order of the hashes that are compared with each."""
 
@@ -45,10 +47,14 @@ def perceptual_hash(path: str) -> bytes | None:
 
 
 class PerceptualHashes:
-    """The hashes of images below `root`, each made once."""
+    """The hashes of images below `root`, each made once.
+
+    pairs: What `near_copies` found, by the names that it was asked about.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.pairs: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         self._made: dict[str, bytes | None] = {}
 
     def of(self, names: Sequence[str]) -> list[bytes | None]:
@@ -60,6 +66,12 @@ class PerceptualHashes:
 
 def near_copies(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of images that look alike, enough of them to connect all that do."""
+    if tuple(names) not in hashes.pairs:
+        hashes.pairs[tuple(names)] = _near(hashes, names)
+    return hashes.pairs[tuple(names)]
+
+
+def _near(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[str, str]]:
     known = [(hash, name) for hash, name in zip(hashes.of(names), names) if hash is not None]
     if len(known) < 2:
         return []
@@ -78,7 +90,8 @@ def near_copies(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[st
             if not len(same):
                 break
             first, second = order[same], order[same + step]
-            near = (bits[first] != bits[second]).sum(axis=1) <= np.minimum(allowed[first], allowed[second])
+            apart = _ONES[packed[first] ^ packed[second]].sum(axis=1)
+            near = apart <= np.minimum(allowed[first], allowed[second])
             pairs.update(zip(first[near].tolist(), second[near].tolist()))
     return sorted((min(known[a][1], known[b][1]), max(known[a][1], known[b][1])) for a, b in pairs)
 
