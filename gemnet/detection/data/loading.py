@@ -139,6 +139,10 @@ def _classes_told(classes: tuple[str, ...], splits: dict[str, list[dict[str, Any
     ):
         if names:
             told.append(f"{len(names)} of {len(classes)} classes have {what}: {', '.join(names)}")
+    folded: dict[str, str] = {}
+    for name in classes:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            told.append(f"classes {other!r} and {name!r} differ in case alone: are they one?")
     told += [f"no image of {split} has a box: it measures false alarms alone" for split in splits if not counts[split]]
     return told
 
@@ -220,9 +224,11 @@ def _without_unreadable(listing: Listing, part: Part, facts: Mapping[str, ImageF
         first = [f"{listing.path(image['file_name'])}: {facts[image['file_name']].problem}" for image in broken.values()]
         told = "\n".join(first[:TOLD])
         raise DataError(f"{part.name}: {len(broken)} of {len(images)} images cannot be read; fetch them again\n{told}")
-    ids = [image.get("id") for image in broken.values()]
+    ids = {str(image.get("id")) for image in broken.values()}
     annotations = part.content.get("annotations") or []
-    of = [index for index, entry in enumerate(annotations) if not (isinstance(entry, dict) and entry.get("image_id") in ids)]
+    of = [
+        index for index, entry in enumerate(annotations) if not (isinstance(entry, dict) and str(entry.get("image_id")) in ids)
+    ]
     kept = [index for index in range(len(images)) if index not in broken]
     places = {
         key: [part.places[key][index] for index in indices]

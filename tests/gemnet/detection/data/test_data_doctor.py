@@ -115,7 +115,7 @@ def test_boxes_in_the_frame_before_exif_turned_it_are_refused_with_the_reason(fo
 
 def test_classes_whose_names_differ_in_case_alone_are_told(folder):
     change(folder, "val", {"p030.jpg": [("Red", (4, 8, 24, 16))]})
-    assert any("differ in case alone: are they two?" in str(found) for found in check(folder).mended)
+    assert "classes 'red' and 'Red' differ in case alone: are they one?" in check(folder).notes
 
 
 def test_what_is_mended_is_counted(folder):

@@ -271,3 +271,32 @@ def test_a_photo_beside_labels_in_capitals_is_found(tmp_path):
     prepared = prepare(tmp_path / "a", tmp_path / "work")
     assert any("IMG_1.JPG" in images for images in boxes_in(prepared).values())
     assert prepared.repairs["images whose file has another name than the labels have"] == 1
+
+
+def test_images_that_no_label_file_names_are_left_out_aloud(tmp_path):
+    for write in (voc_tree, coco_exported, csv_files):
+        write(tmp_path / write.__name__)
+        photo(tmp_path / write.__name__ / "images/more/extra.jpg", 500)
+        prepared = prepare(tmp_path / write.__name__, tmp_path / f"work {write.__name__}")
+        assert sum(prepared.images.values()) == len(ALL)
+        assert any(note.startswith("1 images") and "left out, first images/more/extra.jpg" in note for note in prepared.notes)
+
+
+def test_a_list_that_names_files_that_are_not_there_is_counted(tmp_path):
+    voc_tree(tmp_path / "a")
+    with (tmp_path / "a/ImageSets/Main/train.txt").open("a") as file:
+        file.write("p999\n")
+    prepared = prepare(tmp_path / "a", tmp_path / "work")
+    assert prepared.images["train"] == len(TRAIN)
+    assert prepared.repairs["lines of split lists that no XML file has the name of, left out"] == 1
+
+
+def test_classes_come_in_the_order_of_the_data_with_those_of_other_splits_behind(tmp_path):
+    coco_exported(tmp_path / "a")
+    other = {**VAL, "p012.jpg": [("late", (1, 1, 20, 20))]}
+    write_coco(tmp_path / "a/valid/_annotations.coco.json", other, categories={"late": 1, "blue": 2, "red": 3})
+    write_coco(tmp_path / "a/train/_annotations.coco.json", TRAIN, categories={"blue": 5, "red": 1})
+    prepared = prepare(tmp_path / "a", tmp_path / "work")
+    assert prepared.classes == ("blue", "red", "late")
+    assert boxes_in(prepared) == {"train": as_read(TRAIN), "val": as_read(other), "test": as_read(TEST)}
+    assert any("1 of 3 classes have boxes to validate or test with, but none to train on: late" in n for n in prepared.notes)
