@@ -80,6 +80,7 @@ def _near(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[str, str
     grid = bits.reshape(-1, SIDE, SIDE)
     bands = [np.packbits(band, axis=1).view(">u2")[:, 0] for band in (*grid.transpose(1, 0, 2), *grid.transpose(2, 0, 1))]
     packed = np.packbits(bits, axis=1)
+    words = packed.view(np.uint64)
     allowed = np.minimum(NEAR, NEAR_SHARE * bits.sum(axis=1))
     order_within = np.lexsort(packed.T[::-1])
     for band in bands:  # copies have a row or a column of bits in common
@@ -90,7 +91,7 @@ def _near(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[str, str
             if not len(same):
                 break
             first, second = order[same], order[same + step]
-            apart = _ONES[packed[first] ^ packed[second]].sum(axis=1)
+            apart = _ones(words[first] ^ words[second]).sum(axis=1)
             near = apart <= np.minimum(allowed[first], allowed[second])
             pairs.update(zip(first[near].tolist(), second[near].tolist()))
     return sorted((min(known[a][1], known[b][1]), max(known[a][1], known[b][1])) for a, b in pairs)
@@ -119,6 +120,13 @@ def _digest(path: str) -> bytes:
 
 def _sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
+
+
+def _ones(words: np.ndarray) -> np.ndarray:
+    """How many bits of each are set, in whatever parts of a row."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(words)
+    return _ONES[words.view(np.uint8)]
 
 
 def connected(names: Iterable[str], pairs: Iterable[tuple[str, str]]) -> list[list[str]]:

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,27 @@ def test_many_files_are_read_in_processes_and_give_the_same(folder, tmp_path):
     assert done.stdout.strip() == str(dict(alone.images))
     for file in alone.files.values():
         assert (tmp_path / "work/data" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_processes_that_read_files_end_with_the_first_one(number):
+    script = (
+        "import time; from gemnet.detection.data import parallel\n"
+        "parallel.FEW, parallel.CHUNK = 1, 1\n"
+        "parallel.os.sched_getaffinity = lambda _: {0, 1}\n"
+        "print('ready', flush=True)\n"
+        "parallel.mapped(time.sleep, [0.2] * 400)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    send = os.killpg if number == signal.SIGINT else os.kill  # Ctrl-C reaches the group, the kernel's end of memory one
+    send(process.pid, number)
+    _, told = process.communicate(timeout=30)  # the pipes close when the last process has ended
+    assert process.returncode == (-number if number == signal.SIGKILL else -signal.SIGINT)
+    assert told.count("Traceback") == (number == signal.SIGINT)
 
 
 def test_the_work_dir_gets_names_relative_to_the_folder_and_its_classes_in_order(folder, tmp_path):
