@@ -17,7 +17,7 @@ from gemnet.detection.data.listing import Listing
 from gemnet.detection.data.recognition import FORMATS, recognised
 from gemnet.detection.data.scanning import ImageFacts, scan
 from gemnet.detection.data.similarity import PerceptualHashes
-from gemnet.detection.data.sources import SPLITS, Part, Source
+from gemnet.detection.data.sources import SPLITS, Part, Source, split_of_folders
 from gemnet.detection.data.splitting import divide
 
 NO_BOX = "there is not one box in its"
@@ -91,6 +91,7 @@ def _load(listing: Listing, format: str | None, seed: int) -> Loaded:
         raise DataError("\n".join(problems))
     if not any(image["boxes"] for images in splits.values() for image in images):
         raise DataError(f"{listing.root}: {NO_BOX} {sum(map(len, splits.values()))} images")
+    splits = _by_folders(splits)
     own = tuple(split for split in SPLITS if splits.get(split))
     hashes = PerceptualHashes(listing.root)
     divided, made = divide(listing.root, splits, facts, seed, hashes)
@@ -115,6 +116,16 @@ def _split(
             problems.append(f"{listing.path(image['file_name'])}: several files of labels have boxes of it; keep one")
         seen.add(image["file_name"])
     return images, problems
+
+
+def _by_folders(splits: dict[str | None, list[dict[str, Any]]]) -> dict[str | None, list[dict[str, Any]]]:
+    """The splits that the folders of the images tell, where the labels tell none and each image lies in such a folder."""
+    if set(splits) != {None}:
+        return splits
+    found: dict[str | None, list[dict[str, Any]]] = {}
+    for image in splits[None]:
+        found.setdefault(split_of_folders(image["file_name"]), []).append(image)
+    return splits if None in found or "train" not in found else found
 
 
 def _differences(source: Source) -> list[str]:

@@ -96,9 +96,21 @@ def csv_of_ids(root):
         write_csv(root / f"{split}.csv", boxes, "image_id,label,bbox")
 
 
+def coco_in_one_file(root):
+    for split, boxes in SPLITS.items():
+        photos(root / split, boxes)
+    write_coco(root / "labels.json", {f"{split}/{name}": own for split, boxes in SPLITS.items() for name, own in boxes.items()})
+
+
+def voc_apart_from_images(root):
+    for split, boxes in EXPORTED.items():
+        photos(root / "images" / split, boxes)
+    write_voc(root / "labels", ALL)
+
+
 FORMS = {
-    "coco": (coco_tree, coco_exported, coco_with_other_ids, coco_with_paths_of_another_machine),
-    "voc": (voc_tree, voc_beside_images),
+    "coco": (coco_in_one_file, coco_tree, coco_exported, coco_with_other_ids, coco_with_paths_of_another_machine),
+    "voc": (voc_tree, voc_beside_images, voc_apart_from_images),
     "yolo": (yolo_exported, yolo_tree, yolo_lists),
     "csv": (csv_files, csv_of_ids),
 }
