@@ -16,7 +16,7 @@ WHOLE = [
     "executor", "export", "exported", "extending_pages", "extras", "fusion", "guided_counts", "house", "importing",
     "input_sizes", "landmarks", "mmcv_ops_module", "mmdet_detectors", "mmdet_tools", "model_table", "network", "operators",
     "own_encoder", "own_modules", "own_operators", "packaged_configs", "packaging", "parts", "pipeline", "predict",
-    "predictor", "printed", "processes", "proxy", "quantization", "ray_executor", "reach", "recipe", "report",
+    "predictor", "prepared_data", "printed", "processes", "proxy", "quantization", "ray_executor", "reach", "recipe", "report",
     "report_in_a_browser", "reproduce_tool", "retraining", "retrying", "runner", "search_tool", "svge_decoding",
     "svge_extrapolation", "svge_model", "svge_optimisation", "svge_tables", "svge_training", "tabular_evaluator",
     "timm_train", "tools", "trial",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,16 @@ class Findings:
         """Say what the whole file looks like."""
         self._kinds.setdefault(text, Hint(text))
 
+    def merge(self, findings: Iterable[Finding]) -> None:
+        """Add what another reading met."""
+        for other in findings:
+            if isinstance(other, Hint):
+                self.hint(other.kind)
+                continue
+            finding = self._kinds.setdefault(other.kind, Finding(other.kind))
+            finding.count += other.count
+            finding.first += other.first[: TOLD - len(finding.first)]
+
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
@@ -69,6 +80,8 @@ def plain_name(name: str) -> str:
 
 def number(value: Any) -> float | int | None:
     """A finite number, also one written as text; None for anything else."""
+    if type(value) is float:  # most are
+        return value if math.isfinite(value) else None
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value, re.ASCII):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
