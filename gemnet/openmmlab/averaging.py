@@ -49,7 +49,7 @@ class EMAHook(_EMAHook):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
                 raise UserError(f"EMAHook: {name}={value!r}: expected a number above 0 and below 1")
         super().__init__(ema_type=ema_type, momentum=momentum, **kwargs)
-        self.momentum, self.share = momentum, share
+        self.momentum, self.share, self.compare = momentum, share, compare
         self.raw: dict[str, float] = {}
 
     def before_run(self, runner: Runner) -> None:
@@ -62,11 +62,12 @@ class EMAHook(_EMAHook):
         reach = round(1 / self.ema_model.momentum)
         runner.logger.info(
             f"averaged weights (EMA): over about {reach} of {runner.max_iters} iterations, fewer in the beginning. They are "
-            f"validated, judged by save_best and saved as state_dict; the raw weights' figures are told as {RAW}..."
+            "validated, judged by save_best and saved as state_dict"
+            + (f"; the raw weights' figures are told as {RAW}..." if self.compare else "")
         )
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self.raw = _evaluated(runner) if _trains(runner) else {}
+        self.raw = _evaluated(runner) if self.compare and _trains(runner) else {}
         super().before_val_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

@@ -1,0 +1,198 @@
+"""Train a detector of one's own objects within a time: settings, the run or its continuation, the best checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from gemnet.checkpoints.reading import read_checkpoint
+from gemnet.core.errors import UserError
+from gemnet.core.files import replacing, save_text
+from gemnet.detection.complexity import detector_cost, total
+from gemnet.detection.data import Prepared
+from gemnet.detection.own_detector.choices import chosen, facts
+from gemnet.detection.own_detector.pace import Pace, measure_pace
+from gemnet.openmmlab import engine
+
+CONFIG, BEST, LOG, PLAN = "detector.py", "best.pth", "train.log", "plan.json"
+"""In the work directory: the whole config, the weights of the best validation, what the libraries print, what was chosen."""
+CELL_PARAMS = 4.5e6
+"""Of the model that a cell is fitted to, as the shipped ones at 463 M MACs; its classifier is not part of the detector."""
+STARTING = 6.0
+"""Seconds that it takes to build the runner."""
+SAVED = 20.0
+"""At least so many seconds lie between checkpoints."""
+
+
+def planned(
+    prepared: Prepared,
+    work_dir: Path,
+    config: str,
+    seconds: float | None,
+    epochs: int | None,
+    seed: int,
+    cell: str | None,
+    options: Mapping[str, Any],
+    processes: int,
+) -> dict[str, Any]:
+    """Write the config of a training to the work directory, or find that of an earlier call of the same command.
+
+    Returns:
+        What was chosen: command (what the call was), device, processes, image_size, batch_size, learning_rate, epochs (an
+        estimate where there is a time), seconds (of training with validation, or None), params, macs, pace.
+
+    Raises:
+        UserError: The work directory has a training of another command.
+    """
+    command = {
+        "data": str(prepared.root), "config": config, "seconds": seconds, "epochs": epochs, "seed": seed, "cell": cell,
+        "options": json.loads(json.dumps(dict(options), default=str)), "processes": processes,
+    }  # fmt: skip
+    plan = _found(work_dir, command)
+    if plan is not None:
+        return plan
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = engine.load_config(config, None, str(work_dir))
+    engine.merge(settings, _of_data(prepared))
+    if cell is not None:
+        engine.merge(settings, {"model.backbone": _of_cell(cell), "model.neck.in_channels": None})
+    engine.merge(settings, chosen(facts(prepared.files["train"]), device, processes, options))
+    settings.randomness.seed = seed
+    if find_spec("tensorboard"):
+        settings.vis_backends = [*settings.vis_backends, {"type": "TensorboardVisBackend"}]
+        settings.visualizer.vis_backends = settings.vis_backends
+    if device == "cuda":
+        engine.use_amp(settings)
+    engine.complete(settings)
+    cost = total(detector_cost(settings, tuple(settings.image_size)[::-1]))
+    pace = measure_pace(settings, device)
+    training = prepared.images["train"] * pace.training / processes
+    length = epochs or max(1, round((seconds or 0) / (training + prepared.images["val"] * pace.prediction / 10)))
+    interval = max(1, round(SAVED / max(training, 1e-3)))
+    engine.merge(settings, {"epochs": length, "default_hooks.checkpoint.interval": min(interval, length)})
+    settings.train_cfg.seconds = seconds
+    settings.dump(work_dir / CONFIG)
+    plan = {
+        "command": command, "device": device, "processes": processes, "image_size": list(settings.image_size),
+        "batch_size": settings.batch_size, "learning_rate": settings.optim_wrapper.optimizer.lr, "epochs": length,
+        "seconds": seconds, "params": cost.params, "macs": cost.macs,
+        "pace": {"training": pace.training, "prediction": pace.prediction}, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    save_text(work_dir / PLAN, json.dumps(plan, indent=1) + "\n")
+    return plan
+
+
+def _found(work_dir: Path, command: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The plan of an earlier call of the same command, if its config is there as well."""
+    try:
+        plan = json.loads((work_dir / PLAN).read_text(encoding="utf-8"))
+        before = plan["command"]
+        different = [key for key in command if before.get(key) != command[key]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if different:
+        told = ", ".join(f"{key} {before.get(key)!r}, now {command[key]!r}" for key in different)
+        raise UserError(f"{work_dir}: has a training with other settings ({told}); name another directory with --work-dir")
+    return plan if (work_dir / CONFIG).is_file() else None
+
+
+def _of_data(prepared: Prepared) -> dict[str, Any]:
+    options: dict[str, Any] = {"data_root": str(prepared.root)}
+    for split in ("train", "val", "test"):
+        options[f"{split}_dataloader.dataset.ann_file"] = str(Path(prepared.files[split]).absolute())
+        options[f"{split}_dataloader.dataset.metainfo"] = {"classes": tuple(prepared.classes)}
+    return options
+
+
+def _of_cell(cell: str) -> dict[str, Any]:
+    """A backbone of a searched cell, with residual connections as the shipped models have."""
+    return {
+        "_delete_": True, "type": "gemnet.GEMNet", "cell": cell, "target_macs": 463e6, "target_params": CELL_PARAMS,
+        "residual": True, "out_indices": (2, 3, 4), "norm_cfg": {"type": "gemnet.SyncBN"},
+    }  # fmt: skip
+
+
+def pace_of(plan: Mapping[str, Any]) -> Pace:
+    """The measured pace that a plan holds."""
+    return Pace(**plan["pace"])
+
+
+def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> None:
+    """Train by the config of the work directory, from its last checkpoint on if there is one, and write its best weights.
+
+    seconds: what is left of the time; None leaves the config's. What the libraries print goes to the work directory's log.
+    Raises UserError where several processes end with an error, which the log tells.
+    """
+    options = {} if seconds is None else {"train_cfg.seconds": seconds}
+    config = str(work_dir / CONFIG)
+    if processes == 1:
+        with logged(work_dir):
+            engine.train(config, str(work_dir), "auto", options=options)
+    else:
+        given = [f"{key}={value}" for key, value in options.items()]
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "gemnet",
+            "train", config, "--work-dir", str(work_dir), "--resume", "--launcher", "pytorch",
+            *(["--cfg-options", *given] if given else []),
+        ]  # fmt: skip
+        with open(work_dir / LOG, "a", encoding="utf-8") as log:
+            code = subprocess.run(command, stdout=log, check=False).returncode
+        if code:
+            raise UserError(f"training on {processes} processes ended with exit code {code}; {work_dir / LOG} tells more")
+    write_best(work_dir)
+
+
+@contextlib.contextmanager
+def logged(work_dir: Path) -> Iterator[None]:
+    """What is printed to standard output goes to the work directory's log; mmengine's warnings there too."""
+    with open(work_dir / LOG, "a", encoding="utf-8", buffering=1) as log, contextlib.redirect_stdout(log):
+        try:
+            yield
+        finally:
+            for logger in list(MMLogger._instance_dict.values()):
+                for handler in list(logger.handlers):
+                    if getattr(handler, "stream", None) is log:
+                        logger.removeHandler(handler)
+
+
+def write_best(work_dir: Path) -> Path:
+    """Write the averaged weights of the best validation as `best.pth`, with the config and the names of the classes alone."""
+    found = sorted(work_dir.glob("best_coco_bbox_mAP_epoch_*.pth"), key=lambda path: path.stat().st_mtime)
+    source = found[-1] if found else engine.latest_checkpoint(work_dir)
+    if source is None:
+        raise UserError(f"{work_dir}: the training left no checkpoint; {work_dir / LOG} tells why")
+    checkpoint = read_checkpoint(source)
+    slim = {"state_dict": checkpoint["state_dict"], "meta": checkpoint["meta"]}
+    with replacing(work_dir / BEST) as temporary:
+        torch.save(slim, temporary)
+    return work_dir / BEST
+
+
+def curves(work_dir: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float, float]]]:
+    """Of all parts of a run: (iteration, loss) and (iteration, validation AP, AP50), from mmengine's log of scalars."""
+    losses: dict[int, float] = {}
+    validations: dict[int, tuple[float, float]] = {}
+    last = 0
+    for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if "loss" in row and "iter" in row:
+                    last = int(row["iter"])
+                    losses[last] = float(row["loss"])
+                elif "coco/bbox_mAP" in row:
+                    validations[last] = float(row["coco/bbox_mAP"]), float(row.get("coco/bbox_mAP_50", 0.0))
+    return sorted(losses.items()), [(step, *values) for step, values in sorted(validations.items())]
