@@ -1,13 +1,13 @@
 """A COCO annotation file, read as untrusted: what has one meaning is repaired and counted, the rest is refused by name.
 
-`read_coco` gives every user of a file the same boxes: training, validation, prediction and COCO's evaluation. It needs neither
-MMDetection nor PyTorch.
+`read_coco` gives every user of a file the same boxes: training, validation, prediction and COCO's evaluation. `check_coco` does
+the same with annotations that were read from another kind of file. Neither needs MMDetection or PyTorch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,23 +60,53 @@ def read_coco(
     order, without a class that only sums up others and has no box. keep_wrong_sizes: do not refuse an image whose size is not
     the annotated one, for its loader will. Raises DataError that names the file, the entries and their values.
     """
+    return check_coco(read_json(file), file, images, classes, keep_wrong_sizes)
+
+
+def check_coco(
+    content: Any,
+    name: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    keep_wrong_sizes: bool = False,
+    places: Mapping[str, Sequence[str]] | None = None,
+    sizes: Mapping[str, tuple[int, int] | None] | None = None,
+) -> Annotations:
+    """The annotations in the content of a COCO file, checked and repaired, as `read_coco` does it with the file.
+
+    Args:
+        content: What the file holds, or what was made in its form from another kind of file.
+        name: Of the file, for messages.
+        images, classes, keep_wrong_sizes: As `read_coco` takes them.
+        places: By "images" and "annotations", where each entry stands, for messages; by default its index and id.
+        sizes: (height, width) in pixels of images by `file_name`, if they are known already; None for one that cannot be read.
+
+    Raises:
+        DataError: Names `name`, the entries and their values.
+    """
     try:
-        return _Reader(file).read(None if images is None else os.fspath(images), classes, keep_wrong_sizes)
+        folder = None if images is None else os.fspath(images)
+        return _Reader(name, content, places).read(folder, classes, keep_wrong_sizes, sizes)
     except RecursionError as error:  # where entries are compared
-        raise DataError(f"{file}: {BROKEN} (nested too deeply); {EXPECTED}") from error
+        raise DataError(f"{name}: {BROKEN} (nested too deeply); {EXPECTED}") from error
 
 
 def file_classes(file: str | os.PathLike[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """The classes that `read_coco` takes from a file, and those of them that have a box. Raises DataError as it does."""
-    return _Reader(file).classes()
+    return content_classes(read_json(file), file)
+
+
+def content_classes(content: Any, name: str | os.PathLike[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """What `file_classes` tells, of the content of a file."""
+    return _Reader(name, content).classes()
 
 
 class _Reader:
     """One reading of one file: `notes` takes what is repaired, `refused` what cannot be."""
 
-    def __init__(self, file: str | os.PathLike[str]) -> None:
-        self.file, self.notes, self.refused = file, Findings(), Findings()
-        self.content = read_json(file)
+    def __init__(self, file: str | os.PathLike[str], content: Any, places: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.file, self.content, self.places = file, content, places or {}
+        self.notes, self.refused = Findings(), Findings()
         if not isinstance(self.content, dict):
             kind, first = f"a {type(self.content).__name__}", self.content[:1] if isinstance(self.content, list) else []
             if first and isinstance(first[0], dict) and {"image_id", "score"} <= set(first[0]):
@@ -85,7 +115,13 @@ class _Reader:
         self.categories: Entries = {}
         self.names: dict[int, str] = {}
 
-    def read(self, folder: str | None, asked: Sequence[str] | None, keep_wrong_sizes: bool) -> Annotations:
+    def read(
+        self,
+        folder: str | None,
+        asked: Sequence[str] | None,
+        keep_wrong_sizes: bool,
+        sizes: Mapping[str, tuple[int, int] | None] | None,
+    ) -> Annotations:
         self._read_categories()
         entries = self._unique("images", self._entries("images")) if "images" in self.content else {}
         for place, entry in entries.values():
@@ -94,7 +130,7 @@ class _Reader:
         self._refuse()
         if not entries:
             raise DataError(f"{self.file}: has no images; expected an object with a list 'images'")
-        checker = ImageEntries(folder, self.notes, self.refused, keep_wrong_sizes)
+        checker = ImageEntries(folder, self.notes, self.refused, keep_wrong_sizes, sizes)
         images = checker.checked(entries, self.file)
         self._refuse()
         classes = self._own() if asked is None else self._asked(list(asked))
@@ -122,9 +158,11 @@ class _Reader:
         if not isinstance(found, list):
             raise DataError(f"{self.file}: {BROKEN} ('{key}' is {shown(found)}); {EXPECTED}")
         kept = []
+        places = self.places.get(key)
         for index, entry in enumerate(found):
             if isinstance(entry, dict):
-                kept.append((f"{key}[{index}] (id {shown(entry['id'])})" if "id" in entry else f"{key}[{index}]", entry))
+                place = f"{key}[{index}] (id {shown(entry['id'])})" if "id" in entry else f"{key}[{index}]"
+                kept.append((place if places is None else places[index], entry))
             else:
                 self.refused.add(f"{key} that are no objects", f"{key}[{index}]", entry)
         return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,16 @@ class Findings:
     def hint(self, text: str) -> None:
         """Say what the whole file looks like."""
         self._kinds.setdefault(text, Hint(text))
+
+    def merge(self, findings: Iterable[Finding]) -> None:
+        """Add what another reading met."""
+        for other in findings:
+            if isinstance(other, Hint):
+                self.hint(other.kind)
+                continue
+            finding = self._kinds.setdefault(other.kind, Finding(other.kind))
+            finding.count += other.count
+            finding.first += other.first[: TOLD - len(finding.first)]
 
     def __bool__(self) -> bool:
         return bool(self._kinds)

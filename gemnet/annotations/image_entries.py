@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from gemnet.annotations.findings import TOLD, Findings, whole_number
@@ -17,23 +18,39 @@ class ImageEntries:
     """Checked names and sizes of images; `notes` takes what is repaired, `refused` what cannot be.
 
     folder: where the images lie; None compares nothing. keep_wrong_sizes: sizes that are not the file's are left to its loader.
+    sizes: (height, width) by name in the folder, where they are known already; None for an image that cannot be read.
     """
 
-    def __init__(self, folder: str | None, notes: Findings, refused: Findings, keep_wrong_sizes: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | None,
+        notes: Findings,
+        refused: Findings,
+        keep_wrong_sizes: bool = False,
+        sizes: Mapping[str, tuple[int, int] | None] | None = None,
+    ) -> None:
         self.folder, self.notes, self.refused, self.keep_wrong_sizes = folder, notes, refused, keep_wrong_sizes
+        self.sizes = sizes
         self.swapped: set[int] = set()
         """Ids of images whose width and height stood for each other."""
 
     def checked(self, entries: Entries, file: Any) -> dict[int, dict[str, Any]]:
         """Entries with the names and sizes to use. Raises DataError where the folder lacks images of `file`."""
         names = self._names(entries, file)
-        sizes = {} if self.folder is None else dict(zip(names, image_sizes(map(self._path, names.values()))))
+        sizes = self._sizes(names)
         found = {}
         for number, name in names.items():
             place, entry = entries[number]
             width, height = self._size(number, place, {**entry, "file_name": name}, sizes.get(number))
             found[number] = {**entry, "id": number, "file_name": name, "width": width, "height": height}
         return found
+
+    def _sizes(self, names: dict[int, str]) -> dict[int, tuple[int, int] | None]:
+        if self.folder is None:
+            return {}
+        if self.sizes is not None:
+            return {number: self.sizes.get(name) for number, name in names.items()}
+        return dict(zip(names, image_sizes(map(self._path, names.values()))))
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder or "", name)

@@ -10,7 +10,7 @@ from typing import Any
 from mmdet.evaluation import CocoMetric as _CocoMetric
 
 from gemnet.annotations.coco import read_coco
-from gemnet.detection.data import indexed
+from gemnet.detection.coco_dataset import indexed
 from gemnet.openmmlab.images import DataError
 from gemnet.openmmlab.registry import METRICS
 

@@ -17,7 +17,7 @@ MODELS = registry.Registry(
 )  # fmt: skip
 DATASETS = registry.Registry(
     "dataset", parent=registry.DATASETS, scope=SCOPE,
-    locations=["gemnet.openmmlab.images", *(["gemnet.detection.data"] if DETECTION else [])],
+    locations=["gemnet.openmmlab.images", *(["gemnet.detection.coco_dataset"] if DETECTION else [])],
 )  # fmt: skip
 METRICS = registry.Registry(
     "metric", parent=registry.METRICS, scope=SCOPE, locations=["gemnet.detection.evaluation"] if DETECTION else []

@@ -16,7 +16,7 @@ from pycocotools import mask as masks
 
 from gemnet.annotations.coco import read_coco
 from gemnet.core.errors import DataError
-from gemnet.detection.data import CocoDataset
+from gemnet.detection.coco_dataset import CocoDataset
 from gemnet.detection.evaluation import CocoMetric
 
 BOX = [16, 16, 40, 32]

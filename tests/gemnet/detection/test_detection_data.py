@@ -9,7 +9,7 @@ from mmdet.datasets import CocoDataset as MmdetCocoDataset
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from gemnet.detection.data import CocoDataset
+from gemnet.detection.coco_dataset import CocoDataset
 from gemnet.detection.made import write_made_coco
 from gemnet.openmmlab.images import DataError, LoadImage
 
