@@ -39,11 +39,17 @@ class EMAHook(_EMAHook):
     momentum: one over the number of iterations that the average reaches back, as mmengine has it. share: of all iterations, the
     most that it reaches back; 1/20 leaves 1e-4 as it is in runs of 200,000 iterations and more, as ImageNet's of 300 epochs.
     At each validation the log tells the raw weights' figures too, as `raw/...`, and warns where the averaged ones are far
-    behind. The averaged weights are what `save_best` judges, and are saved as `state_dict`; the raw ones as `ema_state_dict`.
+    behind; compare=False saves this second validation. The averaged weights are what `save_best` judges, and are saved as
+    `state_dict`; the raw ones as `ema_state_dict`.
     """
 
     def __init__(
-        self, momentum: float = 1e-4, share: float = 0.05, ema_type: str = "gemnet.WarmedUpEMA", **kwargs: Any
+        self,
+        momentum: float = 1e-4,
+        share: float = 0.05,
+        ema_type: str = "gemnet.WarmedUpEMA",
+        compare: bool = True,
+        **kwargs: Any,
     ) -> None:
         for name, value in (("momentum", momentum), ("share", share)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:

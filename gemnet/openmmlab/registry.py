@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from mmengine import registry
 
 SCOPE = "gemnet"
-DETECTION = ["gemnet.detection.head", "gemnet.detection.neck"] if find_spec("mmdet") else []  # MMPretrain alone will do for the backbone
+DETECTION = (
+    ["gemnet.detection.head", "gemnet.detection.neck"] if find_spec("mmdet") else []
+)  # MMPretrain alone will do for the backbone
 
 MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,

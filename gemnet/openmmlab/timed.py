@@ -21,6 +21,8 @@ FLOOR = 0.01
 """The share of the learning rate that is left at the end."""
 FIRST = 0.02
 """After this share of the run the first validation is due."""
+AP, AP50, ELAPSED = "coco/bbox_mAP", "coco/bbox_mAP_50", "trained_seconds"
+"""A validation's figures in the log of scalars, and the seconds of training before."""
 TRAINED, VALIDATED = "trained_seconds", "validation_seconds"
 """What a checkpoint keeps (`message_hub`): seconds of training before it, with validation, and those of the last validation."""
 
@@ -136,20 +138,18 @@ class TimedTrainLoop(EpochBasedTrainLoop):
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Tells the progress of a TimedTrainLoop on standard error: images a second, the time left, each validation's figure.
+    """Tells the progress of a TimedTrainLoop on standard error, and puts each validation with its time into the log of scalars.
 
     Args:
-        metric: The figure that is told.
         every: Seconds between lines.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, metric: str = "coco/bbox_mAP", every: float = 30.0) -> None:
-        self.metric, self.every = metric, every
+    def __init__(self, every: float = 30.0) -> None:
+        self.every = every
         self.told = self.start = time.monotonic()
         self.images = 0
-        self.best = 0.0
 
     def before_train(self, runner: Runner) -> None:
         self.told = self.start = time.monotonic()
@@ -159,27 +159,29 @@ class ProgressHook(Hook):
     ) -> None:
         self.images += len(data_batch["inputs"]) if data_batch else 0
         if time.monotonic() - self.told >= self.every:
-            loss = f", loss {float(outputs['loss']):.3f}" if outputs and "loss" in outputs else ""
-            self._tell(runner, f"{self.images / (time.monotonic() - self.start):.1f} images/s a process{loss}")
+            loss = f", loss {float(torch.as_tensor(outputs['loss']).detach()):.3f}" if outputs and "loss" in outputs else ""
+            _tell(runner, f"{self.images / (time.monotonic() - self.start):.1f} images/s a process{loss}")
+            self.told = time.monotonic()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        if metrics and self.metric in metrics and _timed(runner):
-            found = float(metrics[self.metric])
-            self.best = max(self.best, found)
-            half = metrics.get(f"{self.metric}_50")
-            self._tell(runner, f"validation AP {found:.3f}" + (f", AP50 {float(half):.3f}" if half is not None else ""))
-
-    def _tell(self, runner: Runner, what: str) -> None:
-        self.told = time.monotonic()
-        loop = runner.train_loop
-        if not is_main_process() or not isinstance(loop, TimedTrainLoop):
+        loop = runner._train_loop
+        if not isinstance(loop, TimedTrainLoop):
             return
-        left = loop.elapsed * (1 - loop.share) / loop.share if loop.share else math.nan
-        if loop.seconds is not None:
-            left = max(0.0, loop.seconds - loop.elapsed)
-        ahead = f"{int(left) // 60}:{int(left) % 60:02d} left" if math.isfinite(left) else ""
-        print(f"epoch {loop.epoch + 1}, {loop.share:4.0%}, {ahead}: {what}", file=sys.stderr, flush=True)
+        found = {name: float((metrics or {}).get(name, 0.0)) for name in (AP, AP50)}  # mmdet: none where nothing is found
+        runner.visualizer.add_scalars({**found, ELAPSED: round(loop.elapsed, 1)}, step=runner.iter)
+        _tell(runner, f"validation AP {found[AP]:.3f}, AP50 {found[AP50]:.3f}")
+        self.told = time.monotonic()
 
 
-def _timed(runner: Runner) -> bool:
-    return isinstance(runner._train_loop, TimedTrainLoop)
+def _tell(runner: Runner, what: str) -> None:
+    loop = runner.train_loop
+    if not is_main_process() or not isinstance(loop, TimedTrainLoop):
+        return
+    whole = loop.seconds or (loop.elapsed / loop.share if loop.share else math.inf)
+    of = f" of {_clock(whole)}" if math.isfinite(whole) else ""
+    print(f"{_clock(loop.elapsed)}{of}, epoch {loop.epoch + 1}: {what}", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -125,4 +125,5 @@ def chosen(found: Facts, device: str, processes: int, given: Mapping[str, Any]) 
     loading = workers(found.images, device)
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         options[f"{loader}.num_workers"] = loading
+        options[f"{loader}.pin_memory"] = device == "cuda"
     return {**options, **{key: value for key, value in given.items() if key != "image_size"}}

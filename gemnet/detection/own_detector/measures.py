@@ -103,7 +103,9 @@ def _mean(values: np.ndarray) -> float | None:
     return round(float(values.mean()), 4) if values.size else None
 
 
-def mistakes(content: dict[str, Any], predictions: Sequence[dict[str, Any]]) -> tuple[list[Mistakes], dict[str, dict[str, int]]]:
+def mistakes(
+    content: dict[str, Any], predictions: Sequence[dict[str, Any]]
+) -> tuple[list[Mistakes], dict[str, dict[str, int]]]:
     """The mistakes on each image, and the table of confusions: by true class, how often which class was found.
 
     Predictions of a score of at least `CERTAIN` take the objects that they overlap most, the surest first, whatever the class.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
 import sys
-import time
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from gemnet.checkpoints.reading import read_checkpoint
@@ -26,6 +24,7 @@ from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import chosen, facts
 from gemnet.detection.own_detector.pace import Pace, measure_pace
 from gemnet.openmmlab import engine
+from gemnet.openmmlab.timed import AP, AP50, ELAPSED
 
 CONFIG, BEST, LOG, PLAN = "detector.py", "best.pth", "train.log", "plan.json"
 """In the work directory: the whole config, the weights of the best validation, what the libraries print, what was chosen."""
@@ -77,8 +76,10 @@ def planned(
     if device == "cuda":
         engine.use_amp(settings)
     engine.complete(settings)
-    cost = total(detector_cost(settings, tuple(settings.image_size)[::-1]))
-    pace = measure_pace(settings, device)
+    width, height = settings.image_size
+    with logged(work_dir):
+        cost = total(detector_cost(settings, (height, width)))
+        pace = measure_pace(settings, device)
     training = prepared.images["train"] * pace.training / processes
     length = epochs or max(1, round((seconds or 0) / (training + prepared.images["val"] * pace.prediction / 10)))
     interval = max(1, round(SAVED / max(training, 1e-3)))
@@ -149,7 +150,8 @@ def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> N
             *(["--cfg-options", *given] if given else []),
         ]  # fmt: skip
         with open(work_dir / LOG, "a", encoding="utf-8") as log:
-            code = subprocess.run(command, stdout=log, check=False).returncode
+            quiet = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning"}
+            code = subprocess.run(command, stdout=log, env=quiet, check=False).returncode
         if code:
             raise UserError(f"training on {processes} processes ended with exit code {code}; {work_dir / LOG} tells more")
     write_best(work_dir)
@@ -157,15 +159,23 @@ def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> N
 
 @contextlib.contextmanager
 def logged(work_dir: Path) -> Iterator[None]:
-    """What is printed to standard output goes to the work directory's log; mmengine's warnings there too."""
-    with open(work_dir / LOG, "a", encoding="utf-8", buffering=1) as log, contextlib.redirect_stdout(log):
-        try:
-            yield
-        finally:
-            for logger in list(MMLogger._instance_dict.values()):
-                for handler in list(logger.handlers):
-                    if getattr(handler, "stream", None) is log:
-                        logger.removeHandler(handler)
+    """What the libraries print to standard output and warn of goes to the work directory's log."""
+    with open(work_dir / LOG, "a", encoding="utf-8", buffering=1) as log:
+
+        def to_log(
+            message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+        ) -> None:
+            log.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+        with contextlib.redirect_stdout(log), warnings.catch_warnings():
+            warnings.showwarning = to_log
+            try:
+                yield
+            finally:
+                for logger in list(MMLogger._instance_dict.values()):  # which hold the file, and live on
+                    for handler in list(logger.handlers):
+                        if getattr(handler, "stream", None) is log:
+                            logger.removeHandler(handler)
 
 
 def write_best(work_dir: Path) -> Path:
@@ -181,18 +191,23 @@ def write_best(work_dir: Path) -> Path:
     return work_dir / BEST
 
 
-def curves(work_dir: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float, float]]]:
-    """Of all parts of a run: (iteration, loss) and (iteration, validation AP, AP50), from mmengine's log of scalars."""
+def curves(work_dir: Path) -> tuple[list[tuple[int, float]], list[dict[str, float]]]:
+    """Of all parts of a run: (iteration, loss), and of each validation iteration, AP, AP50 and seconds of training before it.
+
+    From mmengine's log of scalars.
+    """
     losses: dict[int, float] = {}
-    validations: dict[int, tuple[float, float]] = {}
+    validations: dict[int, dict[str, float]] = {}
     last = 0
     for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
         for line in file.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError):  # a line that a kill cut off
                 row = json.loads(line)
                 if "loss" in row and "iter" in row:
                     last = int(row["iter"])
                     losses[last] = float(row["loss"])
-                elif "coco/bbox_mAP" in row:
-                    validations[last] = float(row["coco/bbox_mAP"]), float(row.get("coco/bbox_mAP_50", 0.0))
-    return sorted(losses.items()), [(step, *values) for step, values in sorted(validations.items())]
+                elif ELAPSED in row:
+                    step = int(row["step"])
+                    ap, half = (float(row.get(name, 0.0)) for name in (AP, AP50))
+                    validations[step] = {"iteration": step, "AP": ap, "AP50": half, "seconds": float(row[ELAPSED])}
+    return sorted(losses.items()), [validations[step] for step in sorted(validations)]

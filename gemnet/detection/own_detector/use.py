@@ -1,0 +1,70 @@
+"""Predict with the detector that a work directory holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gemnet.checkpoints.class_names import checkpoint_classes
+from gemnet.core.errors import DataError
+from gemnet.core.files import save_text
+from gemnet.detection.own_detector.training import BEST, CONFIG
+from gemnet.detection.predict import predict
+
+COLUMNS = ("image", "class", "score", "x", "y", "width", "height")
+
+
+def predict_on(
+    work_dir: str, inputs: Sequence[str], out_dir: str, score_threshold: float = 0.3, device: str | None = None
+) -> int:
+    """Predict on image files and folders of images; returns how many images could not be predicted on.
+
+    Beside what `gemnet.detection.predict.predict` writes to `out_dir`, its pictures and predictions.json: `predictions.coco.json`,
+    a COCO file with a score for each annotation, and `predictions.csv`, a line an object, boxes in pixels. Both are also written
+    where the run is interrupted, of what was done. Raises DataError where the work directory has no trained detector, and what
+    `predict` raises.
+    """
+    place = Path(work_dir)
+    missing = [name for name in (CONFIG, BEST) if not (place / name).is_file()]
+    if missing:
+        raise DataError(f"{place}: has no {missing[0]}; expected the work directory of a finished gemnet detect")
+    try:
+        return predict(str(place / CONFIG), str(place / BEST), inputs, out_dir, score_threshold, device)
+    finally:
+        _write_forms(Path(out_dir), checkpoint_classes(place / BEST).classes or ())
+
+
+def _write_forms(folder: Path, classes: Sequence[str]) -> None:
+    try:
+        records = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # nothing was predicted
+        return
+    save_text(folder / "predictions.coco.json", json.dumps(coco_form(records, classes), indent=1) + "\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for record in records:
+        for one in record["objects"]:
+            writer.writerow([record["image"], one["class"], one["score"], *one["box"]])
+    save_text(folder / "predictions.csv", text.getvalue())
+
+
+def coco_form(records: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """Records of `predict` as a COCO file whose annotations have scores; categories are numbered from 1 in the labels' order."""
+    numbers = {name: number for number, name in enumerate(classes, 1)}
+    images, annotations = [], []
+    for key, record in enumerate(records, 1):
+        images.append({"id": key, "file_name": record["image"], "width": record["width"], "height": record["height"]})
+        for one in record["objects"]:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": key, "category_id": numbers[one["class"]], "bbox": one["box"],
+                    "area": round(one["box"][2] * one["box"][3], 2), "iscrowd": 0, "score": one["score"],
+                }
+            )  # fmt: skip
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
