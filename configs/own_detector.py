@@ -1,5 +1,5 @@
-# A detector of one's own objects: `python tools/detect.py photos/` fills in the data, its classes and the numbers that suit data
-# and machine. Whatever is changed here, or in a config that inherits (`--config`), holds for it too.
+# A detector of one's own objects: `python tools/detect.py photos/` fills in the data, its classes and the numbers that suit
+# data and machine. Whatever a config that inherits changes (`--config`) holds for it too.
 _base_ = "./rtmdet_gemnet_a.py"
 
 batch_size = 8  # these four are chosen anew for each data set, unless an option sets them

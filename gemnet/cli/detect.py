@@ -6,8 +6,8 @@ examples:
   gemnet detect photos/ --cell work_dirs/digits/best_cell.json
   gemnet detect predict work_dirs/photos street.jpg more/      with the detector of that work directory
 
-The labels may be COCO's JSON, Pascal VOC's XML, YOLO's text files or a CSV; nothing is written into the folder. The same command
-again goes on after whatever stopped it. In the work directory afterwards:
+The labels may be COCO's JSON, Pascal VOC's XML, YOLO's text files or a CSV; nothing is written into the folder. The same
+command again goes on after whatever stopped it. In the work directory afterwards:
   report.html   figures, verdict, curves, the worst test images and good ones
   result.json   the same figures for programs
   best.pth      the weights of the best validation, with the names of the classes

@@ -62,14 +62,14 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         """Iterations of the whole run; with a budget of time an estimate by the pace so far."""
         if self.seconds is None or self.share < FIRST / 2:
             return self._max_iters
-        return max(self._iter + 1, round(self._iter / self.share))
+        return max(self._iter + (self.share < 1), round(self._iter / self.share))
 
     @property
     def max_epochs(self) -> int:
         """Epochs of the whole run; with a budget of time an estimate by the pace so far."""
         if self.seconds is None:
             return self._max_epochs
-        return max(self._epoch + 1, math.ceil(self.max_iters / len(self.dataloader)))
+        return max(self._epoch + (self.share < 1), math.ceil(self.max_iters / len(self.dataloader)))
 
     @property
     def elapsed(self) -> float:

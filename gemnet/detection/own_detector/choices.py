@@ -1,4 +1,4 @@
-"""Settings of a training that follow from the data set and the machine: image size, batch, learning rate, workers, precision."""
+"""Settings of a training that follow from the data set and the machine: image size, batch, learning rate, workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALIKE = 0.9, 1.15
 """Images are of one shape where this share of them is within this factor of the median shape."""
 BATCHES = {"cpu": (4, 8), "cuda": (8, 32)}
 """The smallest and the largest batch of a process, by kind of device."""
-STEPS = 25
+STEPS = 50
 """Steps of an epoch that are aimed at: with fewer, small data sets are learned too slowly."""
 RATE = 1e-3
 """The learning rate of AdamW for a batch of 8; it goes with the square root of the batch."""
@@ -68,8 +68,8 @@ def image_size(found: Facts, longer: int | None = None) -> tuple[int, int]:
 
     Args:
         found: Of the training images.
-        longer: The longer side, or None: the least of `SIZES` at which few objects are smaller than `SMALL` pixels, but not above
-            the images' own.
+        longer: The longer side, or None: the least of `SIZES` at which few objects are smaller than `SMALL` pixels, but not
+            above the images' own.
     """
     if longer is None:
         own = median(max(shape) for shape in found.shapes)
@@ -100,7 +100,7 @@ def learning_rate(batch: int) -> float:
 
 
 def workers(images: int, device: str) -> int:
-    """Processes that load images for one process of training; none where an epoch is so short that starting them takes longer."""
+    """Processes that load images for one of training; none where an epoch is so short that starting them takes longer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if images < 64 or cores < 2:
         return 0

@@ -92,7 +92,8 @@ def _picture(root: Path, entry: Mistakes) -> str:
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<figure><img alt="{_text(caption)}" src="data:image/jpeg;base64,{data}"><figcaption>{_text(caption)}</figcaption></figure>'
+    told = _text(caption)
+    return f'<figure><img alt="{told}" src="data:image/jpeg;base64,{data}"><figcaption>{told}</figcaption></figure>'
 
 
 def drawn(path: Path, entry: Mistakes) -> Image.Image:
@@ -135,7 +136,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _text(value: Any) -> str:

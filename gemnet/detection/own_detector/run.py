@@ -24,6 +24,8 @@ from gemnet.openmmlab import engine
 RESULT, REPORT = "result.json", "report.html"
 COMPARED = 32
 """Training images that are measured beside the test's, to tell what is learned by heart."""
+TOLD = 20
+"""Classes whose figures are printed."""
 REPORTING = 15.0
 """Seconds that the test and the report take beside the predictions."""
 
@@ -178,10 +180,8 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     result["seconds"] = round(time.monotonic() - began, 1)
     write_report(place / REPORT, prepared, plan, result, losses, listed)
     save_text(place / RESULT, json.dumps(result, indent=1) + "\n")
-    rows = [
-        f"  {name}: AP {_shown(row['ap'])}, AP50 {_shown(row['ap50'])}, {row['objects']} objects"
-        for name, row in tested.classes.items()
-    ]
+    measured = {name: row for name, row in tested.classes.items() if row["objects"]}
+    rows = [f"  {name}: AP {_shown(row['ap'])}, AP50 {_shown(row['ap50'])}" for name, row in list(measured.items())[:TOLD]]
     print("\n".join([f"test AP {_shown(tested.ap)}, AP50 {_shown(tested.ap50)}", *rows]))
     for sentence in sentences:
         print(f"{sentence.says} ({sentence.evidence})")

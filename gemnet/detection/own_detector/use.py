@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,19 @@ def predict_on(
 ) -> int:
     """Predict on image files and folders of images; returns how many images could not be predicted on.
 
-    Beside what `gemnet.detection.predict.predict` writes to `out_dir`, its pictures and predictions.json: `predictions.coco.json`,
-    a COCO file with a score for each annotation, and `predictions.csv`, a line an object, boxes in pixels. Both are also written
-    where the run is interrupted, of what was done. Raises DataError where the work directory has no trained detector, and what
-    `predict` raises.
+    Beside the pictures and predictions.json, which `gemnet.detection.predict.predict` writes to `out_dir`, there are
+    `predictions.coco.json`, a COCO file with a score for each annotation, and `predictions.csv`, a line an object, boxes in
+    pixels. Both are also written where the run is interrupted, of what was done. Raises DataError where the work directory has
+    no trained detector, and what `predict` raises.
     """
     place = Path(work_dir)
     missing = [name for name in (CONFIG, BEST) if not (place / name).is_file()]
     if missing:
         raise DataError(f"{place}: has no {missing[0]}; expected the work directory of a finished gemnet detect")
     try:
-        return predict(str(place / CONFIG), str(place / BEST), inputs, out_dir, score_threshold, device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # of mmdet's grids
+            return predict(str(place / CONFIG), str(place / BEST), inputs, out_dir, score_threshold, device)
     finally:
         _write_forms(Path(out_dir), checkpoint_classes(place / BEST).classes or ())
 
@@ -54,7 +57,7 @@ def _write_forms(folder: Path, classes: Sequence[str]) -> None:
 
 
 def coco_form(records: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
-    """Records of `predict` as a COCO file whose annotations have scores; categories are numbered from 1 in the labels' order."""
+    """Records of `predict` as a COCO file with scores; categories are numbered from 1 in the order of the labels."""
     numbers = {name: number for number, name in enumerate(classes, 1)}
     images, annotations = [], []
     for key, record in enumerate(records, 1):

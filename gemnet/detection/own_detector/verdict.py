@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ def _photos(prepared: Prepared, tested: Figures, of_training: Figures) -> list[S
         says = "It knows the training photos much better than new ones: more, and more varied, photos would help."
         found.append(Sentence("photos", says, f"AP {of_training.ap:.3f} on training images, {tested.ap:.3f} on the test's"))
     counts = _objects(prepared)
-    few = {name: count for name, count in counts.items() if count < FEW_OBJECTS}
+    few = {name: count for name, count in counts.items() if 0 < count < FEW_OBJECTS}
     if few:
         told = ", ".join(f"{name} {count}" for name, count in sorted(few.items(), key=lambda item: item[1])[:8])
         says = f"{'A class has' if len(few) == 1 else f'{len(few)} classes have'} few objects to learn from."
@@ -100,8 +101,6 @@ def _photos(prepared: Prepared, tested: Figures, of_training: Figures) -> list[S
 
 def _objects(prepared: Prepared) -> dict[str, int]:
     """By class, its objects to train on."""
-    import json
-
     content = json.loads(prepared.files["train"].read_text(encoding="utf-8"))
     names = {one["id"]: one["name"] for one in content["categories"]}
     counts = dict.fromkeys(names.values(), 0)
