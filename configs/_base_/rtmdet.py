@@ -14,6 +14,7 @@ recipe = dict(  # the values here go with these numbers
 width = 64
 norm_cfg = dict(type="gemnet.SyncBN")
 model = dict(
+    use_syncbn=False,  # mmdet would put torch's own, which needs GPUs, in place of norm_cfg's
     backbone=dict(_delete_=True),
     neck=dict(type="gemnet.NarrowedPAFPN", out_channels=width, norm_cfg=norm_cfg),
     # exp_on_reg, as mmdet's larger ones have: boxes begin two strides wide instead of empty. A box is trained by as much as it

@@ -61,7 +61,13 @@ class EMAHook(_EMAHook):
     def before_run(self, runner: Runner) -> None:
         super().before_run(runner)
         if _trains(runner):
-            self.ema_model.momentum = min(1.0, max(self.momentum, 1 / (self.share * runner.max_iters)))
+            self._set_reach(runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self._set_reach(runner)  # a loop that keeps a time learns its length as it goes
+
+    def _set_reach(self, runner: Runner) -> None:
+        self.ema_model.momentum = min(1.0, max(self.momentum, 1 / (self.share * runner.max_iters)))
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)

@@ -150,7 +150,7 @@ def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> N
             *(["--cfg-options", *given] if given else []),
         ]  # fmt: skip
         with open(work_dir / LOG, "a", encoding="utf-8") as log:
-            quiet = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning"}
+            quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
             code = subprocess.run(command, stdout=log, env=quiet, check=False).returncode
         if code:
             raise UserError(f"training on {processes} processes ended with exit code {code}; {work_dir / LOG} tells more")

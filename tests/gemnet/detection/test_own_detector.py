@@ -1,0 +1,199 @@
+"""A detector of one's own objects: from photos to weights, figures, a report and predictions, in one call."""
+
+import csv
+import hashlib
+import json
+import re
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from gemnet.checkpoints.class_names import checkpoint_classes
+from gemnet.core.errors import DataError, UserError
+from gemnet.detection.complexity import detector_cost, total
+from gemnet.detection.made import write_made_coco
+from gemnet.detection.own_detector.choices import Facts, batch_size, chosen, image_size, learning_rate
+from gemnet.detection.own_detector.measures import BACKGROUND, figures, mistakes
+from gemnet.detection.own_detector.run import detect
+from gemnet.detection.own_detector.use import predict_on
+from gemnet.openmmlab.engine import load_config
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = {"image_size": 64, "batch_size": 4}
+MADE_CLASSES = ("person", "car", "cat")
+
+
+def digests(folder):
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Made photos in COCO's layout, of three classes alone."""
+    folder = write_made_coco(tmp_path_factory.mktemp("photos"), train=10, val=4, size=(48, 64))
+    for file in (folder / "annotations").iterdir():
+        content = json.loads(file.read_text())
+        content["categories"] = [one for one in content["categories"] if one["name"] in MADE_CLASSES]
+        file.write_text(json.dumps(content))
+    return folder
+
+
+Done = namedtuple("Done", "place result before after errors")
+
+
+@pytest.fixture(scope="module")
+def done(photos, tmp_path_factory):
+    """What a training of one epoch leaves."""
+    place = tmp_path_factory.mktemp("own") / "work"
+    before = digests(photos)
+    result = detect(str(photos), str(place), None, 1, options=OPTIONS)
+    return Done(place, result, before, digests(photos), None)
+
+
+@pytest.mark.parametrize("name", ["rtmdet_gemnet_a", "rtmdet_gemnet_b"])
+def test_the_small_detectors_keep_to_2_g_macs_and_7_m_params_at_320_pixels(name):
+    cost = total(detector_cost(load_config(str(ROOT / f"configs/{name}.py")), (320, 320)))
+    assert cost.macs <= 2e9
+    assert cost.params <= 7e6
+
+
+def test_the_photos_are_left_as_they_were(done):
+    assert done.before == done.after
+
+
+def test_the_figures_are_pycocotools_of_the_predictions_on_the_test_images(done):
+    content = json.loads((done.place / "data/test.json").read_text())
+    found = json.loads((done.place / "test.bbox.json").read_text())
+    assert {one["image_id"] for one in found} <= {image["id"] for image in content["images"]}
+    measured = figures(content, found)
+    assert (done.result["AP"], done.result["AP50"]) == (measured.ap, measured.ap50)
+    assert list(done.result["classes"]) == list(MADE_CLASSES)
+    assert json.loads((done.place / "result.json").read_text()) == done.result
+    splits = [{image["file_name"] for image in json.loads((done.place / f"data/{split}.json").read_text())["images"]}
+              for split in ("train", "val", "test")]  # fmt: skip
+    assert not splits[0] & splits[2]
+    assert not splits[1] & splits[2]
+
+
+def test_the_weights_know_the_names_of_their_classes_and_the_config_stands_beside_them(done):
+    assert checkpoint_classes(done.place / "best.pth").classes == MADE_CLASSES
+    config = load_config(str(done.place / "detector.py"))
+    assert config.model.bbox_head.num_classes == 3
+    assert (config.image_size, config.batch_size) == ([64, 64], 4)
+
+
+def test_the_report_holds_figures_verdict_curves_and_photos_and_asks_the_network_for_nothing(done):
+    page = (done.place / "report.html").read_text()
+    assert all(heading in page for heading in ("Verdict", "A class at a time", "What is taken for what", "The training"))
+    assert done.result["verdict"][0]["says"] in page
+    assert page.count("data:image/jpeg;base64,") == done.result["images"]["test"]
+    assert "<svg" in page
+    assert not re.search(r"""(?:src|href)=["']?https?:""", page)
+
+
+def test_the_same_command_again_trains_nothing_and_another_one_is_refused(photos, done, capsys):
+    before = digests(done.place)
+    assert detect(str(photos), str(done.place), None, 1, options=OPTIONS) == done.result
+    assert "finished already" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"training with other settings \(epochs 1, now 2\); name another .* --work-dir"):
+        detect(str(photos), str(done.place), None, 2, options=OPTIONS)
+    assert digests(done.place) == before
+
+
+def test_what_was_stopped_before_the_test_is_tested_without_training_again(photos, done, monkeypatch):
+    (done.place / "result.json").unlink()
+    weights = (done.place / "best.pth").read_bytes()
+    again = detect(str(photos), str(done.place), None, 1, options=OPTIONS)
+    assert (done.place / "best.pth").read_bytes() == weights
+    assert again["AP"] == done.result["AP"]
+    assert again["confusions"] == done.result["confusions"]
+
+
+def test_predictions_are_pictures_json_cocos_json_and_csv_of_the_same_objects(photos, done, tmp_path):
+    assert predict_on(str(done.place), [str(photos / "val2017")], str(tmp_path), 0.0) == 0
+    records = json.loads((tmp_path / "predictions.json").read_text())
+    objects = [(record["image"], one["class"], one["score"], *one["box"]) for record in records for one in record["objects"]]
+    assert len(records) == len(list(tmp_path.glob("*.jpg"))) == 4
+    assert objects
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["image", "class", "score", "x", "y", "width", "height"]
+    assert [(*row[:2], *map(float, row[2:])) for row in rows] == objects
+    coco = json.loads((tmp_path / "predictions.coco.json").read_text())
+    files = {image["id"]: image["file_name"] for image in coco["images"]}
+    names = {one["id"]: one["name"] for one in coco["categories"]}
+    assert tuple(names.values()) == MADE_CLASSES
+    assert [(files[one["image_id"]], names[one["category_id"]], one["score"], *one["bbox"])
+            for one in coco["annotations"]] == objects  # fmt: skip
+
+
+def test_predicting_needs_a_finished_training(tmp_path):
+    with pytest.raises(DataError, match=r"has no detector\.py; expected the work directory of a finished gemnet detect"):
+        predict_on(str(tmp_path), ["photo.jpg"], str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "side", "size"),
+    [
+        ([(640, 480)] * 9, 0.06, (320, 256)),
+        ([(480, 640)] * 9, 0.06, (256, 320)),
+        ([(640, 480)] * 5 + [(480, 640)] * 4, 0.06, (320, 320)),
+        ([(1920, 1080)] * 9, 0.02, (640, 384)),
+        ([(1920, 1080)] * 9, 0.025, (512, 288)),
+        ([(640, 640)] * 9, 0.001, (640, 640)),
+        ([(300, 200)] * 9, 0.01, (320, 224)),
+    ],
+    ids=["lying", "standing", "mixed", "small objects", "less small ones", "tiny ones", "small photos"],
+)
+def test_the_image_size_follows_the_photos_shape_and_the_objects_size(shapes, side, size):
+    assert image_size(Facts(len(shapes), 20, shapes, [side] * 20)) == size
+
+
+def test_few_photos_are_trained_on_in_small_batches_and_the_learning_rate_goes_with_its_root():
+    assert [batch_size(images, "cpu") for images in (2, 10, 205, 1000, 100_000)] == [2, 4, 4, 8, 8]
+    assert [batch_size(images, "cuda") for images in (205, 1000, 100_000)] == [8, 16, 32]
+    assert [learning_rate(batch) for batch in (2, 8, 32)] == [5e-4, 1e-3, 2e-3]
+
+
+def test_what_the_user_sets_is_not_chosen():
+    found = Facts(100, 100, [(640, 480)] * 100, [0.1] * 100)
+    options = chosen(found, "cpu", 1, {"image_size": 416, "batch_size": 2, "optim_wrapper.optimizer.lr": 0.5})
+    assert options["image_size"] == [416, 320]
+    assert options["batch_size"] == 2
+    assert options["optim_wrapper.optimizer.lr"] == 0.5
+
+
+CONTENT = {
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}],
+    "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 40], "area": 1600, "iscrowd": 0},
+        {"id": 2, "image_id": 1, "category_id": 2, "bbox": [50, 50, 40, 40], "area": 1600, "iscrowd": 0},
+    ],
+}
+
+
+def predicted(*found):
+    return [{"image_id": 1, "category_id": label, "bbox": box, "score": score} for label, box, score in found]
+
+
+def test_mistakes_are_told_by_kind():
+    found = predicted((1, [0, 0, 40, 40], 0.9), (1, [50, 50, 40, 38], 0.8), (2, [0, 60, 20, 20], 0.7), (2, [0, 0, 9, 9], 0.1))
+    (entry,), table = mistakes(CONTENT, found)
+    assert [right for *_, right in entry.found] == [True, False, False]
+    assert [hit for _, _, hit in entry.truths] == [True, False]
+    assert entry.wrong == 3
+    assert table == {
+        "cat": {"cat": 1, "dog": 0, BACKGROUND: 0},
+        "dog": {"cat": 1, "dog": 0, BACKGROUND: 0},
+        BACKGROUND: {"cat": 0, "dog": 1, BACKGROUND: 0},
+    }
+
+
+def test_perfect_predictions_have_an_ap_of_1_and_none_an_ap_of_0():
+    perfect = figures(CONTENT, predicted((1, [0, 0, 40, 40], 0.9), (2, [50, 50, 40, 40], 0.9)))
+    assert (perfect.ap, perfect.ap50, perfect.medium, perfect.small) == (1.0, 1.0, 1.0, None)
+    half = figures(CONTENT, predicted((1, [0, 0, 40, 40], 0.9)))
+    assert half.classes == {"cat": {"ap": 1.0, "ap50": 1.0, "objects": 1}, "dog": {"ap": 0.0, "ap50": 0.0, "objects": 1}}
+    assert figures(CONTENT, []).ap == 0.0
