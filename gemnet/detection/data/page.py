@@ -1,0 +1,189 @@
+"""The doctor's page: one HTML file that holds everything and asks the network for nothing; and the same for a terminal."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from string import Template
+
+from gemnet.annotations.findings import Finding
+from gemnet.core.files import save_text
+from gemnet.detection.data.doctor import SIDE, Diagnosis, Example
+from gemnet.detection.data.pictures import colour, drawn
+from gemnet.detection.data.recognition import FORMATS
+from gemnet.detection.data.sources import SPLITS
+from gemnet.images.pixels import ImageError
+
+Table = tuple[str, Sequence[str], list[Sequence[object]]]
+"""A heading, the names of the columns, the rows."""
+
+_PAGE = Template("""\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #5c5c5c; --line: #d8d8d8; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --paper: #16181c; --soft: #a9adb5; --line: #3a3e46; --bad: #ff8a80; }
+}
+body { font: 16px/1.45 system-ui, sans-serif; margin: 1.5em auto; max-width: 1080px; padding: 0 1em; color: var(--ink);
+background: var(--paper); overflow-wrap: anywhere; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid var(--line); }
+.box { overflow-x: auto; } table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .7em; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child { text-align: left; } tbody th { font-weight: normal; }
+li { margin: .4em 0; } li small { display: block; color: var(--soft); } .bad { color: var(--bad); }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(${side}px, 1fr)); gap: 1em; } figure { margin: 0; }
+figcaption { font-size: .85em; color: var(--soft); }
+figure b { font-weight: normal; border-left: .8em solid; padding-left: .3em; }
+</style></head><body><main>
+<h1>$title</h1>
+<p>$summary</p>
+$body
+</main></body></html>
+""")
+
+
+def write_page(diagnosis: Diagnosis, path: Path) -> None:
+    """Write the page, whole or not at all. Raises OSError."""
+    save_text(path, _page(diagnosis))
+
+
+def as_text(diagnosis: Diagnosis) -> str:
+    """The page as plain text for a terminal, without the pictures; nothing in it acts on a terminal."""
+    parts = [summary(diagnosis)]
+    for heading, columns, rows in tables(diagnosis):
+        cells = [list(map(printable, columns)), *(list(map(printable, row)) for row in rows)]
+        widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+        lines = ["  ".join(_aligned(cell, width, at) for at, (cell, width) in enumerate(zip(row, widths))) for row in cells]
+        parts.append("\n".join([heading, *(f"  {line}".rstrip() for line in lines)]))
+    for heading, entries in lists(diagnosis):
+        parts.append("\n".join([heading, *(f"  - {printable(entry)}" for entry in entries)]))
+    return "\n\n".join(parts)
+
+
+def _aligned(cell: str, width: int, column: int) -> str:
+    return cell.rjust(width) if column else cell.ljust(width)
+
+
+def summary(diagnosis: Diagnosis) -> str:
+    """What it is, and whether it can be trained on."""
+    root = printable(diagnosis.root)
+    if diagnosis.images is None or diagnosis.boxes is None:
+        return f"{root}: cannot be trained on before this is mended."
+    images, boxes = sum(diagnosis.images.values()), sum(map(sum, diagnosis.boxes.values()))
+    kind = FORMATS[diagnosis.format][0] if diagnosis.format else ""
+    classes = f"{len(diagnosis.classes)} class{'es' * (len(diagnosis.classes) > 1)}"
+    doubts = "; see what is worth a look" if diagnosis.doubtful else ""
+    return f"{root}: {kind}, {images:,} images, {boxes:,} boxes of {classes}. It can be trained on{doubts}."
+
+
+def tables(diagnosis: Diagnosis) -> Iterator[Table]:
+    """The figures; none where the data are refused."""
+    if diagnosis.images is None or diagnosis.boxes is None or diagnosis.without_boxes is None or not diagnosis.image_sizes:
+        return
+    made = {split: "" if split in diagnosis.own_splits else " (made)" for split in SPLITS}
+    rows: list[Sequence[object]] = [
+        (split + made[split], diagnosis.images[split], diagnosis.without_boxes[split], sum(diagnosis.boxes[split]))
+        for split in SPLITS
+    ]
+    yield "Splits", ("split", "images", "of these without boxes (kept)", "boxes"), rows
+    rows = []
+    for index, name in enumerate(diagnosis.classes):
+        sides = diagnosis.box_sides[index]
+        spread = ("", "", "") if sides is None else tuple(f"{side:.0f}" for side in sides)
+        rows.append((name, *(diagnosis.boxes[split][index] for split in SPLITS), *spread))
+    columns = ("class", *SPLITS, "least side", "median", "greatest")
+    yield f"Boxes a class, and the root of their area in pixels at {SIDE}", columns, rows
+    rows = [(key, *sizes) for key, sizes in diagnosis.image_sizes.items()]
+    yield "Sizes of images in pixels", ("side", "least", "median", "greatest"), rows
+
+
+def lists(diagnosis: Diagnosis) -> Iterator[tuple[str, list[str]]]:
+    """Headings with what was found, those that have entries."""
+    for heading, entries in (
+        ("To be mended before training", diagnosis.refused),
+        ("Worth a look", diagnosis.doubtful),
+        ("Mended in memory", diagnosis.mended),
+        ("To be known", diagnosis.notes),
+    ):
+        if entries:
+            yield heading, list(map(str, entries))
+
+
+def printable(value: object) -> str:
+    """A text whose characters all show, so that a name of a file cannot act on a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in str(value)
+    )
+
+
+def _page(diagnosis: Diagnosis) -> str:
+    body = []
+    for heading, entries in lists(diagnosis):
+        if heading.startswith("To be mended"):
+            body.append(_section(heading, f"<ul class=bad>{_items(entries)}</ul>"))
+    for heading, columns, rows in tables(diagnosis):
+        body.append(_section(heading, _table(columns, rows)))
+    for heading, found in (("Worth a look", diagnosis.doubtful), ("Mended in memory", diagnosis.mended)):
+        if found:
+            body.append(_section(heading, f"<ul>{''.join(map(_finding, found))}</ul>"))
+    if diagnosis.notes:
+        body.append(_section("To be known", f"<ul>{_items(diagnosis.notes)}</ul>"))
+    if diagnosis.examples:
+        figures = "".join(_figure(example, diagnosis.classes) for example in diagnosis.examples)
+        body.append(_section(f"Training images, resized to {SIDE}", f"<div class=figures>{figures}</div>"))
+    title = f"Data set {_escaped(os.path.basename(diagnosis.root) or diagnosis.root)}"
+    return _PAGE.substitute(title=title, summary=_escaped(summary(diagnosis)), side=SIDE, body="\n".join(body))
+
+
+def _section(heading: str, content: str) -> str:
+    return f"<h2>{_escaped(heading)}</h2>\n{content}"
+
+
+def _items(entries: Iterable[str]) -> str:
+    return "".join(f"<li>{_escaped(entry)}</li>" for entry in entries)
+
+
+def _finding(finding: Finding) -> str:
+    if not finding.count:
+        return f"<li>{_escaped(finding.kind)}</li>"
+    first = "; ".join(finding.first) + ("; ..." if finding.count > len(finding.first) else "")
+    return f"<li>{finding.count:,} {_escaped(finding.kind)}<small>{_escaped(first)}</small></li>"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    head = "".join(f"<th scope=col>{_escaped(column)}</th>" for column in columns)
+    lines = []
+    for first, *others in rows:
+        cells = "".join(f"<td>{_escaped(cell)}</td>" for cell in others)
+        lines.append(f"<tr><th scope=row>{_escaped(first)}</th>{cells}</tr>")
+    return f"<div class=box><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def _figure(example: Example, classes: Sequence[str]) -> str:
+    labels = sorted({label for label, _ in example.boxes})
+    counts = ", ".join(
+        f'<b style="border-color:rgb{colour(label)}">{_escaped(classes[label])}'
+        f" {sum(other == label for other, _ in example.boxes)}</b>"
+        for label in labels
+    )
+    caption = f"<figcaption>{_escaped(example.name)}: {counts}</figcaption>"
+    try:
+        buffer = io.BytesIO()
+        drawn(example, classes).save(buffer, "JPEG", quality=88)
+    except ImageError as error:
+        return f"<figure><p>{_escaped(error)}</p>{caption}</figure>"
+    content = base64.b64encode(buffer.getvalue()).decode()
+    alt = f"{_escaped(example.name)} with {len(example.boxes)} boxes"
+    return f'<figure><img width="{SIDE}" height="{SIDE}" src="data:image/jpeg;base64,{content}" alt="{alt}">{caption}</figure>'
+
+
+def _escaped(value: object) -> str:
+    return html.escape(printable(value))
