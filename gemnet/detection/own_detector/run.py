@@ -68,8 +68,9 @@ def detect(
     began = time.monotonic() if began is None else began
     if (minutes is None) == (epochs is None):
         raise UserError("expected either minutes or epochs")
+    if "epochs" in (options or {}):
+        raise UserError("epochs as an option of the config: set it by --epochs, in place of --minutes")
     place = Path(work_dir)
-    place.mkdir(parents=True, exist_ok=True)
     processes = processes or max(1, torch.cuda.device_count())
     prepared = prepare(Path(folder), place, format=form, seed=seed)
     _tell_data(folder, prepared)

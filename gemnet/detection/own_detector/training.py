@@ -83,7 +83,9 @@ def planned(
     training = prepared.images["train"] * pace.training / processes
     length = epochs or max(1, round((seconds or 0) / (training + prepared.images["val"] * pace.prediction / 10)))
     interval = max(1, round(SAVED / max(training, 1e-3)))
-    engine.merge(settings, {"epochs": length, "default_hooks.checkpoint.interval": min(interval, length)})
+    engine.merge(settings, {"epochs": length})
+    if "default_hooks.checkpoint.interval" not in options:
+        settings.default_hooks.checkpoint.interval = min(interval, length)
     settings.train_cfg.seconds = seconds
     settings.dump(work_dir / CONFIG)
     plan = {
@@ -151,7 +153,12 @@ def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> N
         ]  # fmt: skip
         with open(work_dir / LOG, "a", encoding="utf-8") as log:
             quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
-            code = subprocess.run(command, stdout=log, env=quiet, check=False).returncode
+            with subprocess.Popen(command, stdout=log, env=quiet) as process:
+                try:
+                    code = process.wait()
+                except BaseException:
+                    process.terminate()  # it ends its own processes
+                    raise
         if code:
             raise UserError(f"training on {processes} processes ended with exit code {code}; {work_dir / LOG} tells more")
     write_best(work_dir)

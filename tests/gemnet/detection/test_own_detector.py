@@ -4,19 +4,27 @@ import csv
 import hashlib
 import json
 import re
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import torch
 
+from gemnet.cell import Cell
 from gemnet.checkpoints.class_names import checkpoint_classes
+from gemnet.checkpoints.reading import read_checkpoint
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.complexity import detector_cost, total
+from gemnet.detection.data import Prepared
 from gemnet.detection.made import write_made_coco
 from gemnet.detection.own_detector.choices import Facts, batch_size, chosen, image_size, learning_rate
-from gemnet.detection.own_detector.measures import BACKGROUND, figures, mistakes
+from gemnet.detection.own_detector.measures import BACKGROUND, Figures, figures, mistakes
 from gemnet.detection.own_detector.run import detect
 from gemnet.detection.own_detector.use import predict_on
+from gemnet.detection.own_detector.verdict import verdict
 from gemnet.openmmlab.engine import load_config
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +57,45 @@ def done(photos, tmp_path_factory):
     before = digests(photos)
     result = detect(str(photos), str(place), None, 1, options=OPTIONS)
     return Done(place, result, before, digests(photos), None)
+
+
+def command(*arguments):
+    return [sys.executable, str(ROOT / "tools/detect.py"), *map(str, arguments)]
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_goes_on_by_the_same_command_and_ends_in_the_same_weights(photos, tmp_path):
+    options = ["--epochs", 4, "--image-size", 64, "--batch-size", 2, "--cfg-options", "default_hooks.checkpoint.interval=1"]
+    subprocess.run(command(photos, "--work-dir", tmp_path / "whole", *options), check=True)
+    stopped = command(photos, "--work-dir", tmp_path / "stopped", *options)
+    with subprocess.Popen(stopped) as process:
+        while not (tmp_path / "stopped/epoch_2.pth").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    assert not (tmp_path / "stopped/best.pth").exists()
+    subprocess.run(stopped, check=True)
+    whole, found = (read_checkpoint(tmp_path / name / "best.pth")["state_dict"] for name in ("whole", "stopped"))
+    assert all(torch.equal(value, found[key]) for key, value in whole.items())
+
+
+@pytest.mark.slow
+def test_several_processes_train_a_searched_cell_together(photos, tmp_path):
+    cell = tmp_path / "cell.json"
+    Cell(("input", "conv1x1", "sepconv3x3"), ((0, 1), (1, 2))).save(cell)
+    result = detect(
+        str(photos), str(tmp_path / "work"), None, 1, cell=str(cell), options={"image_size": 64, "batch_size": 2}, processes=2
+    )
+    assert result["plan"]["processes"] == 2
+    assert load_config(str(tmp_path / "work/detector.py")).model.backbone.cell == str(cell)
+    assert len(result["validation"]) > 0
+
+
+@pytest.mark.slow
+def test_a_training_keeps_its_time_to_a_twentieth(photos, tmp_path):
+    start = time.monotonic()
+    subprocess.run(command(photos, "--work-dir", tmp_path, "--minutes", 4, "--image-size", 64), check=True)
+    assert time.monotonic() - start == pytest.approx(240, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["rtmdet_gemnet_a", "rtmdet_gemnet_b"])
@@ -197,3 +244,46 @@ def test_perfect_predictions_have_an_ap_of_1_and_none_an_ap_of_0():
     half = figures(CONTENT, predicted((1, [0, 0, 40, 40], 0.9)))
     assert half.classes == {"cat": {"ap": 1.0, "ap50": 1.0, "objects": 1}, "dog": {"ap": 0.0, "ap50": 0.0, "objects": 1}}
     assert figures(CONTENT, []).ap == 0.0
+
+
+VALIDATED = [{"iteration": 10 * (n + 1), "AP": 0.1 * n, "AP50": 0.2 * n, "seconds": 1.0} for n in range(6)]
+LEVEL = [{**one, "AP": 0.5} for one in VALIDATED]
+
+
+@pytest.mark.parametrize(
+    ("tested", "trained", "validations", "kinds"),
+    [
+        (0.05, 0.05, LEVEL, {"learns": "hardly learned"}),
+        (0.4, 0.4, VALIDATED, {"learns": "many are not", "time": "0.300 after two thirds of the run, 0.500 at the end"}),
+        (0.9, 0.9, LEVEL, {"learns": "learns well"}),
+        (0.4, 0.8, LEVEL, {"learns": "many are not", "photos": "AP 0.800 on training images, 0.400 on the test's"}),
+    ],
+    ids=["nothing", "more time", "well", "by heart"],
+)
+def test_the_verdict_follows_the_figures(tmp_path, tested, trained, validations, kinds):
+    content = {**CONTENT, "annotations": [{**one, "id": number} for number in range(60) for one in CONTENT["annotations"]]}
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    prepared = Prepared("coco", tmp_path, ("cat", "dog"), {"train": tmp_path / "train.json"}, {}, {}, {}, ())
+    of = [Figures(value, value, None, None, None, {}) for value in (tested, trained)]
+    found = verdict(prepared, {"image_size": [320, 320]}, *of, validations, [], {})
+    assert [sentence.kind for sentence in found] == list(kinds)
+    assert all(kinds[sentence.kind] in f"{sentence.says} {sentence.evidence}" for sentence in found)
+
+
+def test_the_verdict_names_small_objects_few_objects_doubtful_labels_and_classes_that_are_confused(tmp_path):
+    small = [{**CONTENT["annotations"][0], "id": number, "bbox": [0, 0, 2, 2]} for number in range(9)]
+    (tmp_path / "train.json").write_text(json.dumps({**CONTENT, "annotations": small}))
+    prepared = Prepared("coco", tmp_path, ("cat", "dog"), {"train": tmp_path / "train.json"}, {}, {}, {}, ())
+    figure = Figures(0.7, 0.7, None, None, None, {})
+    found = predicted((2, [0, 0, 40, 40], 0.9), *[(1, [60, 0, 30, 20 + n], 0.8) for n in range(4)])
+    listed, table = mistakes(CONTENT, found)
+    table["cat"]["dog"] = 3
+    sentences = verdict(prepared, {"image_size": [320, 320]}, figure, figure, [], listed, table)
+    told = {sentence.kind: f"{sentence.says} {sentence.evidence}" for sentence in sentences}
+    assert list(told) == ["learns", "photos", "size", "labels", "confusion"]
+    assert "cat 9" in told["photos"]
+    assert "--image-size 640" in told["size"]
+    assert "100% of the objects are below 12 pixels" in told["size"]
+    assert "5 predictions with a score of 0.6 or more" in told["labels"]
+    assert "a.jpg" in told["labels"]
+    assert "cat is often taken for dog" in told["confusion"]
