@@ -59,7 +59,8 @@ def _write_forms(folder: Path, classes: Sequence[str]) -> None:
 def coco_form(records: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
     """Records of `predict` as a COCO file with scores; categories are numbered from 1 in the order of the labels."""
     numbers = {name: number for number, name in enumerate(classes, 1)}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for key, record in enumerate(records, 1):
         images.append({"id": key, "file_name": record["image"], "width": record["width"], "height": record["height"]})
         for one in record["objects"]:
