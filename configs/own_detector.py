@@ -10,10 +10,10 @@ recipe = dict(epochs=epochs, val_interval=1, batch_size=batch_size, image_size=i
 
 grey = dict(img=(114, 114, 114))
 train_pipeline = [
-    _base_.load_image,
+    dict(type="LoadImageFromFile", _scope_="gemnet", on_error="skip"),  # one that breaks off is told, and costs only itself
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomResize", scale=image_size, ratio_range=(0.7, 1.5), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=image_size),
+    dict(type="RandomCrop", crop_size=image_size, allow_negative_crop=True),
     dict(type="YOLOXHSVRandomAug"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="Pad", size=image_size, pad_val=grey),

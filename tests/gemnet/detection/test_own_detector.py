@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import DATASETS
 
 from gemnet.cell import Cell
 from gemnet.checkpoints.class_names import checkpoint_classes
@@ -26,6 +27,7 @@ from gemnet.openmmlab.engine import load_config
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = {"image_size": 64, "batch_size": 4}
+EMPTY = (1, 2)
 MADE_CLASSES = ("person", "car", "cat")
 
 
@@ -35,11 +37,12 @@ def digests(folder):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Made photos in COCO's layout, of three classes alone."""
+    """Made photos in COCO's layout, of three classes alone; two have no object."""
     folder = write_made_coco(tmp_path_factory.mktemp("photos"), train=10, val=4, size=(48, 64))
     for file in (folder / "annotations").iterdir():
         content = json.loads(file.read_text())
         content["categories"] = [one for one in content["categories"] if one["name"] in MADE_CLASSES]
+        content["annotations"] = [one for one in content["annotations"] if one["image_id"] not in EMPTY]
         file.write_text(json.dumps(content))
     return folder
 
@@ -104,6 +107,15 @@ def test_the_small_detectors_keep_to_2_g_macs_and_7_m_params_at_320_pixels(name)
 
 def test_the_photos_are_left_as_they_were(done):
     assert done.before == done.after
+
+
+def test_photos_without_an_object_are_trained_on(done):
+    config = load_config(str(done.place / "detector.py"))
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    assert len(dataset) == done.result["images"]["train"]
+    empty = [index for index in range(len(dataset)) if not dataset.get_data_info(index)["instances"]]
+    assert empty
+    assert all(dataset[index]["data_samples"].img_path == dataset.get_data_info(index)["img_path"] for index in empty)
 
 
 def test_the_figures_are_pycocotools_of_the_predictions_on_the_test_images(done):
