@@ -21,7 +21,12 @@ WORST, GOOD = 20, 8
 """How many pictures are shown of each."""
 SIDE = 480
 """Their longer side in pixels."""
+WHOLE = 21
+"""Up to so many rows the table of confusions is shown whole."""
 MISSED, WRONG, RIGHT = (255, 140, 0), (220, 20, 60), (0, 130, 70)
+POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+)
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 h1,h2{line-height:1.2}table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd}
@@ -77,8 +82,8 @@ def write_report(
             parts += [f"<h2>{title}</h2><p>{colours}</p><div class=pictures>"]
             parts += [_picture(prepared.root, entry) for entry in entries]
             parts += ["</div>"]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Detector</title><style>{STYLE}</style>{''.join(parts)}"
-    save_text(path, page + "</html>\n")
+    head = f"<meta charset=utf-8>{POLICY}<title>Detector</title><style>{STYLE}</style>"
+    save_text(path, f"<!doctype html><html lang=en>{head}{''.join(parts)}</html>\n")
 
 
 def _picture(root: Path, entry: Mistakes) -> str:
@@ -122,10 +127,14 @@ def _curves(losses: Sequence[tuple[int, float]], validations: Sequence[Mapping[s
 
 
 def _confusions(table: Mapping[str, Mapping[str, int]]) -> str:
+    """The whole table where it is small, else its largest entries beside the diagonal."""
     columns = list(next(iter(table.values())))
-    return _table(
-        ["", *columns], [[true, *(f"{row[name]:,}" if row[name] else "" for name in columns)] for true, row in table.items()]
-    )
+    if len(columns) <= WHOLE:
+        rows = [[true, *(f"{row[name]:,}" if row[name] else "" for name in columns)] for true, row in table.items()]
+        return _table(["", *columns], rows)
+    pairs = [(count, true, name) for true, row in table.items() for name, count in row.items() if count and true != name]
+    pairs = sorted(pairs, key=lambda pair: -pair[0])[:WHOLE]
+    return _table(["what is there", "what was found", "how often"], [[true, name, f"{count:,}"] for count, true, name in pairs])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

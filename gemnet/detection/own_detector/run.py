@@ -81,6 +81,7 @@ def detect(
         tell(f"finished already: {place / REPORT}; name another --work-dir to train anew")
         return result
     _tell_plan(plan)
+    torch.set_num_threads(plan["threads"])
     done = _trained(place)
     if not done:
         left = None
@@ -112,9 +113,11 @@ def _tell_plan(plan: Mapping[str, Any]) -> None:
     time_ = (
         f"{plan['seconds'] / 60:g} minutes, about {plan['epochs']} epochs" if plan["seconds"] else f"{plan['epochs']} epochs"
     )
+    threads = f" ({plan['threads']} threads)" if plan["device"] == "cpu" else ""
+    tell(f"training on {plan['processes']} x {plan['device']}{threads}: {time_}")
     tell(
-        f"training on {plan['processes']} x {plan['device']}: {time_}; images of {width}x{height}, batch {plan['batch_size']}, "
-        f"learning rate {plan['learning_rate']:g}; {plan['params'] / 1e6:.1f} M params, {plan['macs'] / 1e9:.2f} G MACs"
+        f"  images of {width}x{height}, batch {plan['batch_size']}, learning rate {plan['learning_rate']:g}; "
+        f"{plan['params'] / 1e6:.1f} M params, {plan['macs'] / 1e9:.2f} G MACs"
     )
 
 

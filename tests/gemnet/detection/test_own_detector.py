@@ -19,8 +19,11 @@ from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.checkpoints.reading import read_checkpoint
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.complexity import detector_cost, total
+from gemnet.detection.data import Prepared
 from gemnet.detection.made import write_made_coco
+from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.measures import figures
+from gemnet.detection.own_detector.pace import Pace
 from gemnet.detection.own_detector.run import detect
 from gemnet.detection.own_detector.use import predict_on
 from gemnet.openmmlab.engine import load_config
@@ -187,3 +190,27 @@ def test_predictions_are_pictures_json_cocos_json_and_csv_of_the_same_objects(ph
 def test_predicting_needs_a_finished_training(tmp_path):
     with pytest.raises(DataError, match=r"has no detector\.py; expected the work directory of a finished gemnet detect"):
         predict_on(str(tmp_path), ["photo.jpg"], str(tmp_path / "out"))
+
+
+CONTENT = {
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}],
+    "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 40], "area": 1600, "iscrowd": 0}],
+}
+
+
+@pytest.mark.parametrize(("slow", "chosen_threads"), [(4, 1), (1, 4)], ids=["busy cores", "free cores"])
+def test_as_many_threads_train_as_are_fastest(slow, chosen_threads, tmp_path, monkeypatch):
+    (tmp_path / "train.json").write_text(json.dumps(CONTENT))
+    counts = {"train": 1, "val": 1, "test": 1}
+    files = dict.fromkeys(counts, tmp_path / "train.json")
+    prepared = Prepared("coco", tmp_path, ("cat", "dog"), files, counts, counts, {}, ())
+    used = [4]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: used[-1])
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(training, "measure_pace", lambda *_: Pace(2.0 if used[-1] == slow else 1.0, 0.1))
+    plan = training.planned(prepared, tmp_path, "gemnet::own_detector.py", 60.0, None, 0, None, {}, 1)
+    assert plan["threads"] == chosen_threads
+    assert plan["pace"]["training"] == 1.0
+    assert training.planned(prepared, tmp_path, "gemnet::own_detector.py", 60.0, None, 0, None, {}, 1) == plan
