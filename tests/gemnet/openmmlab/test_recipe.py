@@ -94,7 +94,7 @@ def test_a_config_is_by_default_what_its_file_says(name):
         name: value for name, value in plain.recipe.items() if name != "val_interval"
     }
     assert plain.recipe.epochs == plain.train_cfg.max_epochs
-    own_schedule = plain.train_cfg.type == "gemnet.TimedTrainLoop"
+    own_schedule = plain.train_cfg.get("type") == "gemnet.TimedTrainLoop"
     assert schedule.span(plain.param_scheduler) == (None if own_schedule else plain.recipe.epochs)
     assert plain.recipe.batch_size == plain.train_dataloader.batch_size
 
