@@ -19,13 +19,12 @@ train_pipeline = [
     dict(type="Pad", size=image_size, pad_val=grey),
     dict(type="PackDetInputs"),
 ]
-test_pipeline = [
+test_pipeline = [  # without Pad: a batch is padded to multiples of 32, and photos that are no squares cost less
     _base_.load_image,
     dict(type="Resize", scale=image_size, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
-model = dict(data_preprocessor=dict(pad_size_divisor=32))  # in place of Pad: photos that are no squares cost less
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=1,
