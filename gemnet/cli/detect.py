@@ -125,7 +125,9 @@ def _predict(call: Call) -> int:
     parser.add_argument("inputs", nargs="+", help="images, or folders of images")
     parser.add_argument("--out-dir", help="where everything goes; default: WORK_DIR/predictions")
     parser.add_argument(
-        "--score", type=number(at_least=0, at_most=1), default=0.3, help="leave out boxes below this score; default: 0.3"
+        "--score",
+        type=number(at_least=0, at_most=1),
+        help="leave out boxes below this score; default: what was best on the validation images",
     )
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")
     args = parser.parse_args(call.arguments)

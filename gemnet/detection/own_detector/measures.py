@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from gemnet.detection.coco_dataset import indexed
 
-CERTAIN = 0.3
-"""The score from which on a prediction is counted and drawn."""
+SCORES = tuple(step / 100 for step in range(5, 96, 5))
+"""The scores to choose from, from which on a prediction is counted and drawn."""
 OVERLAP = 0.5
 """The intersection over union from which on a prediction is an object's."""
 BACKGROUND = "nothing"
@@ -42,7 +42,7 @@ class Figures:
 
 @dataclass
 class Mistakes:
-    """What is right and wrong on one image, with predictions of a score of at least `CERTAIN`.
+    """What is right and wrong on one image.
 
     Attributes:
         image: Its entry in the COCO file.
@@ -103,12 +103,23 @@ def _mean(values: np.ndarray) -> float | None:
     return round(float(values.mean()), 4) if values.size else None
 
 
+def best_score(content: dict[str, Any], predictions: Sequence[dict[str, Any]]) -> float:
+    """The score from which on predictions are best counted: of `SCORES`, that of the highest F1 over all classes."""
+
+    def f1(score: float) -> float:
+        listed, _ = mistakes(content, predictions, score)
+        right = sum(correct for entry in listed for *_, correct in entry.found)
+        return 2 * right / max(1, sum(len(entry.truths) + len(entry.found) for entry in listed))
+
+    return max(SCORES, key=f1)
+
+
 def mistakes(
-    content: dict[str, Any], predictions: Sequence[dict[str, Any]]
+    content: dict[str, Any], predictions: Sequence[dict[str, Any]], score: float
 ) -> tuple[list[Mistakes], dict[str, dict[str, int]]]:
     """The mistakes on each image, and the table of confusions: by true class, how often which class was found.
 
-    Predictions of a score of at least `CERTAIN` take the objects that they overlap most, the surest first, whatever the class.
+    Predictions of at least `score` take the objects that they overlap most, the surest first, whatever the class.
     """
     names = {one["id"]: one["name"] for one in content["categories"]}
     table = {name: dict.fromkeys([*names.values(), BACKGROUND], 0) for name in [*names.values(), BACKGROUND]}
@@ -118,7 +129,7 @@ def mistakes(
         if not one.get("iscrowd", 0):
             truths[one["image_id"]].append(one)
     for one in predictions:
-        if one["score"] >= CERTAIN:
+        if one["score"] >= score:
             found[one["image_id"]].append(one)
     listed = []
     for image in content["images"]:

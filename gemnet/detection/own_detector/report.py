@@ -14,7 +14,7 @@ from PIL import Image
 
 from gemnet.core.files import save_text
 from gemnet.detection.data import Prepared
-from gemnet.detection.own_detector.measures import CERTAIN, Mistakes
+from gemnet.detection.own_detector.measures import Mistakes
 from gemnet.detection.prediction_files import draw
 
 WORST, GOOD = 20, 8
@@ -68,7 +68,8 @@ def write_report(
         _table(["class", "AP", "AP50", "objects"], [[name, _number(row["ap"]), _number(row["ap50"]), f"{row['objects']:,}"]
                                                     for name, row in result["classes"].items()]),
         "<h2>What is taken for what</h2>",
-        f"<p>Rows are what is there, columns what was found, with a score of at least {CERTAIN}.</p>",
+        "<p>Rows are what is there, columns what was found, with a score of at least "
+        f"{result['score']:.2f}, which is best on the validation images.</p>",
         _confusions(result["confusions"]),
         "<h2>The training</h2>",
         _curves(losses, result["validation"]),

@@ -16,12 +16,12 @@ from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
 from gemnet.detection.data import Prepared, prepare
 from gemnet.detection.own_detector import training
-from gemnet.detection.own_detector.measures import Figures, figures, mistakes
+from gemnet.detection.own_detector.measures import Figures, best_score, figures, mistakes
 from gemnet.detection.own_detector.report import write_report
 from gemnet.detection.own_detector.verdict import verdict
 from gemnet.openmmlab import engine
 
-RESULT, REPORT = "result.json", "report.html"
+REPORT = "report.html"
 COMPARED = 32
 """Training images that are measured beside the test's, to tell what is learned by heart."""
 TOLD = 20
@@ -87,7 +87,9 @@ def detect(
         left = None
         if seconds is not None:
             resumed = engine.latest_checkpoint(place) is not None
-            ending = REPORTING + training.pace_of(plan).prediction * (prepared.images["test"] + COMPARED)
+            ending = REPORTING + training.pace_of(plan).prediction * (
+                prepared.images["test"] + prepared.images["val"] + COMPARED
+            )
             left = max(1.0, seconds - ending - (training.STARTING if resumed else time.monotonic() - began + training.STARTING))
         training.train(place, processes, left)
         save_text(place / "trained.json", json.dumps({"seconds": round(time.monotonic() - began, 1)}) + "\n")
@@ -128,7 +130,7 @@ def _trained(place: Path) -> bool:
 def _result(place: Path) -> dict[str, Any] | None:
     """What an earlier call measured, if its weights and report are there as well."""
     try:
-        result = json.loads((place / RESULT).read_text(encoding="utf-8"))
+        result = json.loads((place / training.RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     there = (place / REPORT).is_file() and (place / training.BEST).is_file()
@@ -169,7 +171,8 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     """Measure the test split once, and write the result and the report."""
     content, found = predictions_of(place, prepared.files["test"], "test")
     tested = figures(content, found)
-    listed, confusions = mistakes(content, found)
+    score = best_score(*predictions_of(place, prepared.files["val"], "val"))
+    listed, confusions = mistakes(content, found, score)
     some = _some(prepared.files["train"], place / "data" / "train_some.json", COMPARED)
     of_training: Figures = figures(*predictions_of(place, some, "train_some"))
     losses, validations = training.curves(place)
@@ -177,13 +180,14 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     result = {
         "AP": tested.ap, "AP50": tested.ap50, "classes": tested.classes,
         "areas": {"small": tested.small, "medium": tested.medium, "large": tested.large},
-        "train_AP": of_training.ap, "validation": validations,
+        "train_AP": of_training.ap,
+        "score": score, "validation": validations,
         "images": dict(prepared.images), "boxes": dict(prepared.boxes), "confusions": confusions,
         "verdict": [asdict(sentence) for sentence in sentences], "plan": dict(plan),
     }  # fmt: skip
     result["seconds"] = round(time.monotonic() - began, 1)
     write_report(place / REPORT, prepared, plan, result, losses, listed)
-    save_text(place / RESULT, json.dumps(result, indent=1) + "\n")
+    save_text(place / training.RESULT, json.dumps(result, indent=1) + "\n")
     measured = {name: row for name, row in tested.classes.items() if row["objects"]}
     rows = [f"  {name}: AP {_shown(row['ap'])}, AP50 {_shown(row['ap50'])}" for name, row in list(measured.items())[:TOLD]]
     print("\n".join([f"test AP {_shown(tested.ap)}, AP50 {_shown(tested.ap50)}", *rows]))

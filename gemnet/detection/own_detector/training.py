@@ -27,8 +27,8 @@ from gemnet.detection.own_detector.pace import Pace, measure_pace
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.timed import AP, AP50, ELAPSED
 
-CONFIG, BEST, LOG, PLAN = "detector.py", "best.pth", "train.log", "plan.json"
-"""In the work directory: the whole config, the weights of the best validation, what the libraries print, what was chosen."""
+CONFIG, BEST, LOG, PLAN, RESULT = "detector.py", "best.pth", "train.log", "plan.json", "result.json"
+"""In the work directory: the config, the weights of the best validation, what libraries print, what was chosen, measured."""
 CELL_PARAMS = 4.5e6
 """Of the model that a cell is fitted to, as the shipped ones at 463 M MACs; its classifier is not part of the detector."""
 STARTING = 6.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import SMALL, facts
-from gemnet.detection.own_detector.measures import BACKGROUND, CERTAIN, OVERLAP, Figures, Mistakes
+from gemnet.detection.own_detector.measures import BACKGROUND, OVERLAP, Figures, Mistakes
 
 LEARNS, WELL = 0.2, 0.6
 """AP50 from which on a detector has learned something, and from which on it does well."""
@@ -78,11 +78,11 @@ def _time(validations: Sequence[Mapping[str, float]]) -> list[Sentence]:
         return []
     last = validations[-1]["iteration"]
     early = max((one["AP"] for one in validations if one["iteration"] <= 2 * last / 3), default=0.0)
-    best = max(one["AP"] for one in validations)
-    if best - early < RISING:
+    best, end = max(one["AP"] for one in validations), validations[-1]["AP"]
+    if end - early < RISING or best - end > RISING / 2:  # it has come to rest, or falls
         return []
     says = "Validation AP still rose in the last third: more time is likely to help."
-    return [Sentence("time", says, f"{early:.3f} after two thirds of the run, {best:.3f} at the end")]
+    return [Sentence("time", says, f"{early:.3f} after two thirds of the run, {end:.3f} at the end")]
 
 
 def _photos(prepared: Prepared, tested: Figures, of_training: Figures) -> list[Sentence]:
@@ -137,7 +137,7 @@ def _confusion(confusions: Mapping[str, Mapping[str, int]]) -> list[Sentence]:
         for name, count in row.items():
             if true not in (name, BACKGROUND) and name != BACKGROUND and count >= 3 and count > CONFUSED * whole:
                 says = f"{true} is often taken for {name}: are the two told apart alike in all photos?"
-                evidence = f"{count} of {whole} objects, at an overlap of {OVERLAP} and a score of {CERTAIN}"
+                evidence = f"{count} of {whole} objects, at an overlap of {OVERLAP}"
                 found.append(Sentence("confusion", says, evidence))
     return found
 

@@ -6,7 +6,7 @@ import pytest
 
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import Facts, batch_size, chosen, image_size, learning_rate
-from gemnet.detection.own_detector.measures import BACKGROUND, Figures, figures, mistakes
+from gemnet.detection.own_detector.measures import BACKGROUND, Figures, best_score, figures, mistakes
 from gemnet.detection.own_detector.verdict import verdict
 
 
@@ -57,7 +57,7 @@ def predicted(*found):
 
 def test_mistakes_are_told_by_kind():
     found = predicted((1, [0, 0, 40, 40], 0.9), (1, [50, 50, 40, 38], 0.8), (2, [0, 60, 20, 20], 0.7), (2, [0, 0, 9, 9], 0.1))
-    (entry,), table = mistakes(CONTENT, found)
+    (entry,), table = mistakes(CONTENT, found, 0.3)
     assert [right for *_, right in entry.found] == [True, False, False]
     assert [hit for _, _, hit in entry.truths] == [True, False]
     assert entry.wrong == 3
@@ -66,6 +66,12 @@ def test_mistakes_are_told_by_kind():
         "dog": {"cat": 1, "dog": 0, BACKGROUND: 0},
         BACKGROUND: {"cat": 0, "dog": 1, BACKGROUND: 0},
     }
+
+
+def test_the_score_to_count_from_is_that_of_the_most_right_and_fewest_wrong():
+    right = predicted((1, [0, 0, 40, 40], 0.62), (2, [50, 50, 40, 40], 0.58))
+    wrong = predicted((1, [0, 60, 20, 20], 0.42), (2, [60, 0, 20, 20], 0.2))
+    assert best_score(CONTENT, right + wrong) == 0.45
 
 
 def test_perfect_predictions_have_an_ap_of_1_and_none_an_ap_of_0():
@@ -106,7 +112,7 @@ def test_the_verdict_names_small_objects_few_objects_doubtful_labels_and_classes
     prepared = Prepared("coco", tmp_path, ("cat", "dog"), {"train": tmp_path / "train.json"}, {}, {}, {}, ())
     figure = Figures(0.7, 0.7, None, None, None, {})
     found = predicted((2, [0, 0, 40, 40], 0.9), *[(1, [60, 0, 30, 20 + n], 0.8) for n in range(4)])
-    listed, table = mistakes(CONTENT, found)
+    listed, table = mistakes(CONTENT, found, 0.3)
     table["cat"]["dog"] = 3
     sentences = verdict(prepared, {"image_size": [320, 320]}, figure, figure, [], listed, table)
     told = {sentence.kind: f"{sentence.says} {sentence.evidence}" for sentence in sentences}
