@@ -80,6 +80,8 @@ def plain_name(name: str) -> str:
 
 def number(value: Any) -> float | int | None:
     """A finite number, also one written as text; None for anything else."""
+    if type(value) is float:  # most are
+        return value if math.isfinite(value) else None
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", value, re.ASCII):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

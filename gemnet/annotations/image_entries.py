@@ -77,7 +77,8 @@ class ImageEntries:
         if absent:
             raise DataError(
                 f"{file} does not fit {self.folder}: {len(absent)} of its {len(entries)} images are not there, first "
-                f"{', '.join(self._absent(absent[:TOLD]))}; check data_prefix, or fetch the images again"
+                f"{', '.join(self._absent(absent[:TOLD]))}; check the folder of images (data_prefix in a config), or fetch the "
+                "images again"
             )
         return names
 

@@ -52,6 +52,11 @@ def read_coco_files(listing: Listing) -> Source:
             source.add(split or None, _part(listing, name, split, content, finder))
     if None in source.splits and len(source.splits) > 1:
         source.splits = _without_union(source)
+    parts = [part for parts in source.splits.values() for part in parts]
+    taken = {str(image.get("file_name")) for part in parts for image in part.content["images"] if isinstance(image, dict)}
+    left = [image for image in listing.images if image not in taken]
+    if left:
+        source.told.append(f"{len(left)} images are in no JSON file that is read, left out, first {left[0]}")
     return source
 
 

@@ -192,21 +192,17 @@ def _double(boxes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str,
     corners = np.array([box["bbox"] for box in boxes], dtype=float)
     corners[:, 2:] += corners[:, :2]
     label = np.array([box["category_id"] for box in boxes])
-    order = np.argsort(corners[:, 0], kind="stable")
     area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
     found = []
-    for step in range(1, len(boxes)):
-        first, second = order[:-step], order[step:]
-        low = np.maximum(corners[first, :2], corners[second, :2])
-        high = np.minimum(corners[first, 2:], corners[second, 2:])
-        shared = (high - low).clip(0).prod(axis=1)
-        if not shared.any():  # sorted by their left sides: none further on can meet
-            starts = corners[second, 0] >= corners[first, 2]
-            if starts.all():
-                break
-            continue
-        same = (label[first] == label[second]) & (shared > DOUBLE * (area[first] + area[second] - shared))
-        found += [(boxes[a], boxes[b]) for a, b in zip(first[same].tolist(), second[same].tolist())]
+    for start in range(0, len(boxes), 256):
+        rows = slice(start, start + 256)
+        low, high = np.maximum(corners[rows, None, :2], corners[:, :2]), np.minimum(corners[rows, None, 2:], corners[:, 2:])
+        shared = (high - low).clip(0).prod(axis=2)
+        double = shared > DOUBLE * (area[rows, None] + area - shared)
+        double &= label[rows, None] == label
+        for first, second in np.argwhere(double).tolist():
+            if start + first < second:
+                found.append((boxes[start + first], boxes[second]))
     return found
 
 

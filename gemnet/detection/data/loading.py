@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from gemnet.annotations.coco import check_coco, content_classes
-from gemnet.annotations.findings import TOLD, Findings
+from gemnet.annotations.findings import TOLD, Findings, plain_name
 from gemnet.core.errors import DataError
 from gemnet.detection.data.listing import Listing
 from gemnet.detection.data.recognition import FORMATS, recognised
@@ -18,6 +20,7 @@ from gemnet.detection.data.similarity import PerceptualHashes
 from gemnet.detection.data.sources import SPLITS, Part, Source
 from gemnet.detection.data.splitting import divide
 
+NO_BOX = "there is not one box in its"
 UNREADABLE = "images that cannot be read, left out (mend them, or fetch them again)"
 
 
@@ -52,12 +55,31 @@ def load(listing: Listing, format: str | None = None, seed: int = 0) -> Loaded:
 
     Raises DataError that names file, entry and value where something cannot be mended.
     """
+    with _without_collector():
+        return _load(listing, format, seed)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause Python's search for garbage: of a million small objects none is, and looking takes a quarter of the time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _load(listing: Listing, format: str | None, seed: int) -> Loaded:
     kind = recognised(listing, format)
     source = FORMATS[kind][1](listing)
     if source.refused:
         raise DataError(f"{listing.root}: " + "\n".join(map(str, source.refused)))
     if not source.splits:
         raise DataError(f"{listing.root}: no images with labels in {FORMATS[kind][0]}")
+    if not any(part.content["annotations"] for part in _parts(source)):
+        raise DataError(f"{listing.root}: {NO_BOX} {sum(len(part.content['images']) for part in _parts(source))} images")
     names = {image["file_name"] for part in _parts(source) for image in _images(part)}
     facts = scan(listing.root, sorted(name for name in names if name in listing.files))
     classes = _classes(source)
@@ -68,7 +90,7 @@ def load(listing: Listing, format: str | None = None, seed: int = 0) -> Loaded:
     if problems:
         raise DataError("\n".join(problems))
     if not any(image["boxes"] for images in splits.values() for image in images):
-        raise DataError(f"{listing.root}: not one box to train on in {sum(map(len, splits.values()))} images")
+        raise DataError(f"{listing.root}: {NO_BOX} {sum(map(len, splits.values()))} images")
     own = tuple(split for split in SPLITS if splits.get(split))
     hashes = PerceptualHashes(listing.root)
     divided, made = divide(listing.root, splits, facts, seed, hashes)
@@ -136,6 +158,10 @@ def _classes_told(classes: tuple[str, ...], splits: dict[str, list[dict[str, Any
     ):
         if names:
             told.append(f"{len(names)} of {len(classes)} classes have {what}: {', '.join(names)}")
+    folded: dict[str, str] = {}
+    for name in classes:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            told.append(f"classes {other!r} and {name!r} differ in case alone: are they one?")
     told += [f"no image of {split} has a box: it measures false alarms alone" for split in splits if not counts[split]]
     return told
 
@@ -174,6 +200,9 @@ def _checked(
     if source.fractions:
         _to_pixels(part, facts)
     own = content_classes(part.content, part.name)[0]
+    for entry in part.content["categories"]:
+        if plain_name(str(entry["name"])) not in classes:
+            source.notes.add("super-classes without a box, left out", part.name, entry["name"])
     sizes = {name: fact.size for name, fact in facts.items()}
     found = check_coco(
         part.content, part.name, listing.root, [name for name in classes if name in own], places=part.places, sizes=sizes
@@ -214,9 +243,11 @@ def _without_unreadable(listing: Listing, part: Part, facts: Mapping[str, ImageF
         first = [f"{listing.path(image['file_name'])}: {facts[image['file_name']].problem}" for image in broken.values()]
         told = "\n".join(first[:TOLD])
         raise DataError(f"{part.name}: {len(broken)} of {len(images)} images cannot be read; fetch them again\n{told}")
-    ids = [image.get("id") for image in broken.values()]
-    annotations = part.content.get("annotations") or []
-    of = [index for index, entry in enumerate(annotations) if not (isinstance(entry, dict) and entry.get("image_id") in ids)]
+    ids = {str(image.get("id")) for image in broken.values()}
+    annotations = part.content["annotations"]
+    of = [
+        index for index, entry in enumerate(annotations) if not (isinstance(entry, dict) and str(entry.get("image_id")) in ids)
+    ]
     kept = [index for index in range(len(images)) if index not in broken]
     places = {
         key: [part.places[key][index] for index in indices]

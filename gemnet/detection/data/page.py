@@ -155,7 +155,7 @@ def _finding(finding: Finding) -> str:
     if not finding.count:
         return f"<li>{_escaped(finding.kind)}</li>"
     first = "; ".join(finding.first) + ("; ..." if finding.count > len(finding.first) else "")
-    return f"<li>{finding.count:,} {_escaped(finding.kind)}<small>{_escaped(first)}</small></li>"
+    return f"<li>{_escaped(finding.kind)}: {finding.count:,}<small>{_escaped(first)}</small></li>"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -107,15 +107,24 @@ def _write(target: Path, folder: Path, loaded: Loaded, key: str) -> dict[str, An
             "notes": [*loaded.told, *map(str, loaded.notes)],
         }
         (staged / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        old = target.with_name(f"{target.name}.{os.getpid()}.old")
-        if target.exists():
-            os.rename(target, old)
-        os.rename(staged, target)
-        shutil.rmtree(old, ignore_errors=True)
+        _exchange(staged, target)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
     return summary
+
+
+def _exchange(staged: Path, target: Path) -> None:
+    """Put the folder `staged` into the place of `target`, which is there, or back there, whatever happens."""
+    old = target.with_name(f"{target.name}.{os.getpid()}.old")
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(staged, target)
+    finally:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _content(loaded: Loaded, split: str, first_image: int, first_box: int) -> dict[str, Any]:

@@ -26,6 +26,8 @@ NEAR_SHARE = 0.3
 """Bits in which copies differ at most, as a share of the rises of either: two objects on white have few."""
 PLAIN = 16
 """An image with fewer rises is too plain to be told from another one by them."""
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.uint8)
+"""How many bits of a byte are set."""
 WINDOW = 32
 """Neighbours in the order of the hashes that are compared with each."""
 
@@ -45,10 +47,14 @@ def perceptual_hash(path: str) -> bytes | None:
 
 
 class PerceptualHashes:
-    """The hashes of images below `root`, each made once."""
+    """The hashes of images below `root`, each made once.
+
+    pairs: What `near_copies` found, by the names that it was asked about.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.pairs: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         self._made: dict[str, bytes | None] = {}
 
     def of(self, names: Sequence[str]) -> list[bytes | None]:
@@ -60,6 +66,12 @@ class PerceptualHashes:
 
 def near_copies(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of images that look alike, enough of them to connect all that do."""
+    if tuple(names) not in hashes.pairs:
+        hashes.pairs[tuple(names)] = _near(hashes, names)
+    return hashes.pairs[tuple(names)]
+
+
+def _near(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[str, str]]:
     known = [(hash, name) for hash, name in zip(hashes.of(names), names) if hash is not None]
     if len(known) < 2:
         return []
@@ -68,6 +80,7 @@ def near_copies(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[st
     grid = bits.reshape(-1, SIDE, SIDE)
     bands = [np.packbits(band, axis=1).view(">u2")[:, 0] for band in (*grid.transpose(1, 0, 2), *grid.transpose(2, 0, 1))]
     packed = np.packbits(bits, axis=1)
+    words = packed.view(np.uint64)
     allowed = np.minimum(NEAR, NEAR_SHARE * bits.sum(axis=1))
     order_within = np.lexsort(packed.T[::-1])
     for band in bands:  # copies have a row or a column of bits in common
@@ -78,7 +91,8 @@ def near_copies(hashes: PerceptualHashes, names: Sequence[str]) -> list[tuple[st
             if not len(same):
                 break
             first, second = order[same], order[same + step]
-            near = (bits[first] != bits[second]).sum(axis=1) <= np.minimum(allowed[first], allowed[second])
+            apart = _ones(words[first] ^ words[second]).sum(axis=1)
+            near = apart <= np.minimum(allowed[first], allowed[second])
             pairs.update(zip(first[near].tolist(), second[near].tolist()))
     return sorted((min(known[a][1], known[b][1]), max(known[a][1], known[b][1])) for a, b in pairs)
 
@@ -106,6 +120,13 @@ def _digest(path: str) -> bytes:
 
 def _sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
+
+
+def _ones(words: np.ndarray) -> np.ndarray:
+    """How many bits of each are set, in whatever parts of a row."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(words)
+    return _ONES[words.view(np.uint8)]
 
 
 def connected(names: Iterable[str], pairs: Iterable[tuple[str, str]]) -> list[list[str]]:

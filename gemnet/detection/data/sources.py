@@ -154,10 +154,10 @@ class Builder:
         self.places["images"].append(place)
         return number
 
-    def add_box(self, image_id: int, name: str | None, box: Sequence[Any] | None, place: str, ignored: bool = False) -> None:
+    def add_box(self, image_id: int, name: str, box: Sequence[Any] | None, place: str, ignored: bool = False) -> None:
         """box: [x, y, width, height] in pixels, unchecked. ignored: neither to be trained on nor counted."""
         number = len(self.annotations) + 1
-        category = None if name is None else self.classes.setdefault(name, len(self.classes) + 1)
+        category = self.classes.setdefault(name, len(self.classes) + 1)
         found: dict[str, Any] = {"id": number, "image_id": image_id, "category_id": category, "bbox": box}
         sides = [value for value in (box or ())[2:] if isinstance(value, (int, float))]
         area = sides[0] * sides[1] if len(sides) == 2 else 0
@@ -171,12 +171,12 @@ class Builder:
         return Part(self.name, content, self.places)
 
 
-def corners_box(corners: Sequence[float | int | None], raw: Sequence[Any], notes: Findings, place: str) -> list[Any]:
-    """[x, y, width, height] of corners x1, y1, x2, y2; the raw values where one is no number, to be refused later."""
+def corners_box(corners: Sequence[Any], notes: Findings, place: str) -> list[Any]:
+    """[x, y, width, height] of corners x1, y1, x2, y2; as they are where one is no number, to be refused later."""
+    if not all(isinstance(value, (int, float)) for value in corners):
+        return list(corners)
     x1, y1, x2, y2 = corners
-    if x1 is None or y1 is None or x2 is None or y2 is None:
-        return list(raw)
     if x2 < x1 or y2 < y1:
-        notes.add("boxes with the second corner before the first, turned round", place, list(raw))
+        notes.add("boxes with the second corner before the first, turned round", place, list(corners))
         x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
     return [x1, y1, x2 - x1, y2 - y1]

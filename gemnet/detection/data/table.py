@@ -156,7 +156,10 @@ def _read_table(
             source.notes.add("lines without a box: images without boxes", place)
             continue
         label = plain_name(cells["class"]) if "class" in cells else "object"
-        builder.add_box(numbers[key], label or None, box, place)
+        if label:
+            builder.add_box(numbers[key], label, box, place)
+        else:
+            source.refused.add("boxes without a class", place, row[:8])
     if "class" not in place_of:
         source.told.append(f"{name}: has no column of classes: all are of one, 'object'")
     return builders
@@ -166,13 +169,18 @@ def _box(cells: dict[str, str], source: Source, place: str) -> tuple[Sequence[st
     """The texts of a box and the box."""
     if "x1" in cells:
         raw = [cells.get(key, "") for key in ("x1", "y1", "x2", "y2")]
-        return raw, corners_box([number(value) for value in raw], raw, source.notes, place)
+        return raw, corners_box(_numbers(raw), source.notes, place)
     if "bbox" in cells:
         raw = re.sub(r"[\[\]()]", " ", cells["bbox"]).replace(",", " ").split()
         raw = [""] if raw in ([], ["nan"]) else raw
     else:
         raw = [cells.get(key, "") for key in ("x", "y", "w", "h")]
-    return raw, [value if (value := number(text)) is not None else text for text in raw]
+    return raw, _numbers(raw)
+
+
+def _numbers(texts: Sequence[str]) -> list[Any]:
+    """Numbers where they are that, else the texts."""
+    return [text if (value := number(text)) is None else value for text in texts]
 
 
 def _rows(listing: Listing, name: str, text: str, delimiter: str, skip: bool) -> Iterator[tuple[int, list[str]]]:

@@ -27,11 +27,14 @@ IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs")
 
 @dataclass
 class Annotation:
-    """What an XML file holds: texts, unchecked. problem: why it could not be read; "" where it is no annotation at all."""
+    """What an XML file holds. Values are numbers where they are that, else texts.
+
+    problem: Why it could not be read; "" where it is no annotation at all; None where it could.
+    """
 
     filename: str = ""
     size: tuple[Any, Any] = (None, None)
-    objects: list[tuple[str | None, list[str | None] | None, bool]] = field(default_factory=list)
+    objects: list[tuple[str | None, list[Any] | None, bool]] = field(default_factory=list)
     problem: str | None = None
 
 
@@ -80,10 +83,13 @@ def _add(builder: Builder, name: str, label: Annotation, finder: ImageFinder, so
     own = builder.add_image(image or given or stem, name, *label.size)
     for index, (cls, corners, ignored) in enumerate(label.objects, 1):
         place = f"{name}, object {index}"
-        box = None if corners is None else corners_box([number(value) for value in corners], corners, source.notes, place)
+        box = None if corners is None else corners_box(corners, source.notes, place)
+        if cls is None or not cls.strip():
+            source.refused.add("objects without a name", place, cls)
+            continue
         if ignored:
             source.notes.add("objects marked 'difficult', neither trained on nor counted", place, cls)
-        builder.add_box(own, None if cls is None else plain_name(cls), box, place, ignored)
+        builder.add_box(own, plain_name(cls), box, place, ignored)
     return {image} if image else set()
 
 
@@ -160,18 +166,19 @@ def read_annotation(path: str) -> Annotation:
         return Annotation(problem="")
     found = Annotation((root.findtext("filename") or "").strip())
     width, height = root.findtext("size/width"), root.findtext("size/height")
-    found.size = (_whole(width), _whole(height))
+    whole = (whole_number(width), whole_number(height))
+    found.size = (width, height) if None in whole else whole
     for entry in root.iter("object"):
         box = entry.find("bndbox")
-        corners = None if box is None else [box.findtext(key) for key in CORNERS]
+        corners = None if box is None else [_number(box.findtext(key)) for key in CORNERS]
         ignored = (entry.findtext("difficult") or "").strip().lower() in ("1", "true")
         found.objects.append((entry.findtext("name"), corners, ignored))
     return found
 
 
-def _whole(text: str | None) -> Any:
-    """Of what is a whole number the number; else the text."""
-    value = whole_number(text)
+def _number(text: str | None) -> Any:
+    """Of what is a number the number; else the text."""
+    value = number(text)
     return text if value is None else value
 
 

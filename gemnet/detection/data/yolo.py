@@ -42,12 +42,14 @@ def settings_files(listing: Listing) -> list[str]:
 def label_files(listing: Listing, sample: int) -> list[str]:
     """The text files, if one of the first `sample` that are not empty has lines of YOLO's form."""
     files = [name for name in listing.with_suffix(".txt") if name.rpartition("/")[2].lower() not in (*NAME_FILES, *LISTS)]
+    firsts = []
     for name in [name for name in files if listing.files[name][0]][:sample]:
         with listing.path(name).open("rb") as file:
-            first = file.read(4096).decode("utf-8", "replace").lstrip("\ufeff").strip().splitlines()[:1]
-        if first and LINE.fullmatch(first[0].strip()):
-            return files
-    return []
+            firsts += file.read(4096).decode("utf-8", "replace").lstrip("\ufeff").strip().splitlines()[:1]
+    if not firsts:  # images without objects alone, where the files have names of images
+        stems = {image.rpartition("/")[2].rpartition(".")[0] for image in listing.images}
+        return [name for name in files if name.rpartition("/")[2][:-4] in stems]
+    return files if any(LINE.fullmatch(first.strip()) for first in firsts) else []
 
 
 def read_yolo(listing: Listing) -> Source:
@@ -177,9 +179,7 @@ def _names(listing: Listing, file: str, settings: dict[str, Any]) -> list[str]:
     names = [plain_name(str(name)) for name in given]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None or "" in names:
-        raise DataError(
-            f"{where}: names: {twice!r} stands there {names.count(twice or '')} times; expected a name of its own each"
-        )
+        raise DataError(f"{where}: names: {twice or ''!r} is there twice, or empty; expected a name of its own for each class")
     return names
 
 

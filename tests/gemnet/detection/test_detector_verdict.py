@@ -1,6 +1,7 @@
 """How a detector's settings are chosen, its predictions measured and judged."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,8 @@ from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import Facts, batch_size, chosen, image_size, learning_rate
 from gemnet.detection.own_detector.measures import BACKGROUND, Figures, best_score, figures, mistakes
 from gemnet.detection.own_detector.verdict import verdict
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,21 @@ def test_the_verdict_names_small_objects_few_objects_doubtful_labels_and_classes
     assert "5 predictions with a score of 0.6 or more" in told["labels"]
     assert "a.jpg" in told["labels"]
     assert "cat is often taken for dog" in told["confusion"]
+
+
+def test_the_page_shows_the_recorded_figures():
+    record = json.loads((ROOT / "docs/results/own_detector_bccd.json").read_text())
+    page = (ROOT / "docs/own-detector.md").read_text()
+
+    def shown(value):
+        return f"{value:.3f}".lstrip("0")
+
+    rows = {"all": {"ap": record["AP"], "ap50": record["AP50"], "objects": record["boxes"]["test"]}, **record["classes"]}
+    for name, row in rows.items():
+        assert f"| {name} | {shown(row['ap'])} | {shown(row['ap50'])} | {row['objects']} |" in page
+    text = " ".join(page.split())
+    best = max(one["AP"] for one in record["validation"])
+    assert f"It took {record['seconds'] / 60:.1f} minutes" in text
+    assert f"after {record['seconds_to_first_validation']} seconds; the best one was {shown(best)}" in text
+    assert f"scores of {record['score']:.2f}".replace("0.", ".") in text
+    assert f"{sum(record['images'].values())} photos of 640x480, {sum(record['boxes'].values()):,} boxes" in text

@@ -102,10 +102,12 @@ def test_a_training_keeps_its_time_to_a_twentieth(photos, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rtmdet_gemnet_a", "rtmdet_gemnet_b"])
-def test_the_small_detectors_keep_to_2_g_macs_and_7_m_params_at_320_pixels(name):
+def test_the_small_detectors_keep_to_2_g_macs_and_7_m_params_at_320_pixels_and_the_page_shows_theirs(name):
     cost = total(detector_cost(load_config(str(ROOT / f"configs/{name}.py")), (320, 320)))
     assert cost.macs <= 2e9
     assert cost.params <= 7e6
+    row = f"| `{name}.py` | {cost.params / 1e6:.2f} M | {cost.macs / 1e9:.2f} G |"
+    assert row in (ROOT / "docs/own-detector.md").read_text()
 
 
 def test_the_photos_are_left_as_they_were(done):
