@@ -13,6 +13,7 @@ recipe = dict(  # the values here go with these numbers
 width = 64
 layers = dict(norm_cfg=dict(type="gemnet.SyncBN"), act_cfg=dict(type="SiLU", inplace=True))
 model = dict(
+    _scope_="mmdet",
     type="RTMDet",
     use_syncbn=False,  # mmdet would put torch's own, which needs GPUs, in place of norm_cfg's
     data_preprocessor=dict(
