@@ -39,34 +39,47 @@ class EMAHook(_EMAHook):
     momentum: one over the number of iterations that the average reaches back, as mmengine has it. share: of all iterations, the
     most that it reaches back; 1/20 leaves 1e-4 as it is in runs of 200,000 iterations and more, as ImageNet's of 300 epochs.
     At each validation the log tells the raw weights' figures too, as `raw/...`, and warns where the averaged ones are far
-    behind. The averaged weights are what `save_best` judges, and are saved as `state_dict`; the raw ones as `ema_state_dict`.
+    behind; compare=False saves this second validation. The averaged weights are what `save_best` judges, and are saved as
+    `state_dict`; the raw ones as `ema_state_dict`.
     """
 
     def __init__(
-        self, momentum: float = 1e-4, share: float = 0.05, ema_type: str = "gemnet.WarmedUpEMA", **kwargs: Any
+        self,
+        momentum: float = 1e-4,
+        share: float = 0.05,
+        ema_type: str = "gemnet.WarmedUpEMA",
+        compare: bool = True,
+        **kwargs: Any,
     ) -> None:
         for name, value in (("momentum", momentum), ("share", share)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
                 raise UserError(f"EMAHook: {name}={value!r}: expected a number above 0 and below 1")
         super().__init__(ema_type=ema_type, momentum=momentum, **kwargs)
-        self.momentum, self.share = momentum, share
+        self.momentum, self.share, self.compare = momentum, share, compare
         self.raw: dict[str, float] = {}
 
     def before_run(self, runner: Runner) -> None:
         super().before_run(runner)
         if _trains(runner):
-            self.ema_model.momentum = min(1.0, max(self.momentum, 1 / (self.share * runner.max_iters)))
+            self._set_reach(runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self._set_reach(runner)  # a loop that keeps a time learns its length as it goes
+
+    def _set_reach(self, runner: Runner) -> None:
+        self.ema_model.momentum = min(1.0, max(self.momentum, 1 / (self.share * runner.max_iters)))
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         reach = round(1 / self.ema_model.momentum)
         runner.logger.info(
             f"averaged weights (EMA): over about {reach} of {runner.max_iters} iterations, fewer in the beginning. They are "
-            f"validated, judged by save_best and saved as state_dict; the raw weights' figures are told as {RAW}..."
+            "validated, judged by save_best and saved as state_dict"
+            + (f"; the raw weights' figures are told as {RAW}..." if self.compare else "")
         )
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self.raw = _evaluated(runner) if _trains(runner) else {}
+        self.raw = _evaluated(runner) if self.compare and _trains(runner) else {}
         super().before_val_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

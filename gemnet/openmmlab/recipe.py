@@ -26,6 +26,8 @@ LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
 SIZES = ("scale", "crop_size", "padding")
 """Settings of transforms that are numbers of pixels."""
+SIDED = ("scale", "crop_size", "size")
+"""Settings of a detector's transforms that are both sides of an image: of resizing, cropping, padding."""
 LARGEST = 100_000
 
 NUMBERS = {
@@ -266,10 +268,11 @@ def _resize(steps: Any, new: Any, old: Any) -> bool:
                 if key in part:
                     part[key] = _scaled(part[key], new / old)
         return True
-    found = [part for part in parts if _same(part.get("scale"), old)]
-    for part in found:
-        part["scale"] = tuple(new)
-    return bool(found) or any(_same(part.get("scale"), new) for part in parts)
+    places = [(part, key) for part in _dictionaries(steps) for key in SIDED if isinstance(part.get(key), (list, tuple))]
+    found = [(part, key) for part, key in places if _same(part[key], old)]
+    for part, key in found:
+        part[key] = tuple(new)
+    return bool(found) or any(_same(part[key], new) for part, key in places)
 
 
 def _final(sizes: list[Any], size: int) -> bool:

@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from mmengine import registry
 
 SCOPE = "gemnet"
-DETECTION = ["gemnet.detection.head"] if find_spec("mmdet") else []  # MMPretrain alone will do for the backbone
+DETECTION = (
+    ["gemnet.detection.head", "gemnet.detection.neck"] if find_spec("mmdet") else []
+)  # MMPretrain alone will do for the backbone
 
 MODELS = registry.Registry(
     "model", parent=registry.MODELS, scope=SCOPE,
@@ -27,8 +29,9 @@ HOOKS = registry.Registry(
     "hook",
     parent=registry.HOOKS,
     scope=SCOPE,
-    locations=["gemnet.openmmlab.hooks", "gemnet.openmmlab.averaging", "gemnet.openmmlab.schedule"],
+    locations=[f"gemnet.openmmlab.{name}" for name in ("hooks", "averaging", "schedule", "timed")],
 )
+LOOPS = registry.Registry("loop", parent=registry.LOOPS, scope=SCOPE, locations=["gemnet.openmmlab.timed"])
 MODEL_WRAPPERS = registry.Registry(
     "model_wrapper", parent=registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gemnet.openmmlab.distributed"]
 )

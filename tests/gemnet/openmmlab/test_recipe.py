@@ -93,7 +93,9 @@ def test_a_config_is_by_default_what_its_file_says(name):
     assert {name: plain[name] for name in plain.recipe if name != "val_interval"} == {
         name: value for name, value in plain.recipe.items() if name != "val_interval"
     }
-    assert plain.recipe.epochs == plain.train_cfg.max_epochs == schedule.span(plain.param_scheduler)
+    assert plain.recipe.epochs == plain.train_cfg.max_epochs
+    own_schedule = plain.train_cfg.get("type") == "gemnet.TimedTrainLoop"
+    assert schedule.span(plain.param_scheduler) == (None if own_schedule else plain.recipe.epochs)
     assert plain.recipe.batch_size == plain.train_dataloader.batch_size
 
 
