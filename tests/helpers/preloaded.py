@@ -1,6 +1,7 @@
 """What the server of `commands` has imported and read before its first command."""
 
 import contextlib
+import gc
 from importlib import import_module
 
 for name in (
@@ -18,3 +19,6 @@ with contextlib.suppress(ImportError):
     for package in ("mmdet", "mmpretrain"):
         with contextlib.suppress(ValueError, ImportError):  # no config has that name
             utils._get_cfg_metainfo(get_installed_path(package), "")
+
+gc.collect()
+gc.freeze()  # a command does not look through all that was imported whenever mmengine calls for a collection
