@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem.removeprefix("test_") not in WHOLE and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.unit)
+
+
+def pytest_collection_finish():
+    """What the libraries made when they were imported stays: from here on, the garbage collector need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

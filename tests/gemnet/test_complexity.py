@@ -3,6 +3,7 @@ import random
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -131,6 +132,9 @@ def test_macs_come_first_where_a_cell_cannot_fill_the_params():
     assert fitted.cost.params < 500e6
 
 
+HEADS = np.arange(2048, 255, -8)
+
+
 def candidates(cell, macs, params, max_depth):
     """(largest multiple, depths, head, MACs, params, activations + params) of all networks that fit may choose with 80 to
     100 % of the MACs, each with its widest head."""
@@ -151,15 +155,13 @@ def candidates(cell, macs, params, max_depth):
                 )
                 if narrow.macs > macs or wide.macs < 0.8 * macs:
                     continue
-                for head in range(2048, 255, -8):  # costs are affine in the head
-                    m, p, a = (
-                        getattr(narrow, field) + (getattr(wide, field) - getattr(narrow, field)) * (head - 256) // 1792
-                        for field in ("macs", "params", "activations")
-                    )
-                    if m <= macs and p <= params:
-                        if m >= 0.8 * macs:
-                            yield multiple, depths, head, m, p, a + p
-                        break
+                m, p, a = (  # of each head: costs are affine in it
+                    getattr(narrow, field) + (getattr(wide, field) - getattr(narrow, field)) * (HEADS - 256) // 1792
+                    for field in ("macs", "params", "activations")
+                )
+                widest = np.flatnonzero((m <= macs) & (p <= params))[:1]
+                for h in widest[m[widest] >= 0.8 * macs].tolist():
+                    yield multiple, depths, int(HEADS[h]), int(m[h]), int(p[h]), int(a[h] + p[h])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import runpy
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -68,6 +69,20 @@ def fork_server() -> ForkServerContext:
     with mock.patch.dict(os.environ, {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}):
         forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def forked_workers() -> Iterator[None]:
+    """Within, the search's workers are forks of the server too, not new Pythons: for tests of what workers give.
+
+    How they start, hear signals and end is for tests that leave them as they are.
+    """
+    from search.core import processes
+    from search.evaluation import executor
+
+    context = mock.Mock(wraps=multiprocessing, get_context=lambda kind: fork_server())
+    with mock.patch.object(executor, "multiprocessing", context), mock.patch.object(processes, "multiprocessing", context):
+        yield
 
 
 def start_tool(tool: str | Path, *arguments: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Started:

@@ -1,6 +1,8 @@
 """What the server of `commands` has imported and read before its first command."""
 
 import contextlib
+import gc
+import os
 from importlib import import_module
 
 for name in (
@@ -18,3 +20,13 @@ with contextlib.suppress(ImportError):
     for package in ("mmdet", "mmpretrain"):
         with contextlib.suppress(ValueError, ImportError):  # no config has that name
             utils._get_cfg_metainfo(get_installed_path(package), "")
+with contextlib.suppress(ImportError):
+    from search.core import processes
+    from search.evaluation import executor
+
+    watch = processes.end_with
+    for module in (processes, executor):
+        module.end_with = lambda parent: watch(os.getppid())  # of `commands.forked_workers`, whose parent is the server
+
+gc.collect()
+gc.freeze()  # a command does not look through all that was imported whenever mmengine calls for a collection

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import forked_workers
 from extensions import registries_restored
 from scripted import CELL, THREADS, Scripted, jobs
 from watching import alive, children, eventually
@@ -54,7 +55,7 @@ def test_two_workers_give_what_one_process_gives():
     cells = [CELL, Cell(("input", "conv1x1"), ((0, 1),))]
     asked = [Job(key, cells[key % 2], 100 + key, ((1, 0.0),)) for key in range(4)]
     serial = {outcome.key: outcome.evaluation.curve for outcome in SerialExecutor(evaluator).run(asked)}
-    with closing(WorkerExecutor(evaluator, ["cpu", "cpu"])) as workers:
+    with forked_workers(), closing(WorkerExecutor(evaluator, ["cpu", "cpu"])) as workers:
         parallel = {outcome.key: outcome.evaluation.curve for outcome in workers.run(asked)}
     assert parallel == serial
     assert len(set(serial.values())) == 4
@@ -63,7 +64,7 @@ def test_two_workers_give_what_one_process_gives():
 
 def test_workers_train_cells_with_operators_that_were_registered_here_alone():
     evaluator = trained_on_digits()
-    with registries_restored(), closing(WorkerExecutor(evaluator, ["cpu"])) as workers:
+    with forked_workers(), registries_restored(), closing(WorkerExecutor(evaluator, ["cpu"])) as workers:
         importlib.import_module("own_operators")
         asked = [Job(0, Cell(("input", "made_se3x3", "conv1x1"), ((0, 1), (1, 2))), 107, ((1, 0.0),))]
         (serial,), (parallel,) = SerialExecutor(evaluator).run(asked), workers.run(asked)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from commands import forked_workers
 
 from search.core.display import Display
 from search.core.types import SearchError
@@ -64,13 +65,14 @@ def test_what_was_done_before_an_interrupt_is_kept(tmp_path):
 
 def test_several_processes_give_what_one_gives(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    assert squares(one, 4) == squares(two, 4, jobs=2)
+    with forked_workers():
+        assert squares(one, 4) == squares(two, 4, jobs=2)
     assert len({path.name.split("_")[1] for path in (one / "calls").iterdir()} & {str(os.getpid())}) == 1
     assert str(os.getpid()) not in {path.name.split("_")[1] for path in (two / "calls").iterdir()}
 
 
 def test_a_process_that_dies_is_told(tmp_path):
-    with pytest.raises(SearchError, match="a process died"):
+    with forked_workers(), pytest.raises(SearchError, match="a process died"):
         squares(tmp_path, 2, jobs=2, measure=die)
 
 
