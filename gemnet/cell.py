@@ -43,10 +43,11 @@ class Cell:
     Node 0 is the input. A node with several inputs concatenates them along channels; the outputs of all leaves are
     concatenated into the cell's output. A node that the input does not reach is dropped when a network is built.
 
-    nodes: names of gemnet.operators.OPERATORS, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a
-        benchmark's: a value like any other, of which no network is built.
-    edges: pairs (u, v) with u < v, kept sorted.
-    provenance: where the cell came from, any JSON object; no part of equality.
+    Args:
+        nodes: names of gemnet.operators.OPERATORS, `nodes[0] == "input"`. A cell with one of gemnet.operators.LABELS is a
+            benchmark's: a value like any other, of which no network is built.
+        edges: pairs (u, v) with u < v, kept sorted.
+        provenance: where the cell came from, any JSON object; no part of equality.
 
     Raises:
         CellError: for anything else.

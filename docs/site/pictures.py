@@ -42,12 +42,12 @@ def cell_picture(cell: gemnet.Cell, path: Path) -> None:
 def overview(path: Path) -> None:
     """Draw a cell, what a detector with it sees, and accuracy against time of all candidates of a search."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    front, cell, detections = figure.subplots(1, 3, width_ratios=(1.2, 1, 1.5))
+    front, cell, detections = figure.subplots(1, 3, width_ratios=(1.2, 1, 1.3))
     accuracy_against_time(front)
     front.set_title("1  candidates are trained")
     draw_on(cell, gemnet.Cell.shipped("gemnet_b"))
     cell.set_title("2  a cell is found")
-    detections.imshow(matplotlib.image.imread(DETECTIONS))
+    detections.imshow(matplotlib.image.imread(DETECTIONS)[:400, :533])  # the first photo of the sheet
     detections.set_axis_off()
     detections.set_title("3  its network finds objects")
     save_svg(figure, path)
