@@ -193,7 +193,7 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     print("\n".join([f"test AP {_shown(tested.ap)}, AP50 {_shown(tested.ap50)}", *rows]))
     for sentence in sentences:
         print(f"{sentence.says} ({sentence.evidence})")
-    print(f"{place / REPORT}\nuse it: gemnet detect predict {place} photo.jpg")
+    print(place / REPORT)
     return result
 
 
