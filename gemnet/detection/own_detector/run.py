@@ -26,7 +26,7 @@ COMPARED = 32
 """Training images that are measured beside the test's, to tell what is learned by heart."""
 TOLD = 20
 """Classes whose figures are printed."""
-REPORTING = 15.0
+REPORTING = 10.0
 """Seconds that the test and the report take beside the predictions."""
 
 
