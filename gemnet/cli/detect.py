@@ -72,6 +72,7 @@ def _train(call: Call) -> int:
             args.folder, work_dir, minutes, args.epochs, args.format, args.seed, args.cell, args.config, options,
             args.processes, began,
         )  # fmt: skip
+        print(call.told(f"use it: gemnet detect predict {work_dir} photo.jpg"))
 
     stopped = "stopped; the same command goes on from the last checkpoint"
     return reported("detect", task, work_dir, stopped, "the same command", explain=explained)

@@ -160,7 +160,7 @@ class ProgressHook(Hook):
         self.images += len(data_batch["inputs"]) if data_batch else 0
         if time.monotonic() - self.told >= self.every:
             loss = f", loss {float(torch.as_tensor(outputs['loss']).detach()):.3f}" if outputs and "loss" in outputs else ""
-            _tell(runner, f"{self.images / (time.monotonic() - self.start):.1f} images/s a process{loss}")
+            _tell(runner, runner.epoch + 1, f"{self.images / (time.monotonic() - self.start):.1f} images/s a process{loss}")
             self.told = time.monotonic()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -169,17 +169,17 @@ class ProgressHook(Hook):
             return
         found = {name: float((metrics or {}).get(name, 0.0)) for name in (AP, AP50)}  # mmdet: none where nothing is found
         runner.visualizer.add_scalars({**found, ELAPSED: round(loop.elapsed, 1)}, step=runner.iter)
-        _tell(runner, f"validation AP {found[AP]:.3f}, AP50 {found[AP50]:.3f}")
+        _tell(runner, runner.epoch, f"validation AP {found[AP]:.3f}, AP50 {found[AP50]:.3f}")
         self.told = time.monotonic()
 
 
-def _tell(runner: Runner, what: str) -> None:
+def _tell(runner: Runner, epoch: int, what: str) -> None:
     loop = runner.train_loop
     if not is_main_process() or not isinstance(loop, TimedTrainLoop):
         return
     whole = loop.seconds or (loop.elapsed / loop.share if loop.share else math.inf)
     of = f" of {_clock(whole)}" if math.isfinite(whole) else ""
-    print(f"{_clock(loop.elapsed)}{of}, epoch {loop.epoch + 1}: {what}", file=sys.stderr, flush=True)
+    print(f"{_clock(loop.elapsed)}{of}, epoch {epoch}: {what}", file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -2,8 +2,6 @@
 
 import inspect
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import timm
 import torch
 from doc_examples import run_page
 from extensions import registries_restored
+from fresh import run_code
 from mmdet.registry import MODELS as MMDET_MODELS
 
 import gemnet
@@ -93,7 +92,7 @@ def test_an_entry_in_the_table_is_all_that_the_package_wants():
         "timm.create_model('gemnet_c', num_classes=0)\n"
         "GEMNet(arch='c'), gemnet.gemnet_c\n"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    result = run_code(script, cwd=ROOT)
     assert result.returncode == 0, result.stderr
 
 

@@ -26,7 +26,7 @@ COMPARED = 32
 """Training images that are measured beside the test's, to tell what is learned by heart."""
 TOLD = 20
 """Classes whose figures are printed."""
-REPORTING = 15.0
+REPORTING = 10.0
 """Seconds that the test and the report take beside the predictions."""
 
 
@@ -193,7 +193,7 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     print("\n".join([f"test AP {_shown(tested.ap)}, AP50 {_shown(tested.ap50)}", *rows]))
     for sentence in sentences:
         print(f"{sentence.says} ({sentence.evidence})")
-    print(f"{place / REPORT}\nuse it: gemnet detect predict {place} photo.jpg")
+    print(place / REPORT)
     return result
 
 

@@ -175,6 +175,7 @@ def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> N
                     code = process.wait()
                 except BaseException:
                     process.terminate()  # it ends its own processes
+                    process.wait()
                     raise
         if code:
             raise UserError(f"training on {processes} processes ended with exit code {code}; {work_dir / LOG} tells more")

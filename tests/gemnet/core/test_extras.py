@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh import run_code
 
 from gemnet.core.extras import EXTRAS, MissingExtraError, missing_extra, need
 
@@ -125,8 +126,7 @@ LACKING = {
 
 def run_without_extras(lines, cwd):
     hidden = sorted({module for modules in EXTRAS.values() for module in modules} - {"yaml"})  # timm's, too
-    command = [sys.executable, "-c", HIDING, json.dumps(hidden), json.dumps([line.split() for line in lines])]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    result = run_code(HIDING, json.dumps(hidden), json.dumps([line.split() for line in lines]), cwd=cwd)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)[0]
 

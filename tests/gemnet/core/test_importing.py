@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from fresh import run_code
 
 import gemnet
 from gemnet.core import importing
@@ -16,6 +17,12 @@ ROOT = Path(gemnet.__file__).parents[1]
 
 
 def run(code):
+    result = run_code(code, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def run_in_a_new_python(code):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
@@ -33,7 +40,7 @@ def test_timm_knows_the_models_in_whichever_order_both_are_imported(imports):
 
 
 def test_importing_gemnet_adds_to_timm_alone():
-    told = run(
+    told = run_in_a_new_python(
         "import sys; before = list(sys.meta_path), list(sys.path_hooks), set(sys.modules); import gemnet; "
         "from gemnet.core import importing; finder, *rest = sys.meta_path; "
         "print(type(finder) is importing.Watch, rest == before[0], sys.path_hooks == before[1], list(importing.AROUND), "

@@ -1,10 +1,9 @@
 """The configs of the package are found by their names, on a command line and as a `_base_` in another project."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh import run_code
 
 from gemnet.core.configs import FOLDER, config_path, packaged, read_config
 from gemnet.core.errors import UserError
@@ -80,5 +79,5 @@ def test_mmengine_alone_finds_them_once_the_room_is_imported(first, tmp_path):
         f"import {first}, gemnet.openmmlab; from mmengine.config import Config; config = Config.fromfile('mine.py'); "
         "print(config.model.backbone.type, Config._get_cfg_path('mmdet::_base_/default_runtime.py', 'x')[1])"
     )
-    told = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    told = run_code(code, cwd=tmp_path)
     assert told.stdout == "gemnet.GEMNet mmdet\n", told.stderr

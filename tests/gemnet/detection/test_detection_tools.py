@@ -88,26 +88,45 @@ def losses(text):
     ]
 
 
+def recording(folder, *names):
+    """A PATH on which commands of these names write their arguments, one a line, into `folder`, and do nothing."""
+    for name in names:
+        (folder / name).write_text(f'#!/bin/bash\n[ "$1" = -c ] && echo 0 || printf "%s\\n" "$@" > {folder}/{name}.asked\n')
+        (folder / name).chmod(0o755)
+    return f"{folder}:{environment()['PATH']}"
+
+
+def in_two(script, *arguments, **variables):
+    """What the processes of ranks 0 and 1 print. variables: of the environment, with {rank} in the place of the rank."""
+    started = [
+        start_tool(script, *arguments, env=environment() | {name: text.format(rank=rank) for name, text in variables.items()})
+        for rank in range(2)
+    ]
+    ended = [process.end() for process in started]
+    assert [each.returncode for each in ended] == [0, 0], ended[0].stderr[-3000:] + ended[1].stderr[-3000:]
+    return "".join(each.stdout + each.stderr for each in ended)
+
+
 @pytest.fixture(scope="module")
 def two_processes(coco, tmp_path_factory):
     """A run of two gloo processes, without flips: its work directory, its output, and what Slurm was asked for.
 
-    An `srun` starts two tasks here, as Slurm would on a machine without GPUs. tools/dist_train.sh with two processes is for
-    test_averaging.py.
+    The two tasks that srun is asked to start are forks here, as on a machine without GPUs. tools/dist_train.sh with two
+    processes is for test_averaging.py.
     """
     folder, fake = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("bin")
-    (fake / "srun").write_text(
-        '#!/bin/bash\necho "$@" > $(dirname $0)/asked\nwhile [ "$1" != python ]; do shift; done\nexport SLURM_NTASKS=2 '
-        "SLURM_NODELIST=here SLURM_NTASKS_PER_NODE=2\n"
-        'SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; status=$?; wait; exit $status\n'
-    )
-    (fake / "scontrol").write_text("#!/bin/bash\necho localhost\n")
-    for file in fake.iterdir():
-        file.chmod(0o755)
-    variables = {"GPUS": "2", "MASTER_PORT": "29633", "PATH": f"{fake}:{environment()['PATH']}"}
+    path = recording(fake, "srun")
     slurm = ["tools/slurm_train.sh", "gpu", "job", RETINANET, "--work-dir", folder, *options(coco, **NO_FLIP)]
-    result = run(*slurm, **variables)
-    return folder, result.stdout + result.stderr, (fake / "asked").read_text()
+    run(*slurm, GPUS="2", PATH=path)
+    asked = (fake / "srun.asked").read_text().splitlines()
+    at = asked.index("python")
+    python, unbuffered, script, *arguments = asked[at:]
+    assert (python, unbuffered, script) == ("python", "-u", "tools/train.py")
+    (fake / "scontrol").write_text("#!/bin/bash\necho localhost\n")
+    (fake / "scontrol").chmod(0o755)
+    variables = {"SLURM_NTASKS": "2", "SLURM_NODELIST": "here", "SLURM_NTASKS_PER_NODE": "2", "MASTER_PORT": "29633"}
+    log = in_two("train.py", *arguments, **variables, SLURM_PROCID="{rank}", SLURM_LOCALID="{rank}", PATH=path)
+    return folder, log, " ".join(asked[:at])
 
 
 NO_FLIP = {"train_dataloader.dataset.pipeline.3.prob": 0.0, "param_scheduler.0.start_factor": 0.1}
@@ -135,12 +154,19 @@ def test_slurm_starts_one_process_a_task(two_processes):
 
 def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_path):
     checkpoint = two_processes[0] / "epoch_2.pth"
-    tested = run(
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    run(
         "tools/dist_test.sh", RETINANET, checkpoint, 2, "--work-dir", tmp_path / "test", "--out", tmp_path / "found",
-        "--show-dir", tmp_path / "shown", *options(coco), "model.test_cfg.score_thr=0.0",  # it is sure of nothing yet
-    )  # fmt: skip
+        "--show-dir", tmp_path / "shown", *options(coco), "model.test_cfg.score_thr=0.0", PATH=recording(fake, "python"),
+    )  # it is sure of nothing yet  # fmt: skip
+    *launcher, script = (asked := (fake / "python.asked").read_text().splitlines())[:6]
+    assert launcher == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    assert script == str(ROOT / "tools/test.py")
+    where = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29634"}
+    tested = in_two("test.py", *asked[6:], RANK="{rank}", LOCAL_RANK="{rank}", **where)
     assert list((tmp_path / "shown").rglob("*.jpg"))
-    assert "coco/bbox_mAP:" in tested.stdout + tested.stderr
+    assert "coco/bbox_mAP:" in tested
     boxes = json.loads((tmp_path / "found.bbox.json").read_text())
     assert {box["image_id"] for box in boxes} == {1, 2}
     assert all(min(box["bbox"]) >= 0 and 0 < box["score"] < 1 for box in boxes)

@@ -1,7 +1,9 @@
 """A detector of one's own objects: from photos to weights, figures, a report and predictions, in one call."""
 
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import re
 import subprocess
@@ -55,11 +57,23 @@ Done = namedtuple("Done", "place result before after errors")
 
 @pytest.fixture(scope="module")
 def done(photos, tmp_path_factory):
-    """What a training of one epoch leaves."""
+    """What a training of one epoch leaves, and tells on standard error."""
     place = tmp_path_factory.mktemp("own") / "work"
     before = digests(photos)
-    result = detect(str(photos), str(place), None, 1, options=OPTIONS)
-    return Done(place, result, before, digests(photos), None)
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        result = detect(str(photos), str(place), None, 1, options=OPTIONS)
+    return Done(place, result, before, digests(photos), errors.getvalue())
+
+
+def test_what_is_going_on_is_told_without_the_libraries_logs(done):
+    lines = done.errors.splitlines()
+    assert "coco; 3 classes: person, car, cat" in lines[0]
+    assert any(re.fullmatch(r"training on 1 x cpu \(\d+ threads\): 1 epochs", line) for line in lines)
+    assert any(re.fullmatch(r"0:\d\d of 0:\d\d, epoch 1: validation AP 0\.\d{3}, AP50 0\.\d{3}", line) for line in lines)
+    assert "the test: 2 images that training never saw" in lines
+    assert "Warning" not in done.errors
+    assert "mmengine" not in done.errors
+    assert "mmengine - INFO" in (done.place / "train.log").read_text()
 
 
 def command(*arguments):

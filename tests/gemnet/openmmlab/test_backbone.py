@@ -1,8 +1,6 @@
 """The backbone for MMDetection and MMPretrain, after mmdet's own tests of its backbones."""
 
 import importlib
-import subprocess
-import sys
 from urllib.error import URLError
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from fresh import run_code
 from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS
 from torch import nn
@@ -50,7 +49,7 @@ def test_it_resolves_by_name_with_nothing_imported_before(scope):
         f"from {scope}.registry import MODELS; b = MODELS.build(dict(type='gemnet.GEMNet', arch='a')); "
         "print(type(b).__module__, b.out_channels)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = run_code(code)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f"gemnet.openmmlab.backbone {tuple(out_channels('a'))}"
 
@@ -343,7 +342,7 @@ def test_it_resolves_where_mmdet_is_not_installed():
         "import sys; sys.modules['mmdet'] = None; from mmengine.registry import MODELS; "
         "print(MODELS.build(dict(type='gemnet.GEMNet', arch='a', out_indices=(5,))).out_channels)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = run_code(code)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f"({HEAD},)"
 

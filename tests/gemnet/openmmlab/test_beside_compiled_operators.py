@@ -3,10 +3,8 @@
 The compiled module is made for the test: it offers every operator by name, and would fail if one were computed.
 """
 
-import subprocess
-import sys
-
 import pytest
+from fresh import run_code
 
 COMPILED = """
 import sys
@@ -23,7 +21,7 @@ compiled = sys.modules["mmcv._ext"] = Compiled("mmcv._ext")
 
 
 def run(code):
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED + code], capture_output=True, text=True)
+    result = run_code(COMPILED + code)
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()[-1]
 

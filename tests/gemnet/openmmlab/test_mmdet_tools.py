@@ -9,6 +9,7 @@ from pathlib import Path
 import mmcv
 import pytest
 import torch
+from fresh import run_code
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.datasets import CocoDataset, get_loading_pipeline
 from mmdet.registry import MODELS
@@ -162,7 +163,9 @@ def test_a_program_that_reads_the_config_before_it_builds_gets_the_operators_wit
         "d = DetInferencer(sys.argv[1], sys.argv[2], device='cpu', show_progress=False); import mmcv.ops; "
         "print(len(d(sys.argv[3])['predictions']), s.roi_align is mmcv.ops.roi_align)"
     )
-    assert run("-c", code, config, checkpoint, image).stdout.splitlines()[-1] == "1 True"
+    result = run_code(code, str(config), str(checkpoint), str(image))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.splitlines()[-1] == "1 True"
 
 
 def test_a_programs_name_is_a_file_or_one_that_a_package_brings_along(tmp_path):

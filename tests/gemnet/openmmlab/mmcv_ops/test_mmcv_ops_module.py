@@ -1,13 +1,13 @@
 """The stand-in as a module: what it offers, where it is used, and what it says of the rest."""
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
+from fresh import run_code
 
 import gemnet
 from gemnet.core.errors import UserError
@@ -87,7 +87,7 @@ def test_importing_the_room_imports_nothing_of_openmmlab_and_mmdet_imports_after
     there = importlib.util.find_spec("mmdet") is not None
     if there:
         code += "; import mmcv.ops, mmdet.models; print(mmdet.models.RetinaNet.__name__)"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = run_code(code, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "\n" + "RetinaNet\n" * there
 
