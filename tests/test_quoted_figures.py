@@ -1,4 +1,4 @@
-"""What the prose of docs/results and docs/detectors.md quotes is what the data files have."""
+"""What README and the prose of docs/results and docs/detectors.md quote is what the data files have."""
 
 import csv
 import math
@@ -11,7 +11,7 @@ from quoting import ROOT, assert_quotes, means, paper, read, speed_against_peer,
 from scipy.stats import kendalltau
 
 import gemnet
-from gemnet.bench import comparison
+from gemnet.bench import benchmark, comparison
 from gemnet.detection import zoo
 from search.experiments.paper import overview, published
 from search.experiments.paper.output import FOLDER, PAGE
@@ -406,4 +406,28 @@ def test_the_page_of_detectors_quotes_how_near_the_paper_they_are():
         zoo.PAGE,
         f"The baselines come out within {baselines:.1f} % of the paper's",
         "None of GEMNet's eight figures is more than 1 % above it.",
+    )
+
+
+def test_readme_quotes_its_six_results():
+    networks = {n["name"]: [100 * a for a in n["accuracies"]] for n in read(trial_report.DATA)["networks"]}
+    random_mean = 100 * trial_report.random_cells(read(trial_report.DATA)["networks"])[0]
+    best_by_proxy = next(statistics.mean(a) for name, a in networks.items() if name.startswith("candidate"))
+    ours, peer = (read(benchmark.MEASURED)["models"][i] for i in (0, 2))
+    assert (ours["name"], peer["name"]) == ("timm/gemnet_a", "torchvision/mnasnet1_3")
+    found = read("docs/results/own_detector_bccd.json")
+    tau = means("nasbench101", GEMNET.name, [100], "kendall")[0].lstrip("0")
+    others = max(f[100] for label, f in published.NASBENCH101.items() if overview.HERE in label and 100 in f)
+    searched, by_paper = (paper("search", row, 150, "test accuracy, %") for row in (GEMNET.name, "NASGEM"))
+    (pace,) = [p for p in read(f"{pages.FOLDER}/enas.json")["values"]["measures"]["published"] if p["name"] == "PACE"]
+    assert_quotes(
+        "README.md",
+        f"| {speed_against_peer('batch 16, fp32')} times as fast, {ours['macs'] / peer['macs']:.2f} of the MACs |",
+        f"| {spread(networks['gemnet_a'], 2)} %; 10 random cells {random_mean:.2f} %, but the best of 20 random ones "
+        f"{best_by_proxy:.2f} % |",
+        f"| AP {found['AP']:.3f}, AP50 {found['AP50']:.3f} |".replace("0.", "."),
+        f"| {tau}; others' code on the same cells at most {others:.3f}".replace("most 0.", "most ."),
+        f"| {searched['mean']:.2f} ± {searched['deviation']:.2f} %; the paper's search {by_paper['mean']:.2f} ± "
+        f"{by_paper['deviation']:.2f} % |",
+        f"| {float(svge_mean('enas', 'gaussian process RMSE')):.3f}; PACE's {pace['measures']['gaussian process RMSE']:.3f} |",
     )
