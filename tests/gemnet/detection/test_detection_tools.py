@@ -217,6 +217,8 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     short = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1}
     short |= {"model.train_cfg.rcnn.sampler.num": 16, "model.test_cfg.rpn.max_per_img": 16}  # some CPUs emulate bfloat16
     short |= {"model.roi_head.bbox_head.fc_out_channels": 64}
+    few = ("neck.out_channels", "rpn_head.in_channels", "rpn_head.feat_channels", "roi_head.bbox_roi_extractor.out_channels")
+    short |= {f"model.{name}": 32 for name in (*few, "roi_head.bbox_head.in_channels")}
     command = ["train.py", config, "--amp", "--auto-scale-lr", "--work-dir", tmp_path]
     result = run(*command, *options(coco, of_retinanet={}, **short))
     found = losses(result.stdout + result.stderr)

@@ -1,12 +1,9 @@
 """A space with operators of one's own."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from doc_examples import ROOT, run_page
+from commands import run_tool
+from doc_examples import run_page
 from extensions import own_operators_registered
 
 from gemnet import operators
@@ -49,9 +46,7 @@ def test_a_space_takes_operators_by_name_and_those_that_were_loaded_by_their_imp
 
 def test_the_search_of_the_page_on_operators_trains_cells_with_the_operator_in_workers(tmp_path):
     run_page("docs/extending/operator.md", tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "my_search.py"]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    result = run_tool(tmp_path / "my_search.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = (tmp_path / "work_dirs/irse/report.html").read_text(encoding="utf-8")
     assert operator_colours(["irse3x3"])["irse3x3"] in report
