@@ -56,7 +56,8 @@ def test_a_models_card_has_its_architecture_and_cost(name):
     rows = dict(re.findall(r"^\| ([^|]*) \| ([^|]*) \|$", card, re.MULTILINE))
     architecture = getattr(gemnet, name)().architecture
     assert rows["params, MACs, activations"].startswith(", ".join(cost_of(name)))
-    assert rows["widths of the stages"] == ", ".join(map(str, architecture.widths))
+    assert rows["width of a node, by stage"] == ", ".join(map(str, architecture.widths))
+    assert rows["channels of the stages"] == ", ".join(map(str, architecture.stage_channels))
     assert rows["cells in each stage"] == ", ".join(map(str, architecture.depths))
     assert rows["width of the head"] == str(architecture.head_width)
     headings = re.findall(r"^## (.*)", card, re.MULTILINE)

@@ -45,7 +45,7 @@ def overview(path: Path) -> None:
     front, cell, detections = figure.subplots(1, 3, width_ratios=(1.2, 1, 1.3))
     accuracy_against_time(front)
     front.set_title("1  candidates are trained")
-    draw_on(cell, gemnet.Cell.shipped("gemnet_b"))
+    draw_on(cell, gemnet.Cell.shipped("gemnet_a"))
     cell.set_title("2  a cell is found")
     detections.imshow(matplotlib.image.imread(DETECTIONS)[:400, :533])  # the first photo of the sheet
     detections.set_axis_off()

@@ -15,8 +15,8 @@ from made_folders import write_folder
 import gemnet
 from gemnet.weights import convert
 
-CLASS_FOLDERS = ("README.md", "docs/search.md")
-"""Pages whose folder `photos` has a folder a class; that of others has `train` and `val`, with a folder a class in each."""
+CLASS_FOLDERS = {"README.md": "pictures", "docs/search.md": "photos"}
+"""Pages which search on pictures of their own, and the folder that has a folder a class."""
 
 
 class Searches:
@@ -48,9 +48,10 @@ class Reader:
         (folder / "docs/results").symlink_to(ROOT / "docs/results")
         photos = write_folder(folder / "photos")
         if page in CLASS_FOLDERS:
+            pictures = write_folder(folder / CLASS_FOLDERS[page])
             for split in ("train", "val"):
-                shutil.copytree(photos / split, photos, dirs_exist_ok=True)
-                shutil.rmtree(photos / split)
+                shutil.copytree(pictures / split, pictures, dirs_exist_ok=True)
+                shutil.rmtree(pictures / split)
         write_folder(folder / "data/imagenet", (("train", 128 if "--calibration" in text else 4), ("val", 2)))
         if "gemnet detect" in text or "tools/detect.py" in text:
             write_boxes(photos)

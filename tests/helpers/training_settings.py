@@ -21,7 +21,7 @@ PAGE = "docs/configuration.md"
 COMMAND = "python tests/helpers/training_settings.py"
 DEFAULTS = {
     "default for ImageNet": "gemnet_a_imagenet.py", "for own pictures": "gemnet_a_image_folder.py",
-    "for COCO": "retinanet_gemnet_a.py",
+    "for COCO (RetinaNet)": "retinanet_gemnet_a.py", "own detector": "own_detector.py",
 }  # fmt: skip
 """Columns of defaults, and the config that each is of."""
 
