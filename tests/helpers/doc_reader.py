@@ -48,7 +48,9 @@ class Reader:
         (folder / "docs/results").symlink_to(ROOT / "docs/results")
         photos = write_folder(folder / "photos")
         if page in CLASS_FOLDERS:
-            pictures = write_folder(folder / CLASS_FOLDERS[page])
+            pictures = folder / CLASS_FOLDERS[page]
+            if pictures != photos:
+                write_folder(pictures)
             for split in ("train", "val"):
                 shutil.copytree(pictures / split, pictures, dirs_exist_ok=True)
                 shutil.rmtree(pictures / split)
