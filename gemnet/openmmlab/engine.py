@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 import traceback
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
@@ -198,11 +200,21 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
     config.launcher = launcher
     complete(config)
     check_values(config)
+    _wait_for_a_name()
     runner = Runner.from_cfg(config)
     check_parts(bare_model(runner))
     if config.get("channels_last", False):
         bare_model(runner).to(memory_format=torch.channels_last)
     return runner
+
+
+def _wait_for_a_name() -> None:
+    """Wait, a second at most, until no runner of this process has the present second in its name.
+
+    mmengine names a runner and its log by the second; two of one name would write to the log of the first.
+    """
+    while any(name.endswith(time.strftime("%Y%m%d_%H%M%S")) for name in MMLogger._instance_dict):
+        time.sleep(0.02)
 
 
 def bare_model(runner: Runner) -> nn.Module:

@@ -143,6 +143,15 @@ def test_an_average_that_reaches_back_too_far_is_warned_of(trained, tmp_path):
     assert re.search(r"WARNING - accuracy/top1: the averaged weights are far behind the raw ones", log(tmp_path))
 
 
+def test_each_of_two_runs_within_a_second_has_its_log(trained, tmp_path):
+    root, _ = trained
+    for name in ("first", "second"):
+        config = engine.load_config(CONFIG, options(root, epochs=1), str(tmp_path / name))
+        engine.build_runner(config).logger.info(f"the {name} run")
+    for name in ("first", "second"):
+        assert re.findall(r"the (\w+) run", log(tmp_path / name)) == [name]
+
+
 def test_two_processes_validate_both_weights_on_all_images(trained, tmp_path):
     root, _ = trained
     command = ["tools/dist_train.sh", CONFIG, "2", "--work-dir", str(tmp_path), "--cfg-options"]
