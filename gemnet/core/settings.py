@@ -270,9 +270,14 @@ def takes_settings(
     return decorate
 
 
-def markdown(described: Mapping[str, Setting], prefix: str = "") -> list[str]:
-    """The lines of a Markdown table, one row a setting; settings of a dict follow it. prefix: of the names, as "encoder."."""
-    return markdown_table(COLUMNS, _rows(described, prefix)).splitlines()
+def markdown(described: Mapping[str, Setting], prefix: str = "", narrow: bool = False) -> list[str]:
+    """The lines of a Markdown table, one row a setting; settings of a dict follow it.
+
+    prefix: of the names, as "encoder.". narrow: whether columns that are empty in every row are left out.
+    """
+    rows = list(_rows(described, prefix))
+    kept = [place for place in range(len(COLUMNS)) if not narrow or any(row[place] for row in rows)]
+    return markdown_table([COLUMNS[place] for place in kept], [[row[place] for place in kept] for row in rows]).splitlines()
 
 
 def _rows(described: Mapping[str, Setting], prefix: str) -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from itertools import groupby
 
 from gemnet.core.settings import expected_name, markdown
 from search.configuration.checking import PLAIN, described
@@ -40,31 +39,23 @@ This page is made by `python tools/search.py settings --out docs/settings.md` fr
 """
 
 
-def _narrowed(lines: list[str]) -> list[str]:
-    """A Markdown table without the columns that are empty in every row."""
-    rows = [re.split(r" *(?<!\\)\| *", line.strip())[1:-1] for line in lines]
-    kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[2:])]
-    head, _, *body = ([row[place] for place in kept] for row in rows)
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(kept), *(f"| {' | '.join(row)} |" for row in body)]
-
-
 def _about(part: object) -> str:
     """What a part is: the first sentence of its docstring."""
     words = " ".join((inspect.getdoc(part) or "").partition("\n\n")[0].split())
     return re.split(r"(?<=[.;]) (?=[A-Z])", words)[0]
 
 
-def tables(name: str | None = None) -> list[str]:
+def tables(name: str | None = None, narrow: bool = False) -> list[str]:
     """Markdown lines: the settings of all sections, of one ("encoder"), of one type of it ("encoder.svge"), or one setting
     ("search.start").
 
-    Raises SearchError for an unknown name.
+    narrow: whether tables are without the columns that are empty in every row. Raises SearchError for an unknown name.
     """
     known = [*REGISTRIES, *PLAIN]
     if name is None:
-        lines = ["", "## All", "", *markdown({name: s for name, s in SECTIONS.items() if name not in known})]
+        lines = ["", "## All", "", *markdown({name: s for name, s in SECTIONS.items() if name not in known}, narrow=narrow)]
         for section in SECTIONS:
-            lines += tables(section) if section in known else []
+            lines += tables(section, narrow) if section in known else []
         return lines
     section, _, kind = name.partition(".")
     if section not in known:
@@ -74,13 +65,13 @@ def tables(name: str | None = None) -> list[str]:
         settings = described(section)
         if kind not in settings:
             raise SearchError(f"unknown setting {name!r}; {expected_name(kind, settings)}")
-        return [*lines, "", *markdown({kind: settings[kind]}, f"{section}.")]
+        return [*lines, "", *markdown({kind: settings[kind]}, f"{section}.", narrow)]
     if section in PLAIN:
-        lines += ["", *markdown(described(section), f"{section}.")]
+        lines += ["", *markdown(described(section), f"{section}.", narrow)]
         if section == "search":
             lines += ["", "Of `search.latency`, with which the time is measured here, or that of a function:", ""]
             latency_settings = located("search.evaluation.cost:latency_settings")
-            lines += markdown({**latency_settings(False), **latency_settings(True)}, "search.latency.")
+            lines += markdown({**latency_settings(False), **latency_settings(True)}, "search.latency.", narrow)
         return lines
     registry = REGISTRIES[section]
     if kind:
@@ -90,14 +81,10 @@ def tables(name: str | None = None) -> list[str]:
     for one in [kind] if kind else registry:
         settings = described(section, one)
         lines += ["", f"### {section}.type={one}", "", _about(registry.part(one)), ""]
-        lines += markdown(settings, f"{section}.") if settings else ["No settings."]
+        lines += markdown(settings, f"{section}.", narrow) if settings else ["No settings."]
     return lines
 
 
 def page() -> str:
     """The page of all settings, Markdown."""
-    lines: list[str] = []
-    for is_table, group in groupby(tables(), lambda line: line.startswith("|")):
-        found = list(group)
-        lines += _narrowed(found) if is_table else found
-    return "\n".join([PAGE_HEAD.rstrip(), *lines, ""])
+    return "\n".join([PAGE_HEAD.rstrip(), *tables(narrow=True), ""])
