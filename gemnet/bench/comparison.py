@@ -24,6 +24,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from gemnet.core import tables
 from gemnet.core.errors import UserError
+from gemnet.core.machine import cores
 from gemnet.counting import counted
 from gemnet.openmmlab import engine
 
@@ -70,7 +71,7 @@ def compare(
     """
     costs = {config: cost(config, options) for config in configs}
     planned = runs(configs, seeds, work_dir)
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, cores() // jobs)
     with ThreadPoolExecutor(jobs) as pool, Children() as children:
         for run in pool.map(lambda run: _train(run, threads, amp, options, children), planned):
             print(f"{run.folder.name}: top-1 {run.result['top1']:.2f} %, {run.result['seconds'] / 60:.0f} minutes", flush=True)

@@ -22,6 +22,7 @@ from argparse import Namespace
 from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import reported
+from gemnet.core.machine import cores
 
 KERNEL_PLOT = "docs/results/wl_kernel.png"
 
@@ -77,7 +78,7 @@ def measure(args: Namespace, call: Call) -> None:
     settings = benchmark.settings_named(args.settings)
     if args.threads:
         torch.set_num_threads(args.threads)
-    print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}")
+    print(f"{platform.processor() or platform.machine()}, {cores()} cores, torch {torch.__version__}")
     print("median (slowest - fastest)")
     if args.part in ("kernel", "all"):
         print(f"WL kernel, {args.pairs} pairs of 30 nodes, h = 3, one core:")

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import torch
 
+from gemnet.core.machine import cores
 from gemnet.core.settings import Setting
 from gemnet.core.signals import ENDING
 from search.core.checks import takes_settings
@@ -234,14 +235,9 @@ def build_executor(
     if address is not None:
         raise SearchError(f"executor: address={address!r} is for executor.type=ray")
     devices = _devices(device)
-    automatic = len(devices) if devices[0] != "cpu" else max(1, _cores() // threads)
+    automatic = len(devices) if devices[0] != "cpu" else max(1, cores() // threads)
     placed = [devices[i % len(devices)] for i in range(automatic if workers == "auto" else int(workers))]
     return SerialExecutor(evaluator, placed[0], threads) if len(placed) == 1 else WorkerExecutor(evaluator, placed, threads)
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _devices(device: Any) -> list[str]:

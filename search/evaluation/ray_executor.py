@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
+from gemnet.core.machine import cores
 from gemnet.core.signals import ENDING
 from search.core.own_modules import OwnModules
 from search.core.threads import torch_threads
@@ -134,7 +135,7 @@ def _connected(address: str | None, threads: int) -> Any:
     try:
         ray.init(
             address=address or "local",  # else an environment variable of Ray's could name a cluster
-            num_cpus=len(os.sched_getaffinity(0)) if address is None else None,
+            num_cpus=cores() if address is None else None,
             include_dashboard=False if address is None else None,
             runtime_env={"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": str(threads)}},
             log_to_driver=False,

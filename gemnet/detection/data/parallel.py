@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+from gemnet.core.machine import cores
 from gemnet.core.signals import ENDING
 
 FEW = 2000
@@ -24,7 +25,7 @@ Result = TypeVar("Result")
 
 def mapped(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """`function` of each item, in their order. Ctrl-C ends all processes at once."""
-    workers = min(len(os.sched_getaffinity(0)), MOST)
+    workers = min(cores(), MOST)
     if len(items) < FEW or workers < 2:
         return [function(item) for item in items]
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin, (os.getpid(),))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from gemnet.core.errors import DataError
+from gemnet.core.machine import cores
 
 SIZES = (320, 416, 512, 640)
 """The longer sides of images to choose from, in pixels."""
@@ -101,10 +102,9 @@ def learning_rate(batch: int) -> float:
 
 def workers(images: int, device: str) -> int:
     """Processes that load images for one of training; none where an epoch is so short that starting them takes longer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if images < 64 or cores < 2:
+    if images < 64 or cores() < 2:
         return 0
-    return 1 if device == "cpu" else min(8, cores // max(1, torch.cuda.device_count()))
+    return 1 if device == "cpu" else min(8, cores() // max(1, torch.cuda.device_count()))
 
 
 def chosen(found: Facts, device: str, processes: int, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from gemnet.core.machine import cores
 from search.core.display import Display
 from search.core.json_lines import Format, Store
 from search.core.processes import in_processes
@@ -50,7 +50,7 @@ def run(part: Part, units: Sequence[Unit], store: Store[Result], context: Contex
     Threads are shared out equally. After Ctrl-C what was done is in the store. Raises SearchError where a process dies.
     """
     missing = [unit for unit in units if unit.key not in store.rows]
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, cores() // jobs)
     if missing:
         with display.progress(part.name) as progress:
             done = len(units) - len(missing)

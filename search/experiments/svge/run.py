@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from gemnet.core.files import save_png, save_text
+from gemnet.core.machine import cores
 from gemnet.core.tables import markdown_table, save_csv
 from gemnet.drawing import draw_cell
 from search.configuration.settings import load_settings
@@ -107,11 +108,11 @@ def run(
     task = load_task(space, data, scale.limit, {**(scale.settings or {}), **(settings or {}), "device": device})
     evaluator = _evaluator(images, task.name, scale) if images else None  # what is missing is told before any training
     directory.mkdir(parents=True, exist_ok=True)
-    cores, display = len(os.sched_getaffinity(0)), display or Display()
-    work = _Work(task, scale, directory, display, threads or cores, models, seeds)
+    available, display = cores(), display or Display()
+    work = _Work(task, scale, directory, display, threads or available, models, seeds)
     with torch_threads(work.threads), threadpool_limits(work.threads):
         if "measures" in parts:
-            work.measures(jobs, threads or max(1, cores // jobs))
+            work.measures(jobs, threads or max(1, available // jobs))
         if "smoothness" in parts:
             work.smoothness()
         if "optimisation" in parts:

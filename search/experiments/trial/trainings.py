@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gemnet.core.machine import processor
+from gemnet.core.machine import cores, processor
 from search.core.display import Display
 from search.core.fingerprint import fingerprint
 from search.core.json_lines import Format, Store
@@ -103,4 +103,4 @@ def deviation(accuracies: Sequence[float]) -> float:
 
 def this_machine() -> str:
     """The GPU's name, or the processor's and how many of its cores are free to be used."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {len(os.sched_getaffinity(0))} cores"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {cores()} cores"
