@@ -69,8 +69,8 @@ def _train(call: Call) -> int:
         options = dict(named(args.cfg_options) or {})
         options |= {key: value for key in ("image_size", "batch_size") if (value := getattr(args, key)) is not None}
         detect(
-            args.folder, work_dir, minutes, args.epochs, args.format, args.seed, args.cell, args.config, options,
-            args.processes, began,
+            args.folder, work_dir, minutes, args.epochs, form=args.format, seed=args.seed, cell=args.cell, config=args.config,
+            options=options, processes=args.processes, began=began,
         )  # fmt: skip
         print(call.told(f"use it: gemnet detect predict {work_dir} photo.jpg"))
 

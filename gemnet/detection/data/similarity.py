@@ -113,13 +113,9 @@ def exact_copies(root: Path, facts: Mapping[str, ImageFacts]) -> list[list[str]]
 def _digest(path: str) -> bytes:
     try:
         with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
+            return hashlib.sha256(file.read()).digest()
     except OSError:
         return b""
-
-
-def _sha256(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
 
 
 def _ones(words: np.ndarray) -> np.ndarray:

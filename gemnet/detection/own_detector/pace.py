@@ -10,7 +10,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 STEPS = 3
@@ -30,8 +30,7 @@ def measure_pace(config: Config, device: str) -> Pace:
     init_default_scope("mmdet")
     width, height = config.image_size
     batch = config.batch_size
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(config.model).to(device)
+    model = MODELS.build(config.model).to(device)
     if config.get("channels_last", False):
         model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6)
