@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def box_of(entry: dict[str, Any], place: str, notes: Findings, refused: Findings
 
 def clipped(box: Box, width: int, height: int, place: str, notes: Findings) -> Box | None:
     """The part of a box that lies in an image of `width` x `height`; None where less than a pixel on a side is left of it."""
-    x1, y1, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    x1, y1, x2, y2 = corners(box)
     out = max(-x1, -y1, x2 - width, y2 - height)
     if out > 0:
         x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
@@ -62,6 +63,20 @@ def clipped(box: Box, width: int, height: int, place: str, notes: Findings) -> B
 def fits_as_corners(box: Box, width: int, height: int) -> bool:
     """Whether the four numbers can be corners x1, y1, x2, y2 of a box in an image of `width` x `height`."""
     return 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height
+
+
+def corners(box: Sequence[float]) -> list[float]:
+    """[x1, y1, x2, y2] of a box."""
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+
+
+def overlaps(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> np.ndarray:
+    """Intersection over union of boxes, [len(one), len(other)]."""
+    a, b = (np.asarray(boxes, float).reshape(-1, 4) for boxes in (one, other))
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(-1)
+    return common / np.maximum(a[:, 2:].prod(-1)[:, None] + b[:, 2:].prod(-1)[None] - common, 1e-9)
 
 
 def _spanned(segmentation: Any) -> Box | None:

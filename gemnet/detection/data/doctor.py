@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gemnet.annotations.boxes import overlaps
 from gemnet.annotations.findings import Finding, Findings
 from gemnet.core.errors import DataError
 from gemnet.detection.data.listing import Listing, list_folder
@@ -189,17 +190,11 @@ def _double(boxes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str,
     """Pairs of boxes of one class with an IoU above DOUBLE."""
     if len(boxes) < 2:
         return []
-    corners = np.array([box["bbox"] for box in boxes], dtype=float)
-    corners[:, 2:] += corners[:, :2]
-    label = np.array([box["category_id"] for box in boxes])
-    area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    all_boxes, label = [box["bbox"] for box in boxes], np.array([box["category_id"] for box in boxes])
     found = []
     for start in range(0, len(boxes), 256):
         rows = slice(start, start + 256)
-        low, high = np.maximum(corners[rows, None, :2], corners[:, :2]), np.minimum(corners[rows, None, 2:], corners[:, 2:])
-        shared = (high - low).clip(0).prod(axis=2)
-        double = shared > DOUBLE * (area[rows, None] + area - shared)
-        double &= label[rows, None] == label
+        double = (overlaps(all_boxes[rows], all_boxes) > DOUBLE) & (label[rows, None] == label)
         for first, second in np.argwhere(double).tolist():
             if start + first < second:
                 found.append((boxes[start + first], boxes[second]))

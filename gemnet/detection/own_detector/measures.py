@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
+from gemnet.annotations.boxes import overlaps
 from gemnet.detection.coco_dataset import indexed
 
 SCORES = tuple(step / 100 for step in range(5, 96, 5))
@@ -104,12 +105,17 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def best_score(content: dict[str, Any], predictions: Sequence[dict[str, Any]]) -> float:
-    """The score from which on predictions are best counted: of `SCORES`, that of the highest F1 over all classes."""
+    """The score from which on predictions are best counted: of `SCORES`, that of the highest F1 over all classes.
 
-    def f1(score: float) -> float:
-        listed, _ = mistakes(content, predictions, score)
-        right = sum(correct for entry in listed for *_, correct in entry.found)
-        return 2 * right / max(1, sum(len(entry.truths) + len(entry.found) for entry in listed))
+    What a prediction takes depends on surer ones alone, so that the mistakes at the lowest score tell those at all others.
+    """
+    listed, _ = mistakes(content, predictions, SCORES[0])
+    objects = sum(len(entry.truths) for entry in listed)
+    found = [(score, right) for entry in listed for _, _, score, right in entry.found]
+
+    def f1(least: float) -> float:
+        counted = [right for score, right in found if score >= least]
+        return 2 * sum(counted) / max(1, objects + len(counted))
 
     return max(SCORES, key=f1)
 
@@ -136,11 +142,11 @@ def mistakes(
         own, sure = truths[image["id"]], sorted(found[image["id"]], key=lambda one: -one["score"])
         entry = Mistakes(image)
         free, hit = set(range(len(own))), [False] * len(own)
-        overlaps = _overlaps([one["bbox"] for one in sure], [one["bbox"] for one in own])
+        common = overlaps([one["bbox"] for one in sure], [one["bbox"] for one in own])
         for row, one in enumerate(sure):
             name = names[one["category_id"]]
-            best = max(free, key=lambda index: overlaps[row, index], default=None)
-            if best is None or overlaps[row, best] < OVERLAP:
+            best = max(free, key=lambda index: common[row, index], default=None)
+            if best is None or common[row, best] < OVERLAP:
                 table[BACKGROUND][name] += 1
                 entry.found.append((one["bbox"], name, one["score"], False))
                 continue
@@ -154,12 +160,3 @@ def mistakes(
         entry.truths = [(one["bbox"], names[one["category_id"]], right) for one, right in zip(own, hit)]
         listed.append(entry)
     return listed, table
-
-
-def _overlaps(one: list[list[float]], other: list[list[float]]) -> np.ndarray:
-    """Intersection over union of boxes [x, y, width, height], [len(one), len(other)]."""
-    a, b = (np.asarray(boxes, float).reshape(-1, 4) for boxes in (one, other))
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(-1)
-    return common / np.maximum(a[:, 2:].prod(-1)[:, None] + b[:, 2:].prod(-1)[None] - common, 1e-9)
