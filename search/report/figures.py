@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,11 +45,6 @@ def _filled(draw: Draw, size: tuple[float, float]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
     return figure
-
-
-def data_url(svg: str) -> str:
-    """The address of an image that holds the image itself."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def cell_picture(cell: Cell) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from gemnet.core.files import save_text
+from gemnet.core.html_page import svg_url
 from search.core.types import SearchError
 from search.record.export import is_export, read_record
 from search.record.ranking import STOPPED, best_first, best_table, pareto_front
@@ -20,7 +21,6 @@ from search.report.figures import (
     accuracy_against_cost,
     calibration_plot,
     cell_picture,
-    data_url,
     predicted_against_measured,
     rank_correlation_plot,
     score_over_time,
@@ -241,7 +241,7 @@ def _table(name: str, head: Sequence[str], rows: Iterable[Sequence[object]], kin
 
 def _figure(svg: str, caption: str, alt: str) -> str:
     """A picture with a caption, and what it shows for those who do not see it."""
-    image = f'<img alt="{html.escape(alt)}" src="{data_url(svg)}">'
+    image = f'<img alt="{html.escape(alt)}" src="{svg_url(svg)}">'
     return f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from gemnet.cell import Cell
+from gemnet.core.html_page import svg_url
 from gemnet.drawing.cells import RADIUS, ROW
 from gemnet.drawing.colours import operator_colours
 from gemnet.drawing.layout import layered
 from search.record.study import Record
 from search.report.dynamics import Dynamics
-from search.report.figures import data_url, surface_plot
+from search.report.figures import surface_plot
 
 UNIT = 100
 MARGIN = 50
@@ -47,7 +48,7 @@ def surface_html(dynamics: Dynamics) -> str:
     legend += "<span>ringed: a leaf, part of the output</span>"
     return (
         f'<div class="surface"><figure><svg viewBox="0 0 {width:g} {height:g}" role="listbox" aria-label="Evaluated cells">'
-        f'<image role="presentation" width="{width:g}" height="{height:g}" href="{data_url(plot.svg)}"/>{dots}</svg>'
+        f'<image role="presentation" width="{width:g}" height="{height:g}" href="{svg_url(plot.svg)}"/>{dots}</svg>'
         f"<figcaption>Predicted efficiency score of {len(dynamics.drawn)} drawn cells over the first two principal components"
         f" of their vectors, {dynamics.variance:.0%} of the variance. Dots: the {len(dynamics.evaluated)} cells evaluated"
         " to the end, coloured by measured score, the best one large and ringed. Tap or point at a dot, or step through them"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from string import Template
 
 from gemnet.annotations.findings import Finding
 from gemnet.core.files import save_text
+from gemnet.core.html_page import escaped, jpeg_url, page, printable, section, table
 from gemnet.detection.data.doctor import SIDE, Diagnosis, Example
 from gemnet.detection.data.pictures import colour, drawn
 from gemnet.detection.data.recognition import FORMATS
@@ -20,33 +17,6 @@ from gemnet.images.pixels import ImageError
 
 Table = tuple[str, Sequence[str], list[Sequence[object]]]
 """A heading, the names of the columns, the rows."""
-
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #5c5c5c; --line: #d8d8d8; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #16181c; --soft: #a9adb5; --line: #3a3e46; --bad: #ff8a80; }
-}
-body { font: 16px/1.45 system-ui, sans-serif; margin: 1.5em auto; max-width: 1080px; padding: 0 1em; color: var(--ink);
-background: var(--paper); overflow-wrap: anywhere; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid var(--line); }
-.box { overflow-x: auto; } table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .7em; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child { text-align: left; } tbody th { font-weight: normal; }
-li { margin: .4em 0; } li small { display: block; color: var(--soft); } .bad { color: var(--bad); }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(${side}px, 1fr)); gap: 1em; } figure { margin: 0; }
-figcaption { font-size: .85em; color: var(--soft); }
-figure b { font-weight: normal; border-left: .8em solid; padding-left: .3em; }
-</style></head><body><main>
-<h1>$title</h1>
-<p>$summary</p>
-$body
-</main></body></html>
-""")
 
 
 def write_page(diagnosis: Diagnosis, path: Path) -> None:
@@ -116,74 +86,47 @@ def lists(diagnosis: Diagnosis) -> Iterator[tuple[str, list[str]]]:
             yield heading, list(map(str, entries))
 
 
-def printable(value: object) -> str:
-    """A text whose characters all show, so that a name of a file cannot act on a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in str(value)
-    )
-
-
 def _page(diagnosis: Diagnosis) -> str:
     body = []
     for heading, entries in lists(diagnosis):
         if heading.startswith("To be mended"):
-            body.append(_section(heading, f"<ul class=bad>{_items(entries)}</ul>"))
+            body.append(section(heading, f"<ul class=bad>{_items(entries)}</ul>"))
     for heading, columns, rows in tables(diagnosis):
-        body.append(_section(heading, _table(columns, rows)))
+        body.append(section(heading, table(columns, rows)))
     for heading, found in (("Worth a look", diagnosis.doubtful), ("Mended in memory", diagnosis.mended)):
         if found:
-            body.append(_section(heading, f"<ul>{''.join(map(_finding, found))}</ul>"))
+            body.append(section(heading, f"<ul>{''.join(map(_finding, found))}</ul>"))
     if diagnosis.notes:
-        body.append(_section("To be known", f"<ul>{_items(diagnosis.notes)}</ul>"))
+        body.append(section("To be known", f"<ul>{_items(diagnosis.notes)}</ul>"))
     if diagnosis.examples:
         figures = "".join(_figure(example, diagnosis.classes) for example in diagnosis.examples)
-        body.append(_section(f"Training images, resized to {SIDE}", f"<div class=figures>{figures}</div>"))
-    title = f"Data set {_escaped(os.path.basename(diagnosis.root) or diagnosis.root)}"
-    return _PAGE.substitute(title=title, summary=_escaped(summary(diagnosis)), side=SIDE, body="\n".join(body))
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<h2>{_escaped(heading)}</h2>\n{content}"
+        body.append(section(f"Training images, resized to {SIDE}", f"<div class=figures>{figures}</div>"))
+    title = f"Data set {os.path.basename(diagnosis.root) or diagnosis.root}"
+    return page(title, "\n".join([f"<p>{escaped(summary(diagnosis))}</p>", *body]))
 
 
 def _items(entries: Iterable[str]) -> str:
-    return "".join(f"<li>{_escaped(entry)}</li>" for entry in entries)
+    return "".join(f"<li>{escaped(entry)}</li>" for entry in entries)
 
 
 def _finding(finding: Finding) -> str:
     if not finding.count:
-        return f"<li>{_escaped(finding.kind)}</li>"
+        return f"<li>{escaped(finding.kind)}</li>"
     first = "; ".join(finding.first) + ("; ..." if finding.count > len(finding.first) else "")
-    return f"<li>{_escaped(finding.kind)}: {finding.count:,}<small>{_escaped(first)}</small></li>"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    head = "".join(f"<th scope=col>{_escaped(column)}</th>" for column in columns)
-    lines = []
-    for first, *others in rows:
-        cells = "".join(f"<td>{_escaped(cell)}</td>" for cell in others)
-        lines.append(f"<tr><th scope=row>{_escaped(first)}</th>{cells}</tr>")
-    return f"<div class=box><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    return f"<li>{escaped(finding.kind)}: {finding.count:,}<small>{escaped(first)}</small></li>"
 
 
 def _figure(example: Example, classes: Sequence[str]) -> str:
     labels = sorted({label for label, _ in example.boxes})
     counts = ", ".join(
-        f'<b style="border-color:rgb{colour(label)}">{_escaped(classes[label])}'
+        f'<b style="border-color:rgb{colour(label)}">{escaped(classes[label])}'
         f" {sum(other == label for other, _ in example.boxes)}</b>"
         for label in labels
     )
-    caption = f"<figcaption>{_escaped(example.name)}: {counts}</figcaption>"
+    caption = f"<figcaption>{escaped(example.name)}: {counts}</figcaption>"
     try:
-        buffer = io.BytesIO()
-        drawn(example, classes).save(buffer, "JPEG", quality=88)
+        address = jpeg_url(drawn(example, classes), 88)
     except ImageError as error:
-        return f"<figure><p>{_escaped(error)}</p>{caption}</figure>"
-    content = base64.b64encode(buffer.getvalue()).decode()
-    alt = f"{_escaped(example.name)} with {len(example.boxes)} boxes"
-    return f'<figure><img width="{SIDE}" height="{SIDE}" src="data:image/jpeg;base64,{content}" alt="{alt}">{caption}</figure>'
-
-
-def _escaped(value: object) -> str:
-    return html.escape(printable(value))
+        return f"<figure><p>{escaped(error)}</p>{caption}</figure>"
+    alt = f"{escaped(example.name)} with {len(example.boxes)} boxes"
+    return f'<figure><img width="{SIDE}" height="{SIDE}" src="{address}" alt="{alt}">{caption}</figure>'

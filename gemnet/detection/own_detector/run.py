@@ -14,6 +14,7 @@ import torch
 
 from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
+from gemnet.core.html_page import printable
 from gemnet.detection.data import Prepared, prepare
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.measures import Figures, best_score, figures, mistakes
@@ -98,8 +99,8 @@ def detect(
 
 
 def tell(line: str) -> None:
-    """A line for people, beside what a command's output is."""
-    print(line, file=sys.stderr, flush=True)
+    """A line for people, beside what a command's output is; nothing in it acts on a terminal."""
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _tell_data(folder: str, prepared: Prepared) -> None:
@@ -190,9 +191,10 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     save_text(place / training.RESULT, json.dumps(result, indent=1) + "\n")
     measured = {name: row for name, row in tested.classes.items() if row["objects"]}
     rows = [f"  {name}: AP {_shown(row['ap'])}, AP50 {_shown(row['ap50'])}" for name, row in list(measured.items())[:TOLD]]
-    print("\n".join([f"test AP {_shown(tested.ap)}, AP50 {_shown(tested.ap50)}", *rows]))
+    for line in [f"test AP {_shown(tested.ap)}, AP50 {_shown(tested.ap50)}", *rows]:
+        print(printable(line))
     for sentence in sentences:
-        print(f"{sentence.says} ({sentence.evidence})")
+        print(printable(f"{sentence.says} ({sentence.evidence})"))
     print(place / REPORT)
     return result
 

@@ -1,13 +1,17 @@
 """How a detector's settings are chosen, its predictions measured and judged."""
 
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import Facts, batch_size, chosen, image_size, learning_rate
-from gemnet.detection.own_detector.measures import BACKGROUND, Figures, best_score, figures, mistakes
+from gemnet.detection.own_detector.measures import BACKGROUND, SCORES, Figures, best_score, figures, mistakes
+from gemnet.detection.own_detector.report import write_report
 from gemnet.detection.own_detector.verdict import verdict
 
 ROOT = Path(__file__).parents[3]
@@ -75,6 +79,32 @@ def test_the_score_to_count_from_is_that_of_the_most_right_and_fewest_wrong():
     right = predicted((1, [0, 0, 40, 40], 0.62), (2, [50, 50, 40, 40], 0.58))
     wrong = predicted((1, [0, 60, 20, 20], 0.42), (2, [60, 0, 20, 20], 0.2))
     assert best_score(CONTENT, right + wrong) == 0.45
+
+
+def test_the_score_to_count_from_has_the_highest_f1_of_mistakes_counted_at_each_score():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        boxes = np.concatenate([rng.uniform(0, 60, (30, 2)), rng.uniform(20, 45, (30, 2))], axis=1).tolist()
+        found = predicted(*zip(rng.integers(1, 3, 30).tolist(), boxes, rng.uniform(0, 1, 30).round(2).tolist()))
+
+        def f1(score, found=found):
+            (entry,), _ = mistakes(CONTENT, found, score)
+            return 2 * sum(right for *_, right in entry.found) / (len(entry.truths) + len(entry.found))
+
+        assert best_score(CONTENT, found) == max(SCORES, key=f1)
+
+
+def test_a_report_shows_names_that_are_no_text(tmp_path):
+    name = os.fsdecode(b"photo\xff\x1b[31m.jpg")
+    Image.new("RGB", (100, 100)).save(tmp_path / name)
+    listed, confusions = mistakes({**CONTENT, "images": [{**CONTENT["images"][0], "file_name": name}]}, [], 0.5)
+    prepared = Prepared("coco", tmp_path, ("cat", "dog"), {}, {"test": 1}, {"test": 2}, {}, (f"{name}: a note",))
+    plan = {"image_size": (64, 64), "params": 1, "macs": 1, "batch_size": 1, "processes": 1, "learning_rate": 1.0}
+    result = {"seconds": 1, "AP": 0.0, "AP50": 0.0, "verdict": [], "classes": {}, "score": 0.5, "confusions": confusions}
+    write_report(tmp_path / "report.html", prepared, plan, {**result, "validation": []}, [], listed)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("photo\\udcff\\x1b[31m.jpg") == 3
+    assert page.count("data:image/jpeg;base64,") == 1
 
 
 def test_perfect_predictions_have_an_ap_of_1_and_none_an_ap_of_0():
