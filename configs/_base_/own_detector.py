@@ -39,7 +39,7 @@ val_dataloader = dict(
 )  # fmt: skip
 test_dataloader = val_dataloader
 
-train_cfg = dict(_delete_=True, type="gemnet.TimedTrainLoop", max_epochs=epochs)  # seconds=... for a budget of time
+train_cfg = dict(_delete_=True, type="gemnet.TimedTrainLoop", max_epochs=epochs, patience=5)  # of 10 validations
 param_scheduler = None  # the loop's own: it follows the time as well
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=35, norm_type=2)

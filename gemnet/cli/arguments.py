@@ -36,6 +36,13 @@ def number(
     return argument(Setting("", float, at_least=at_least, above=above, at_most=at_most, below=below))
 
 
+def add_watching(parser: ArgumentParser) -> None:
+    """Add the options of predictions on videos: every, seconds, show."""
+    parser.add_argument("--every", type=whole(1), default=1, metavar="N", help="of videos: look at every Nth frame; default: 1")
+    parser.add_argument("--seconds", type=number(above=0), help="of videos and cameras: stop after so many seconds of them")
+    parser.add_argument("--show", action="store_true", help="of videos and cameras: a window shows the frames; q ends")
+
+
 def add_custom_imports(parser: ArgumentParser) -> None:
     """Add the option that names modules of the user's own; what is given is for `gemnet.core.own_modules.import_custom`."""
     parser.add_argument(

@@ -22,7 +22,7 @@ from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
 
-from gemnet.cli.arguments import number, whole
+from gemnet.cli.arguments import add_watching, number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.options import named
@@ -51,6 +51,11 @@ def _train(call: Call) -> int:
     parser.add_argument("--config", default="gemnet::own_detector.py", help="what is trained; default: %(default)s")
     parser.add_argument("--image-size", type=whole(32, 4096), help="longer side in pixels; default: by the objects' size")
     parser.add_argument("--batch-size", type=whole(1), help="images in a step of one process; default: by data and machine")
+    parser.add_argument(
+        "--patience",
+        type=whole(0),
+        help="end early after so many of the 10 validations without a better AP; 0: never; default: 5",
+    )
     parser.add_argument("--seed", type=whole(0), default=0, help="of the splits, weights and order; default: 0")
     parser.add_argument("--processes", type=whole(1), help="that train together; default: one a GPU")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
@@ -68,6 +73,8 @@ def _train(call: Call) -> int:
 
         options = dict(named(args.cfg_options) or {})
         options |= {key: value for key in ("image_size", "batch_size") if (value := getattr(args, key)) is not None}
+        if args.patience is not None:
+            options["train_cfg.patience"] = args.patience
         detect(
             args.folder, work_dir, minutes, args.epochs, form=args.format, seed=args.seed, cell=args.cell, config=args.config,
             options=options, processes=args.processes, began=began,
@@ -115,15 +122,17 @@ def _check(call: Call) -> int:
 
 
 def _predict(call: Call) -> int:
-    """Predict with the detector of a work directory: pictures with boxes, JSON, COCO's JSON, CSV.
+    """Predict with the detector of a work directory: pictures and videos with boxes, JSON, COCO's JSON, CSV.
 
     examples:
       gemnet detect predict work_dirs/photos street.jpg
       gemnet detect predict work_dirs/photos more/ --out-dir found --score 0.5
+      gemnet detect predict work_dirs/photos street.mp4 --every 5
+      gemnet detect predict work_dirs/photos camera --show
     """
     parser = call.parser(cleandoc(_predict.__doc__ or ""))
     parser.add_argument("work_dir", help="of the training")
-    parser.add_argument("inputs", nargs="+", help="images, or folders of images")
+    parser.add_argument("inputs", nargs="+", help="images, folders of images, videos, camera, or camera:1 for the second one")
     parser.add_argument("--out-dir", help="where everything goes; default: WORK_DIR/predictions")
     parser.add_argument(
         "--score",
@@ -131,6 +140,7 @@ def _predict(call: Call) -> int:
         help="leave out boxes below this score; default: what was best on the validation images",
     )
     parser.add_argument("--device", help="cpu, cuda:0, ...; default: the GPU if there is one")
+    add_watching(parser)
     args = parser.parse_args(call.arguments)
     out_dir = args.out_dir or str(Path(args.work_dir) / "predictions")
     failed = []
@@ -140,7 +150,9 @@ def _predict(call: Call) -> int:
 
         need("detection")
         from gemnet.detection.own_detector.use import predict_on
+        from gemnet.detection.watching import Watching
 
-        failed.append(predict_on(args.work_dir, args.inputs, out_dir, args.score, args.device))
+        watching = Watching(args.every, args.seconds, args.show)
+        failed.append(predict_on(args.work_dir, args.inputs, out_dir, args.score, args.device, watching))
 
     return reported("detect predict", task, out_dir, elsewhere="--out-dir", explain=explained) or int(any(failed))

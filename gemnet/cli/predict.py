@@ -3,12 +3,13 @@
 examples:
   gemnet predict configs/retinanet_gemnet_a.py work_dirs/retinanet_gemnet_a/epoch_72.pth street.jpg
   gemnet predict CONFIG CHECKPOINT photos/ more/ --out-dir work_dirs/found --score 0.5
+  gemnet predict CONFIG CHECKPOINT street.mp4 --every 5        a detector on a video; camera is the first camera
   gemnet predict configs/gemnet_a_image_folder.py work_dirs/gemnet_a_image_folder/epoch_100.pth photos/
 
 In the output folder:
   predictions.jsonl  a line an image, written when it is done: it stays whatever ends the run
   predictions.json   all lines as one list, written at the end, also after Ctrl-C, SIGTERM or on a full disk
-  *.jpg              the pictures, named as the images; _2, _3, ... where two have one name
+  *.jpg, *.mp4       the pictures and videos, named as the inputs; _2, _3, ... where two have one name
 
 An image that cannot be read, or that the model fails on, costs itself alone. Files that are no images are passed over, counted.
 exit code: 0 all images are done, 1 one or more are not, or the run was stopped; 2 the command line is wrong
@@ -16,7 +17,7 @@ exit code: 0 all images are done, 1 one or more are not, or the run was stopped;
 
 from argparse import BooleanOptionalAction
 
-from gemnet.cli.arguments import number
+from gemnet.cli.arguments import add_watching, number
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.options import named
@@ -27,7 +28,7 @@ def main(call: Call) -> int:
     parser = call.parser(__doc__)
     parser.add_argument("config", help="that of the training")
     parser.add_argument("checkpoint", help="a file that training wrote")
-    parser.add_argument("inputs", nargs="+", help="images, or folders of images")
+    parser.add_argument("inputs", nargs="+", help="images, folders of images, videos, camera, or camera:1 for the second one")
     parser.add_argument(
         "--out-dir",
         default="work_dirs/predictions",
@@ -46,6 +47,7 @@ def main(call: Call) -> int:
         default=None,
         help="default: with a detector, not with a classifier",
     )
+    add_watching(parser)
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args(call.arguments)
 
@@ -53,10 +55,11 @@ def main(call: Call) -> int:
 
     def task() -> None:
         from gemnet.detection.predict import predict
+        from gemnet.detection.watching import Watching
 
-        options = named(args.cfg_options)
-        failed.append(
-            predict(args.config, args.checkpoint, args.inputs, args.out_dir, args.score, args.device, options, args.pictures)
-        )
+        options, watching = named(args.cfg_options), Watching(args.every, args.seconds, args.show)
+        place = args.out_dir
+        given = (args.config, args.checkpoint, args.inputs, place, args.score, args.device, options, args.pictures, watching)
+        failed.append(predict(*given))
 
     return reported("predict", task, args.out_dir, elsewhere="--out-dir", explain=explained) or int(any(failed))

@@ -16,7 +16,9 @@ from rich.progress import track
 
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.prediction_files import Results, draw, find_images, save_picture
-from gemnet.detection.predictor import Prediction, Predictor
+from gemnet.detection.predictor import Predictor
+from gemnet.detection.videos import is_video
+from gemnet.detection.watching import Watching, video_targets, watch
 from gemnet.images.pixels import image_size
 from gemnet.openmmlab import engine
 
@@ -33,13 +35,15 @@ def predict(
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
     pictures: bool | None = None,
+    watching: Watching | None = None,
 ) -> int:
-    """Predict on image files and folders of images; returns how many images could not be predicted on.
+    """Predict on images, folders of images, videos and cameras; returns how many could not be predicted on.
 
     Into `out_dir`, as each image is done: `predictions.jsonl`, a line {"image", "width", "height", ...} an image, and its
     picture; `predictions.json`, the list of all lines, at the end, also when the run is interrupted, terminated or the disk is
     full. A detector gives "objects", [{"box": [x, y, width, height] in pixels, "score", "class"}], with scores of at least
     `score_threshold`; a classifier "classes", the five likeliest, [{"class", "score"}]. None as pictures: a detector's.
+    Of a video (`gemnet.detection.watching`) each frame that is looked at has a line, with "frame" and "seconds" beside.
 
     The size of images is that of the checkpoint's training, unless `options` set another (`recipe.adopt_image_size`).
 
@@ -49,11 +53,16 @@ def predict(
     if not 0 <= score_threshold <= 1:
         raise UserError(f"--score {score_threshold}: expected a number from 0 to 1")
     folder = Path(out_dir)
-    images, told = find_images(inputs, folder)
+    videos = [source for source in dict.fromkeys(inputs) if is_video(source) and not Path(source).is_dir()]
+    stills = [source for source in inputs if source not in videos]
+    images, told = find_images(stills, folder) if stills else ([], [])
     for line in told:
         _tell(line)
+    targets = video_targets(videos, folder)
     settings = engine.load_config(config, options)
     predictor = Predictor(settings, checkpoint, device, options)
+    if videos and not predictor.detects:
+        raise UserError(f"{videos[0]}: videos are for detectors, and {config} is a classifier")
     if predictor.classes is None:
         _tell(f"{checkpoint}: has no names of classes, and {config} names none: they are numbered")
     failed = 0
@@ -61,13 +70,18 @@ def predict(
         with _stopped_by_signals(), Results(folder) as results:
             for path, name in track(images, "images", console=Console(stderr=True), disable=len(images) < 3):
                 failed += not _predict_one(predictor, path, name, results, score_threshold, pictures)
+            for source, target in targets:
+                failed += not _watch_one(
+                    predictor, source, None if pictures is False else target, results, score_threshold, watching
+                )
     except OSError as error:
         raise DataError(f"{error.filename or folder}: {error.strerror}; what was done before is in {folder}") from error
     except KeyboardInterrupt:
-        _tell(f"{len(results.records)} of {len(images)} images are done, in {folder}/predictions.json")
+        of = "" if videos else f" of {len(images)}"
+        _tell(f"{len(results.records)}{of} images are done, in {folder}/predictions.json")
         raise
     done = f"{len(results.records)} images in {folder}/predictions.json"
-    print(done + (f"; {failed} images could not be predicted on" * (failed > 0)))
+    print(done + (f"; {failed} {'inputs' if videos else 'images'} could not be predicted on" * (failed > 0)))
     return failed
 
 
@@ -77,17 +91,8 @@ def _predict_one(
     """Predict on one image and write it; False where that failed for a reason of its own, which is told."""
     try:
         found = predictor(path)
-        kept = [index for index, score in enumerate(found.scores) if found.boxes is None or score >= threshold]
         if pictures or (pictures is None and found.boxes is not None):
-            marks = [
-                (
-                    found.boxes[index] if found.boxes else None,
-                    f"{predictor.name(found.labels[index])} {found.scores[index]:.2f}",
-                    predictor.colour(found.labels[index]),
-                )
-                for index in kept
-            ]
-            save_picture(draw(path, marks), results.folder, name)
+            save_picture(draw(path, predictor.marks(found, threshold)), results.folder, name)
     except UserError as error:
         _tell(str(error))
         return False
@@ -100,18 +105,27 @@ def _predict_one(
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         _tell(f"{path}: the model or its pipeline fails on this image{_shape(path)}: {first}")
         return False
-    results.add(_record(predictor, path, found, kept))
+    record = {"image": str(path), "width": found.size[1], "height": found.size[0]}
+    if found.boxes is None:
+        rows = zip(found.scores, found.labels)
+        results.add(
+            {**record, "classes": [{"score": round(score, 4), "class": predictor.name(label)} for score, label in rows]}
+        )
+    else:
+        results.add({**record, "objects": predictor.objects(found, threshold)})
     return True
 
 
-def _record(predictor: Predictor, path: Path, found: Prediction, kept: list[int]) -> dict[str, Any]:
-    named = [{"score": round(found.scores[index], 4), "class": predictor.name(found.labels[index])} for index in kept]
-    record = {"image": str(path), "width": found.size[1], "height": found.size[0]}
-    if found.boxes is None:
-        return {**record, "classes": named}
-    corners = [found.boxes[index] for index in kept]
-    boxes = [[round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)] for x1, y1, x2, y2 in corners]
-    return {**record, "objects": [{"box": box, **entry} for box, entry in zip(boxes, named)]}
+def _watch_one(
+    predictor: Predictor, source: str, target: Path | None, results: Results, threshold: float, watching: Watching | None
+) -> bool:
+    """Predict on a video and write it; False where it cannot be read, which is told."""
+    try:
+        watch(predictor, source, target, results, threshold, watching or Watching())
+    except UserError as error:
+        _tell(str(error))
+        return False
+    return True
 
 
 def _shape(path: Path) -> str:

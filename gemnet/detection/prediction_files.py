@@ -128,9 +128,17 @@ class Results:
         save_text(self.list, json.dumps(self.records, indent=1) + "\n")
 
 
-def draw(path: Path, marks: Iterable[tuple[list[float] | None, str, tuple[int, int, int]]]) -> Image.Image:
-    """The image as the model saw it, with boxes (x1, y1, x2, y2) and their texts; a text without a box stands on top."""
-    image = Image.fromarray(read_image(path))
+Mark = tuple[list[float] | None, str, tuple[int, int, int]]
+"""Corners (x1, y1, x2, y2) of a box or None, a text, a colour."""
+
+
+def draw(path: Path, marks: Iterable[Mark]) -> Image.Image:
+    """The image as the model saw it, with boxes and their texts; a text without a box stands on top."""
+    return draw_on(Image.fromarray(read_image(path)), marks)
+
+
+def draw_on(image: Image.Image, marks: Iterable[Mark]) -> Image.Image:
+    """The same image, with boxes and their texts drawn onto it."""
     pen = ImageDraw.Draw(image)
     unit = max(1, round(min(image.size) / 300))
     font = ImageFont.load_default(10 * unit)

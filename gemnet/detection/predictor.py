@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
@@ -71,11 +73,19 @@ class Predictor:
         self.classes = configured_classes(config) if names is None else names
         if self.classes is not None:
             engine.check_classes(self.model, self.classes, checkpoint if names else str(config.filename))
+        self.detects = isinstance(self.model, BaseDetector)
         self.model.to(place).eval()
 
     def __call__(self, path: Path) -> Prediction:
         """Raises DataError for an image that cannot be read, and where the model gives no numbers for it."""
-        data = self.pipeline({"img_path": str(path), "img_id": 0})
+        return self._predict({"img_path": str(path)}, str(path))
+
+    def on_pixels(self, image: np.ndarray, name: str) -> Prediction:
+        """The prediction for pixels [H, W, 3], uint8, BGR. Raises DataError, which has the name, as for a file."""
+        return self._predict({"img": image}, name)
+
+    def _predict(self, loaded: dict[str, Any], path: str) -> Prediction:
+        data = self.pipeline({**loaded, "img_id": 0})
         if data is None:
             raise DataError(f"{path}: cannot be read")
         with torch.no_grad():
@@ -91,6 +101,27 @@ class Predictor:
         height, width = sample.ori_shape[:2]
         size = int(height), int(width)
         return Prediction(labels.tolist(), scores.tolist(), None if boxes is None else boxes.tolist(), size)
+
+    def objects(self, found: Prediction, threshold: float) -> list[dict[str, Any]]:
+        """What is told of the objects with at least that score: box (x, y, width, height in pixels), score, class."""
+        rows = zip(found.boxes or [], found.scores, found.labels)
+        return [
+            {
+                "box": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
+                "score": round(score, 4), "class": self.name(label),
+            }
+            for (x1, y1, x2, y2), score, label in rows if score >= threshold
+        ]  # fmt: skip
+
+    def marks(self, found: Prediction, threshold: float) -> list[tuple[list[float] | None, str, Colour]]:
+        """What is drawn of a prediction: corners of a box, its text, its colour; of a classifier's without a box."""
+        boxes = found.boxes or [None] * len(found.labels)
+        rows = zip(boxes, found.scores, found.labels)
+        return [
+            (box, f"{self.name(label)} {score:.2f}", self.colour(label))
+            for box, score, label in rows
+            if box is None or score >= threshold
+        ]
 
     def name(self, label: int) -> str:
         """The class of a label, or its number where the classes are not named."""

@@ -23,8 +23,12 @@ FIRST = 0.02
 """After this share of the run the first validation is due."""
 AP, AP50, ELAPSED = "coco/bbox_mAP", "coco/bbox_mAP_50", "trained_seconds"
 """A validation's figures in the log of scalars, and the seconds of training before."""
+LAST = 0.15
+"""The share of the run in which one that is ended early lets its learning rate fall."""
 TRAINED, VALIDATED = "trained_seconds", "validation_seconds"
 """What a checkpoint keeps (`message_hub`): seconds of training before it, with validation, and those of the last validation."""
+DUE, BEST, SINCE, SKIPPED = "next_validation", "best_ap", "without_better_ap", "skipped_share"
+"""Also kept: when the next validation is due, the best AP so far, how many validations ago, the share of the run left out."""
 
 
 @LOOPS.register_module()
@@ -42,18 +46,28 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         max_epochs: The length of the run, or with `seconds` what it is thought to become.
         seconds: Of training with validation, or None.
         validations: How often to validate, at equal shares of the run, and once more near its start.
+        patience: After so many validations in a row without a better AP the run comes to its end: what lies before its last
+            `LAST` share is left out. 0 never.
 
     Raises:
-        UserError: There is neither a number of epochs nor of seconds above 0.
+        UserError: There is neither a number of epochs nor of seconds above 0, or patience is below 0.
     """
 
     def __init__(
-        self, runner: Runner, dataloader: Any, max_epochs: int, seconds: float | None = None, validations: int = 10
+        self,
+        runner: Runner,
+        dataloader: Any,
+        max_epochs: int,
+        seconds: float | None = None,
+        validations: int = 10,
+        patience: int = 0,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs)
         if seconds is not None and not 0 < seconds < math.inf:
             raise UserError(f"train_cfg.seconds={seconds!r}: expected a number above 0, or None")
-        self.seconds, self.validations = seconds, validations
+        if type(patience) is not int or patience < 0:
+            raise UserError(f"train_cfg.patience={patience!r}: expected a number of validations, 0 for never")
+        self.seconds, self.validations, self.patience = seconds, validations, patience
         self.share = 0.0
         self.began = time.monotonic()
 
@@ -62,7 +76,7 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         """Iterations of the whole run; with a budget of time an estimate by the pace so far."""
         if self.seconds is None or self.share < FIRST / 2:
             return self._max_iters
-        return max(self._iter + (self.share < 1), round(self._iter / self.share))
+        return max(self._iter + (self.share < 1), round(self._iter / (self.share - self._skipped) * (1 - self._skipped)))
 
     @property
     def max_epochs(self) -> int:
@@ -76,19 +90,31 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         """Seconds of training and validation, those before a resumed checkpoint as well."""
         return time.monotonic() - self.began
 
+    @property
+    def whole(self) -> float:
+        """Seconds of the whole run, by its budget or by the pace so far; infinite at its start."""
+        done = self.share - self._skipped
+        seconds = self.seconds or (self.elapsed / done if done > 0 else math.inf)
+        return seconds * (1 - self._skipped)
+
+    @property
+    def _skipped(self) -> float:
+        return self._kept(SKIPPED, 0.0)
+
+    def _kept(self, name: str, otherwise: float) -> float:
+        """What the run, or the checkpoint from which it goes on, has kept under that name."""
+        return float(self.runner.message_hub.get_info(name, otherwise))
+
     def run(self) -> torch.nn.Module:
         """Train, and validate now and then; returns the model."""
-        hub = self.runner.message_hub
-        self.began = time.monotonic() - float(hub.get_info(TRAINED, 0.0) or 0.0)
+        self.began = time.monotonic() - self._kept(TRAINED, 0.0)
         self.runner.call_hook("before_train")
         self._advance()
-        due = self._next_due()
+        self._validate_if_due()  # a checkpoint is written before the validation that follows it
         while self.share < 1:
             self.run_epoch()
             self._advance()
-            if self.share >= min(due, 1):
-                self._validate()
-                due = self._next_due()
+            self._validate_if_due()
         self.runner.call_hook("after_train")
         return self.runner.model
 
@@ -109,12 +135,12 @@ class TimedTrainLoop(EpochBasedTrainLoop):
     def _advance(self) -> None:
         """Renew the share of the run that is done; all processes take the first one's."""
         if self.seconds is None:
-            self.share = self._iter / self._max_iters
+            self.share = min(1.0, self._iter / self._max_iters + self._skipped)
             return
-        reserved = float(self.runner.message_hub.get_info(VALIDATED, 0.0) or 0.0)
+        reserved = self._kept(VALIDATED, 0.0)
         share = torch.tensor([self.elapsed / max(self.seconds - reserved, 1e-3)], dtype=torch.float64)
         broadcast(share)
-        self.share = min(1.0, float(share))
+        self.share = min(1.0, float(share) + self._skipped)
 
     def _set_rate(self) -> None:
         warm = min(1.0, max((self.share + 1e-4) / WARM_UP[0], (self._iter + 1) / WARM_UP[1]))
@@ -128,12 +154,28 @@ class TimedTrainLoop(EpochBasedTrainLoop):
             return FIRST
         return (math.floor(self.share * self.validations + 1e-9) + 1) / self.validations
 
-    def _validate(self) -> None:
+    def _validate_if_due(self) -> None:
+        if self._iter == 0 or self.share < min(1.0, self._kept(DUE, FIRST)):
+            return
         start = time.monotonic()
-        if self.runner.val_loop is not None:
-            self.runner.val_loop.run()
+        metrics = self.runner.val_loop.run() if self.runner.val_loop is not None else None
         self.runner.message_hub.update_info(VALIDATED, time.monotonic() - start)
+        self._note(float((metrics or {}).get(AP, 0.0)))
         self._advance()
+        self.runner.message_hub.update_info(DUE, self._next_due())
+
+    def _note(self, found: float) -> None:
+        """Keep the best AP, and leave out most of what is left of a run that waits in vain for a better one."""
+        hub = self.runner.message_hub
+        better = found > self._kept(BEST, -1.0)
+        since = 0 if better else int(self._kept(SINCE, 0)) + 1
+        hub.update_info(SINCE, since)
+        if better:
+            hub.update_info(BEST, found)
+        left_out = 1 - LAST - self.share
+        if self.patience and since >= self.patience and left_out > 0:
+            hub.update_info(SKIPPED, self._skipped + left_out)
+            _tell(self.runner, self.runner.epoch, f"no better AP in {since} validations: the training comes to its end")
 
 
 @HOOKS.register_module()
@@ -177,8 +219,7 @@ def _tell(runner: Runner, epoch: int, what: str) -> None:
     loop = runner.train_loop
     if not is_main_process() or not isinstance(loop, TimedTrainLoop):
         return
-    whole = loop.seconds or (loop.elapsed / loop.share if loop.share else math.inf)
-    of = f" of {_clock(whole)}" if math.isfinite(whole) else ""
+    of = f" of {_clock(loop.whole)}" if math.isfinite(loop.whole) else ""
     print(f"{_clock(loop.elapsed)}{of}, epoch {epoch}: {what}", file=sys.stderr, flush=True)
 
 

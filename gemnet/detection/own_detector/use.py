@@ -15,20 +15,27 @@ from gemnet.core.errors import DataError
 from gemnet.core.files import save_text
 from gemnet.detection.own_detector.training import BEST, CONFIG, RESULT
 from gemnet.detection.predict import predict
+from gemnet.detection.watching import Watching
 
 UNKNOWN_SCORE = 0.3
-COLUMNS = ("image", "class", "score", "x", "y", "width", "height")
+COLUMNS, OF_FRAME = ("image", "class", "score", "x", "y", "width", "height"), ("frame", "seconds")
+"""Of predictions.csv; the second only where there are videos."""
 
 
 def predict_on(
-    work_dir: str, inputs: Sequence[str], out_dir: str, score_threshold: float | None = None, device: str | None = None
+    work_dir: str,
+    inputs: Sequence[str],
+    out_dir: str,
+    score_threshold: float | None = None,
+    device: str | None = None,
+    watching: Watching | None = None,
 ) -> int:
-    """Predict on image files and folders of images; returns how many images could not be predicted on.
+    """Predict on images, folders of images, videos and cameras; returns how many could not be predicted on.
 
     Beside the pictures and predictions.json, which `gemnet.detection.predict.predict` writes to `out_dir`, there are
     `predictions.coco.json`, a COCO file with a score for each annotation, and `predictions.csv`, a line an object, boxes in
-    pixels. Both are also written where the run is interrupted, of what was done. Raises DataError where the work directory has
-    no trained detector, and what `predict` raises.
+    pixels; of videos also the number and time of the frame. An interrupted run writes them of what was done. Raises DataError
+    where the work directory has no trained detector, and what `predict` raises.
 
     score_threshold: Boxes below it are left out; None takes the one that was best on the validation images.
     """
@@ -41,7 +48,8 @@ def predict_on(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid")  # of mmdet's grids
-            return predict(str(place / CONFIG), str(place / BEST), inputs, out_dir, score_threshold, device)
+            model = str(place / CONFIG), str(place / BEST)
+            return predict(*model, inputs, out_dir, score_threshold, device, watching=watching)
     finally:
         _write_forms(Path(out_dir), checkpoint_classes(place / BEST).classes or ())
 
@@ -62,10 +70,12 @@ def _write_forms(folder: Path, classes: Sequence[str]) -> None:
     save_text(folder / "predictions.coco.json", json.dumps(coco_form(records, classes), indent=1) + "\n")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    of_frame = [name for name in OF_FRAME if any(name in record for record in records)]
+    writer.writerow([*COLUMNS, *of_frame])
     for record in records:
+        frame = [record.get(name, "") for name in of_frame]
         for one in record["objects"]:
-            writer.writerow([record["image"], one["class"], one["score"], *one["box"]])
+            writer.writerow([record["image"], one["class"], one["score"], *one["box"], *frame])
     save_text(folder / "predictions.csv", text.getvalue())
 
 
@@ -75,7 +85,8 @@ def coco_form(records: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> d
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for key, record in enumerate(records, 1):
-        images.append({"id": key, "file_name": record["image"], "width": record["width"], "height": record["height"]})
+        frame = {"frame_id": record["frame"]} if "frame" in record else {}
+        images.append({"id": key, "file_name": record["image"], **frame, "width": record["width"], "height": record["height"]})
         for one in record["objects"]:
             annotations.append(
                 {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from made_checkpoint import FOLDER, RETINANET, SMALL, write_checkpoint
 from PIL import Image
 
 from gemnet.checkpoints.meta import checkpoint_recipe
@@ -19,31 +19,11 @@ from gemnet.core.errors import DataError, UserError
 from gemnet.detection import prediction_files
 from gemnet.detection.predict import predict
 from gemnet.detection.prediction_files import find_images
-from gemnet.detection.predictor import Predictor
+from gemnet.detection.predictor import Prediction, Predictor
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.recipe import adopt_image_size
 
 ROOT = Path(__file__).parents[3]
-RETINANET, FOLDER = str(ROOT / "configs/retinanet_gemnet_a.py"), str(ROOT / "configs/gemnet_a_image_folder.py")
-SMALL = {"test_dataloader.dataset.pipeline.1.scale": (96, 96), "model.test_cfg.score_thr": 0.0}
-
-
-def write_checkpoint(path, config, options, classes=None, palette=None):
-    """A random model of the config, with the names of its classes as mmengine writes them."""
-    settings = engine.load_config(config, options)
-    engine.complete(settings)
-    scope = settings.default_scope
-    if not DefaultScope.check_instance_created(f"test_{scope}"):
-        DefaultScope.get_instance(f"test_{scope}", scope_name=scope)
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(settings.model)
-    if "head" in settings.model:
-        torch.nn.init.normal_(model.head.fc.bias)
-        model.head.fc.weight.data.mul_(0.01)  # no two scores alike, none 0
-    names = {} if classes is None else {"dataset_meta": {"classes": classes, "palette": palette}}
-    torch.save({"meta": names, "state_dict": model.state_dict()}, path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +240,7 @@ def test_without_names_in_the_checkpoint_the_config_has_them_or_they_are_numbere
     assert ("has no names of classes" in capsys.readouterr().err) == (split is None)
 
 
-class Fake:
+class Fake(Predictor):
     """A predictor that finds nothing, and does `act` at the second image."""
 
     classes = ("a",)
@@ -269,8 +249,6 @@ class Fake:
         self.act, self.calls = act, 0
 
     def __call__(self, path):
-        from gemnet.detection.predictor import Prediction
-
         self.calls += 1
         if self.calls == 2:
             self.act()

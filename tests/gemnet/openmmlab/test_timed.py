@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from gemnet.core.errors import UserError
 from gemnet.openmmlab import engine  # noqa: F401 - registers what reads checkpoints
-from gemnet.openmmlab.timed import FIRST, FLOOR
+from gemnet.openmmlab.timed import AP, FIRST, FLOOR, LAST
 
 
 class Line(BaseModel):
@@ -45,7 +45,7 @@ class Noted(Hook):
         self.validated.append(runner.train_loop.share)
 
 
-def run(work_dir, hook, pause=0.0, resume=None, **loop):
+def run(work_dir, hook, pause=0.0, resume=None, metric=None, **loop):
     data = [{"inputs": torch.tensor(number)} for number in range(8)]
 
     def loader(shuffle):
@@ -54,7 +54,7 @@ def run(work_dir, hook, pause=0.0, resume=None, **loop):
     runner = Runner(
         Line(pause), str(work_dir), loader(True), loader(False),
         train_cfg={"type": "gemnet.TimedTrainLoop", "max_epochs": 4, **loop}, val_cfg={"type": "ValLoop"},
-        val_evaluator=Evaluator([]), optim_wrapper={"optimizer": {"type": "Adam", "lr": 0.1}},
+        val_evaluator=Evaluator([metric] if metric else []), optim_wrapper={"optimizer": {"type": "Adam", "lr": 0.1}},
         custom_hooks=[{"type": "gemnet.EpochSeedHook"}, hook], randomness={"seed": 0}, resume=resume is not None,
         load_from=resume, cfg=Config({}), experiment_name=f"{work_dir.name}{resume}",
     )  # fmt: skip
@@ -103,3 +103,66 @@ def test_the_seconds_before_a_stop_count(tmp_path):
 def test_a_time_that_cannot_be_is_refused(tmp_path, seconds):
     with pytest.raises(UserError, match=r"train_cfg.seconds=.*expected a number above 0"):
         run(tmp_path, Noted(), seconds=seconds)
+
+
+class Scores(BaseMetric):
+    """One AP after the other, the last one again and again."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values, self.given = values, 0
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        self.given += 1
+        return {AP: self.values[min(self.given, len(self.values)) - 1]}
+
+
+def test_a_run_without_a_better_ap_comes_to_its_end_with_a_low_rate(tmp_path, capsys):
+    hook = Noted()
+    runner = run(tmp_path, hook, metric=Scores([0.1, 0.3, 0.2, 0.3]), max_epochs=40, patience=2)
+    shares = [share for share, _ in hook.rates]
+    assert hook.validated == pytest.approx([FIRST + 0.005, 0.1, 0.2, 0.3, 0.9, 1.0])
+    assert max(share for share in shares if share < 1 - LAST) == pytest.approx(0.3, abs=1 / 160)
+    assert len(shares) == round(160 * (0.3 + LAST))
+    assert hook.rates[-1][1] < 0.1 * (FLOOR + 0.01)
+    assert "epoch 12: no better AP in 2 validations: the training comes to its end" in capsys.readouterr().err
+    assert runner.train_loop.whole == pytest.approx(runner.train_loop.elapsed, rel=0.05)
+
+
+def test_a_run_that_is_ended_early_keeps_its_time(tmp_path):
+    hook = Noted()
+    runner = run(tmp_path, hook, metric=Scores([0.3]), pause=0.005, seconds=4.0, patience=2)
+    assert runner.train_loop.elapsed == pytest.approx(4.0 * (0.2 + LAST), rel=0.2)
+    assert runner.train_loop.max_iters == len(hook.rates)
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+def test_without_patience_or_with_ever_better_figures_a_run_is_whole(tmp_path, values):
+    hook = Noted()
+    rising = values[0] < values[-1]
+    run(
+        tmp_path, hook, metric=Scores(values + [0.4 + 0.01 * n for n in range(20)] * rising), max_epochs=20, patience=2 * rising
+    )
+    assert len(hook.rates) == 80
+
+
+def test_a_stop_between_a_checkpoint_and_its_validation_changes_nothing(tmp_path):
+    """The validation is made up for, so that patience counts it, and the best weights are kept."""
+    whole, before, after = Noted(), Noted(stop=12), Noted()
+    expected = run(tmp_path / "whole", whole, metric=Scores([0.1, 0.3, 0.2]), max_epochs=40, patience=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", before, metric=Scores([0.1, 0.3, 0.2]), max_epochs=40, patience=2)
+    resume = f"gemnet-run:{tmp_path}/stopped/epoch_12.pth"
+    found = run(tmp_path / "stopped", after, metric=Scores([0.2]), max_epochs=40, patience=2, resume=resume)
+    assert before.rates + after.rates == whole.rates
+    assert before.validated[-1] == after.validated[0]
+    assert torch.equal(found.model.weight, expected.model.weight)
+
+
+@pytest.mark.parametrize("patience", [-1, 2.5, True])
+def test_a_patience_that_cannot_be_is_refused(tmp_path, patience):
+    with pytest.raises(UserError, match=r"train_cfg.patience=.*expected a number of validations"):
+        run(tmp_path, Noted(), patience=patience)
