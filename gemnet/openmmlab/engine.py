@@ -201,6 +201,8 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
     complete(config)
     check_values(config)
     _wait_for_a_name()
+    if "visualizer" in config:
+        config.visualizer.pop("name", None)  # by which the next runner of this process would write to this one's folder
     runner = Runner.from_cfg(config)
     check_parts(bare_model(runner))
     if config.get("channels_last", False):

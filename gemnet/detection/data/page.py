@@ -43,7 +43,8 @@ def _aligned(cell: str, width: int, column: int) -> str:
 
 def summary(diagnosis: Diagnosis) -> str:
     """What it is, and whether it can be trained on."""
-    root = printable(diagnosis.root)
+    near = os.path.relpath(diagnosis.root)
+    root = printable(diagnosis.root if near.startswith(os.pardir) else near)
     if diagnosis.images is None or diagnosis.boxes is None:
         return f"{root}: cannot be trained on before this is mended."
     images, boxes = sum(diagnosis.images.values()), sum(map(sum, diagnosis.boxes.values()))

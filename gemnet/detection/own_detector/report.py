@@ -40,13 +40,14 @@ def write_report(
     good = [entry for entry in listed if id(entry) not in shown and any(right for *_, right in entry.found)]
     good = sorted(good, key=lambda entry: (entry.share, -len(entry.truths)))[:GOOD]
     width, height = plan["image_size"]
+    trained = max((one["seconds"] for one in result["validation"]), default=0.0)
     settings = [
-        ("data", f"{prepared.root} ({prepared.format})"),
+        ("data", f"{prepared.root.name} ({prepared.format})"),
         ("images", ", ".join(f"{split} {count:,}" for split, count in prepared.images.items())),
         ("objects", ", ".join(f"{split} {count:,}" for split, count in prepared.boxes.items())),
         ("detector", f"{plan['params'] / 1e6:.2f} M params, {plan['macs'] / 1e9:.2f} G MACs at {width}x{height}"),
         ("batch, learning rate", f"{plan['batch_size']} x {plan['processes']}, {plan['learning_rate']:g}"),
-        ("time of the whole command", f"{result['seconds'] / 60:.1f} minutes"),
+        ("training with validation", f"{trained / 60:.1f} minutes"),
     ]
     verdict = "".join(f"<li>{escaped(one['says'])}<small>{escaped(one['evidence'])}</small></li>" for one in result["verdict"])
     rows = [(name, _number(row["ap"]), _number(row["ap50"]), f"{row['objects']:,}") for name, row in result["classes"].items()]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -143,11 +144,11 @@ def predictions_of(place: Path, annotations: Path, name: str) -> tuple[dict[str,
     content = json.loads(annotations.read_text(encoding="utf-8"))
     out = place / f"{name}.bbox.json"
     out.unlink(missing_ok=True)
-    with training.logged(place):
+    with training.logged(place), TemporaryDirectory(dir=place, prefix="evaluation_") as runner:  # which writes its config there
         engine.evaluate(
             str(place / training.CONFIG),
             str(place / training.BEST),
-            str(place),
+            runner,
             str(place / name),
             options={"test_dataloader.dataset.ann_file": str(annotations.absolute())},
         )

@@ -28,6 +28,7 @@ from gemnet.detection.own_detector.measures import figures
 from gemnet.detection.own_detector.pace import Pace
 from gemnet.detection.own_detector.run import detect
 from gemnet.detection.own_detector.use import predict_on
+from gemnet.openmmlab import engine
 from gemnet.openmmlab.engine import load_config
 
 ROOT = Path(__file__).parents[3]
@@ -126,6 +127,21 @@ def test_the_small_detectors_keep_to_2_g_macs_and_7_m_params_at_320_pixels_and_t
 
 def test_the_photos_are_left_as_they_were(done):
     assert done.before == done.after
+
+
+def test_the_config_that_is_left_tests_on_the_test_photos_and_one_folder_of_logs_is_left(done):
+    config = load_config(str(done.place / "detector.py"))
+    files = {split: Path(config[f"{split}_dataloader"].dataset.ann_file) for split in ("train", "val", "test")}
+    assert files == {split: done.place / f"data/{split}.json" for split in files}
+    assert len([path for path in done.place.iterdir() if path.is_dir() and path.name != "data"]) == 1
+
+
+def test_two_runs_of_a_process_write_their_curves_to_their_own_folders(done, tmp_path):
+    for name in ("one", "two"):
+        config = load_config(str(done.place / "detector.py"), work_dir=str(tmp_path / name))
+        engine.build_runner(config).visualizer.add_scalars({"AP": 0.5}, step=1)
+    files = sorted(tmp_path.glob("*/*/vis_data/scalars.json"))
+    assert [(file.parents[2].name, json.loads(file.read_text())["AP"]) for file in files] == [("one", 0.5), ("two", 0.5)]
 
 
 def test_photos_without_an_object_are_trained_on(done):
