@@ -77,11 +77,11 @@ def predict(
     except OSError as error:
         raise DataError(f"{error.filename or folder}: {error.strerror}; what was done before is in {folder}") from error
     except KeyboardInterrupt:
-        of = "" if videos else f" of {len(images)}"
-        _tell(f"{len(results.records)}{of} images are done, in {folder}/predictions.json")
+        of = " frames or images" if videos else f" of {len(images)} images"
+        _tell(f"{len(results.records)}{of} are done, in {folder}/predictions.json")
         raise
-    done = f"{len(results.records)} images in {folder}/predictions.json"
-    print(done + (f"; {failed} {'inputs' if videos else 'images'} could not be predicted on" * (failed > 0)))
+    done = f"{len(results.records)} {'frames or images' if videos else 'images'} in {folder}/predictions.json"
+    print(done + (f"; {failed} {'videos or ' if videos else ''}images could not be predicted on" * (failed > 0)))
     return failed
 
 

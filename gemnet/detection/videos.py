@@ -23,6 +23,8 @@ CAMERA = re.compile(r"camera(?::(\d{1,3}))?")
 """A source that is a camera: camera, or camera:1 for the second one."""
 USUAL_RATE = 25.0
 """Frames a second where a source does not tell."""
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be read is told by the errors here, once
+cv2.setLogLevel(0)
 
 
 @dataclass(frozen=True)

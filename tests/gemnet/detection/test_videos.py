@@ -178,7 +178,7 @@ def test_ctrl_c_keeps_the_frames_and_the_video_so_far(detector, video, tmp_path,
     assert [one["frame"] for one in lines(tmp_path / "out")] == [0, 1, 2]
     with Video(str(tmp_path / "out/street.mp4")) as written:
         assert written.frames == 3
-    assert "3 images are done" in capsys.readouterr().err
+    assert "3 frames or images are done" in capsys.readouterr().err
 
 
 def test_a_video_that_was_not_written_whole_is_removed_and_told(tmp_path, monkeypatch):
