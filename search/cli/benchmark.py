@@ -11,6 +11,7 @@ examples:
   gemnet benchmark executors                             two workers beside one
   gemnet benchmark shapes                                which shapes of cells are fast at GEMNet-A's budget
   gemnet benchmark fusion                                what merging sibling convolutions gains (gemnet.fused)
+  gemnet benchmark check --images 100000                 gemnet detect check on so many made photos (3 GB on the disk)
   gemnet benchmark startup --repeats 5                   CPU time of commands and help, beside import torch
   gemnet benchmark profile --models timm/gemnet_b        where its time goes, beside mnasnet1_3; also --training
 """
@@ -30,12 +31,13 @@ KERNEL_PLOT = "docs/results/wl_kernel.png"
 def main(call: Call) -> int:
     """The exit code of the command."""
     parser = call.parser(__doc__)
-    parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "startup", "all"]
+    parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "check", "startup", "all"]
     parser.add_argument("part", nargs="?", choices=parts, default="all", help="default: all, which is the first three")
     parser.add_argument("--pairs", type=whole(1), default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument(
         "--grakel-pairs", type=whole(0), default=1000, help="pairs for grakel, 0 for none (default: %(default)s)"
     )
+    parser.add_argument("--images", type=whole(1), default=10_000, help="photos for check (default: %(default)s)")
     parser.add_argument("--jobs", type=whole(1), default=24, help="trainings for executors (default: %(default)s)")
     parser.add_argument(
         "--cells", type=whole(1), default=100_000, help="cells for bootstrap optimisation (default: %(default)s)"
@@ -69,6 +71,11 @@ def measure(args: Namespace, call: Call) -> None:
         from gemnet.bench import startup
 
         print(startup.table(startup.measure_startup(call.checkout, args.repeats)))
+        return
+    if args.part == "check":
+        from gemnet.bench.data_check import measure_check
+
+        print(measure_check(args.images))
         return
     import torch
 
