@@ -17,6 +17,7 @@ COMMANDS = {
     "search": Command("search.cli.search", "search", "search for a cell with NASGEM; work with the record of a search"),
     "fit": Command("gemnet.cli.fit", None, "tell the network that a cell becomes at a budget"),
     "detect": Command("gemnet.cli.detect", "detect", "train, test and use a detector of your own objects, from photos"),
+    "pretrain": Command("gemnet.cli.pretrain", "pretrain", "train a network on a teacher's answers to images without labels"),
     "train": Command("gemnet.cli.train", "train", "train a detector or classifier by a config"),
     "test": Command("gemnet.cli.test", "test", "evaluate a checkpoint"),
     "predict": Command("gemnet.cli.predict", "predict", "predict on images"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Predictor:
 
     def marks(self, found: Prediction, threshold: float) -> list[tuple[list[float] | None, str, Colour]]:
         """What is drawn of a prediction: corners of a box, its text, its colour; of a classifier's without a box."""
-        boxes = found.boxes or [None] * len(found.labels)
+        boxes: Sequence[list[float] | None] = found.boxes or [None] * len(found.labels)
         rows = zip(boxes, found.scores, found.labels)
         return [
             (box, f"{self.name(label)} {score:.2f}", self.colour(label))

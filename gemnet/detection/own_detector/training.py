@@ -5,26 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from gemnet.checkpoints.reading import read_checkpoint
 from gemnet.core.errors import UserError
 from gemnet.core.files import replacing, save_text
+from gemnet.core.plans import earlier_plan
 from gemnet.detection.complexity import detector_cost, total
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import chosen, facts
 from gemnet.detection.own_detector.pace import Pace, measure_pace
 from gemnet.openmmlab import engine
+from gemnet.openmmlab.launching import to_log, train_to_log
 from gemnet.openmmlab.timed import AP, AP50, ELAPSED
 
 CONFIG, BEST, LOG, PLAN, RESULT = "detector.py", "best.pth", "train.log", "plan.json", "result.json"
@@ -61,8 +59,8 @@ def planned(
         "data": str(prepared.root), "config": config, "seconds": seconds, "epochs": epochs, "seed": seed, "cell": cell,
         "options": json.loads(json.dumps(dict(options), default=str)), "processes": processes,
     }  # fmt: skip
-    plan = _found(work_dir, command)
-    if plan is not None:
+    plan = earlier_plan(work_dir / PLAN, command)
+    if plan is not None and (work_dir / CONFIG).is_file():
         return plan
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = engine.load_config(config, None, str(work_dir))
@@ -97,20 +95,6 @@ def planned(
     }  # fmt: skip
     save_text(work_dir / PLAN, json.dumps(plan, indent=1) + "\n")
     return plan
-
-
-def _found(work_dir: Path, command: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The plan of an earlier call of the same command, if its config is there as well."""
-    try:
-        plan = json.loads((work_dir / PLAN).read_text(encoding="utf-8"))
-        before = plan["command"]
-        different = [key for key in command if before.get(key) != command[key]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    if different:
-        told = ", ".join(f"{key} {before.get(key)!r}, now {command[key]!r}" for key in different)
-        raise UserError(f"{work_dir}: has a training with other settings ({told}); name another directory with --work-dir")
-    return plan if (work_dir / CONFIG).is_file() else None
 
 
 def _fastest(settings: Config, device: str, alone: bool) -> Pace:
@@ -157,50 +141,13 @@ def train(work_dir: Path, processes: int = 1, seconds: float | None = None) -> N
     Raises UserError where several processes end with an error, which the log tells.
     """
     options = {} if seconds is None else {"train_cfg.seconds": seconds}
-    config = str(work_dir / CONFIG)
-    if processes == 1:
-        with logged(work_dir):
-            engine.train(config, str(work_dir), "auto", options=options)
-    else:
-        given = [f"{key}={value}" for key, value in options.items()]
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "gemnet",
-            "train", config, "--work-dir", str(work_dir), "--resume", "--launcher", "pytorch",
-            *(["--cfg-options", *given] if given else []),
-        ]  # fmt: skip
-        with open(work_dir / LOG, "a", encoding="utf-8") as log:
-            quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
-            with subprocess.Popen(command, stdout=log, env=quiet) as process:
-                try:
-                    code = process.wait()
-                except BaseException:
-                    process.terminate()  # it ends its own processes
-                    process.wait()
-                    raise
-        if code:
-            raise UserError(f"training on {processes} processes ended with exit code {code}; {work_dir / LOG} tells more")
+    train_to_log(work_dir / CONFIG, work_dir / LOG, processes, options)
     write_best(work_dir)
 
 
-@contextlib.contextmanager
-def logged(work_dir: Path) -> Iterator[None]:
+def logged(work_dir: Path) -> contextlib.AbstractContextManager[None]:
     """What the libraries print to standard output and warn of goes to the work directory's log."""
-    with open(work_dir / LOG, "a", encoding="utf-8", buffering=1) as log:
-
-        def to_log(
-            message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
-        ) -> None:
-            log.write(warnings.formatwarning(message, category, filename, lineno, line))
-
-        with contextlib.redirect_stdout(log), warnings.catch_warnings():
-            warnings.showwarning = to_log
-            try:
-                yield
-            finally:
-                for logger in list(MMLogger._instance_dict.values()):  # which hold the file, and live on
-                    for handler in list(logger.handlers):
-                        if getattr(handler, "stream", None) is log:
-                            logger.removeHandler(handler)
+    return to_log(work_dir / LOG)
 
 
 def write_best(work_dir: Path) -> Path:

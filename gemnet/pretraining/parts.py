@@ -1,0 +1,96 @@
+"""What MMPretrain trains with: views of images with a teacher's answers, and the loss against them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmpretrain.models.heads import LinearClsHead
+from torch import Tensor
+
+from gemnet.openmmlab.images import EveryImageTested
+from gemnet.openmmlab.registry import DATASETS, MODELS, TRANSFORMS
+from gemnet.pretraining.targets import Targets, view_of
+from gemnet.pretraining.views import cut
+
+
+@DATASETS.register_module()
+class TeacherViews(EveryImageTested):
+    """Views of the images in an MMEngine annotation file, with a teacher's answers to them.
+
+    Args:
+        ann_file: Its entries have `img_path` and `image`, the number in the list that the teacher was asked about.
+        targets: The folder of the answers.
+        images: How many images that list has.
+        kept: Classes an answer has.
+        views: Numbers of the views; an epoch has all of them.
+        kwargs: Of mmengine's BaseDataset.
+    """
+
+    def __init__(self, ann_file: str, targets: str, images: int, kept: int, views: list[int], **kwargs: Any) -> None:
+        self.views = list(views)
+        self.targets = {number: Targets(Path(targets), images, kept).read(number) for number in self.views}
+        super().__init__(ann_file=ann_file, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """An entry a view of an image."""
+        return [{**info, "view": number} for number in self.views for info in super(TeacherViews, self).load_data_list()]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """An entry with the answer: teacher_classes [kept], teacher_scores [kept], and the likeliest class as gt_label."""
+        info = super().get_data_info(idx)
+        answer = self.targets[info["view"]][info["image"]]
+        info["teacher_classes"] = torch.from_numpy(answer["classes"].astype(np.int64))
+        info["teacher_scores"] = torch.from_numpy(answer["scores"].astype(np.float32))
+        info["gt_label"] = int(answer["classes"][0])
+        return info
+
+
+@TRANSFORMS.register_module()
+class CutView(BaseTransform):
+    """Cuts the view that the teacher has seen out of an image.
+
+    Args:
+        scale: Height and width of what the student sees, in pixels.
+        seed: Of the views.
+    """
+
+    def __init__(self, scale: int, seed: int = 0) -> None:
+        self.scale, self.seed = scale, seed
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """`img` [H, W, 3] becomes [scale, scale, 3]."""
+        image = results["img"]
+        view = view_of(image.shape[:2], self.seed, results["image"], results["view"])
+        results["img"] = cut(image, view, self.scale)
+        results["img_shape"] = results["img"].shape[:2]
+        return results
+
+
+@MODELS.register_module()
+class DistillationHead(LinearClsHead):
+    """A linear classifier that learns a teacher's probabilities (Hinton et al., 2015, temperature 1).
+
+    The loss is the cross entropy with the teacher's answer: the classes that it keeps have their probability, all others share
+    what is left. MMPretrain's settings of a linear head are taken as well.
+    """
+
+    def _get_loss(self, cls_score: Tensor, data_samples: list[Any], **kwargs: Any) -> dict[str, Tensor]:
+        classes = torch.stack([sample.teacher_classes for sample in data_samples])
+        scores = torch.stack([sample.teacher_scores for sample in data_samples])
+        return {"loss": answer_loss(cls_score, classes, scores)}
+
+
+def answer_loss(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
+    """The mean cross entropy of logits [N, C] with answers: classes [N, K], int64, and their probabilities [N, K]."""
+    log = logits.float().log_softmax(1)
+    kept = log.gather(1, classes)
+    found = (scores * kept).sum(1)
+    others = log.shape[1] - classes.shape[1]
+    if others:
+        left = (1 - scores.sum(1)).clamp(min=0) / others
+        found = found + left * (log.sum(1) - kept.sum(1))
+    return -found.mean()

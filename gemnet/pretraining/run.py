@@ -1,0 +1,224 @@
+"""Pretrain a network on images without labels: ask the teacher, train, and write the weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import timm.data
+import torch
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import Progress
+
+from gemnet.core.errors import DataError, UserError
+from gemnet.core.files import replacing, save_text
+from gemnet.core.html_page import printable
+from gemnet.core.machine import cores
+from gemnet.core.plans import earlier_plan
+from gemnet.images.folders import image_files
+from gemnet.model_table import MODELS
+from gemnet.openmmlab import engine
+from gemnet.openmmlab.launching import to_log, train_to_log
+from gemnet.pretraining.targets import WHOLE, Targets, ask
+from gemnet.pretraining.teachers import Teacher, load_teacher
+from gemnet.weights import convert
+
+CONFIG, PLAN, LOG, RESULT, WEIGHTS = "pretrain.py", "plan.json", "train.log", "result.json", "weights.safetensors"
+"""In the work directory: the config, what was chosen, what libraries print, the figures, the weights."""
+HELD_OUT = (0.02, 1000)
+"""The share of the images, and at most so many, on which the student is compared with the teacher."""
+
+
+def pretrain(
+    folders: Sequence[str],
+    work_dir: str,
+    teacher: str = "efficientnet_lite0",
+    model: str = "gemnet_a",
+    cell: str | None = None,
+    config: str = "gemnet::pretrain.py",
+    options: Mapping[str, Any] | None = None,
+    views: int = 2,
+    teacher_size: int | None = None,
+    cache: str | None = None,
+    seed: int = 0,
+    processes: int | None = None,
+) -> dict[str, Any]:
+    """Train a network on a teacher's answers to images without labels; the same call again goes on where it was.
+
+    Args:
+        folders: Of images, with all folders below; what they are called does not matter. Nothing is written there.
+        work_dir: Where everything goes: weights.safetensors, result.json, the config, the log.
+        teacher: As `gemnet.pretraining.teachers.load_teacher` takes it.
+        model: A model of `gemnet.model_table`.
+        cell: A cell, in place of the model's, at the model's budget.
+        config: What is trained: a file, or `gemnet::pretrain.py`.
+        options: Options of the config (dotted keys), as epochs, batch_size, image_size.
+        views: Crops of each image that the teacher is asked about; an epoch has all of them.
+        teacher_size: Height and width of what the teacher sees; None for its own.
+        cache: Of the answers; None for `answers` in the work directory.
+        seed: Of views, weights and order.
+        processes: That train together; None for one a GPU, or one on a CPU.
+
+    Returns:
+        What is in result.json: agreement (share of held-out images where both name the same class first), and what was done.
+
+    Raises:
+        UserError: Something given does not fit, weights are not to be had, or the work directory has another training.
+        DataError: There are no images that can be read.
+    """
+    began, place = time.monotonic(), Path(work_dir)
+    if model not in MODELS:
+        raise UserError(f"model {model!r}: expected one of {', '.join(MODELS)}")
+    if views < 1:
+        raise UserError(f"views={views}: expected 1 or more")
+    processes = processes or max(1, torch.cuda.device_count())
+    command = {
+        "folders": [str(Path(folder).absolute()) for folder in folders], "teacher": teacher, "model": model, "cell": cell,
+        "config": config, "options": json.loads(json.dumps(dict(options or {}), default=str)), "views": views,
+        "teacher_size": teacher_size, "seed": seed, "processes": processes,
+    }  # fmt: skip
+    place.mkdir(parents=True, exist_ok=True)
+    plan = earlier_plan(place / PLAN, command)
+    if plan is not None and (place / RESULT).is_file() and (place / WEIGHTS).is_file():
+        tell(f"finished already: {place / WEIGHTS}; name another --work-dir to train anew")
+        return dict(json.loads((place / RESULT).read_text(encoding="utf-8")))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = [str(path) for folder in folders for path in image_files(Path(folder))]
+    held_out = _held_out(len(images), seed)
+    asked = load_teacher(teacher, device)
+    tell(asked.told() + (f"; here it sees {teacher_size}x{teacher_size}" if teacher_size else ""))
+    store = Path(cache) if cache is not None else place / "answers"
+    train_targets, whole = _asked(asked, images, held_out, views, store, seed, teacher_size)
+    settings = _settings(config, place, model, cell, dict(options or {}), asked, seed, device)
+    _write_lists(place, images, held_out, train_targets, whole, views, asked)
+    _fill(settings, place, train_targets, whole, views, seed)
+    settings.dump(place / CONFIG)
+    save_text(place / PLAN, json.dumps({"command": command, "teacher": asked.told(), "digest": asked.digest}, indent=1) + "\n")
+    seen = f"{views} views of {len(images) - len(held_out):,} images"
+    tell(f"training on {processes} x {device}: {settings.epochs} epochs of {seen}")
+    train_to_log(place / CONFIG, place / LOG, processes)
+    agreement = _write_weights(place, settings, asked, command)
+    result = {
+        "agreement": agreement, "teacher": asked.name, "digest": asked.digest, "images": len(images),
+        "held_out": len(held_out), "views": views, "epochs": settings.epochs, "image_size": settings.image_size,
+        "seed": seed, "model": model, "cell": cell, "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+    save_text(place / RESULT, json.dumps(result, indent=1) + "\n")
+    print(f"agreement with the teacher on {len(held_out):,} images that were held out: {agreement:.1%}")
+    print(printable(str(place / WEIGHTS)))
+    return result
+
+
+def tell(line: str) -> None:
+    """A line for people, on standard error."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def _held_out(count: int, seed: int) -> list[int]:
+    """Numbers of the images that are not trained on; they follow from the seed."""
+    number = min(HELD_OUT[1], max(1, round(HELD_OUT[0] * count)))
+    if count < 2:
+        raise DataError(f"{count} images: expected 2 or more, one of them to compare with the teacher")
+    return sorted(np.random.default_rng((seed, count)).permutation(count)[:number].tolist())
+
+
+def _asked(
+    teacher: Teacher, images: list[str], held_out: list[int], views: int, cache: Path, seed: int, size: int | None
+) -> tuple[Targets, Targets]:
+    """The answers to the views of all images, and to the whole ones that are held out."""
+    with Progress(console=Console(stderr=True)) as bar:
+
+        def shown(name: str) -> Callable[[int, int], None]:
+            task = bar.add_task(name, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        own = ask(teacher, images, range(views), cache, seed, size, shown("asking the teacher"))
+        whole = ask(teacher, [images[index] for index in held_out], [WHOLE], cache, seed, size, shown("held-out images"))
+    return own, whole
+
+
+def _write_lists(
+    place: Path, images: list[str], held_out: list[int], targets: Targets, whole: Targets, views: int, teacher: Teacher
+) -> None:
+    """Lists of the images that can be read, in mmengine's form."""
+    out = set(held_out)
+    readable = np.logical_and.reduce([targets.read(number)["scores"][:, 0] > 0 for number in range(views)])
+    train = [
+        {"img_path": images[index], "image": index} for index in range(len(images)) if index not in out and readable[index]
+    ]
+    seen = whole.read(WHOLE)["scores"][:, 0] > 0
+    val = [{"img_path": images[index], "image": number} for number, index in enumerate(held_out) if seen[number]]
+    if broken := int((~readable).sum()):
+        tell(f"{broken} images cannot be read; left out")
+    if not train or not val:
+        raise DataError(f"{len(train)} images to train on and {len(val)} to compare with can be read; expected one of each")
+    for name, entries in (("train", train), ("val", val)):
+        content = {"metainfo": {"classes": class_names(teacher)}, "data_list": entries}
+        save_text(place / f"{name}.json", json.dumps(content) + "\n")
+
+
+def class_names(teacher: Teacher) -> list[str]:
+    """The teacher's classes: WordNet's numbers where they are ImageNet-1k's, else their places."""
+    names = timm.data.ImageNetInfo().label_names()
+    return list(names) if teacher.classes == len(names) else [str(label) for label in range(teacher.classes)]
+
+
+def _settings(
+    config: str, place: Path, model: str, cell: str | None, options: dict[str, Any], teacher: Teacher, seed: int, device: str
+) -> Config:
+    settings = engine.load_config(config, None, str(place))
+    backbone: dict[str, Any] = {"_delete_": True, "type": "gemnet.GEMNet", "out_indices": (5,), "norm_cfg": {"type": "BN"}}
+    if cell is None:
+        backbone["arch"] = model.removeprefix("gemnet_")
+    else:
+        entry = MODELS[model]
+        backbone |= {"cell": cell, "target_macs": entry.macs, "target_params": entry.params, "residual": True}
+    engine.merge(settings, {"model.backbone": backbone, "model.head.num_classes": teacher.classes})
+    settings.data_preprocessor.num_classes = teacher.classes
+    settings.val_evaluator.topk = settings.test_evaluator.topk = settings.model.head.topk = (1, min(5, teacher.classes))
+    engine.merge(settings, options)
+    settings.randomness.seed = seed
+    for loader in (settings.train_dataloader, settings.val_dataloader, settings.test_dataloader):
+        loader.pin_memory = device == "cuda"
+        if device == "cpu" and cores() < 2:
+            loader.num_workers = 0
+    if device == "cuda":
+        engine.use_amp(settings)
+    return settings
+
+
+def _fill(settings: Config, place: Path, targets: Targets, whole: Targets, views: int, seed: int) -> None:
+    parts = {"train": (targets, list(range(views))), "val": (whole, [WHOLE]), "test": (whole, [WHOLE])}
+    for split, (found, numbers) in parts.items():
+        dataset = settings[f"{split}_dataloader"].dataset
+        dataset.update(targets=str(found.folder.absolute()), images=found.images, kept=found.kept, views=numbers)
+        dataset.ann_file = str((place / f"{'train' if split == 'train' else 'val'}.json").absolute())
+        for step in dataset.pipeline:
+            if step["type"] == "gemnet.CutView":
+                step["seed"] = seed
+
+
+def _write_weights(place: Path, settings: Config, teacher: Teacher, command: Mapping[str, Any]) -> float:
+    """Write the last weights for timm, in half precision; returns the agreement with the teacher."""
+    checkpoint = engine.latest_checkpoint(place)
+    if checkpoint is None:
+        raise UserError(f"{place}: the training left no checkpoint; {place / LOG} tells why")
+    with to_log(place / LOG):
+        found = engine.evaluate(str(place / CONFIG), str(checkpoint), str(place / "evaluation"))
+    whole = place / "weights_float32.safetensors"
+    convert(checkpoint, whole, "timm")
+    state = safetensors.torch.load_file(whole)
+    slim = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}  # variances may be very small
+    told = {**command, "digest": teacher.digest, "epochs": settings.epochs, "image_size": settings.image_size}
+    told.pop("folders")  # of the machine that trained
+    with replacing(place / WEIGHTS) as temporary:
+        safetensors.torch.save_file(slim, temporary, {"gemnet": json.dumps(told)})
+    whole.unlink()
+    return float(found["accuracy/top1"]) / 100
