@@ -24,19 +24,15 @@ train_dataloader = dict(
 )  # fmt: skip
 val_dataloader = dict(batch_size=batch_size, num_workers=1, dataset=dict(_delete_=True, test_mode=True, **dataset))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=epochs, val_interval=1)
+train_cfg = dict(_delete_=True, type="gemnet.TimedTrainLoop", max_epochs=epochs)  # seconds=... for a budget of time
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="AdamW", lr=0.0014, weight_decay=0.05), clip_grad=dict(max_norm=5.0)
 )  # .002 at batch 256, with the root of the batch
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR", by_epoch=True, begin=1, T_max=epochs - 1, end=epochs, eta_min=0.0, convert_to_iter_based=True
-    ),
-]
+param_scheduler = None  # the loop's own: a cosine that follows the time as well
 custom_hooks = [
     dict(type="gemnet.EpochSeedHook"),
     dict(type="gemnet.EMAHook", momentum=1e-4, priority="ABOVE_NORMAL"),
+    dict(type="gemnet.ProgressHook", metrics=dict(agreement="accuracy/top1")),
 ]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None))
 auto_scale_lr = dict(base_batch_size=128)

@@ -14,7 +14,7 @@ stopped it. In the work directory afterwards:
   pretrain.py          the whole config
 """
 
-from gemnet.cli.arguments import whole
+from gemnet.cli.arguments import number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.options import named
@@ -29,6 +29,7 @@ def main(call: Call) -> int:
     parser.add_argument("--cell", metavar="FILE", help="a searched cell, in place of the model's")
     parser.add_argument("--work-dir", help="where everything goes; default: work_dirs/pretrain_<model>")
     parser.add_argument("--epochs", type=whole(1), help="each has all views of all images; default: the config's, 10")
+    parser.add_argument("--minutes", type=number(above=0), help="of training after the teacher was asked, in place of epochs")
     parser.add_argument("--image-size", type=whole(32, 1024), help="pixels that the network sees; default: the config's, 64")
     parser.add_argument("--batch-size", type=whole(1), help="images in a step of one process; default: the config's, 128")
     parser.add_argument("--views", type=whole(1), default=2, help="crops of each image; default: %(default)s")
@@ -39,6 +40,8 @@ def main(call: Call) -> int:
     parser.add_argument("--processes", type=whole(1), help="that train together; default: one a GPU")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args(call.arguments)
+    if args.minutes is not None and args.epochs is not None:
+        parser.error("give either --minutes or --epochs")
     work_dir = args.work_dir or f"work_dirs/pretrain_{args.model}"
 
     def task() -> None:
@@ -52,7 +55,7 @@ def main(call: Call) -> int:
         options |= {key: value for key in numbers if (value := getattr(args, key)) is not None}
         pretrain(
             args.folders, work_dir, args.teacher, args.model, args.cell, args.config, options, args.views, args.teacher_size,
-            args.cache, args.seed, args.processes,
+            args.cache, args.seed, args.processes, args.minutes,
         )  # fmt: skip
 
     stopped = "stopped; the same command goes on from the last checkpoint"

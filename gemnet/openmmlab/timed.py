@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,8 +47,9 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         max_epochs: The length of the run, or with `seconds` what it is thought to become.
         seconds: Of training with validation, or None.
         validations: How often to validate, at equal shares of the run, and once more near its start.
-        patience: After so many validations in a row without a better AP the run comes to its end: what lies before its last
+        patience: After so many validations in a row without a better figure the run comes to its end: what lies before its last
             `LAST` share is left out. 0 never.
+        metric: The validation's figure that patience looks at.
 
     Raises:
         UserError: There is neither a number of epochs nor of seconds above 0, or patience is below 0.
@@ -61,13 +63,14 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         seconds: float | None = None,
         validations: int = 10,
         patience: int = 0,
+        metric: str = AP,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs)
         if seconds is not None and not 0 < seconds < math.inf:
             raise UserError(f"train_cfg.seconds={seconds!r}: expected a number above 0, or None")
         if type(patience) is not int or patience < 0:
             raise UserError(f"train_cfg.patience={patience!r}: expected a number of validations, 0 for never")
-        self.seconds, self.validations, self.patience = seconds, validations, patience
+        self.seconds, self.validations, self.patience, self.metric = seconds, validations, patience, metric
         self.share = 0.0
         self.began = time.monotonic()
 
@@ -160,12 +163,12 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         start = time.monotonic()
         metrics = self.runner.val_loop.run() if self.runner.val_loop is not None else None
         self.runner.message_hub.update_info(VALIDATED, time.monotonic() - start)
-        self._note(float((metrics or {}).get(AP, 0.0)))
+        self._note(float((metrics or {}).get(self.metric, 0.0)))
         self._advance()
         self.runner.message_hub.update_info(DUE, self._next_due())
 
     def _note(self, found: float) -> None:
-        """Keep the best AP, and leave out most of what is left of a run that waits in vain for a better one."""
+        """Keep the best figure, and leave out most of what is left of a run that waits in vain for a better one."""
         hub = self.runner.message_hub
         better = found > self._kept(BEST, -1.0)
         since = 0 if better else int(self._kept(SINCE, 0)) + 1
@@ -175,7 +178,7 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         left_out = 1 - LAST - self.share
         if self.patience and since >= self.patience and left_out > 0:
             hub.update_info(SKIPPED, self._skipped + left_out)
-            _tell(self.runner, self.runner.epoch, f"no better AP in {since} validations: the training comes to its end")
+            _tell(self.runner, self.runner.epoch, f"no better figure in {since} validations: the training comes to its end")
 
 
 @HOOKS.register_module()
@@ -184,12 +187,14 @@ class ProgressHook(Hook):
 
     Args:
         every: Seconds between lines.
+        metrics: Figures of a validation by the names that people are told; None for a detector's AP and AP50.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, every: float = 30.0) -> None:
+    def __init__(self, every: float = 30.0, metrics: Mapping[str, str] | None = None) -> None:
         self.every = every
+        self.metrics = dict(metrics or {"AP": AP, "AP50": AP50})
         self.told = self.start = time.monotonic()
         self.images = 0
 
@@ -209,9 +214,12 @@ class ProgressHook(Hook):
         loop = runner._train_loop
         if not isinstance(loop, TimedTrainLoop):
             return
-        found = {name: float((metrics or {}).get(name, 0.0)) for name in (AP, AP50)}  # mmdet: none where nothing is found
+        found = {
+            key: float((metrics or {}).get(key, 0.0)) for key in self.metrics.values()
+        }  # mmdet: none where nothing is found
         runner.visualizer.add_scalars({**found, ELAPSED: round(loop.elapsed, 1)}, step=runner.iter)
-        _tell(runner, runner.epoch, f"validation AP {found[AP]:.3f}, AP50 {found[AP50]:.3f}")
+        told = ", ".join(f"{name} {found[key]:.3f}" for name, key in self.metrics.items())
+        _tell(runner, runner.epoch, f"validation {told}")
         self.told = time.monotonic()
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def pretrain(
     cache: str | None = None,
     seed: int = 0,
     processes: int | None = None,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Train a network on a teacher's answers to images without labels; the same call again goes on where it was.
 
@@ -65,6 +67,7 @@ def pretrain(
         cache: Of the answers; None for `answers` in the work directory.
         seed: Of views, weights and order.
         processes: That train together; None for one a GPU, or one on a CPU.
+        minutes: Of training, in place of epochs; asking the teacher comes before. None for the config's epochs.
 
     Returns:
         What is in result.json: agreement (share of held-out images where both name the same class first), and what was done.
@@ -82,7 +85,7 @@ def pretrain(
     command = {
         "folders": [str(Path(folder).absolute()) for folder in folders], "teacher": teacher, "model": model, "cell": cell,
         "config": config, "options": json.loads(json.dumps(dict(options or {}), default=str)), "views": views,
-        "teacher_size": teacher_size, "seed": seed, "processes": processes,
+        "teacher_size": teacher_size, "seed": seed, "processes": processes, "minutes": minutes,
     }  # fmt: skip
     place.mkdir(parents=True, exist_ok=True)
     plan = earlier_plan(place / PLAN, command)
@@ -99,16 +102,21 @@ def pretrain(
     settings = _settings(config, place, model, cell, dict(options or {}), asked, seed, device)
     _write_lists(place, images, held_out, train_targets, whole, views, asked)
     _fill(settings, place, train_targets, whole, views, seed)
+    settings.train_cfg.seconds = None if minutes is None else 60 * minutes
     settings.dump(place / CONFIG)
     save_text(place / PLAN, json.dumps({"command": command, "teacher": asked.told(), "digest": asked.digest}, indent=1) + "\n")
     seen = f"{views} views of {len(images) - len(held_out):,} images"
-    tell(f"training on {processes} x {device}: {settings.epochs} epochs of {seen}")
+    length = f"{settings.epochs} epochs" if minutes is None else f"{minutes:g} minutes, in epochs"
+    tell(f"training on {processes} x {device}: {length} of {seen}")
     train_to_log(place / CONFIG, place / LOG, processes)
-    agreement = _write_weights(place, settings, asked, command)
+    checkpoint = engine.latest_checkpoint(place)
+    if checkpoint is None:
+        raise UserError(f"{place}: the training left no checkpoint; {place / LOG} tells why")
+    done = {"epochs": int(checkpoint.stem.rpartition("_")[2]), "image_size": settings.image_size, "digest": asked.digest}
+    agreement = _write_weights(place, checkpoint, {**command, **done})
     result = {
-        "agreement": agreement, "teacher": asked.name, "digest": asked.digest, "images": len(images),
-        "held_out": len(held_out), "views": views, "epochs": settings.epochs, "image_size": settings.image_size,
-        "seed": seed, "model": model, "cell": cell, "seconds": round(time.monotonic() - began, 1),
+        "agreement": agreement, "teacher": asked.name, "images": len(images), "held_out": len(held_out), "views": views,
+        "seed": seed, "model": model, "cell": cell, **done, "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
     save_text(place / RESULT, json.dumps(result, indent=1) + "\n")
     print(f"agreement with the teacher on {len(held_out):,} images that were held out: {agreement:.1%}")
@@ -205,20 +213,17 @@ def _fill(settings: Config, place: Path, targets: Targets, whole: Targets, views
                 step["seed"] = seed
 
 
-def _write_weights(place: Path, settings: Config, teacher: Teacher, command: Mapping[str, Any]) -> float:
-    """Write the last weights for timm, in half precision; returns the agreement with the teacher."""
-    checkpoint = engine.latest_checkpoint(place)
-    if checkpoint is None:
-        raise UserError(f"{place}: the training left no checkpoint; {place / LOG} tells why")
-    with to_log(place / LOG):
-        found = engine.evaluate(str(place / CONFIG), str(checkpoint), str(place / "evaluation"))
+def _write_weights(place: Path, checkpoint: Path, told: dict[str, Any]) -> float:
+    """Write the last weights for timm, in half precision, with what is told of them; returns the agreement with the teacher."""
+    with to_log(place / LOG), TemporaryDirectory(dir=place, prefix="evaluation_") as runner:  # which writes its config there
+        found = engine.evaluate(str(place / CONFIG), str(checkpoint), runner)
     whole = place / "weights_float32.safetensors"
     convert(checkpoint, whole, "timm")
     state = safetensors.torch.load_file(whole)
     slim = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}  # variances may be very small
-    told = {**command, "digest": teacher.digest, "epochs": settings.epochs, "image_size": settings.image_size}
-    told.pop("folders")  # of the machine that trained
     with replacing(place / WEIGHTS) as temporary:
-        safetensors.torch.save_file(slim, temporary, {"gemnet": json.dumps(told)})
+        safetensors.torch.save_file(
+            slim, temporary, {"gemnet": json.dumps({key: told[key] for key in told if key != "folders"})}
+        )
     whole.unlink()
     return float(found["accuracy/top1"]) / 100

@@ -71,7 +71,7 @@ def test_it_ends_with_its_time_and_the_learning_rate_with_it(tmp_path):
     assert rates[-1] < 0.1 * (FLOOR + 0.01)
     falling = [rate for share, rate in hook.rates if share > 0.1]
     assert falling == sorted(falling, reverse=True)
-    assert runner.train_loop.max_iters == len(rates) > 100
+    assert runner.train_loop.max_iters == len(rates) > 20
 
 
 def test_it_validates_near_the_start_then_at_equal_shares_and_at_the_end(tmp_path):
@@ -128,7 +128,7 @@ def test_a_run_without_a_better_ap_comes_to_its_end_with_a_low_rate(tmp_path, ca
     assert max(share for share in shares if share < 1 - LAST) == pytest.approx(0.3, abs=1 / 160)
     assert len(shares) == round(160 * (0.3 + LAST))
     assert hook.rates[-1][1] < 0.1 * (FLOOR + 0.01)
-    assert "epoch 12: no better AP in 2 validations: the training comes to its end" in capsys.readouterr().err
+    assert "epoch 12: no better figure in 2 validations: the training comes to its end" in capsys.readouterr().err
     assert runner.train_loop.whole == pytest.approx(runner.train_loop.elapsed, rel=0.05)
 
 

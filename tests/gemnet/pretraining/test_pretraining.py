@@ -1,6 +1,7 @@
 """Pretraining: teacher and student see the same, each view is asked about once, and the weights are timm's."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -302,3 +303,13 @@ def test_one_image_is_too_few(own, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="1 images: expected 2 or more"):
         pretrain([str(tmp_path)], str(tmp_path / "work"), own)
+
+
+def test_a_training_within_minutes_tells_its_progress(photos, own, tmp_path, capsys):
+    options = {"image_size": SIZE, "batch_size": 4, "train_dataloader.num_workers": 0, "val_dataloader.num_workers": 0}
+    result = pretrain([str(photos)], str(tmp_path / "work"), own, options=options, teacher_size=SIZE, views=1, minutes=0.05)
+    error = capsys.readouterr().err
+    assert "training on 1 x cpu: 0.05 minutes, in epochs of 1 views of 9 images" in error
+    assert re.search(r"0:0\d of 0:03, epoch \d+: validation agreement \d+\.\d{3}\n", error)
+    assert result["epochs"] >= 1
+    assert not list((tmp_path / "work").glob("evaluation*"))
