@@ -2,8 +2,8 @@
 
     python tools/search.py configs/search/own_detector.py --cfg-options data.root=photos
 
-Cells are compared by how well small networks of them tell crops of the boxes, and of the background, from each other. The budget
-is that of the detector's backbone, so that every cell makes a detector as large as GEMNet-A's: 1.4 G MACs at 320 pixels.
+Cells are compared by how well small networks of them tell crops of the boxes, and of the background, from each other. The
+budget is that of the detector's backbone: every cell makes a detector of at most 2 G MACs and 7 M params at 320 pixels.
 """
 
 _base_ = ["_base_/nasgem.py"]

@@ -102,6 +102,7 @@ def box_crops(
             f"box_crops: {folder}: its one class {titles[0]!r} leaves no background to tell it from; expected photos with "
             "some room beside the boxes, or two classes"
         )
+    _tell(f"{folder}: {note}" for note in (*loaded.told, *loaded.notes))
     _tell([f"{folder}: crops of {size}x{size} pixels, to train and to validate with: {_counted(titles, train, val)}"])
     _tell(_left_out(folder, loaded, learned, min_side, len(loaded.splits["val"]) - len(val_images)))
     (train_crops, train_labels, lost), (val_crops, val_labels, also) = (_read(folder, part, size) for part in (train, val))
@@ -152,7 +153,7 @@ def _background(
     They are as large as the crops are, each as a share of its image's shorter side, or smaller where there is no room.
     """
     count = round(median(len(own) for own in crops))
-    shares = np.array([c.side / min(c.image["width"], c.image["height"]) for own in crops for c in own])
+    shares = np.sort([c.side / min(c.image["width"], c.image["height"]) for own in crops for c in own])
     found: list[Crop] = []
     for factor in SHRINKING:
         for index in rng.permutation(len(images)):

@@ -101,7 +101,7 @@ class Comparison:
         """That chance alone makes such a difference; 1 where there is none, 0 where no training of a cell differs."""
         if not self.difference:
             return 1.0
-        if not self.found.deviation and not self.reference.deviation:
+        if all(len(set(one.accuracies)) == 1 for one in (self.found, self.reference)):
             return 0.0
         return float(ttest_ind(self.found.scores, self.reference.scores, equal_var=False).pvalue)
 

@@ -50,9 +50,8 @@ def validation_aps(
             length = f"{epochs} epochs" if seconds is None else f"{seconds / 60:g} minutes"
             tell(f"finalist {number} of {len(cells)}, cell {place.name}: {length} as the detector itself")
             processes = wanted.processes or max(1, torch.cuda.device_count())
-            plan = training.planned(
-                prepared, place, wanted.config, seconds, epochs, wanted.seed, str(file), wanted.options, processes
-            )
+            options = {**wanted.options, "visualizer.name": place.name}  # mmengine has one a name, which keeps its first folder
+            plan = training.planned(prepared, place, wanted.config, seconds, epochs, wanted.seed, str(file), options, processes)
             torch.set_num_threads(plan["threads"])
             training.train(place, processes, seconds)
         _, validations = training.curves(place)

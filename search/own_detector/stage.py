@@ -92,9 +92,8 @@ def found_cell(
     if (place / PLAN).is_file() and not directory.exists():
         raise UserError(f"{place}: has a training without a search; name another directory with --work-dir")
     command = {
-        "data": os.path.abspath(folder), "minutes": minutes, "finalists": finalists, "format": form,
-        "training": asdict(wanted) if finalists > 1 else {"seed": wanted.seed},
-        "options": json.loads(json.dumps(dict(options), default=str)),
+        "data": os.path.abspath(folder), "search_minutes": minutes, "finalists": finalists, "format": form, "seed": wanted.seed,
+        "search_options": dict(options), **(asdict(wanted) if finalists > 1 else {}),
     }  # fmt: skip
     command = json.loads(json.dumps(command, default=str))
     plan = _plan_of(directory, command)
