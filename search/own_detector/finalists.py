@@ -47,7 +47,7 @@ def validation_aps(
         seconds = None if wanted.minutes is None else 60 * SHARE * wanted.minutes
         epochs = None if wanted.epochs is None else max(1, round(SHARE * wanted.epochs))
         if not (place / training.BEST).is_file():
-            length = f"{epochs} epochs" if seconds is None else f"{seconds / 60:g} minutes"
+            length = f"{seconds / 60:g} minutes" if seconds else f"{epochs} epoch{'s' * (epochs != 1)}"
             tell(f"finalist {number} of {len(cells)}, cell {place.name}: {length} as the detector itself")
             processes = wanted.processes or max(1, torch.cuda.device_count())
             options = {**wanted.options, "visualizer.name": place.name}  # mmengine has one a name, which keeps its first folder

@@ -101,36 +101,21 @@ def found_cell(
         return _of_choice(directory, choice)
     prepared = prepare(Path(folder), place, format=form, seed=wanted.seed)
     given = {"data.root": str(prepared.root), "data.format": form, "data.seed": wanted.seed, "seed": wanted.seed}
-    without = [os.path.abspath(place)]
-    settings = load_settings(config_path(CONFIG), {**given, "data.without": without, **options})
-    display, space = Display(), build_space(**settings["space"])
-    evaluator = evaluator_of(settings, space)
-    with open_trainings(directory / "comparison") as record:
-        trainer = Trainer(record, settings["executor"], display)
-        (reference,) = train_again([Cell.shipped(REFERENCE)], settings, evaluator, trainer, "GEMNet-A's cell")
-        if "search" not in plan:
-            schedule = {} if minutes is None else _schedule(minutes, began, reference, settings["executor"])
-            plan = {"command": command, "search": schedule}
-            save_text(directory / PLAN, json.dumps(plan, indent=1) + "\n")
-        settings["search"] = {**settings["search"], **plan["search"]}
-        records = _searched(settings, directory, display, evaluator, None if minutes is None else began + 60 * minutes)
-        best = [r for r in best_first(records) if not r.stopped] or best_first(records)
-        best = best[: max(CONFIRMED, finalists)]
-        trained = train_again([r.cell.pruned() for r in best], settings, evaluator, trainer, "The best cells again")
-    ranked = sorted(zip(trained, best, strict=True), key=lambda pair: -pair[0].score)
+    settings = load_settings(config_path(CONFIG), {**given, "data.without": [os.path.abspath(place)], **options})
+    deadline = None if minutes is None else began + 60 * minutes
+    reference, ranked, candidates = _compared(settings, directory, plan or {"command": command}, deadline, finalists)
     aps: list[float] = []
     if finalists > 1:
         ranked = ranked[:finalists]
-        cells = [one.cell for one, _ in ranked]
-        aps = validation_aps(cells, prepared, directory / "finalists", wanted, tell)
-        ranked = [ranked[i] for i in sorted(range(len(aps)), key=lambda i: -aps[i])]
-        aps.sort(reverse=True)
-    (found, chosen), *_ = ranked
-    comparison = Comparison(found, reference)
-    sentences = _sentences(comparison, chosen, len(records), [one for one, _ in ranked], aps)
+        found = validation_aps([one.cell for one, _ in ranked], prepared, directory / "finalists", wanted, tell)
+        order = sorted(range(len(found)), key=lambda i: -found[i])
+        ranked, aps = [ranked[i] for i in order], [found[i] for i in order]
+    best, chosen = ranked[0]
+    comparison = Comparison(best, reference)
+    sentences = _sentences(comparison, chosen, candidates, [one for one, _ in ranked], aps)
     with_provenance(chosen, settings, place.name, comparison=comparison.figures()).save(directory / CELL)
     choice = {
-        **comparison.figures(), "candidates": len(records), "seconds": round(time.monotonic() - began, 1),
+        **comparison.figures(), "candidates": candidates, "seconds": round(time.monotonic() - began, 1),
         "finalists": [{**one.figures(), "AP": ap} for (one, _), ap in zip(ranked, aps)],
         "sentences": [asdict(sentence) for sentence in sentences],
     }  # fmt: skip
@@ -138,6 +123,29 @@ def found_cell(
     for sentence in sentences:
         tell(f"{sentence.says} ({sentence.evidence})")
     return FoundCell(str(directory / CELL), tuple(sentences))
+
+
+def _compared(
+    settings: dict[str, Any], directory: Path, plan: dict[str, Any], deadline: float | None, finalists: int
+) -> tuple[Trained, list[tuple[Trained, Evaluated]], int]:
+    """GEMNet-A's cell, the best cells of the search with their records, the best mean score first, and how many it evaluated.
+
+    plan: what the command was, and, once it is known, how long the search is; it is written to `directory`.
+    """
+    display, space = Display(), build_space(**settings["space"])
+    evaluator = evaluator_of(settings, space)
+    with open_trainings(directory / "comparison") as record:
+        trainer = Trainer(record, settings["executor"], display)
+        (reference,) = train_again([Cell.shipped(REFERENCE)], settings, evaluator, trainer, "GEMNet-A's cell")
+        if "search" not in plan:
+            plan["search"] = {} if deadline is None else _schedule(deadline, reference, settings["executor"])
+            save_text(directory / PLAN, json.dumps(plan, indent=1) + "\n")
+        settings["search"] = {**settings["search"], **plan["search"]}
+        records = _searched(settings, directory, display, evaluator, deadline)
+        ranked = best_first(records)
+        best = ([r for r in ranked if not r.stopped] or ranked)[: max(CONFIRMED, finalists)]
+        trained = train_again([r.cell.pruned() for r in best], settings, evaluator, trainer, "The best cells again")
+    return reference, sorted(zip(trained, best, strict=True), key=lambda pair: -pair[0].score), len(ranked)
 
 
 def _plan_of(directory: Path, command: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,12 +179,11 @@ def _of_choice(directory: Path, choice: Mapping[str, Any]) -> FoundCell:
     return FoundCell(str(directory / CELL), sentences)
 
 
-def _schedule(minutes: float, began: float, reference: Trained, executor: Mapping[str, Any]) -> dict[str, int]:
-    """The section `search` for so many evaluations as are done in the time that is left, by the pace of GEMNet-A's cell."""
+def _schedule(deadline: float, reference: Trained, executor: Mapping[str, Any]) -> dict[str, int]:
+    """The section `search` for so many evaluations as are done until the deadline, by the pace of GEMNet-A's cell."""
     workers = executor.get("workers", "auto")
     count = (torch.cuda.device_count() or cores()) if workers == "auto" else workers
-    left = began + 60 * minutes - time.monotonic()
-    affordable = int(left * count / (CANDIDATE * reference.seconds)) - CONFIRMED * SEEDS
+    affordable = int((deadline - time.monotonic()) * count / (CANDIDATE * reference.seconds)) - CONFIRMED * SEEDS
     return rounds_of(max(FEWEST, min(MOST, affordable)))
 
 
@@ -200,7 +207,9 @@ def _sentences(
 ) -> list[Sentence]:
     """What is told of the found cell, and of the finalists if there were some."""
     nodes = len(chosen.cell.pruned().nodes) - 1
-    cell = f"cell {chosen.digest[:8]} of {nodes} nodes, found in round {chosen.round}, {candidates} candidates"
+    cell = (
+        f"cell {chosen.digest[:8]} of {nodes} node{'s' * (nodes != 1)}, found in round {chosen.round}, {candidates} candidates"
+    )
     found = [Sentence("search", comparison.judgement(), f"{cell}; {comparison.evidence()}")]
     if aps:
         told = ", ".join(f"{one.cell.digest()[:8]} {ap:.3f}" for one, ap in zip(ranked, aps))
