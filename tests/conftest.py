@@ -12,8 +12,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 WHOLE = [
     "api", "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks", "beside_compiled_operators",
     "classification", "commands", "comparison", "constraints", "cost", "damaged_encoder", "detection_classes",
-    "detection_tools", "detectors", "distributed", "doc_examples", "documentation", "embedding", "ended_by_signals",
-    "endurance", "equality",
+    "detection_tools", "detector_search", "detectors", "distributed", "doc_examples", "documentation", "embedding",
+    "ended_by_signals", "endurance", "equality",
     "executor", "export", "exported", "extending_pages", "extras", "fusion", "guided_counts", "house", "importing",
     "input_sizes", "landmarks", "mmcv_ops_module", "mmdet_detectors", "mmdet_tools", "model_table", "network", "operators",
     "own_detector", "own_encoder", "own_modules", "own_operators", "packaged_configs", "packaging", "parts", "pipeline",

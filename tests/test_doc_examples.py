@@ -142,3 +142,7 @@ def test_a_run_is_made_short_but_keeps_what_the_page_sets():
     assert "search.start=4" in arguments
     assert "space.num_nodes=6" not in arguments
     assert short(command("gemnet search status work_dirs/digits")) == ("search", ["status", "work_dirs/digits"])
+    searched = short(command("gemnet detect photos/ --search --minutes 30"))[1]
+    assert searched[:2] == ["photos/", "--search"]
+    assert "--minutes" not in searched
+    assert "search.start=4" in searched[searched.index("--search-options") :]

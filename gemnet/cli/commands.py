@@ -33,3 +33,6 @@ COMMANDS = {
     "svge": Command("search.cli.svge", "svge", "measure SVGe on a search space"),
 }
 """In the order of a user's way. What is of the search is named here alone: the package `gemnet` imports nothing of it."""
+
+DETECTOR_SEARCH = "search.own_detector.stage"
+"""The module whose `found_cell` searches a cell for `gemnet detect --search`, imported when it is asked for."""

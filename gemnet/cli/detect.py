@@ -5,6 +5,7 @@ examples:
   gemnet detect photos/                                 30 minutes, on the CPU or all GPUs of this machine
   gemnet detect photos/ --minutes 120 --image-size 640  longer, for small objects
   gemnet detect photos/ --cell work_dirs/digits/best_cell.json
+  gemnet detect photos/ --search                        searches a cell on the photos first
   gemnet detect predict work_dirs/photos street.jpg more/      with the detector of that work directory
 
 The labels may be COCO's JSON, Pascal VOC's XML, YOLO's text files or a CSV; nothing is written into the folder. The same
@@ -18,12 +19,15 @@ command again goes on after whatever stopped it. In the work directory afterward
 from __future__ import annotations
 
 import time
+from argparse import ArgumentParser
 from dataclasses import replace
+from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
 
 from gemnet.cli.arguments import add_watching, number, whole
 from gemnet.cli.calling import Call
+from gemnet.cli.commands import DETECTOR_SEARCH
 from gemnet.cli.running import explained, reported
 from gemnet.core.options import named
 
@@ -44,10 +48,13 @@ def _train(call: Call) -> int:
     parser = call.parser(__doc__)
     parser.add_argument("folder", help="photos with boxes; or check or predict, each of which has --help")
     parser.add_argument("--work-dir", help="where everything goes; default: work_dirs/<folder>")
-    parser.add_argument("--minutes", type=number(above=0), help="wall time of the whole command, kept to 5 %%; default: 30")
+    parser.add_argument(
+        "--minutes", type=number(above=0), help="wall time of the whole command but the search, kept to 5 %%; default: 30"
+    )
     parser.add_argument("--epochs", type=whole(1), help="in place of a time: so many passes over the training images")
     parser.add_argument("--format", choices=FORMATS, help="of the labels; default: found out")
     parser.add_argument("--cell", metavar="FILE", help="a searched cell as the backbone, in place of GEMNet-A's")
+    _add_search(parser)
     parser.add_argument("--config", default="gemnet::own_detector.py", help="what is trained; default: %(default)s")
     parser.add_argument("--image-size", type=whole(32, 4096), help="longer side in pixels; default: by the objects' size")
     parser.add_argument("--batch-size", type=whole(1), help="images in a step of one process; default: by data and machine")
@@ -62,6 +69,10 @@ def _train(call: Call) -> int:
     args = parser.parse_args(call.arguments)
     if args.minutes is not None and args.epochs is not None:
         parser.error("give either --minutes or --epochs")
+    if args.search and args.cell is not None:
+        parser.error("give either --search or --cell")
+    if not args.search and (args.search_minutes is not None or args.finalists or args.search_options):
+        parser.error("--search-minutes, --finalists and --search-options are of --search")
     minutes = None if args.epochs is not None else 30.0 if args.minutes is None else args.minutes
     work_dir = args.work_dir or _work_dir(args.folder)
 
@@ -75,14 +86,41 @@ def _train(call: Call) -> int:
         options |= {key: value for key in ("image_size", "batch_size") if (value := getattr(args, key)) is not None}
         if args.patience is not None:
             options["train_cfg.patience"] = args.patience
+        cell, told, start = args.cell, (), began
+        if args.search:
+            training = {
+                "config": args.config, "minutes": minutes, "epochs": args.epochs, "seed": args.seed, "options": options,
+                "processes": args.processes,
+            }  # fmt: skip
+            found = import_module(DETECTOR_SEARCH).found_cell(
+                args.folder, work_dir, args.search_minutes, args.finalists, args.format, training,
+                named(args.search_options, "--search-options"),
+            )  # fmt: skip
+            cell, told, start = found.path, found.sentences, time.monotonic()
         detect(
-            args.folder, work_dir, minutes, args.epochs, form=args.format, seed=args.seed, cell=args.cell, config=args.config,
-            options=options, processes=args.processes, began=began,
+            args.folder, work_dir, minutes, args.epochs, form=args.format, seed=args.seed, cell=cell, config=args.config,
+            options=options, processes=args.processes, began=start, told=told,
         )  # fmt: skip
         print(call.told(f"use it: gemnet detect predict {work_dir} photo.jpg"))
 
-    stopped = "stopped; the same command goes on from the last checkpoint"
+    stopped = "stopped; the same command goes on where it was"
     return reported("detect", task, work_dir, stopped, "the same command", explain=explained)
+
+
+def _add_search(parser: ArgumentParser) -> None:
+    """Add the options of a search before the training."""
+    parser.add_argument("--search", action="store_true", help="search a cell on the photos first, and train with it")
+    parser.add_argument("--search-minutes", type=number(above=0), help="of the search, about; default: 40 candidates")
+    parser.add_argument(
+        "--finalists",
+        type=whole(0),
+        default=0,
+        metavar="K",
+        help="train the best K cells for a tenth of the time as the detector itself, and take the best; default: none",
+    )
+    parser.add_argument(
+        "--search-options", nargs="+", metavar="KEY=VALUE", help="override gemnet::search/own_detector.py, as data.size=64"
+    )
 
 
 def _work_dir(folder: str) -> str:

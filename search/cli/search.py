@@ -4,6 +4,7 @@ examples:
   gemnet search                                          digits, a few minutes on a CPU
   gemnet search configs/search/nasgem_cifar10.py         on 1/10 of CIFAR-10, as the paper's proxy
   gemnet search configs/search/image_folder.py --cfg-options data.root=photos
+  gemnet search configs/search/own_detector.py --cfg-options data.root=photos     photos with boxes, for a detector
   gemnet search --executor ray --ray-address auto        candidates are trained on a Ray cluster
   gemnet search --work-dir runs/wide --cfg-options space.num_nodes=20 search.rounds=5
 

@@ -44,6 +44,7 @@ DATA_SETS = Registry(
         "digits": "search.evaluation.data:digits",
         "cifar10": "search.evaluation.data:cifar10",
         "image_folder": "search.evaluation.data:image_folder",
+        "box_crops": "search.evaluation.box_crops:box_crops",
     },
 )
 EVALUATORS = Registry(

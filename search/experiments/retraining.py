@@ -26,7 +26,7 @@ from search.core.display import Display
 from search.core.efficiency import efficiency_score
 from search.core.types import Job, SearchError
 from search.evaluation.evaluators import evaluator_of
-from search.experiments.trial.trainings import Trainer, deviation, open_trainings
+from search.evaluation.trainings import Trainer, deviation, open_trainings
 from search.record.export import is_export, read_record
 from search.record.ranking import best_first
 from search.record.study import RECORD as STUDY

@@ -215,7 +215,8 @@ def short(line: Line) -> tuple[str, list[str]] | None:
         return found
     if name == "detect" and arguments[:1] not in (["check"], ["predict"]):
         rest = [word for word, before in zip(arguments, ["", *arguments]) if "--minutes" not in (word, before)]
-        return name, [*rest, "--epochs", "1", "--image-size", "64", "--batch-size", "2"]
+        searched = ["--search-options", *SHORT["search"]] if "--search" in rest else []
+        return name, [*rest, "--epochs", "1", "--image-size", "64", "--batch-size", "2", *searched]
     more = SHORT.get(action, ())
     if not more or "--help" in arguments:
         return found

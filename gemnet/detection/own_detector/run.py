@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from gemnet.detection.data import Prepared, prepare
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.measures import Figures, best_score, figures, mistakes
 from gemnet.detection.own_detector.report import write_report
-from gemnet.detection.own_detector.verdict import verdict
+from gemnet.detection.own_detector.verdict import Sentence, verdict
 from gemnet.openmmlab import engine
 
 REPORT = "report.html"
@@ -44,6 +44,7 @@ def detect(
     options: Mapping[str, Any] | None = None,
     processes: int | None = None,
     began: float | None = None,
+    told: Sequence[Sentence] = (),
 ) -> dict[str, Any]:
     """Train a detector on the photos of a folder, test it once, and show it; the same call again goes on where it was.
 
@@ -59,6 +60,7 @@ def detect(
         options: Options of the config, as image_size and batch_size; they are not chosen then.
         processes: That train together; None for one a GPU, or one on a CPU.
         began: `time.monotonic()` of the command's start.
+        told: Sentences about what was done before, as of a search for the cell; result and report end with them.
 
     Returns:
         What is in result.json.
@@ -96,7 +98,7 @@ def detect(
         training.train(place, processes, left)
         save_text(place / "trained.json", json.dumps({"seconds": round(time.monotonic() - began, 1)}) + "\n")
     tell(f"the test: {prepared.images['test']} images that training never saw")
-    return _finish(place, prepared, plan, began)
+    return _finish(place, prepared, plan, began, told)
 
 
 def tell(line: str) -> None:
@@ -169,7 +171,7 @@ def _some(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: float) -> dict[str, Any]:
+def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: float, told: Sequence[Sentence]) -> dict[str, Any]:
     """Measure the test split once, and write the result and the report."""
     content, found = predictions_of(place, prepared.files["test"], "test")
     tested = figures(content, found)
@@ -178,7 +180,7 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
     some = _some(prepared.files["train"], place / "data" / "train_some.json", COMPARED)
     of_training: Figures = figures(*predictions_of(place, some, "train_some"))
     losses, validations = training.curves(place)
-    sentences = verdict(prepared, plan, tested, of_training, validations, listed, confusions)
+    sentences = [*verdict(prepared, plan, tested, of_training, validations, listed, confusions), *told]
     result = {
         "AP": tested.ap, "AP50": tested.ap50, "classes": tested.classes,
         "areas": {"small": tested.small, "medium": tested.medium, "large": tested.large},

@@ -32,7 +32,7 @@ class Sentence:
     """A judgement.
 
     Attributes:
-        kind: learns, time, photos, labels, confusion or size.
+        kind: learns, time, photos, labels, confusion, size, or search, of a search for the cell before the training.
         says: The judgement, and what to do.
         evidence: The figures that it rests on.
     """

@@ -16,7 +16,7 @@ from scipy.stats import kendalltau, spearmanr
 from gemnet.core.files import save_text
 from gemnet.core.tables import markdown_table, marks, mean_and_deviation, publish
 from gemnet.drawing.palette import SERIES, save_svg
-from search.experiments.trial.trainings import deviation
+from search.evaluation.trainings import deviation
 from search.experiments.trial.trial import RANDOM
 from search.report.figures import SIZE, legend_below
 

@@ -31,9 +31,9 @@ from search.core.types import Job, SearchError, Space
 from search.evaluation.data import ProxyData
 from search.evaluation.evaluators import evaluator_of
 from search.evaluation.proxy import ProxyEvaluator, build_evaluator
+from search.evaluation.trainings import Trainer, open_trainings, this_machine
 from search.experiments.trial.baselines import Contestant, of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import PerClass, build_final_data
-from search.experiments.trial.trainings import Trainer, open_trainings, this_machine
 from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 

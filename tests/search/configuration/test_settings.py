@@ -18,7 +18,7 @@ def test_every_shipped_config_loads(path):
     assert set(settings) == set(SECTIONS) - {"custom_imports"}
     if settings["space"]["type"] == "dag":
         assert settings["space"]["num_nodes"] == 30
-    counts = {"nasbench101", "nasbench101_graphs", "nasbench201", "nasgem_cifar10", "nasgem_cifar10_folder"}
+    counts = {"nasbench101", "nasbench101_graphs", "nasbench201", "nasgem_cifar10", "nasgem_cifar10_folder", "own_detector"}
     assert settings["encoder"]["type"] == ("statistics" if path.stem in counts else "kernel_guided")
 
 

@@ -16,8 +16,8 @@ from search.cli.records import records_command
 from search.configuration.schedule import Schedule
 from search.core.display import Display
 from search.core.types import Evaluation, SearchError
+from search.evaluation.trainings import open_trainings
 from search.experiments.retraining import retrain
-from search.experiments.trial.trainings import open_trainings
 from search.pipeline import run_search
 from search.record.export import read_export, read_record, write_export
 from search.record.study import RECORD, Outcome, Study, read_study

@@ -20,10 +20,10 @@ from search.core.display import Display
 from search.core.json_lines import Store
 from search.core.types import SearchError
 from search.evaluation.data import build_data
+from search.evaluation.trainings import open_trainings
 from search.experiments.trial import report as trial_report
 from search.experiments.trial.baselines import of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import build_final_data
-from search.experiments.trial.trainings import open_trainings
 from search.experiments.trial.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[4]
