@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.stats import binned_statistic_2d
 from sklearn.decomposition import PCA
@@ -75,15 +76,16 @@ def draw(canvas: Figure, shown: Shown) -> None:
     canvas.set_figheight(5.6)
     every = panels(canvas, titles, "first principal component", "second principal component")
     ends = np.quantile([point["score"] for point in shown.points if point["point"] == BIN], (0.02, 0.98))
-    colour: dict[str, Any] = {"cmap": "viridis", "vmin": ends[0], "vmax": ends[1]}
+    norm = Normalize(*ends)
     for axes, result in zip(every, results):
         of_row = [point for point in shown.points if point["embedding"] == result.unit.row]
         bins, cells = (
             np.array([(p["x"], p["y"], p["score"]) for p in of_row if p["point"] == what]).reshape(-1, 3)
             for what in (BIN, CELL)
         )
-        mesh = axes.pcolormesh(*_surface(bins), **colour, rasterized=True)
-        axes.scatter(*cells[:, :2].T, s=7, c=cells[:, 2], edgecolors="white", linewidths=0.3, **colour, rasterized=True)
+        mesh = axes.pcolormesh(*_surface(bins), cmap="viridis", norm=norm, rasterized=True)
+        rim: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.3, "rasterized": True}
+        axes.scatter(cells[:, 0], cells[:, 1], 7, cells[:, 2], cmap="viridis", norm=norm, **rim)
     bar = canvas.colorbar(mesh, ax=every, extend="both", location="bottom", fraction=0.05, aspect=30)
     bar.set_label("efficiency score: predicted; discs: measured")
 

@@ -41,7 +41,8 @@ def interpolation(points: Points) -> Figure:
     titles = [_title(row) for row, _ in shown]
     for axes, (_, cell) in zip(panels(figure, titles, columns=3), shown):
         draw_on(axes, cell)
-        axes.get_legend().remove()  # one for all, below
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()  # one for all is below
     colours = operator_colours(name for _, cell in shown for name in cell.nodes)
     marks = [Line2D([], [], marker="o", linestyle="", color=colour, label=name) for name, colour in colours.items()]
     legend_below(figure.axes[0], 3, marks)
