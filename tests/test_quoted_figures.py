@@ -417,7 +417,7 @@ def test_readme_quotes_its_six_results():
     assert (ours["name"], peer["name"]) == ("timm/gemnet_a", "torchvision/mnasnet1_3")
     found = read("docs/results/own_detector_bccd.json")
     tau = means("nasbench101", GEMNET.name, [100], "kendall")[0].lstrip("0")
-    others = max(f[100] for label, f in published.NASBENCH101.items() if overview.HERE in label and 100 in f)
+    others = max(f[100] for label, f in published.NASBENCH101.items() if published.HERE in label and 100 in f)
     searched, by_paper = (paper("search", row, 150, "test accuracy, %") for row in (GEMNET.name, "NASGEM"))
     (pace,) = [p for p in read(f"{pages.FOLDER}/enas.json")["values"]["measures"]["published"] if p["name"] == "PACE"]
     assert_quotes(

@@ -9,18 +9,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from gemnet.core.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int) -> None:
-    """Write a figure, whole or not at all; the same figure gives the same file."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def save_text(path: str | os.PathLike[str], text: str) -> None:

@@ -5,22 +5,39 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from mmengine.config import Config
 from PIL import Image
 
 from gemnet.annotations.coco import read_coco
 from gemnet.core.configs import SCOPE
+from gemnet.core.files import save_text
 from gemnet.core.tables import markdown_table, marks, publish
 from gemnet.detection import zoo
 from gemnet.detection.predict import predict
+from gemnet.drawing.palette import SERIES, save_svg
+from gemnet.drawing.plots import LETTERS, legend_below, page_figure
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.images import DataError
 
 RECORDS = "configs/overfit.json"
+LOSSES = "losses.json"
+PUBLISHED_LOSSES, PICTURE = "docs/pictures/overfit_losses.json", "docs/pictures/overfit_losses.svg"
+PICTURED = "retinanet_gemnet_a"
+"""The config whose losses are shown in the documentation."""
+NAMES = {
+    "loss": "all",
+    "loss_cls": "classification",
+    "loss_bbox": "boxes",
+    "loss_rpn_cls": "proposals",
+    "loss_rpn_bbox": "proposals' boxes",
+}
+"""Losses as a legend has them."""
 HEAD = "config | images | longer side | iterations | precision | box AP | AP50 | AP75 | minutes"
 MARKS = marks("overfitting", "tools/overfit.py --record")
 
@@ -106,8 +123,8 @@ def overfit(
 ) -> dict[str, float]:
     """Train the config's detector on `images` images alone and return COCO's metrics on them.
 
-    In the work directory: mmengine's log and checkpoint, `pictures/` with the boxes and all of them in `boxes.jpg`, the losses'
-    curve in `losses.png`, and `overfit.json` with the figures.
+    In the work directory: mmengine's log and checkpoint, `pictures/` with the boxes and all of them in `boxes.jpg`, the losses
+    in `losses.json` and `.svg`, and `overfit.json` with the figures.
     """
     start = time.monotonic()
     folder = Path(work_dir)
@@ -135,9 +152,12 @@ def overfit(
     }  # fmt: skip
     (folder / "overfit.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     _grid([folder / "pictures" / Path(name).with_suffix(".jpg") for name in names], folder / "boxes.jpg", size)
-    _curve(max(folder.glob("*/vis_data/scalars.json")), metrics, folder / "losses.png")  # folders are named by time
+    losses = _losses(max(folder.glob("*/vis_data/scalars.json")))  # folders are named by time
+    losses["box AP"] = figures["coco/bbox_mAP"]
+    save_text(folder / LOSSES, json.dumps(losses) + "\n")
+    save_svg(losses_picture(losses), folder / "losses.svg")
     result = f"box AP {metrics['coco/bbox_mAP']:.3f} on the {images} images after {figures['seconds']} s"
-    print(f"{result}: {folder}/boxes.jpg, losses.png, overfit.json")
+    print(f"{result}: {folder}/boxes.jpg, losses.svg, overfit.json")
     return metrics
 
 
@@ -147,9 +167,13 @@ def table(records: list[dict[str, Any]]) -> str:
     for row in records:
         precision = "bfloat16" if row["amp"] else "float32"
         precisions = (f"{row[f'coco/bbox_mAP{kind}']:.3f}" for kind in ("", "_50", "_75"))
-        setting = (Path(row["config"]).stem.removeprefix(SCOPE), row["images"], row["size"], row["iterations"], precision)
+        setting = (_name(row), row["images"], row["size"], row["iterations"], precision)
         lines.append((*setting, *precisions, f"{row['seconds'] / 60:.0f}"))
     return markdown_table(HEAD.split(" | "), lines)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return Path(row["config"]).stem.removeprefix(SCOPE)
 
 
 def record(root: Path, work_dir: str) -> None:
@@ -159,6 +183,25 @@ def record(root: Path, work_dir: str) -> None:
     row = json.loads((Path(work_dir) / "overfit.json").read_text(encoding="utf-8"))
     rows = sorted([other for other in rows if other["config"] != row["config"]] + [row], key=lambda other: other["config"])
     publish(root, RECORDS, rows, zoo.PAGE, MARKS, table(rows))
+    if _name(row) == PICTURED:
+        losses = (Path(work_dir) / LOSSES).read_text(encoding="utf-8")
+        save_text(root / PUBLISHED_LOSSES, losses)
+        save_svg(losses_picture(json.loads(losses)), root / PICTURE)
+
+
+def losses_picture(losses: Mapping[str, Any]) -> Figure:
+    """Draw the losses that `overfit` has written, by iteration."""
+    figure = page_figure(3.6)
+    axes = figure.subplots()
+    names = sorted(losses["losses"], key=lambda name: list(NAMES).index(name) if name in NAMES else len(NAMES))
+    for name, colour in zip(names, cycle(SERIES)):
+        axes.semilogy(losses["iterations"], losses["losses"][name], color=colour, label=NAMES.get(name, name))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set(xlabel="iteration", ylabel="loss")
+    axes.set_title(f"box AP {losses['box AP']:.3f} at the end", fontsize=LETTERS)
+    axes.grid(alpha=0.25)
+    legend_below(axes, 3)
+    return figure
 
 
 def _grid(pictures: list[Path], target: Path, side: int, columns: int = 4) -> None:
@@ -171,14 +214,12 @@ def _grid(pictures: list[Path], target: Path, side: int, columns: int = 4) -> No
     sheet.save(target, quality=90)
 
 
-def _curve(scalars: Path, metrics: Mapping[str, float], target: Path) -> None:
+def _losses(scalars: Path) -> dict[str, Any]:
     """Losses by iteration, from mmengine's log of scalars."""
     rows = [json.loads(line) for line in scalars.read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if "loss" in row]
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.subplots()
-    for name in sorted({key for row in rows for key in row if key.startswith("loss")}):
-        axes.semilogy([row["step"] for row in rows], [row[name] for row in rows], label=name)
-    axes.set(xlabel="iteration", ylabel="loss", title=f"box AP {metrics['coco/bbox_mAP']:.3f} at the end")
-    axes.legend()
-    figure.savefig(target, dpi=120)
+    names = sorted({key for row in rows for key in row if key.startswith("loss")})
+    return {
+        "iterations": [row["step"] for row in rows],
+        "losses": {name: [float(f"{row[name]:.5g}") for row in rows] for name in names},
+    }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gemnet.core.errors import UserError
 from gemnet.drawing.colours import operator_colours
 from gemnet.drawing.layout import layered
+from gemnet.drawing.plots import CLOSE, LETTERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def draw_on(axes: Axes, cell: Cell) -> None:
         handles.append(_dot("dropped: not reached", DROPPED))
     if not layout.lines:
         handles.append(_dot(f"{len(cell.edges):,} edges: too many to draw", "none"))
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=8, frameon=False)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=LETTERS, frameon=False, **CLOSE)
 
 
 def _dot(label: str, colour: str, edge: str = "none") -> Line2D:

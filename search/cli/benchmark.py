@@ -3,7 +3,7 @@
 examples:
   gemnet benchmark                                       all three parts
   gemnet benchmark kernel --pairs 50000                  beside grakel, if it is installed
-  gemnet benchmark kernel --write                        renews docs/results/wl_kernel.png, time against pairs and h
+  gemnet benchmark kernel --write                        renews docs/results/wl_kernel.*, time against pairs and h
   gemnet benchmark bootstrap --cells 200000
   gemnet benchmark models                                GEMNets and their peers side by side
   gemnet benchmark models --write                        renews configs/benchmark.json and docs/results/speed.md
@@ -24,8 +24,6 @@ from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import reported
 from gemnet.core.machine import cores
-
-KERNEL_PLOT = "docs/results/wl_kernel.png"
 
 
 def main(call: Call) -> int:
@@ -98,8 +96,8 @@ def measure(args: Namespace, call: Call) -> None:
             print(f"  grakel, {args.grakel_pairs} pairs, one fit a pair: {peer.rate(args.grakel_pairs)};")
             print(f"  largest difference of the values {difference:.1e}")
         if args.write and args.part == "kernel":
-            speed.draw_kernel_costs(speed.kernel_costs(), call.checkout / KERNEL_PLOT)
-            print(f"written: {KERNEL_PLOT}")
+            speed.write_kernel_costs(call.checkout, speed.kernel_costs())
+            print(f"written: {speed.KERNEL_TIMES}, {speed.KERNEL_PICTURE}")
     if args.part in ("bootstrap", "all"):
         timing = speed.bootstrap_cells(args.cells)
         print(f"Bootstrap, {args.cells} cells of 30 nodes: {timing.rate(args.cells)}")

@@ -1,7 +1,8 @@
 """Make the paper's tables and figures, and comparisons of predictors and searches, on real cells.
 
 Each row, setting and seed is measured once and kept in the work directory; after Ctrl-C or kill the same command goes on.
-Tables come as Markdown and CSV, plots as PNG. Benchmarks are read as compact files (gemnet convert-benchmark makes them).
+Tables come as Markdown and CSV, pictures as SVG. Benchmarks are read as compact files (gemnet convert-benchmark makes them).
+They are drawn anew from what is published, without measuring, by docs/site/pictures.py of the repository.
 
 examples:
   gemnet reproduce table3                        all seeds: see the list of parts

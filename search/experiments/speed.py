@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import os
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,10 @@ from gemnet.architecture import Architecture
 from gemnet.bench.benchmark import Timing, measure, measure_together
 from gemnet.cell import Cell
 from gemnet.complexity import network_cost
-from gemnet.core.files import save_png
+from gemnet.core.files import save_text
+from gemnet.core.machine import processor
+from gemnet.drawing.palette import BLUE, ORANGE, save_svg
+from gemnet.drawing.plots import legend_below, page_figure, panels
 from search.bootstrap import Draws, bootstrap
 from search.core.types import CellArrays, Job
 from search.encoders import build_encoder
@@ -30,6 +35,7 @@ from search.spaces.dag import DagSpace, prune, statistics
 DIRECTIONS_TIMED = {"both": "in- and out-neighbours, as the search", "out": "out-neighbours alone, as grakel"}
 H = 3
 """Iterations of the kernel, the paper's."""
+KERNEL_TIMES, KERNEL_PICTURE = "docs/results/wl_kernel.json", "docs/results/wl_kernel.svg"
 
 
 def kernel(
@@ -81,25 +87,36 @@ def kernel_costs(
     return measure_together(calls, repeats)
 
 
-def draw_kernel_costs(costs: Mapping[tuple[str, int, int], Timing], path: str | os.PathLike[str]) -> None:
-    """Plot `kernel_costs` as a PNG: medians, with bars from the fastest to the slowest run."""
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    most = max(count for _, count, _ in costs)
-    for direction, about in DIRECTIONS_TIMED.items():
-        for axes, times in (
-            (left, {count / 1000: time for (d, count, h), time in costs.items() if d == direction and h == H}),
-            (right, {h: time for (d, count, h), time in costs.items() if d == direction and count == most}),
+def write_kernel_costs(root: Path, costs: Mapping[tuple[str, int, int], Timing]) -> None:
+    """Write `kernel_costs` and their picture to docs/results below `root`."""
+    names = ("neighbours", "pairs", "h")
+    times = [dict(zip(names, key)) | asdict(time) for key, time in costs.items()]
+    lines = ",\n".join(f"  {json.dumps(time)}" for time in times)
+    save_text(root / KERNEL_TIMES, f'{{"machine": {json.dumps(processor())}, "seconds": [\n{lines}\n]}}\n')
+    save_svg(kernel_picture(times), root / KERNEL_PICTURE)
+
+
+def kernel_picture(times: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw what `write_kernel_costs` has written: medians, with bars from the fastest to the slowest run."""
+    most = max(time["pairs"] for time in times)
+    figure = page_figure(3.4)
+    by_pairs, by_h = panels(figure, [f"h = {H}", f"{most:,} pairs"], ylabel="ms on one core", sharey=True)
+    for (direction, about), colour in zip(DIRECTIONS_TIMED.items(), (BLUE, ORANGE)):
+        of_these = [time for time in times if time["neighbours"] == direction]
+        for axes, along, shown in (
+            (by_pairs, "pairs", [time for time in of_these if time["h"] == H]),
+            (by_h, "h", [time for time in of_these if time["pairs"] == most]),
         ):
-            low, middle, high = 1000 * np.array([(t.fastest, t.median, t.slowest) for t in times.values()]).T
-            axes.errorbar(list(times), middle, (middle - low, high - middle), fmt="o-", markersize=3, capsize=2, label=about)
-    left.set(xlabel="thousand pairs", title=f"h = {H}")
-    right.set(xlabel="iterations h", title=f"{most:,} pairs")
-    for axes in (left, right):
-        axes.set(ylabel="ms on one core", ylim=(0, None))
+            x = np.array([time[along] for time in shown]) / (1000 if along == "pairs" else 1)
+            low, middle, high = (1000 * np.array([time[name] for time in shown]) for name in ("fastest", "median", "slowest"))
+            bars: dict[str, Any] = {"fmt": "o-", "markersize": 3, "capsize": 2, "color": colour}
+            axes.errorbar(x, middle, (middle - low, high - middle), label=about, **bars)
+    by_pairs.set(xlabel="thousand pairs", ylim=(0, None))
+    by_h.set(xlabel="iterations h")
+    for axes in (by_pairs, by_h):
         axes.grid(alpha=0.25)
-    left.legend(fontsize=8)
-    save_png(figure, path, 110)
+    legend_below(by_pairs, 1)
+    return figure
 
 
 def bootstrap_cells(cells: int, num_nodes: int = 30, dim: int = 50, repeats: int = 3) -> Timing:

@@ -19,15 +19,15 @@ from scipy.stats import binned_statistic_2d, kendalltau
 from gemnet.cell import Cell
 from gemnet.drawing import draw_on
 from gemnet.drawing.palette import BLUE, GREY, ORANGE, adaptive_svg
+from gemnet.drawing.plots import LETTERS, WIDTH, legend_below
 from search.record.ranking import best_first, pareto_front
 from search.record.study import Evaluated, Record, is_evaluated
 from search.report.dynamics import Bin, Dynamics
 
-SIZE = (6.4, 3.8)  # inches
-REPORT_SIZE = (4.8, 3.8)
+REPORT_SIZE = (WIDTH, 3.8)  # inches
 """Of the report's plots: as wide as a phone's screen, their letters are about as large as those around them."""
-SURFACE_SIZE = (4.8, 3.6)
-CELL_SIZE = (4.8, 4.0)
+SURFACE_SIZE = (WIDTH, 3.6)
+CELL_SIZE = (WIDTH, 4.0)
 SMALLEST = (5.0, 3.6)
 """Width and height, in the layout's units, that a drawn cell has at least: the nodes of small ones are not giants."""
 SURFACE_BINS = 32
@@ -58,13 +58,6 @@ def cell_picture(cell: Cell) -> str:
             set_limits(low - margin, high + margin)
 
     return to_svg(draw, CELL_SIZE)
-
-
-def legend_below(axes: Axes, columns: int = 2) -> None:
-    """The legend of what has a label, below the axes, where it covers nothing; of a Figure with a constrained layout."""
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
 
 
 def whole_numbers(axes: Axes, low: float, high: float) -> None:
@@ -172,7 +165,7 @@ def predicted_against_measured(records: Sequence[Record]) -> Draw:
         if len(done) > 2:
             tau = kendalltau(told, [r.score for r in done]).statistic
             if math.isfinite(tau):  # not where all are equal
-                axes.set_title(f"Kendall's tau over all rounds {tau:.2f}", fontsize=9)
+                axes.set_title(f"Kendall's tau over all rounds {tau:.2f}", fontsize=LETTERS)
         axes.set(xlabel="predicted score, before the evaluation", ylabel="measured score")
         legend_below(axes)
 

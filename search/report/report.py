@@ -51,9 +51,17 @@ def write_report(directory: str | os.PathLike[str], out: str | os.PathLike[str] 
     path.parent.mkdir(parents=True, exist_ok=True)
     save_text(path, _page(snapshot, Path(directory)))
     if out is not None:
-        save_text(path.parent / "score_over_time.svg", to_svg(score_over_time(snapshot.records)))
-        save_text(path.parent / "accuracy_against_cost.svg", to_svg(accuracy_against_cost(snapshot.records, _cost(snapshot))))
+        for name, svg in shown_elsewhere(snapshot).items():
+            save_text(path.parent / name, svg)
     return path
+
+
+def shown_elsewhere(snapshot: Snapshot) -> dict[str, str]:
+    """Two of the report's figures as SVG, by the names of their files."""
+    return {
+        "score_over_time.svg": to_svg(score_over_time(snapshot.records)),
+        "accuracy_against_cost.svg": to_svg(accuracy_against_cost(snapshot.records, _cost(snapshot))),
+    }
 
 
 def _page(snapshot: Snapshot, directory: Path) -> str:

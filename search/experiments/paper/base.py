@@ -84,20 +84,38 @@ def of_first_seed(results: Sequence[Result]) -> list[Result]:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a picture is made of, as the files beside it have it (`pictures.read_shown`).
+
+    results: of every row, setting and seed, with figures alone. points: what the picture shows beyond them, a mapping a line,
+    its columns' names to text, numbers, or None where nothing stands.
+    """
+
+    results: Sequence[Result]
+    points: Sequence[Mapping[str, Any]] = ()
+
+
+Draw = Callable[[Figure, Shown], None]
+"""Fills an empty figure."""
+
+
+@dataclass(frozen=True)
 class Part:
     """A table or figure that one command makes.
 
-    seeds: how many it reports by default. units: (seeds, quick) -> all units, as `planned` orders them. measure: runs in any
-    process. table: summary (see `summary.summarized`) -> Markdown. draw: fills an empty figure. comparisons: paired over the
-    seeds in the summary. points: results -> columns and rows of what the plot shows beyond `figures`.
+    about: what it is. shows: what its picture shows, for those who do not see it. seeds: how many it reports by default. units:
+    (seeds, quick) -> all units, as `planned` orders them. measure: runs in any process. table: summary (see
+    `summary.summarized`) -> Markdown. draw: makes the picture, of what was written to files. comparisons: paired over the seeds
+    in the summary. points: results -> columns and rows of what the picture shows beyond `figures`.
     """
 
     name: str
     about: str
+    shows: str
     seeds: int
     units: Callable[[Sequence[int], bool], list[Unit]]
     measure: Callable[[Unit, Context], Measured]
     table: Callable[[Mapping[str, Any]], str]
-    draw: Callable[[Figure, Sequence[Result]], None]
+    draw: Draw
     comparisons: tuple[Comparison, ...] = ()
     points: Callable[[Sequence[Result]], tuple[Sequence[str], list[Sequence[Any]]]] | None = None

@@ -57,7 +57,7 @@ def reproduce_command(
                 if root:
                     publish_part(part, results, root, _command(part, seeds, first_seed))
                     renew_overview(root)
-                    display.line(f"written: {FOLDER}/{part.name}.json, .csv, .png and its table in {PAGE} and {OVERVIEW}")
+                    display.line(f"written: {FOLDER}/{part.name}.json, .csv, .svg and its table in {PAGE} and {OVERVIEW}")
 
     return reported("reproduce", task, work_dir, "stopped; what was done is kept: the same command goes on")
 

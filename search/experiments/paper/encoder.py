@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from gemnet.drawing.palette import BLUE, ORANGE
+from gemnet.drawing.plots import dots, legend_below, panels
 from search.core.cosines import cosines
 from search.encoders import build_encoder
 from search.encoders.landmarks import HIGHEST
-from search.experiments.paper.base import Context, Measured, Part, Result, Unit, of_first_seed, planned
+from search.experiments.paper.base import Context, Measured, Part, Result, Shown, Unit, of_first_seed, planned
 from search.experiments.paper.figure6 import highest
-from search.experiments.paper.plots import panels
 from search.experiments.paper.rows import CANONICAL, GUIDED, LANDMARKS, NASGEM
 from search.experiments.paper.summary import by_row, rounded_series
 from search.kernel.wl import wl_kernel
@@ -31,9 +32,11 @@ from search.spaces.node_order import random_order
 
 NODES, ITERATIONS = 30, 10_000
 SHOWN = 400
-"""Pairs in the plot."""
+"""Pairs in the picture."""
 ISOMORPHIC, SECONDS = "cosine of isomorphic cells", "training, s"
 OF_ISOMORPHIC = "similarity of isomorphic cells"
+RANDOM, ISOMORPHIC_PAIRS = "random", "isomorphic"
+"""Kinds of pairs in the file of points."""
 FIGURES = {
     "R^2": "held-out R^2",
     HIGHEST: "highest R^2 of any cosines",
@@ -76,17 +79,18 @@ def table(summary: Mapping[str, Any]) -> str:
     return by_row(summary, "encoder", FIGURES, {SECONDS: 0})
 
 
-def draw(canvas: Figure, results: Sequence[Result]) -> None:
-    """The first seed: similarity of vectors against kernel of pairs of different and of isomorphic cells."""
-    for axes, result in panels(canvas, results, 5.2, 4.2, sharey=True):
-        series = result.measured.series
-        kernels, isomorphic = series["kernel"], series[OF_ISOMORPHIC]
-        axes.scatter(kernels, series["similarity"], s=7, alpha=0.6, label="random pairs")
-        axes.scatter(np.ones(len(isomorphic)), isomorphic, s=7, alpha=0.6, label="isomorphic pairs")
-        axes.plot([min(kernels), 1], [min(kernels), 1], color="black", linewidth=0.8, label="equal")
-        axes.set(xlabel="kernel", ylabel="cosine of the vectors; landmarks: inner product", title=result.unit.row)
+def draw(canvas: Figure, shown: Shown) -> None:
+    """Draw the first seed: similarity of vectors against kernel of pairs of different and of isomorphic cells."""
+    rows = [result.unit.row for result in of_first_seed(shown.results)]
+    canvas.set_figheight(5.2)
+    every = panels(canvas, rows, "kernel", "cosine of the vectors; landmarks: inner product", sharex=True, sharey=True)
+    for axes, row in zip(every, rows):
+        for kind, colour in ((RANDOM, BLUE), (ISOMORPHIC_PAIRS, ORANGE)):
+            pairs = [p for p in shown.points if (p["encoder"], p["pairs"]) == (row, kind)]
+            dots(axes, [p["kernel"] for p in pairs], [p["similarity"] for p in pairs], colour, f"{kind} pairs")
+        axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="equal")
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=7)
+    legend_below(every[0], 3)
 
 
 def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
@@ -94,9 +98,14 @@ def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]
     rows: list[Sequence[Any]] = []
     for result in of_first_seed(results):
         series = result.measured.series
-        rows += [(result.unit.row, "random", *pair) for pair in zip(series["kernel"], series["similarity"])]
-        rows += [(result.unit.row, "isomorphic", 1.0, value) for value in series[OF_ISOMORPHIC]]
+        rows += [(result.unit.row, RANDOM, *pair) for pair in zip(series["kernel"], series["similarity"])]
+        rows += [(result.unit.row, ISOMORPHIC_PAIRS, 1.0, value) for value in series[OF_ISOMORPHIC]]
     return ("encoder", "pairs", "kernel", "similarity"), rows
 
 
-ENCODER = Part("encoder", "the encoder on held-out and on isomorphic pairs", 3, units, measure, table, draw, points=points)
+ABOUT = "the encoder on held-out and on isomorphic pairs"
+SHOWS = (
+    "The similarity of two cells' vectors against their kernel, a panel an encoder. Random pairs lie along the diagonal; "
+    "isomorphic pairs of NASGEM are spread over half the axis, those of the canonical order and of counts are at 1"
+)
+ENCODER = Part("encoder", ABOUT, SHOWS, 3, units, measure, table, draw, points=points)

@@ -12,24 +12,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.stats import binned_statistic_2d
 from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 
+from gemnet.drawing.plots import panels
 from search.core.efficiency import efficiency_score
-from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Unit, of_first_seed, planned
+from search.experiments.paper.base import Comparison, Context, Measured, Part, Result, Shown, Unit, of_first_seed, planned
 from search.experiments.paper.cells import benchmark_space, fitted, predicted, trained_encoder, training_rows
-from search.experiments.paper.plots import panels
 from search.experiments.paper.rows import ADJACENCY, SURFACE
 from search.experiments.paper.summary import by_row, rounded, rounded_series
-from search.report.figures import surface_on
 from search.spaces.dag import prune
 
 EVALUATED, DRAWS, PENALTY = 500, 50_000, 0.1
 NEIGHBOURS, JUDGED = 15, 5000
 BINS = 48
+BIN, CELL = "bin", "cell"
+"""What a point is: a bin with the mean of its predicted scores, or an evaluated cell with its own."""
+COLUMNS = ("embedding", "point", "x", "y", "score")
 SMOOTHNESS, VARIANCE = "smoothness, R^2", "variance in the plane"
 
 
@@ -63,40 +66,60 @@ def table(summary: Mapping[str, Any]) -> str:
     return by_row(summary, "embedding", {SMOOTHNESS: neighbours, VARIANCE: "share of the vectors' variance in the plane"})
 
 
-def draw(canvas: Figure, results: Sequence[Result]) -> None:
-    """The first seed: one surface for each embedding, with the evaluated cells on it."""
-    for axes, result in panels(canvas, results, 5.2, 4.2):
-        series, bins = result.measured.series, result.unit.recipe["bins"]
-        score = np.array(series["score"], np.float64).reshape(bins, bins)
-        mesh = surface_on(axes, np.asarray(series["x"]), np.asarray(series["y"]), score)
-        axes.scatter(
-            series["cell x"],
-            series["cell y"],
-            s=9,
-            c=series["cell score"],
-            cmap=mesh.cmap,
-            norm=mesh.norm,  # type: ignore[arg-type]  # matplotlib tells it as Norm, and wants Normalize
-            edgecolors="white",
-            linewidths=0.4,
-            label="evaluated",
+def draw(canvas: Figure, shown: Shown) -> None:
+    """Draw the first seed's surfaces, one for each embedding and all in the same colours, with the evaluated cells on them.
+
+    The colours end at the quantiles .02 and .98 of the bins, so that a tail of bad cells does not take all of them.
+    """
+    results = of_first_seed(shown.results)
+    titles = [f"{result.unit.row}\nsmoothness {result.measured.figures[SMOOTHNESS]:.2f}" for result in results]
+    canvas.set_figheight(5.6)
+    every = panels(canvas, titles, "first principal component", "second principal component")
+    ends = np.quantile([point["score"] for point in shown.points if point["point"] == BIN], (0.02, 0.98))
+    norm = Normalize(*ends)
+    for axes, result in zip(every, results):
+        of_row = [point for point in shown.points if point["embedding"] == result.unit.row]
+        bins, cells = (
+            np.array([(p["x"], p["y"], p["score"]) for p in of_row if p["point"] == what]).reshape(-1, 3)
+            for what in (BIN, CELL)
         )
-        smooth = result.measured.figures[SMOOTHNESS]
-        axes.set(xlabel="first principal component", ylabel="second", title=f"{result.unit.row}\nsmoothness {smooth:.2f}")
-        axes.legend(fontsize=7)
+        mesh = axes.pcolormesh(*_surface(bins), cmap="viridis", norm=norm, rasterized=True)
+        rim: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.3, "rasterized": True}
+        axes.scatter(cells[:, 0], cells[:, 1], 7, cells[:, 2], cmap="viridis", norm=norm, **rim)
+    bar = canvas.colorbar(mesh, ax=every, extend="both", location="bottom", fraction=0.05, aspect=30)
+    bar.set_label("efficiency score: predicted; discs: measured")
+
+
+def _surface(bins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middles and scores of bins [N, 3] -> middles [X], [Y] of a regular grid, and its scores [Y, X], NaN in an empty bin."""
+    places, middles = [], []
+    for values in bins[:, :2].T:
+        step = np.diff(np.unique(values)).min()
+        place = np.rint((values - values.min()) / step).astype(int)
+        places.append(place)
+        middles.append(np.linspace(values.min(), values.max(), place.max() + 1))
+    score = np.full((len(middles[1]), len(middles[0])), np.nan)
+    score[places[1], places[0]] = bins[:, 2]
+    return *middles, score  # type: ignore[return-value]  # mypy does not count a list's entries
 
 
 def points(results: Sequence[Result]) -> tuple[Sequence[str], list[Sequence[Any]]]:
-    """The bins of the first seed's surfaces."""
+    """The bins of the first seed's surfaces that have a cell, and the evaluated cells."""
     rows: list[Sequence[Any]] = []
     for result in of_first_seed(results):
-        series, bins = result.measured.series, result.unit.recipe["bins"]
+        series, bins, row = result.measured.series, result.unit.recipe["bins"], result.unit.row
         x, y = ((np.array(series[name])[1:] + np.array(series[name])[:-1]) / 2 for name in "xy")
         for place, score in enumerate(series["score"]):
             if score is not None:
-                rows.append((result.unit.row, rounded(x[place // bins]), rounded(y[place % bins]), score))
-    return ("embedding", "x", "y", "mean predicted score"), rows
+                rows.append((row, BIN, rounded(x[place // bins]), rounded(y[place % bins]), score))
+        rows += [(row, CELL, *cell) for cell in zip(series["cell x"], series["cell y"], series["cell score"])]
+    return COLUMNS, rows
 
 
 ABOUT = "surface of the efficiency score over the embedded cells"
+SHOWS = (
+    "The predicted efficiency score over the first two principal components, a panel an embedding: two bands of the flattened "
+    "matrix, scattered clusters of NASGEM, one closed triangle of counts, where good cells lie on one side"
+)
 COMPARISONS = tuple(Comparison(row.name, ADJACENCY.name, SMOOTHNESS) for row in SURFACE if row != ADJACENCY)
-FIGURE4 = Part("fig4", ABOUT, 3, units, measure, table, draw, COMPARISONS, points)
+FIGURE4 = Part("fig4", ABOUT, SHOWS, 3, units, measure, table, draw, COMPARISONS, points)

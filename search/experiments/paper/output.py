@@ -1,4 +1,4 @@
-"""What a part leaves: its table as Markdown, every figure of every seed as CSV, a plot, and the same in docs/results/paper."""
+"""What a part leaves: its table as Markdown, every figure of every seed as CSV, a picture; the same in docs/results/paper."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from gemnet.core import tables
-from gemnet.core.files import save_png, save_text
+from gemnet.core.files import save_text
 from gemnet.core.machine import processor
+from gemnet.drawing.palette import save_svg
 from search.experiments.paper.base import Part, Result
+from search.experiments.paper.pictures import picture
 from search.experiments.paper.summary import rounded, seeds_text, summarized
 
 PAGE, FOLDER = "docs/results/paper/README.md", "docs/results/paper"
-RESOLUTION = 110  # dots an inch: legible, and some 50 kB
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -25,32 +24,32 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def write_files(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
-    """Write <part>.md, .csv, .png, and <part>_points.csv where the plot shows more than the figures; returns their paths."""
+    """Write <part>.md, .csv, .svg, and <part>_points.csv where the picture shows more than figures; returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / f"{part.name}.md"
     summary = summarized(results, part.comparisons)
     save_text(table, f"{part.table(summary)}\n\n{seeds_text(summary)}\n")
-    return [table, *_csv_and_plot(part, results, directory)]
+    return [table, *_csv_and_picture(part, results, directory)]
 
 
 def publish_part(part: Part, results: Sequence[Result], root: Path, command: str) -> None:
-    """Write <part>.json, .csv and .png to docs/results/paper below `root`, and the table into its page.
+    """Write <part>.json, .csv and .svg to docs/results/paper below `root`, and the table into its page.
 
     Raises UserError, before anything is written, where the page lacks the part's marks.
     """
     summary = summarized(results, part.comparisons)
     data = {"command": command, "machine": processor(), "date": date.today().isoformat(), **summary}
     tables.publish(root, f"{FOLDER}/{part.name}.json", data, PAGE, marks(part.name), published_table(part, data))
-    _csv_and_plot(part, results, root / FOLDER)
+    _csv_and_picture(part, results, root / FOLDER)
 
 
 def published_table(part: Part, data: Mapping[str, Any]) -> str:
     """The part's section of the page, of what its JSON file holds."""
     made_by = f"`{data['command']}`, {data['date']}, {data['machine']}."
-    return f"{part.table(data)}\n\n{seeds_text(data)} {made_by}\n\n![{part.about}]({part.name}.png)"
+    return f"{part.table(data)}\n\n{seeds_text(data)} {made_by}\n\n![{part.shows}]({part.name}.svg)"
 
 
-def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
+def _csv_and_picture(part: Part, results: Sequence[Result], directory: Path) -> list[Path]:
     names = list(dict.fromkeys(name for result in results for name in result.measured.figures))
     lines = []
     for result in results:
@@ -62,8 +61,6 @@ def _csv_and_plot(part: Part, results: Sequence[Result], directory: Path) -> lis
     if part.points:
         paths.append(directory / f"{part.name}_points.csv")
         tables.save_csv(paths[-1], *part.points(results))
-    canvas = Figure(figsize=(7, 4.4), layout="constrained")
-    part.draw(canvas, results)
-    paths.append(directory / f"{part.name}.png")
-    save_png(canvas, paths[-1], dpi=RESOLUTION)
+    paths.append(directory / f"{part.name}.svg")
+    save_svg(picture(part.name, part.draw, directory), paths[-1])
     return paths

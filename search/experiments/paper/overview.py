@@ -19,9 +19,6 @@ from search.experiments.paper.tabular_search import ACCURACY
 
 PAGE = "docs/results/README.md"
 MARKS = marks("reproduced", "tools/reproduce.py --write")
-HERE = "on these cells"
-"""In the label of a figure that was measured on the same cells, not quoted from a paper."""
-
 
 REACHED, MISSED = "yes", "**no**"
 SIDES = {"≤": operator.le, ">": operator.gt, "≥": operator.ge}
@@ -78,7 +75,7 @@ class Goal:
         known = {
             label: figures[setting]
             for label, figures in self.others.items()
-            if setting in figures and "goal" not in label and (HERE in label) == here
+            if setting in figures and "goal" not in label and (published.HERE in label) == here
         }
         if not known:
             return ""

@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gemnet.drawing.palette import SERIES
-from search.experiments.paper.base import Result, of_first_seed
+from gemnet.drawing.palette import BLUE, BROWN, GREEN, GREY, ORANGE, RED, SERIES, VIOLET
+from gemnet.drawing.plots import legend_below
+from search.experiments.paper.base import Result
+from search.experiments.paper.published import HERE
+from search.experiments.paper.rows import (
+    ADJACENCY,
+    AUTOENCODER,
+    COUNTS,
+    COUNTS_AND_CELLS,
+    GEMNET,
+    GUIDED,
+    HEADLESS,
+    LABELS,
+    LANDMARKS,
+    NASGEM,
+    SVGE,
+    UNGUIDED,
+)
 from search.experiments.paper.summary import rows_of, settings_of, summarized
 
+PINK, CYAN, OCHRE = SERIES[-3:]
+KNOWN = {
+    ADJACENCY.name: GREY,
+    AUTOENCODER.name: BROWN,
+    NASGEM.name: ORANGE,
+    LANDMARKS.name: CYAN,
+    SVGE.name: GREEN,
+    UNGUIDED.name: PINK,
+    HEADLESS.name: OCHRE,
+    GUIDED.name: BLUE,
+    COUNTS.name: RED,
+    COUNTS_AND_CELLS.name: VIOLET,
+    GEMNET.name: VIOLET,
+    LABELS: "black",
+    "random search": GREY,
+    "regularized evolution": BROWN,
+}
+"""A row has one colour in all pictures."""
+DASHES = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (2, 2)), (0, (5, 2, 1, 2, 1, 2)), (0, (9, 2)))
+"""Of others' lines, which are grey."""
+LABEL_EVERY_LINE = 26
+"""Letters of the longest label that has another beside it."""
 
-def panels(
-    canvas: Figure, results: Sequence[Result], width: float, height: float, sharey: bool = False
-) -> Iterator[tuple[Axes, Result]]:
-    """A pair of axes, of this size in inches, for each row of the first seed."""
-    chosen = of_first_seed(results)
-    canvas.set_size_inches(width * len(chosen), height)
-    yield from zip(canvas.subplots(1, len(chosen), squeeze=False, sharey=sharey)[0], chosen)
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """Colours by name: KNOWN ones, others from what is left of the palette, in its order."""
+    names = list(names)
+    free = iter([colour for colour in SERIES if colour not in {KNOWN.get(name) for name in names}] + list(SERIES))
+    return {name: KNOWN.get(name) or next(free) for name in names}
 
 
 def by_setting(
@@ -33,23 +71,35 @@ def by_setting(
 ) -> None:
     """Draw a line for each row, mean over the seeds with a band of one standard deviation, over the settings.
 
-    published: others' figures, dashed.
+    The legend has the lines in the order in which they end, the highest first. published: others' figures, grey and dashed;
+    those of one setting alone have no line.
     """
-    canvas.set_size_inches(9, 4.4)
     axes, summary = canvas.subplots(), summarized(results)
-    for (name, figures), colour in zip((published or {}).items(), SERIES):
-        axes.plot(list(figures), list(figures.values()), "--", color=colour, alpha=0.6, linewidth=1, label=name)
-    for index, name in enumerate(rows_of(summary)):
+    lines = {}
+    drawn = {label: figures for label, figures in (published or {}).items() if len(figures) > 1}
+    for (label, figures), dashes in zip(drawn.items(), cycle(DASHES)):
+        (line,) = axes.plot(list(figures), list(figures.values()), linestyle=dashes, color=GREY, label=_short(label))
+        lines[line] = list(figures.values())[-1]
+    for name, colour in colours(rows_of(summary)).items():
         cells = sorted((row for row in summary["rows"] if row["row"] == name), key=lambda row: row["setting"])
         settings, values = [cell["setting"] for cell in cells], [cell["figures"][figure] for cell in cells]
         mean, deviation = (np.array([value[key] or 0.0 for value in values]) for key in ("mean", "deviation"))
-        colour = SERIES[index % len(SERIES)]
-        axes.plot(settings, mean, "o-", color=colour, markersize=4, label=f"{name}, ours")
+        (line,) = axes.plot(settings, mean, "o-", color=colour, markersize=4, label=name)
         axes.fill_between(settings, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+        lines[line] = mean[-1]
     if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(settings_of(summary), [str(setting) for setting in settings_of(summary)])
     axes.minorticks_off()
-    axes.set(xlabel=horizontal, ylabel=vertical, title="mean over seeds, band: ± 1 standard deviation")
+    axes.set(xlabel=horizontal, ylabel=vertical)
+    axes.set_title("mean over seeds, band: ± 1 standard deviation", fontsize=10)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    handles = sorted(lines, key=lambda line: -lines[line])
+    columns = 2 if max(len(str(line.get_label())) for line in lines) <= LABEL_EVERY_LINE else 1
+    canvas.set_figheight(3.4 + 0.21 * -(-len(lines) // columns))
+    legend_below(axes, columns, handles)
+
+
+def _short(label: str) -> str:
+    """A label of `published` without authors and seeds."""
+    return f"{re.split(r', | [(]', label)[0]}, {'run here' if HERE in label else 'published'}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 NASGEM = "NASGEM, AAAI 2021"
+HERE = "on these cells"
+"""In the label of a figure that was measured on the same cells, not quoted from a paper."""
 PROPORTIONS = (10, 20, 30, 50, 70, 100)
 
 

@@ -89,6 +89,9 @@ PREDICTORS = {
 }
 """By benchmark."""
 
+LABELS = "the validation accuracies themselves"
+"""No predictor, but what predictors learn; what one lacks beyond it is noise."""
+
 NASGEM_SEARCH = "NASGEM"
 
 

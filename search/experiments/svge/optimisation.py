@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from gemnet.core.tables import markdown_table, mean_and_deviation
 from search.core.types import CellArrays, EncodedCells, Progress, SearchError
@@ -16,7 +15,6 @@ from search.encoders.svge.model import SVGe
 from search.experiments.svge.prediction import SparseGaussianProcess, expected_improvement
 from search.experiments.svge.tasks import Task
 from search.predictors.mlp import MLPPredictor
-from search.report.figures import GREY, SIZE
 from search.spaces.isomorphism import Index
 
 NEAR_BEST = 10
@@ -210,24 +208,6 @@ def markdown(summary: Mapping[str, Any]) -> str:
     columns = [summary["space"], "queries", *titles, "decoded without an answer, %", "runs"]
     best = f"The best accuracy in the table is {100 * summary['best in the table']:.3f} %."
     return f"{markdown_table(columns, lines)}\n\n{best}\n"
-
-
-def draw(task: Task, runs_of: Runs, budget: Budget) -> Figure:
-    """Best accuracy against queries, from the end of the random first ones on: mean and standard deviation of the runs of each
-    method."""
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.subplots()
-    for method, runs in runs_of.items():
-        values = 100 * curves(task, runs)
-        values = values[:, np.isfinite(values).all(0)]
-        query, values = np.arange(budget.start, values.shape[1] + 1), values[:, budget.start - 1 :]
-        mean, spread = values.mean(0), values.std(0)
-        (line,) = axes.plot(query, mean, label=f"{method} ({len(runs)} runs)")
-        axes.fill_between(query, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.axhline(100 * np.nanmax(task.accuracies), color=GREY, linewidth=0.8, linestyle="--", label="best in the table")
-    axes.set(xlabel=f"queries, the first {budget.start} of them random", ylabel="best accuracy, %")
-    axes.legend(fontsize=8)
-    return figure
 
 
 def _percent(values: Sequence[float] | None) -> str | None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gemnet.core import tables
+from gemnet.core.files import save_text
+from gemnet.drawing.palette import save_svg
 from search.core.types import SearchError
 from search.experiments.svge.measuring import COLUMNS, joined, markdown
+from search.experiments.svge.pictures import DRAWINGS
 from search.experiments.svge.tasks import TASKS
 
 FOLDER = "docs/results/svge"
 PAGE = f"{FOLDER}/README.md"
+POINTS = "_points.json"
+"""What pictures show: `<picture>_points.json` in a work directory, `<space>_points.json` with all of them in FOLDER."""
 TABLES = {
     "measures": "Measures: mean ± standard deviation over the seeds (how many)",
     "smoothness": "Cosine of latent vectors against the WL kernel",
@@ -36,10 +40,14 @@ GOALS = {
 }
 """Measures in the overview, and the project's goals."""
 FIGURES = {
-    "interpolation": "five cells that are decoded on the straight way from one cell's latent vector to another's",
-    "plane": "accuracy over a plane through the latent space, as the Gaussian process predicts it and, where known, as it is",
-    "kernel": "the cosine of two cells' vectors against their WL kernel, SVGe's on the left, NASGEM's on the right",
-    "optimisation": "the best accuracy found against the number of queries, by method",
+    "interpolation": "cells decoded on the straight way from a held-out cell's latent vector to that of the most accurate "
+    "training cell: a few nodes or edges change at a time",
+    "plane": "accuracy over a plane through the latent space, as the Gaussian process predicts it and, where known, as it is: "
+    "the good cells lie together",
+    "kernel": "the cosine of two cells' vectors against their WL kernel, a dot a pair: with SVGe, on the left, a cloud off the "
+    "diagonal, with NASGEM, on the right, a narrower one along it",
+    "optimisation": "the best accuracy found against the number of queries: bootstrap and expected improvement on known cells "
+    "are ahead of expected improvement with decoding, and all of random draws",
 }
 """Pictures by name, with what they show."""
 
@@ -52,12 +60,13 @@ def marks(space: str) -> tuple[str, str]:
 def page_section(data: Mapping[str, Any], space: str) -> str:
     """The section: the tables, and the figures that are there."""
     parts = [f"#### {TABLES[name]}\n\n{text.strip()}" for name, text in data["tables"].items()]
-    parts += [f"![{space}: {FIGURES[name]}]({space}_{name}.png)" for name in data["figures"]]
+    parts += [f"![{space}: {FIGURES[name]}]({space}_{name}.svg)" for name in data["figures"]]
     return "\n\n".join(parts)
 
 
 def write(directory: Path, space: str, root: Path) -> list[str]:
-    """Put what the work directory has into `root`: `docs/results/svge/<space>.json`, figures, and the page's section.
+    """Put what the work directory has into `root`: `docs/results/svge/<space>.json`, pictures with their points,
+    and the page's section.
 
     What was written there before and is not in the work directory stays: other tables and figures, and the measures of other
     trainings.
@@ -69,8 +78,12 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
     if not texts:
         raise SearchError(f"{directory}: has no table yet; run some parts first")
     values = {name: json.loads((directory / f"{name}.json").read_text(encoding="utf-8")) for name in texts}
-    figures = [name for name in FIGURES if (directory / f"{name}.png").exists()]
-    earlier = _written(root, space)
+    points = {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name in FIGURES
+        if (path := directory / f"{name}{POINTS}").exists()
+    }
+    earlier, points = _written(root, space), read_points(root, space) | points
     if "measures" in values and "measures" in earlier["values"]:
         values["measures"] = joined(earlier["values"]["measures"], values["measures"])
         texts["measures"] = markdown(values["measures"])
@@ -78,13 +91,21 @@ def write(directory: Path, space: str, root: Path) -> list[str]:
         "space": space,
         "tables": _in_order(TABLES, earlier["tables"] | texts),
         "values": _in_order(TABLES, earlier["values"] | values),
-        "figures": [name for name in FIGURES if name in {*earlier["figures"], *figures}],
+        "figures": [name for name in FIGURES if name in points],
     }
     tables.publish(root, f"{FOLDER}/{space}.json", data, PAGE, marks(space), page_section(data, space))
     tables.renew(root, PAGE, OVERVIEW_MARKS, overview(root))
-    for name in figures:
-        shutil.copyfile(directory / f"{name}.png", root / FOLDER / f"{space}_{name}.png")
-    return [PAGE, f"{FOLDER}/{space}.json", *(f"{FOLDER}/{space}_{name}.png" for name in figures)]
+    lines = (f"{json.dumps(name)}: {json.dumps(shown)}" for name, shown in _in_order(FIGURES, points).items())
+    save_text(root / FOLDER / f"{space}{POINTS}", "{\n" + ",\n".join(lines) + "\n}\n")
+    for name, shown in points.items():
+        save_svg(DRAWINGS[name](shown), root / FOLDER / f"{space}_{name}.svg")
+    return [PAGE, f"{FOLDER}/{space}.json", f"{FOLDER}/{space}{POINTS}", *(f"{FOLDER}/{space}_{name}.svg" for name in points)]
+
+
+def read_points(root: Path, space: str) -> dict[str, Any]:
+    """What the space's pictures show, by their names; nothing where nothing was written."""
+    path = root / FOLDER / f"{space}{POINTS}"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _written(root: Path, space: str) -> dict[str, Any]:

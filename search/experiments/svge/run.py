@@ -16,13 +16,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from gemnet.core.files import save_png, save_text
+from gemnet.core.files import save_text
 from gemnet.core.machine import cores
 from gemnet.core.tables import markdown_table, save_csv
 from gemnet.drawing import draw_cell
+from gemnet.drawing.palette import save_svg
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.processes import RemoteBars, in_processes
@@ -30,7 +30,7 @@ from search.core.threads import torch_threads
 from search.core.types import Progress, SearchError
 from search.evaluation.data import build_data
 from search.evaluation.proxy import ProxySettings
-from search.experiments.svge import measuring, optimisation, pages, smoothness
+from search.experiments.svge import measuring, optimisation, pages, pictures, points, smoothness
 from search.experiments.svge.extrapolation import LARGER, Proposal, propose, train_proposals
 from search.experiments.svge.measuring import MODELS, RESULTS, Effort, Training, check_seeds
 from search.experiments.svge.prediction import accuracy_process
@@ -198,13 +198,13 @@ class _Work:
         model, task, seed, effort = self.first.model, self.task, self.first.seed, self.scale.effort
         process = accuracy_process(model, task, seed, effort.inducing, effort.known)
         walk = smoothness.interpolation(model, task, self.pool, process, seed)
-        self._draw("interpolation", smoothness.draw_walk(walk, task), walk.rows)
+        self._draw("interpolation", points.walk_points(walk, task), walk.rows)
         rows = smoothness.plane(model, task, self.pool, process, seed, self.scale.side)
-        self._draw("plane", smoothness.draw_plane(rows), rows)
+        self._draw("plane", points.plane_points(rows), rows)
         with self.display.progress("NASGEM's encoder, to compare") as progress:
             encoder = dict(self.scale.encoder)
             pairs, figures = smoothness.kernel_pairs(model, self.first.name, task, seed, effort.pairs, progress, encoder)
-        self._draw("kernel", smoothness.draw_kernel_pairs(pairs, figures), pairs)
+        self._draw("kernel", points.pair_points(pairs, figures), pairs)
         rows = [{"encoder": name, **values} for name, values in figures.items()]
         self._write("smoothness", {"seed": seed, "cosine against WL kernel": figures}, rows)
 
@@ -225,7 +225,7 @@ class _Work:
                     progress(number + 1, self.scale.runs)
         summary = optimisation.summary(task, runs)
         self._write("optimisation", summary, optimisation.rows(task, runs), optimisation.markdown(summary))
-        self._draw("optimisation", optimisation.draw(task, runs, budget))
+        self._draw("optimisation", points.curve_points(task, runs, budget))
 
     def extrapolation(self, evaluator: BenchmarkProxyEvaluator, images: Mapping[str, Any], device: str) -> None:
         """images: settings of those that the evaluator trains on."""
@@ -262,12 +262,13 @@ class _Work:
         save_text(self.directory / f"{name}.md", table)
         self.display.line(table)
 
-    def _draw(self, name: str, figure: Figure, rows: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Write `<name>.png`, and `.csv` where there are rows."""
+    def _draw(self, name: str, shown: pictures.Points, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write `<name>.svg` and its `<name>_points.json`, and `.csv` where there are rows."""
         if rows:
             save_csv(self.directory / f"{name}.csv", list(rows[0]), [row.values() for row in rows])
-        save_png(figure, self.directory / f"{name}.png", dpi=120)
-        self.display.line(f"{self.directory / name}.png")
+        save_text(self.directory / f"{name}{pages.POINTS}", json.dumps(shown) + "\n")
+        save_svg(pictures.DRAWINGS[name](shown), self.directory / f"{name}.svg")
+        self.display.line(f"{self.directory / name}.svg")
 
 
 def _measure_apart(training: Training) -> None:

@@ -16,9 +16,9 @@ from scipy.stats import kendalltau, spearmanr
 from gemnet.core.files import save_text
 from gemnet.core.tables import markdown_table, marks, mean_and_deviation, publish
 from gemnet.drawing.palette import SERIES, save_svg
+from gemnet.drawing.plots import LETTERS, legend_below, page_figure
 from search.evaluation.trainings import deviation
 from search.experiments.trial.trial import RANDOM
-from search.report.figures import SIZE, legend_below
 
 PAGE, DATA, GRAPH, RECORD = (
     "docs/results/trial.md",
@@ -97,9 +97,9 @@ def _percent(accuracies: Sequence[float]) -> str:
     return mean_and_deviation(100 * float(np.mean(accuracies)), spread, 2)
 
 
-def graph(trial: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def graph(trial: Mapping[str, Any]) -> Figure:
     """Draw the proxy's accuracy of each cell against its mean test accuracy with the deviation over the seeds."""
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = page_figure(4.4)
     axes, c = figure.subplots(), correlation(trial["networks"])
     kinds = dict.fromkeys(n["kind"] for n in trial["networks"] if n["proxy"] is not None)
     for kind, marker, colour in zip(kinds, cycle("osD^v"), cycle(SERIES)):
@@ -108,9 +108,9 @@ def graph(trial: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         spread = [100 * deviation(n["accuracies"]) for n in cells]
         axes.errorbar(proxy, test, spread, fmt=marker, color=colour, capsize=2, label=kind)
     axes.set(xlabel="accuracy by the proxy, %", ylabel="test accuracy after the longer training, %")
-    axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=9)
-    legend_below(axes, 4)
-    save_svg(figure, path)
+    axes.set_title(f"Kendall's tau {c['kendall']:.2f}, Spearman's rho {c['spearman']:.2f}, {c['n']} cells", fontsize=LETTERS)
+    legend_below(axes)
+    return figure
 
 
 def write(trial: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
@@ -118,13 +118,13 @@ def write(trial: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
     directory = Path(directory)
     save_text(directory / "trial.json", json.dumps(_without_trainings(trial), indent=1) + "\n")
     save_text(directory / "trial.md", table(trial) + "\n")
-    graph(trial, directory / "trial.svg")
+    save_svg(graph(trial), directory / "trial.svg")
 
 
 def write_docs(root: Path, trial: Mapping[str, Any]) -> None:
     """Renew the table, its data, its graph and the record of its trainings below docs/."""
     publish(root, DATA, _without_trainings(trial), PAGE, MARKS, table(trial))
-    graph(trial, root / GRAPH)
+    save_svg(graph(trial), root / GRAPH)
     save_text(root / RECORD, "".join(json.dumps(row) + "\n" for row in trial["trainings"]))
 
 

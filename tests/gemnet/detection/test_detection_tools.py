@@ -18,6 +18,8 @@ from commands import run_tool, start_tool
 from PIL import Image
 
 from gemnet.detection.made import write_made_coco
+from gemnet.detection.overfit import losses_picture
+from gemnet.drawing.palette import adaptive_svg
 
 ROOT = Path(__file__).parents[3]
 RETINANET = "configs/retinanet_gemnet_a.py"
@@ -308,9 +310,12 @@ def test_the_overfit_proof_leaves_figures_and_pictures(coco, tmp_path):
     assert figures["images"] == 2
     assert 0 <= figures["coco/bbox_mAP"] <= 1
     assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 2
-    for name in ("boxes.jpg", "losses.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert min(picture.size) >= 64
+    with Image.open(tmp_path / "boxes.jpg") as picture:
+        assert min(picture.size) >= 64
+    losses = json.loads((tmp_path / "losses.json").read_text())
+    assert losses["iterations"] == [1]
+    assert {"loss", "loss_bbox", "loss_rpn_cls"} <= set(losses["losses"])
+    assert (tmp_path / "losses.svg").read_text() == adaptive_svg(losses_picture(losses))
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ from commands import run_tool
 
 from gemnet.core.errors import UserError
 from gemnet.core.tables import between
+from gemnet.drawing.palette import adaptive_svg
 from search.experiments.paper.command import reproduce_command
 from search.experiments.paper.output import FOLDER, PAGE, marks, publish_part, published_table
 from search.experiments.paper.parts import PARTS
+from search.experiments.paper.pictures import picture, read_shown
 
 ROOT = Path(__file__).parents[4]
 
@@ -28,7 +30,9 @@ def test_a_part_leaves_table_csv_and_plot_and_is_not_measured_again(folder, tmp_
     with (tmp_path / "out/nasbench201.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [(line["row"], line["setting"]) for line in lines] == [(row, n) for row in rows for n in ("78", "156")]
-    assert (tmp_path / "out/nasbench201.png").stat().st_size > 1000
+    svg = (tmp_path / "out/nasbench201.svg").read_text()
+    assert "</svg>" in svg
+    assert adaptive_svg(picture("nasbench201", PARTS["nasbench201"].draw, tmp_path / "out")) == svg
     record = (tmp_path / "out/results.jsonl").read_bytes()
     assert reproduce(folder, tmp_path, "nasbench201", quick=True, rows=rows) == 0
     assert (tmp_path / "out/results.jsonl").read_bytes() == record
@@ -70,8 +74,29 @@ def test_what_is_published_is_made_of_the_file_beside_it(result, tmp_path):
         "README.md",
         "nasbench101.csv",
         "nasbench101.json",
-        "nasbench101.png",
+        "nasbench101.svg",
     ]
+
+
+def test_what_a_picture_is_made_of_is_read_from_its_files(tmp_path):
+    (tmp_path / "a.csv").write_text("row,setting,seed,tau,regret,seconds\nx,10,0,0.5,,1.5\n")
+    (tmp_path / "a_points.csv").write_text('what,"x, %",y\npair,0.25,\n')
+    shown = read_shown("a", tmp_path)
+    assert [(r.unit.row, r.unit.setting, r.unit.seed, r.measured.figures, r.seconds) for r in shown.results] == [
+        ("x", 10, 0, {"tau": 0.5}, 1.5)
+    ]
+    assert list(shown.points) == [{"what": "pair", "x, %": 0.25, "y": None}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "row,setting,seed,seconds\n", "row,setting,seed,tau\nx,10,0,0.5\n", "row,setting,seed,tau,seconds\nx,a,0,1,1"],
+)
+def test_files_that_no_picture_can_be_made_of_are_told_by_name(tmp_path, text):
+    if text is not None:
+        (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=r"a\.csv: "):
+        read_shown("a", tmp_path)
 
 
 def test_nothing_is_published_on_a_page_without_marks(result, tmp_path):

@@ -3,6 +3,7 @@ import json
 import os
 import statistics
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from commands import forked_workers
 from made_task import made_task
 
+from gemnet.drawing.palette import adaptive_svg
 from search.core.display import Display
 from search.core.types import CellArrays, SearchError
 from search.encoders.svge.graphs import GraphSpace
-from search.experiments.svge import measuring, pages, smoothness, tasks
+from search.experiments.svge import measuring, pages, pictures, points, smoothness, tasks
 from search.experiments.svge import run as reproduce_svge
 from search.experiments.svge.measuring import Training, published
 from search.experiments.svge.optimisation import METHODS, Pool
@@ -121,8 +123,12 @@ def test_the_way_between_two_cells_is_decoded_and_begins_and_ends_with_them(task
     assert walk.rows[0]["kernel with first"] == pytest.approx(1)
     assert walk.rows[-1]["cell"] == task.cell(task.graphs, best).digest()[:8]
     assert walk.rows[-1]["known accuracy"] == task.accuracies[best]
-    figure = smoothness.draw_walk(walk, task)
-    assert len(figure.axes) <= 5
+    shown = points.walk_points(walk, task)
+    assert shown["cells"][0]["nodes"] == list(task.cell(walk.graphs, 0).nodes)
+    keys = [(row["nodes"], row["edges"]) for row in shown["cells"]]
+    assert all(one != other for one, other in pairwise(keys))
+    figure = pictures.interpolation(json.loads(json.dumps(shown)))
+    assert sum(axes.axison or bool(axes.get_title()) for axes in figure.axes) == len(shown["cells"])
     assert "conv3x3" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert task.space.valid(walk.graphs).all()
 
@@ -136,10 +142,12 @@ def test_a_plane_has_a_row_a_point_with_the_accuracy_of_what_is_decoded_there(ta
     known = [row for row in rows if row["known accuracy"] is not None]
     assert len(known) > 8
     assert all(row["valid"] and row["known accuracy"] in task.accuracies for row in known)
-    assert len(smoothness.draw_plane(rows).axes) == 4  # two maps and their scales
-    unknown = [{**row, "known accuracy": None} for row in rows]
-    assert smoothness.draw_plane(unknown).axes[0].get_title() == "predicted accuracy"
-    assert len(smoothness.draw_plane(unknown).axes) == 2
+    shown = points.plane_points(rows)
+    assert shown["predicted accuracy"][2][5] == pytest.approx(rows[2 * 9 + 5]["predicted accuracy"], rel=1e-4)
+    assert len(pictures.plane(shown).axes) == 3  # two maps and their scale
+    unknown = points.plane_points([{**row, "known accuracy": None} for row in rows])
+    assert pictures.plane(unknown).axes[0].get_title() == "predicted accuracy"
+    assert len(pictures.plane(unknown).axes) == 2
 
 
 def test_cosines_of_both_encoders_stand_beside_the_kernel(task, model):
@@ -150,7 +158,9 @@ def test_cosines_of_both_encoders_stand_beside_the_kernel(task, model):
     error = np.mean([(row["NASGEM"] - row["kernel"]) ** 2 for row in rows])
     assert figures["NASGEM"]["similarity MSE"] == pytest.approx(error)
     assert figures["NASGEM"]["R^2"] > figures["SVGe"]["R^2"]
-    assert len(smoothness.draw_kernel_pairs(rows, figures).axes) == 2
+    shown = points.pair_points(rows, figures)
+    assert [len(shown["kernel"]), *map(len, shown["cosines"].values())] == [60, 60, 60]
+    assert len(pictures.kernel(shown).axes) == 2
 
 
 def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkeypatch):
@@ -171,7 +181,7 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     for name in ("measures.md", "measures.csv", "measures.json", "interpolation.csv", "plane.csv", "kernel.csv"):
         assert (tmp_path / name).stat().st_size > 0
     for name in ("interpolation", "plane", "kernel", "optimisation"):
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (tmp_path / f"{name}.svg").read_text()
     table = (tmp_path / "measures.md").read_text()
     assert "| made | SVGe | SVGe with WL kernel |" in table
     assert table.count("(2)") >= 2 * 11
@@ -189,9 +199,14 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     (line,) = (line for line in page.read_text().splitlines() if line.startswith("| **made, SVGe** |"))
     assert line.split(" | ")[2] == f"{100 * reconstructed['mean']:.2f} ± {100 * reconstructed['deviation']:.2f}"
     assert line.endswith(" | 2 |")
-    assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
+    assert all(f"made_{name}.svg" in page.read_text() for name in pages.FIGURES)
     assert table.strip() in page.read_text()
     assert json.loads((tmp_path / "docs/results/svge/made.json").read_text())["values"]["measures"]["models"] == models
+    shown = pages.read_points(tmp_path, "made")
+    assert list(shown) == list(pages.FIGURES)
+    for name, figure in shown.items():
+        drawn = (tmp_path / f"docs/results/svge/made_{name}.svg").read_text()
+        assert drawn == (tmp_path / f"{name}.svg").read_text() == adaptive_svg(pictures.DRAWINGS[name](figure))
     assert records() == content
     assert (tmp_path / "measures.md").read_text() == before
     for path in [*tmp_path.glob("*seed1/results.jsonl"), *tmp_path.glob("optimisation*"), *tmp_path.glob("plane*")]:
@@ -202,7 +217,7 @@ def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkey
     assert {name: models[name]["prior validity"]["seeds"] for name in models} == {name: [0, 1] for name in measuring.MODELS}
     assert list(published["tables"]) == ["measures", "smoothness", "optimisation"]
     assert published["figures"] == list(pages.FIGURES)
-    assert all(f"made_{name}.png" in page.read_text() for name in pages.FIGURES)
+    assert all(f"made_{name}.svg" in page.read_text() for name in pages.FIGURES)
 
 
 def test_the_first_of_the_models_is_the_one_that_is_shown(tmp_path, monkeypatch):
