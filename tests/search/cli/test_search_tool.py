@@ -141,9 +141,8 @@ def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_t
     assert err.startswith("search: stopped; what was recorded is safe. Go on with: ")
     line = err.partition("Go on with: ")[2]
     words = 'python() { printf "%s\\0" "$@"; }; ' + line  # what a shell makes of it is run as a fork, not in a new Python
-    tool, *arguments = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True).stdout.split("\0")[
-        :-1
-    ]
+    read = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    tool, *arguments = read.removesuffix("\0").split("\0")
     assert (tmp_path / tool).resolve() == ROOT / "tools/search.py"
     again = run_tool(tool, *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr

@@ -74,9 +74,7 @@ def test_workers_train_cells_with_operators_that_were_registered_here_alone():
 def test_workers_have_the_threads_asked_for_and_this_process_keeps_its_own(evaluator, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with closing(
-        WorkerExecutor(evaluator, ["cpu"], threads=1)
-    ) as workers:  # a new Python: a fork has its variables from before
+    with closing(WorkerExecutor(evaluator, ["cpu"], threads=1)) as workers:  # a new Python: a fork has read its variables
         (outcome,) = workers.run(jobs(6))
     assert outcome.evaluation.accuracy == 1
     assert outcome.evaluation.curve == (1.0, 1.0, 1.0)
