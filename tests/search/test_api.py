@@ -13,7 +13,7 @@ from search.api import rounds_of
 from search.core.types import CellArrays, Evaluation, Evaluator, SearchError, Space
 from search.record.study import DONE, PENDING, read_study
 
-OPTIONS = {"search": {"draws": 500}, "predictor": {"steps": 20}}
+OPTIONS = {"search": {"draws": 500}, "predictor": {"steps": 5}}
 
 
 def accuracy(cell: Cell) -> float:
