@@ -65,6 +65,7 @@ def test_a_function_that_fails_on_a_cell_costs_that_cell_alone(tmp_path):
         return accuracy(cell)
 
     errors = [r.error for r in run(tmp_path, evaluate=odd, space={"type": "dag", "num_nodes": 9}).records if r.state != DONE]
+    assert 0 < len(errors) < 10
     assert all("ZeroDivisionError: of mine" in error for error in errors)
 
 
