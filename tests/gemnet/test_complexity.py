@@ -2,6 +2,7 @@ import itertools
 import random
 import re
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def analytic(cost) -> tuple[int, int, int]:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_an_operator_costs_what_its_module_does(name):
     rng = random.Random(name)
-    for _ in range(20):
+    for _ in range(10):
         channels, width, height, side = (rng.randint(1, 40) for _ in range(4))
         module = OPERATORS[name].build(channels, width, device="meta").eval()
         images = torch.empty(1, channels, height, side, device="meta")
@@ -48,7 +49,7 @@ def test_an_operator_costs_what_its_module_does(name):
 
 def test_a_cell_costs_what_its_module_does(random_cell):
     rng = random.Random(0)
-    for _ in range(200):
+    for _ in range(60):
         cell = random_cell(rng, rng.randint(2, 20), rng.uniform(0.03, 0.5))
         channels, width, size = rng.randint(1, 30), rng.randint(1, 20), (rng.randint(1, 20), rng.randint(1, 20))
         module = CellModule(cell, channels, width, device="meta").eval()
@@ -59,7 +60,7 @@ def test_a_cell_costs_what_its_module_does(random_cell):
 
 def test_a_network_costs_what_its_module_does_at_any_resolution(random_cell):
     rng = random.Random(1)
-    for _ in range(200):
+    for _ in range(80):
         stages = rng.randint(1, 2)
         architecture = Architecture(
             random_cell(rng, rng.randint(2, 6), rng.uniform(0.05, 0.7)),
@@ -135,10 +136,11 @@ def test_macs_come_first_where_a_cell_cannot_fill_the_params():
 HEADS = np.arange(2048, 255, -8)
 
 
-def candidates(cell, macs, params, max_depth):
-    """(largest multiple, depths, head, MACs, params, activations + params) of all networks that fit may choose with 80 to
-    100 % of the MACs, each with its widest head."""
-    statistics = cell_statistics(cell)
+@cache
+def networks(cell, macs, max_depth):
+    """(largest multiple, depths, and of each head of HEADS the MACs, params and activations) of all networks that fit may
+    choose with 80 to 100 % of the MACs."""
+    found, statistics = [], cell_statistics(cell)
     shapes = [d for d in itertools.product(range(1, max_depth + 1), repeat=5) if list(d[:4]) == sorted(d[:4])]
     for multiple, profile in itertools.product((8, 4, 2, 1), PROFILES):
         seen = set()
@@ -155,17 +157,30 @@ def candidates(cell, macs, params, max_depth):
                 )
                 if narrow.macs > macs or wide.macs < 0.8 * macs:
                     continue
-                m, p, a = (  # of each head: costs are affine in it
+                costs = [  # of each head: they are affine in it
                     getattr(narrow, field) + (getattr(wide, field) - getattr(narrow, field)) * (HEADS - 256) // 1792
                     for field in ("macs", "params", "activations")
-                )
-                widest = np.flatnonzero((m <= macs) & (p <= params))[:1]
-                for h in widest[m[widest] >= 0.8 * macs].tolist():
-                    yield multiple, depths, int(HEADS[h]), int(m[h]), int(p[h]), int(a[h] + p[h])
+                ]
+                found.append((multiple, depths, *costs))
+    return found
+
+
+def candidates(cell, macs, params, max_depth):
+    """(largest multiple, depths, head, MACs, params, activations + params) of `networks`, each with its widest head."""
+    for multiple, depths, m, p, a in networks(cell, macs, max_depth):
+        widest = np.flatnonzero((m <= macs) & (p <= params))[:1]
+        for h in widest[m[widest] >= 0.8 * macs].tolist():
+            yield multiple, depths, int(HEADS[h]), int(m[h]), int(p[h]), int(a[h] + p[h])
 
 
 @pytest.mark.parametrize(
-    ("macs", "params", "fills"), [(100e6, 2.5e6, True), (100e6, 1.2e6, True), (60e6, 1.5e6, True), (100e6, 9e6, False)]
+    ("macs", "params", "fills"),
+    [
+        (100e6, 2.5e6, True),
+        (100e6, 1.2e6, True),
+        pytest.param(60e6, 1.5e6, True, marks=pytest.mark.slow),
+        (100e6, 9e6, False),
+    ],
 )
 def test_no_network_in_the_budget_is_better_by_the_documented_order(random_cell, macs, params, fills):
     cell = random_cell(random.Random(0), 12, 0.3, ("conv1x1", "sepconv3x3"))

@@ -149,7 +149,9 @@ def can_compile():
     return any(map(shutil.which, compilers)) and Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize(
+    "backend", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("eager", "aot_eager")), "inductor"]
+)  # the last goes through the others
 def test_torch_compile_agrees_with_eager_in_one_graph(network, images, backend):
     if backend == "inductor" and not can_compile():
         pytest.skip("torch.compile's inductor needs a C++ compiler and Python.h, and they were not found")
@@ -384,7 +386,7 @@ def test_take_indices_are_timms(network):
         assert take_indices(3, indices) == feature_take_indices(3, indices)
 
 
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.slow)])  # in one graph: as torch.compile
 def test_torch_export_with_named_height_and_width_agrees_with_eager(strict, network, images):
     batch, height, width = (torch.export.Dim(name, min=least) for name, least in (("batch", 1), ("height", 9), ("width", 9)))
     exported = torch.export.export(

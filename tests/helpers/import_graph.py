@@ -7,6 +7,7 @@ makes the table of docs/architecture.md anew.
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -27,8 +28,13 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
     return found
 
 
-def imports(source: str, package: str = "") -> Iterator[str]:
+@cache
+def imports(source: str, package: str = "") -> tuple[str, ...]:
     """The names that a module of `package` asks for: `a.b` for `import a.b`, and for `from a import b`."""
+    return tuple(_imports(source, package))
+
+
+def _imports(source: str, package: str) -> Iterator[str]:
     todo: list[ast.AST] = [ast.parse(source)]
     while todo:
         node = todo.pop()
@@ -44,13 +50,17 @@ def imports(source: str, package: str = "") -> Iterator[str]:
             todo += ast.iter_child_nodes(node)
 
 
+def imported(name: str, path: Path) -> tuple[str, ...]:
+    """The names that the module `name` in the file `path` asks for."""
+    return imports(path.read_text(encoding="utf-8"), name if path.name == "__init__.py" else name.rpartition(".")[0])
+
+
 def module_graph(known: dict[str, Path]) -> nx.DiGraph:
     """An arrow from each module to each that it imports: for `from a import b` to `a.b` where that is a module, else to `a`."""
     graph = nx.DiGraph()
     graph.add_nodes_from(known)
     for name, path in known.items():
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for other in imports(path.read_text(encoding="utf-8"), package):
+        for other in imported(name, path):
             while other and other not in known:
                 other = other.rpartition(".")[0]
             if other and other != name:

@@ -19,10 +19,10 @@ SETTINGS = {
     "seed": 0,
     "penalty": 0.1,
     "encoder": {"type": "adjacency"},
-    "predictor": {"type": "mlp", "steps": 20},
+    "predictor": {"type": "mlp", "steps": 5},
 }
 WHOLE = {**SETTINGS, "space": {}, "data": {}, "proxy": {}, "model": {}, "cost": {}, "search": {}}
-SCHEDULE = Schedule(start=8, rounds=3, batch=4, draws=2000)
+SCHEDULE = Schedule(start=8, rounds=3, batch=4, draws=500)
 
 
 class MadeEvaluator:

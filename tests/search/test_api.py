@@ -13,7 +13,7 @@ from search.api import rounds_of
 from search.core.types import CellArrays, Evaluation, Evaluator, SearchError, Space
 from search.record.study import DONE, PENDING, read_study
 
-OPTIONS = {"search": {"draws": 500}, "predictor": {"steps": 20}}
+OPTIONS = {"search": {"draws": 500}, "predictor": {"steps": 5}}
 
 
 def accuracy(cell: Cell) -> float:
@@ -65,6 +65,7 @@ def test_a_function_that_fails_on_a_cell_costs_that_cell_alone(tmp_path):
         return accuracy(cell)
 
     errors = [r.error for r in run(tmp_path, evaluate=odd, space={"type": "dag", "num_nodes": 9}).records if r.state != DONE]
+    assert 0 < len(errors) < 10
     assert all("ZeroDivisionError: of mine" in error for error in errors)
 
 

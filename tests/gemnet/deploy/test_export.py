@@ -32,8 +32,20 @@ def model(settled):
     return settled(GEMNet(Architecture(cell, (8, 8, 16, 24, 32), (1, 1, 1, 1, 1), 8, 64), num_classes=10))
 
 
-@pytest.mark.parametrize("form", list(FORMATS))
-@pytest.mark.parametrize("features", [False, True])
+def every_format(of_maps):
+    """(format, whether maps of features are exported): each format once by default, and all of both among the slow tests."""
+    default = {(form, form == of_maps) for form in FORMATS}
+    return pytest.mark.parametrize(
+        ("form", "features"),
+        [
+            pytest.param(form, features, marks=() if (form, features) in default else pytest.mark.slow)
+            for features in (False, True)
+            for form in FORMATS
+        ],
+    )
+
+
+@every_format(of_maps="onnx")
 def test_every_format_computes_what_the_model_computes(form, features, model, tmp_path):
     path = tmp_path / f"model{FORMATS[form][0]}"
     assert export(model, path, form, SIZE, features) < 1e-5
@@ -190,8 +202,7 @@ def test_the_converter_tells_what_it_took(tool, checkpoints, tmp_path):
 ANY_SIZE = [(1, 33, 33), (3, 64, 64), (2, 97, 131), (5, 40, 211)]
 
 
-@pytest.mark.parametrize("form", list(FORMATS))
-@pytest.mark.parametrize("features", [False, True])
+@every_format(of_maps="torchscript")
 def test_height_and_width_may_be_free(form, features, model, tmp_path):
     path = tmp_path / f"model{FORMATS[form][0]}"
     assert export(model, path, form, SIZE, features, dynamic_size=True) < 1e-5

@@ -78,6 +78,7 @@ def answers(path, images):
     return session.run(None, {session.get_inputs()[0].name: images})[0].argmax(1)
 
 
+@pytest.mark.slow  # with the default activation: all that follows
 def test_a_network_with_another_activation_answers_alike_in_int8(digits, tmp_path):
     network = train(digits, act_layer="hard_swish")
     found = export_int8(network, tmp_path / "int8.onnx", digits / "train", data=digits / "val", input_size=SIZE)

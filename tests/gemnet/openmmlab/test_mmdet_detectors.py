@@ -15,13 +15,8 @@ from torch.nn import BatchNorm2d
 from gemnet.openmmlab.backbone import out_channels
 
 DEFORMABLE = (DeformConv2d, ModulatedDeformConv2d, CARAFEPack, DeformRoIPool, MultiScaleDeformableAttention)
-ON_GEMNET = [  # on GEMNet-A, with the operators that the neck or the head needs
+ON_GEMNET = [  # on GEMNet-A, with the operators that the neck or the head needs, one each
     "vfnet/vfnet_r50_fpn_1x_coco",  # deformable convolution
-    "reppoints/reppoints-moment_r50_fpn_1x_coco",
-    "tood/tood_r50_fpn_1x_coco",
-    "ddod/ddod_r50_fpn_1x_coco",
-    "foveabox/fovea_r50_fpn_gn-head-align_4xb4-2x_coco",
-    "cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco",
     "dyhead/atss_r50_fpn_dyhead_1x_coco",  # modulated deformable convolution
     "guided_anchoring/ga-retinanet_r50_fpn_1x_coco",  # masked convolution
     "dcnv2/faster-rcnn_r50_fpn_mdpool_1x_coco",  # deformable RoI pooling
@@ -29,10 +24,15 @@ ON_GEMNET = [  # on GEMNet-A, with the operators that the neck or the head needs
     "pisa/retinanet-r50_fpn_pisa_1x_coco",  # nms_match
     "deformable_detr/deformable-detr_r50_16xb2-50e_coco",  # deformable attention
 ]
-ON_THEIR_OWN = [  # the backbone has deformable convolutions
-    "centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco",
-    "detectors/cascade-rcnn_r50-sac_1x_coco",
+ALIKE = [  # with an operator of those above
+    "reppoints/reppoints-moment_r50_fpn_1x_coco",
+    "tood/tood_r50_fpn_1x_coco",
+    "ddod/ddod_r50_fpn_1x_coco",
+    "foveabox/fovea_r50_fpn_gn-head-align_4xb4-2x_coco",
+    "cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco",
 ]
+ON_ITS_OWN = "centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco"  # the backbone has deformable convolutions
+LARGE = "detectors/cascade-rcnn_r50-sac_1x_coco"  # so has this one's
 SIZE = 96
 
 
@@ -76,7 +76,15 @@ def batch(model, count, training):
     return model.data_preprocessor({"inputs": images, "data_samples": samples}, training)
 
 
-@pytest.mark.parametrize(("name", "on_gemnet"), [(name, True) for name in ON_GEMNET] + [(name, False) for name in ON_THEIR_OWN])
+@pytest.mark.parametrize(
+    ("name", "on_gemnet"),
+    [
+        *((name, True) for name in ON_GEMNET),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ALIKE),
+        (ON_ITS_OWN, False),
+        pytest.param(LARGE, False, marks=pytest.mark.slow),
+    ],
+)
 def test_it_is_built_trains_a_step_and_predicts(name, on_gemnet, tmp_path):
     model = model_of(name, on_gemnet, tmp_path)
     losses, _ = model.train().parse_losses(model(**batch(model, 2, True), mode="loss"))

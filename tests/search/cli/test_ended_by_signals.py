@@ -37,7 +37,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("task", "number", "whom"),
     [
-        ("workers", signal.SIGTERM, os.kill),
+        pytest.param("workers", signal.SIGTERM, os.kill, marks=pytest.mark.slow),
         ("workers", signal.SIGHUP, os.killpg),
         ("processes", signal.SIGTERM, os.killpg),
         ("processes", signal.SIGHUP, os.kill),

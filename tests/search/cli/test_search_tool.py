@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import timm
 from commands import run_tool, start_tool
-from watching import alive, children, eventually
+from watching import eventually
 
 import gemnet
 from search.record.study import DONE, PENDING, read_study
@@ -89,8 +89,8 @@ def test_the_same_command_again_goes_on_and_finds_nothing_left_to_do(finished):
 def test_a_search_killed_with_9_goes_on_to_the_same_end(finished, tmp_path):
     expected, chance = essence(finished[0]), random.Random(0)
     seen = {}
-    for workers in (2, 1, 1):
-        process = start_tool(*command(tmp_path / "w", options=[*SMALL, f"executor.workers={workers}"]))
+    for _ in range(2):
+        process = start_tool(*command(tmp_path / "w", options=[*SMALL, ALONE]))
         wanted = len(seen) + chance.choice([0, 1, 2])
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
@@ -118,10 +118,10 @@ def done_in(work_dir):
 
 
 def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
-    process = start_tool(*command(tmp_path / "w"))
+    process = start_tool(*command(tmp_path / "w", options=[*SMALL, ALONE]))
     while process.poll() is None and done_in(tmp_path / "w") < 1:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does; with workers: test_executor.py and test_ended_by_signals.py
     ended = process.end(timeout=30)
     err = ended.stderr
     assert ended.returncode == 1
@@ -132,17 +132,19 @@ def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
 
 def test_after_a_schedulers_signal_the_line_that_is_printed_goes_on_from_where_the_user_stands(finished, tmp_path, monkeypatch):
     hard = 'it\'s a "test" $HOME `id` ünï'
-    process = start_tool(*command(hard), cwd=tmp_path)
+    process = start_tool(*command(hard, options=[*SMALL, ALONE]), cwd=tmp_path)
     assert eventually(lambda: process.poll() is not None or done_in(tmp_path / hard) >= 1, 300)
-    pids = children(process.pid)
     process.send_signal(signal.SIGTERM)
     ended = process.end(timeout=60)
     err = ended.stderr
     assert ended.returncode == 1
     assert err.startswith("search: stopped; what was recorded is safe. Go on with: ")
-    assert eventually(lambda: not any(map(alive, pids)))
     line = err.partition("Go on with: ")[2]
-    again = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    words = 'python() { printf "%s\\0" "$@"; }; ' + line  # what a shell makes of it is run as a fork, not in a new Python
+    read = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    tool, *arguments = read.removesuffix("\0").split("\0")
+    assert (tmp_path / tool).resolve() == ROOT / "tools/search.py"
+    again = run_tool(tool, *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert essence(tmp_path / hard) == essence(finished[0])
     (build,) = [line for line in again.stdout.splitlines() if line.startswith("import gemnet, timm")]

@@ -39,7 +39,8 @@ def test_a_cost_of_ones_own_is_in_the_score_and_its_bound_holds_for_every_candid
 def test_what_cost_too_much_is_recorded_and_teaches_later_rounds_to_pass_over_its_like(tmp_path, monkeypatch):
     def dear(directory):
         cost = MadeCost(max=5)
-        schedule, settings = Schedule(start=8, rounds=3, batch=4, draws=2000), {**SETTINGS, "penalty": -5.0}
+        schedule = Schedule(start=8, rounds=3, batch=4, draws=2000)
+        settings = {**SETTINGS, "predictor": {"type": "mlp", "steps": 20}, "penalty": -5.0}
         run(directory, schedule=schedule, settings=settings, cost=cost)  # dear cells score best
         notes = read_study(directory).rounds.values()
         found = [[Cell.from_json(text, "note") for text, _ in note.get("dear", ())] for note in notes]

@@ -36,13 +36,11 @@ def evaluator(tmp_path_factory) -> Scripted:
 
 @pytest.fixture(scope="module")
 def workers(evaluator):
-    """Two workers, started by the first test that needs them: each start costs the seconds of importing torch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "7")
-        patch.delenv("MKL_NUM_THREADS", raising=False)
+    """Two workers, started by the first test that needs them: forks, but where a test is of their start or their end."""
+    with forked_workers():  # the executor keeps its way to start them
         executor = WorkerExecutor(evaluator, ["cpu", "cpu"], threads=1)
+    with closing(executor):
         yield executor
-        executor.close()
 
 
 def trained_on_digits() -> Scripted:
@@ -73,8 +71,11 @@ def test_workers_train_cells_with_operators_that_were_registered_here_alone():
     assert parallel.evaluation.curve == serial.evaluation.curve
 
 
-def test_workers_have_the_threads_asked_for_and_this_process_keeps_its_own(evaluator, workers, monkeypatch):
-    (outcome,) = workers.run(jobs(6))
+def test_workers_have_the_threads_asked_for_and_this_process_keeps_its_own(evaluator, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with closing(WorkerExecutor(evaluator, ["cpu"], threads=1)) as workers:  # a new Python: a fork has read its variables
+        (outcome,) = workers.run(jobs(6))
     assert outcome.evaluation.accuracy == 1
     assert outcome.evaluation.curve == (1.0, 1.0, 1.0)
     assert os.environ["OMP_NUM_THREADS"] == "7"

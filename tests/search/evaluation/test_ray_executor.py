@@ -37,11 +37,28 @@ def evaluator(tmp_path_factory):
     return Scripted(str(tmp_path_factory.mktemp("attempts")), proxy)
 
 
+@pytest.fixture(scope="module")
+def connected():
+    """The executor that is connected, or nothing: this process is connected to one cluster at a time."""
+    found = []
+    yield found
+    for executor in found:
+        executor.close()
+
+
 @pytest.fixture
-def executor(cluster, evaluator):
-    executor = build_executor(evaluator, type="ray", address=cluster.address)
-    yield executor
-    executor.close()
+def executor(cluster, evaluator, connected):
+    """One for all tests that use it one after the other: to connect anew takes seconds of workers that start."""
+    if not connected:
+        connected.append(build_executor(evaluator, type="ray", address=cluster.address))
+    return connected[0]
+
+
+@pytest.fixture
+def nobody_connected(connected):
+    """For tests that connect by themselves."""
+    while connected:
+        connected.pop().close()
 
 
 def test_ray_gives_what_one_process_gives_and_a_jobs_own_errors_stay_with_it(executor, evaluator):
@@ -54,13 +71,19 @@ def test_ray_gives_what_one_process_gives_and_a_jobs_own_errors_stay_with_it(exe
     assert executor.slots == 1
 
 
-def test_signals_are_for_the_command_to_hear_though_ray_has_handlers_of_its_own(cluster, evaluator):
-    before = [signal.getsignal(number) for number in ENDING]
-    executor = build_executor(evaluator, type="ray", address=cluster.address)
-    try:
-        assert [signal.getsignal(number) for number in ENDING] == before
-    finally:
-        executor.close()
+@pytest.mark.parametrize(
+    "error",
+    [ray.exceptions.RuntimeEnvSetupError("no such file"),
+     ray.exceptions.RayTaskError("_evaluate", "no module", ModuleNotFoundError("torch"))],
+    ids=["environment", "task"],
+)  # fmt: skip
+def test_a_cluster_that_cannot_run_what_it_is_given_is_told_and_no_candidate_has_failed(executor, monkeypatch, error):
+    def get(task):
+        raise error
+
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(SearchError, match=r"cannot run candidates \(\w+: .*\); it needs this machine's Python and packages"):
+        list(executor.run(jobs(0, 0)))
 
 
 @pytest.mark.slow  # Ray starts four processes anew
@@ -72,7 +95,18 @@ def test_a_job_whose_process_dies_is_tried_once_more_and_one_that_kills_twice_ha
     assert not outcomes[3].error
 
 
+@pytest.mark.usefixtures("nobody_connected")
+def test_signals_are_for_the_command_to_hear_though_ray_has_handlers_of_its_own(cluster, evaluator):
+    before = [signal.getsignal(number) for number in ENDING]
+    executor = build_executor(evaluator, type="ray", address=cluster.address)
+    try:
+        assert [signal.getsignal(number) for number in ENDING] == before
+    finally:
+        executor.close()
+
+
 @pytest.mark.slow  # a minute and a half until Ray has given the machine up
+@pytest.mark.usefixtures("nobody_connected")
 def test_a_machine_that_is_lost_costs_only_what_ran_there(cluster, evaluator, tmp_path):
     second = cluster.add_node(num_cpus=1)
     executor = build_executor(Slow(str(tmp_path)), type="ray", address=cluster.address)
@@ -92,21 +126,6 @@ def test_a_machine_that_is_lost_costs_only_what_ran_there(cluster, evaluator, tm
         executor.close()
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ray.exceptions.RuntimeEnvSetupError("no such file"),
-     ray.exceptions.RayTaskError("_evaluate", "no module", ModuleNotFoundError("torch"))],
-    ids=["environment", "task"],
-)  # fmt: skip
-def test_a_cluster_that_cannot_run_what_it_is_given_is_told_and_no_candidate_has_failed(executor, monkeypatch, error):
-    def get(task):
-        raise error
-
-    monkeypatch.setattr(ray, "get", get)
-    with pytest.raises(SearchError, match=r"cannot run candidates \(\w+: .*\); it needs this machine's Python and packages"):
-        list(executor.run(jobs(0, 0)))
-
-
 class Slow(Scripted):
     """Takes a second, and leaves a file for each attempt."""
 
@@ -120,6 +139,7 @@ class Slow(Scripted):
         return Evaluation(0.5, (0.5,), False, 1.0)
 
 
+@pytest.mark.usefixtures("nobody_connected")
 def test_an_address_that_does_not_answer_is_told_at_once(evaluator):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -145,6 +165,7 @@ def test_an_address_that_does_not_answer_is_told_at_once(evaluator):
      ({"type": "slurm"}, "type: expected one of local, ray, found 'slurm'"),
      ({"type": "local", "address": "auto"}, "address='auto' is for executor.type=ray")],
 )  # fmt: skip
+@pytest.mark.usefixtures("nobody_connected")
 def test_settings_that_do_not_do_are_told(cluster, evaluator, settings, message):
     if settings["type"] == "ray":
         settings = {**settings, "address": cluster.address}

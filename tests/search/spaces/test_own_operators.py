@@ -44,6 +44,7 @@ def test_a_space_takes_operators_by_name_and_those_that_were_loaded_by_their_imp
         DagSpace(5, ["made_plain1x1", "own_operators:plain"])
 
 
+@pytest.mark.slow  # its workers are new Pythons; what workers do with an own operator: test_executor.py
 def test_the_search_of_the_page_on_operators_trains_cells_with_the_operator_in_workers(tmp_path):
     run_page("docs/extending/operator.md", tmp_path)
     result = run_tool(tmp_path / "my_search.py", cwd=tmp_path)

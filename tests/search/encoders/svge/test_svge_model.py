@@ -239,6 +239,7 @@ def test_isomorphic_graphs_have_the_same_vector_with_places_too(graphs):
     assert np.allclose(model.embed(twins), model.embed(turned), atol=1e-6)
 
 
+@pytest.mark.slow  # its loss by hand, its gradients, and that it is trained, saved and read: in this file by default
 def test_a_readout_makes_the_latent_space_linear_in_types_and_edges(graphs):
     u, v = np.triu_indices(4, 1)
     wanted = np.concatenate(

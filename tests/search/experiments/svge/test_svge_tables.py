@@ -19,13 +19,22 @@ from search.encoders.svge.graphs import GraphSpace
 from search.experiments.svge import measuring, pages, pictures, points, smoothness, tasks
 from search.experiments.svge import run as reproduce_svge
 from search.experiments.svge.measuring import Training, published
-from search.experiments.svge.optimisation import METHODS, Pool
+from search.experiments.svge.optimisation import METHODS, Budget, Pool
 from search.experiments.svge.prediction import accuracy_process
 from search.experiments.svge.results import Results
 from search.experiments.svge.tasks import load_task
 from search.spaces.benchmark_files import ENVIRONMENT
 
 ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture(autouse=True)
+def quicker(monkeypatch):
+    """A quick run does even less."""
+    scale = reproduce_svge.QUICK
+    effort = replace(scale.effort, points=20, known=60, inducing=20, fine_tuned=50, tuning=1, pairs=60)
+    least = replace(scale, effort=effort, budget=Budget(8, 2, 4, 60), side=5, encoder={"iterations": 10})
+    monkeypatch.setattr(reproduce_svge, "QUICK", least)
 
 
 def test_a_unit_is_worked_once_and_a_line_cut_off_is_dropped(tmp_path):
@@ -248,6 +257,7 @@ def test_missing_images_are_told_before_any_training(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # processes that give what one gives: test_runner.py
 def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task(epochs=2))
 
@@ -280,7 +290,7 @@ def test_work_has_the_threads_that_were_given_and_leaves_them_as_they_were(tmp_p
 
 def test_extrapolation_records_its_proposals_and_trains_them_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        reproduce_svge, "load_task", lambda space, data, limit, settings: replace(made_task(), name="nasbench101")
+        reproduce_svge, "load_task", lambda space, data, limit, settings: replace(made_task(epochs=20), name="nasbench101")
     )
     monkeypatch.setitem(reproduce_svge.LARGER, "nasbench101", GraphSpace("larger", made_task().space.types, 5))
     options = {
