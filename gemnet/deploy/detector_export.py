@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,8 @@ def prove(predictor: Predictor, exported: Any, limits: Limits, photos: Sequence[
         agreed = agreed + compare(own, found, limits, str(path))
         if agreed.mistake:
             break
+    if not agreed.mistake and agreed.ties > agreed.boxes:
+        return replace(agreed, mistake=f"{agreed.ties} boxes are ties and only {agreed.boxes} are not, which proves nothing")
     if not agreed.photos:
         raise DataError("none of the photos for the proof can be read; give others with --images")
     return agreed

@@ -97,10 +97,10 @@ def test_ap_from_the_file_is_ap_from_the_detector(exported, photos):
             for (x1, y1, x2, y2), score, label in zip(np.array(boxes).tolist(), np.array(scores).tolist(), labels, strict=True):
                 box = {"image_id": number, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1]}
                 side.append(box | {"score": score})
-        for box in sides[0][-len(own.scores) :: 3]:  # every third box is an object, moved a little
+        for box in sides[0][-len(own.scores) :: 3]:  # every third box is an object, moved: IoU 7/9, no threshold of COCO's
             x, y, width, height = box["bbox"]
             number_of = len(content["annotations"]) + 1
-            moved = {"bbox": [x + width / 9, y, width, height], "area": width * height, "iscrowd": 0, "id": number_of}
+            moved = {"bbox": [x + width / 8, y, width, height], "area": width * height, "iscrowd": 0, "id": number_of}
             content["annotations"].append({**box, **moved})
     ours, theirs = (figures(content, side) for side in sides)
     assert ours.ap == pytest.approx(theirs.ap, abs=1e-6)
@@ -114,7 +114,7 @@ def test_the_graph_is_valid_and_whole_with_normalisation_folded_and_no_path_of_t
     assert "NonMaxSuppression" in kinds
     assert ("RoiAlign" in kinds) == (kind == "faster_rcnn")
     assert not any("Normalization" in name for name in kinds)
-    assert b'.py"' not in found.path.read_bytes()
+    assert b'File "' not in found.path.read_bytes()  # stack traces
     assert str(ROOT).encode() not in found.path.read_bytes()
     session = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", "height", "width", 3]

@@ -1,9 +1,15 @@
 """Two detectors agree where their boxes are the same or a choice hangs on the last digits; anything else is a mistake."""
 
+import json
+from pathlib import Path
+
 import torch
 
+from gemnet.core.tables import between
+from gemnet.deploy.detector_records import DATA, MARKS, PAGE, table
 from gemnet.deploy.proof import Agreement, Found, Limits, compare
 
+ROOT = Path(__file__).parents[3]
 LIMITS = Limits(score=0.05, overlap=0.5, most=10)
 
 
@@ -99,3 +105,18 @@ def test_boxes_thinner_than_a_pixel_are_the_same_where_their_corners_are():
 def test_agreements_are_summed_up_by_their_worst():
     total = Agreement(1, 5, 0.999, 1e-5, 1) + Agreement(2, 3, 0.995, 1e-6, 0, "b.jpg: ...")
     assert total == Agreement(3, 8, 0.995, 1e-5, 1, "b.jpg: ...")
+
+
+def test_the_page_of_exports_has_the_recorded_figures_and_all_of_them_are_proofs():
+    rows = json.loads((ROOT / DATA).read_text(encoding="utf-8"))
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert between(MARKS, page, table(rows), PAGE) == page
+    assert {row["name"] for row in rows} >= {f"rtmdet_gemnet_{arch}" for arch in "ab"} | {
+        "retinanet_gemnet_a",
+        "faster_rcnn_gemnet_a",
+    }
+    for row in rows:
+        assert row["boxes"] > 0
+        assert row["overlap"] > 0.99
+        assert row["score_difference"] <= 1e-3
+        assert row["ties"] <= row["boxes"] / 100
