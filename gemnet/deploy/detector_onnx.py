@@ -15,13 +15,14 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx_ir.tape import Tape
-from onnxscript import opset18 as op18
+from onnxscript import opset18
 
 from gemnet.core.errors import UserError
 from gemnet.deploy.detectors import Exportable
 from gemnet.deploy.preprocessing import Preprocessing
 from gemnet.deploy.proof import Found
 
+op18: Any = opset18  # whose types are those of the numbers, not of the values in a graph
 INPUT, OUTPUTS = "photos", ("dets", "labels")
 STEP = 32
 """Height and width of the network's input are multiples of it."""

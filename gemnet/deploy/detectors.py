@@ -40,7 +40,7 @@ class Exportable(nn.Module):
 
     limits: Limits
 
-    def __init__(self, model: nn.Module, largest: tuple[int, int]) -> None:
+    def __init__(self, model: Any, largest: tuple[int, int]) -> None:
         super().__init__()
         self.backbone, self.neck = _folded(model.backbone), _folded(model.neck)
         self.largest = largest
@@ -67,7 +67,9 @@ class Exportable(nn.Module):
 class OneStage(Exportable):
     """A dense head with anchors or points on all maps, suppressed class by class."""
 
-    def __init__(self, model: nn.Module, largest: tuple[int, int]) -> None:
+    head: Any  # mmdet's modules have no types
+
+    def __init__(self, model: Any, largest: tuple[int, int]) -> None:
         super().__init__(model, largest)
         self.head = _folded(model.bbox_head)
         self.test = _test_settings(model.bbox_head, "model.bbox_head")
@@ -86,7 +88,10 @@ class OneStage(Exportable):
 class TwoStage(Exportable):
     """Faster R-CNN: proposals of an RPN, suppressed level by level, and a head that scores and moves each of them."""
 
-    def __init__(self, model: nn.Module, largest: tuple[int, int]) -> None:
+    rpn: Any  # mmdet's modules have no types
+    roi_head: Any
+
+    def __init__(self, model: Any, largest: tuple[int, int]) -> None:
         super().__init__(model, largest)
         self.rpn, self.roi_head = _folded(model.rpn_head), _folded(model.roi_head)
         self.rpn_test = _test_settings(model.rpn_head, "model.rpn_head")
@@ -133,7 +138,7 @@ class TwoStage(Exportable):
         return _taken(boxes, index), (best > 0).to(boxes.dtype)
 
 
-def exportable(model: nn.Module, largest: tuple[int, int]) -> Exportable:
+def exportable(model: Any, largest: tuple[int, int]) -> Exportable:
     """A detector of mmdet as a module that can be exported.
 
     Args:
@@ -169,7 +174,7 @@ def _check_dense(head: Any, kind: type[BaseDenseHead], where: str, maps: tuple[T
         raise UserError(f"{where}.loss_cls: {type(head.loss_cls).__name__} has scores of its own; {TAKEN}")
 
 
-def _check_two_stage(model: nn.Module, maps: tuple[Tensor, ...]) -> None:
+def _check_two_stage(model: Any, maps: tuple[Tensor, ...]) -> None:
     _check_dense(model.rpn_head, RPNHead, "model.rpn_head", maps)
     roi_head = model.roi_head
     if type(roi_head) is not StandardRoIHead or roi_head.with_mask or roi_head.with_shared_head:
@@ -185,7 +190,7 @@ def _check_two_stage(model: nn.Module, maps: tuple[Tensor, ...]) -> None:
         raise UserError(f"model.roi_head.bbox_roi_extractor: {type(extractor).__name__} is not RoIAlign's; {TAKEN}")
 
 
-def _test_settings(head: nn.Module, where: str) -> dict[str, Any]:
+def _test_settings(head: Any, where: str) -> dict[str, Any]:
     """The settings of a head's tests, as plain values. Raises UserError for another suppression than greedy, class by class."""
     found = head.test_cfg
     nms = dict(found.get("nms") or {})
@@ -200,7 +205,7 @@ def _limits(test: dict[str, Any]) -> Limits:
     return Limits(test.get("score_thr", 0.0), test["nms"]["iou_threshold"], test["max_per_img"])
 
 
-def _folded(module: nn.Module) -> nn.Module:
+def _folded(module: nn.Module) -> Any:
     """A copy in evaluation mode with each batch normalisation in the convolution before it, as `gemnet.fusion.fused` does."""
     module = copy.deepcopy(module).eval().cpu().double()
     for unit in module.modules():
@@ -213,7 +218,7 @@ def _folded(module: nn.Module) -> nn.Module:
 
 
 def _candidates(
-    head: nn.Module, maps: Sequence[Tensor], most: int, limit: Tensor, largest: tuple[int, int]
+    head: Any, maps: Sequence[Tensor], most: int, limit: Tensor, largest: tuple[int, int]
 ) -> list[tuple[Tensor, Tensor]]:
     """Of each level, boxes [B, n, 4] and scores [B, n, C]: at most `most` of a level are not 0, those with the best scores.
 
@@ -231,7 +236,7 @@ def _candidates(
 
 
 def _level(
-    head: nn.Module, logits: Tensor, deltas: Tensor, priors: Tensor, most: int, count: int, limit: Tensor
+    head: Any, logits: Tensor, deltas: Tensor, priors: Tensor, most: int, count: int, limit: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As `_candidates`, of one level that has `count` boxes at most."""
     logits = logits.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, head.cls_out_channels))

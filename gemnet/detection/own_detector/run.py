@@ -192,8 +192,9 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
         "verdict": [asdict(sentence) for sentence in sentences], "plan": dict(plan),
     }  # fmt: skip
     if export:
-        result["export"] = export_if_possible(place, score)
-        tell(export_told(place, result["export"]))
+        exported = export_if_possible(place, score)
+        tell(export_told(place, exported))
+        result["export"] = exported
     result["seconds"] = round(time.monotonic() - began, 1)
     write_report(place / REPORT, prepared, plan, result, losses, listed)
     save_text(place / training.RESULT, json.dumps(result, indent=1) + "\n")
