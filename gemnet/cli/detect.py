@@ -13,6 +13,7 @@ command again goes on after whatever stopped it. In the work directory afterward
   report.html   figures, verdict, curves, the worst test images and good ones
   result.json   the same figures for programs
   best.pth      the weights of the best validation, with the names of the classes
+  detector.onnx the whole detector for onnxruntime, and run_detector.py, which runs it without this package
   detector.py   the whole config: gemnet test, predict and train take the two together
 """
 
@@ -65,6 +66,7 @@ def _train(call: Call) -> int:
     )
     parser.add_argument("--seed", type=whole(0), default=0, help="of the splits, weights and order; default: 0")
     parser.add_argument("--processes", type=whole(1), help="that train together; default: one a GPU")
+    parser.add_argument("--no-export", action="store_true", help="write no detector.onnx, which runs without this package")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     args = parser.parse_args(call.arguments)
     if args.minutes is not None and args.epochs is not None:
@@ -99,7 +101,7 @@ def _train(call: Call) -> int:
             cell, told, start = found.path, found.sentences, time.monotonic()
         detect(
             args.folder, work_dir, minutes, args.epochs, form=args.format, seed=args.seed, cell=cell, config=args.config,
-            options=options, processes=args.processes, began=start, told=told,
+            options=options, processes=args.processes, began=start, told=told, export=not args.no_export,
         )  # fmt: skip
         print(call.told(f"use it: gemnet detect predict {work_dir} photo.jpg"))
 

@@ -1,6 +1,12 @@
 """Write a model for deployment, normalisation folded, and check the file against the model. The batch is free.
 
+A detector becomes one ONNX file that takes photos and gives boxes, with a script beside it that needs onnxruntime, NumPy and
+Pillow alone. It is compared with the detector on photos, and not written where their boxes differ.
+
 examples:
+  gemnet export work_dirs/photos                              the detector of gemnet detect, as work_dirs/photos/detector.onnx
+  gemnet export configs/retinanet_gemnet_a.py retinanet.onnx --checkpoint epoch_72.pth
+  gemnet export configs/rtmdet_gemnet_b.py small.onnx --checkpoint epoch_300.pth --images photos/ --cfg-options image_size=640
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors --dynamic-size      any height and width
   gemnet export gemnet_b features.pt --format torchscript --features --input-size 320 320 --checkpoint detector.pth
@@ -12,18 +18,31 @@ examples:
 
 import sys
 import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
 
 from gemnet.cli.arguments import add_custom_imports, number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
+from gemnet.core.options import named
 from gemnet.model_table import MODELS
+
+OF_DETECTORS = ("model", "out", "checkpoint", "images", "cfg_options", "custom_imports", "record")
 
 
 def main(call: Call) -> int:
     """The exit code of the command."""
     parser = call.parser(__doc__)
-    parser.add_argument("model", help=f"{', '.join(MODELS)}, or gemnet with --cell")
-    parser.add_argument("out", help="the file; its ending is the format's: .onnx, .pt, .pt2")
+    parser.add_argument(
+        "model",
+        help=f"{', '.join(MODELS)}, or gemnet with --cell; a work directory of gemnet detect; or the config of a detector",
+    )
+    parser.add_argument(
+        "out",
+        nargs="?",
+        help="the file; its ending is the format's: .onnx, .pt, .pt2; default: detector.onnx in a detector's work directory",
+    )
     parser.add_argument("--format", default="onnx", help="onnx, torchscript, torch.export, or int8 (as ONNX); default: onnx")
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or, with --features, mmdet; default: random weights")
     parser.add_argument("--prefix", help="where the weights are in it, as student.; default: where the network's names are")
@@ -53,8 +72,20 @@ def main(call: Call) -> int:
     int8.add_argument(
         "--image-size", type=whole(1), metavar="PIXELS", help="short edge before the crop; default: 8/7 of --input-size"
     )
+    detectors = parser.add_argument_group("detectors")
+    detectors.add_argument(
+        "--images", nargs="+", metavar="PHOTO", help="photos or folders to compare on; default: the test photos, else made ones"
+    )
+    detectors.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
+    detectors.add_argument("--record", metavar="NAME", help="put the figures under this name into docs/export.md")
     add_custom_imports(parser)
     args = parser.parse_args(call.arguments)
+    if args.model.endswith(".py") or Path(args.model).is_dir() or "/" in args.model:
+        return _export_detector(call, parser, args)
+    if args.images or args.cfg_options or args.record:
+        parser.error("--images, --cfg-options and --record are for detectors: give a work directory or a config")
+    if args.out is None:
+        parser.error("the file to write is missing, as gemnet_a.onnx")
     given = (args.calibration, args.calibration_images, args.data, args.image_size)
     if args.format != "int8" and given != (None,) * 4:
         parser.error("--calibration, --calibration-images, --data and --image-size are for --format int8")
@@ -84,6 +115,44 @@ def main(call: Call) -> int:
         random = "; its weights are random, for want of --checkpoint" if args.checkpoint is None else ""
         print(f"{args.out}: outputs equal the model's to {worst:.1e}{sizes}{random}")
 
-    with warnings.catch_warnings():  # of what cannot be folded
+    return _reported(task, args.out)
+
+
+def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int:
+    """The exit code of the command for a work directory or a config."""
+    others = [name for name, value in vars(args).items() if name not in OF_DETECTORS and value != parser.get_default(name)]
+    if others:
+        parser.error(f"--{others[0].replace('_', '-')} is not for detectors, which become ONNX as their config says")
+    of_config = args.model.endswith(".py")
+    name = Path(args.model.rpartition("::")[2]).stem
+    folder = Path("work_dirs") / name if of_config else Path(args.model)
+    out = Path(args.out) if args.out else folder / "detector.onnx"
+
+    def task() -> None:
+        from gemnet.core.extras import need
+
+        need("detection")
+        need("export", "onnx", "onnxruntime", "onnxscript")
+        from gemnet.core.own_modules import import_custom
+        from gemnet.deploy.detector_export import export_detector
+        from gemnet.deploy.detector_records import record
+        from gemnet.detection.own_detector.exporting import export_own_detector
+
+        import_custom(args.custom_imports)
+        images, options = args.images or (), named(args.cfg_options)
+        if of_config:
+            found = export_detector(args.model, args.checkpoint, out, images, options)
+        else:
+            found = export_own_detector(args.model, out, images, args.checkpoint, options)
+        print(found)
+        if args.record:
+            record(call.checkout, args.record, found)
+
+    return _reported(task, str(out))
+
+
+def _reported(task: Callable[[], object], out: str) -> int:
+    """The exit code of a task; warnings, which are of what cannot be folded, become lines."""
+    with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"export: {message}", file=sys.stderr)
-        return reported("export", task, args.out, explain=explained)
+        return reported("export", task, out, elsewhere="another OUT", explain=explained)

@@ -1,1 +1,1 @@
-"""A trained network as a file for deployment, and its int8 form."""
+"""Trained networks and whole detectors as files for deployment, and their int8 form."""

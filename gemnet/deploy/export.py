@@ -201,7 +201,7 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     worst = 0.0
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             run = write(exported, torch.randn(BATCHES[0], channels, *traced, generator=random), path, free)
             for count, size in product(BATCHES, sizes):
                 images = torch.randn(count, channels, *size, generator=random)
@@ -223,7 +223,7 @@ def _tuple(outputs: Any) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporters' warnings, which are about other models."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]

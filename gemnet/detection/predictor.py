@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gemnet.openmmlab  # noqa: F401  # offers mmcv's operators, which mmdet imports
+
+# isort: split
 import numpy as np
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -43,21 +46,21 @@ class Predictor:
     """A model of MMDetection or MMPretrain, with its weights and the names of its classes.
 
     `classes` are the checkpoint's, else those that the config names; None where neither does. The images' size is that of the
-    checkpoint's training, which standard error tells, unless the `options` that the config was loaded with set another. Raises
-    UserError for a device that cannot be used, and where checkpoint, config and head have other classes; WeightsError for the
-    checkpoint.
+    checkpoint's training, which standard error tells, unless the `options` that the config was loaded with set another. Without
+    a checkpoint the weights are random. Raises UserError for a device that cannot be used, and where checkpoint, config and
+    head have other classes; WeightsError for the checkpoint.
     """
 
     def __init__(
-        self, config: Config, checkpoint: str, device: str | None = None, options: Mapping[str, Any] | None = None
+        self, config: Config, checkpoint: str | None, device: str | None = None, options: Mapping[str, Any] | None = None
     ) -> None:
         place = usable_device(device)
-        meta = checkpoint_meta(checkpoint)
+        meta = checkpoint_meta(checkpoint) if checkpoint else {}
         names, self.palette = classes_of(meta)
         line = recipe.adopt_image_size(config, recipe_of(meta), options)
         if line:
             print(f"predict: {line}", file=sys.stderr, flush=True)
-        settle_classes(config, names, checkpoint)
+        settle_classes(config, names, checkpoint or "")
         engine.complete(config)
         if "data_preprocessor" in config:
             config.model.setdefault("data_preprocessor", config.data_preprocessor)
@@ -69,10 +72,13 @@ class Predictor:
             pipeline = config.test_dataloader.dataset.pipeline
             self.pipeline = Compose([step for step in pipeline if step["type"] != "LoadAnnotations"])
         engine.check_parts(self.model)
-        load_weights(self.model, checkpoint)
+        if checkpoint:
+            load_weights(self.model, checkpoint)
+        else:
+            self.model.init_weights()
         self.classes = configured_classes(config) if names is None else names
         if self.classes is not None:
-            engine.check_classes(self.model, self.classes, checkpoint if names else str(config.filename))
+            engine.check_classes(self.model, self.classes, checkpoint if checkpoint and names else str(config.filename))
         self.detects = isinstance(self.model, BaseDetector)
         self.model.to(place).eval()
 

@@ -30,7 +30,7 @@ CHECKED = ("pip", "pytest", "ruff", "mkdocs", "git")
 """Programs whose lines are checked, as far as that goes, and never run."""
 ELSEWHERE = ("cd", "tar", "sed", "unzip", "docker", "nvidia-smi", "mount", "sbatch")
 """Programs that a page may name where it says that the block is not run."""
-FOREIGN = {"train.py": "timm", "validate.py": "timm"}
+FOREIGN = {"train.py": "timm", "validate.py": "timm", "run_detector.py": "an export"}
 """Scripts of other projects, in a reader's working directory."""
 OPTIONS = "--cfg-options"
 SHORT = {

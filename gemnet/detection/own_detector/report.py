@@ -13,6 +13,7 @@ from gemnet.annotations.boxes import corners
 from gemnet.core.files import save_text
 from gemnet.core.html_page import escaped, jpeg_url, page, section, table
 from gemnet.detection.data import Prepared
+from gemnet.detection.own_detector.exporting import export_told
 from gemnet.detection.own_detector.measures import Mistakes
 from gemnet.detection.prediction_files import draw
 from gemnet.drawing.palette import SERIES, adaptive_svg
@@ -63,6 +64,8 @@ def write_report(
         section("What is taken for what", counted + _confusions(result["confusions"])),
         section("The training", _curves(losses, result["validation"]) + table(("setting", ""), settings)),
     ]
+    if "export" in result:
+        parts.append(section("The file for other machines", f"<p>{escaped(export_told(path.parent, result['export']))}</p>"))
     if prepared.notes:
         parts.append(section("About the data", f"<ul>{''.join(f'<li>{escaped(note)}</li>' for note in prepared.notes)}</ul>"))
     colours = "<p>green: found; red: wrong; orange: an object that was missed</p>"

@@ -18,6 +18,7 @@ from gemnet.core.files import save_text
 from gemnet.core.html_page import printable
 from gemnet.detection.data import Prepared, prepare
 from gemnet.detection.own_detector import training
+from gemnet.detection.own_detector.exporting import export_if_possible, export_told, seconds_for_export
 from gemnet.detection.own_detector.measures import Figures, best_score, figures, mistakes
 from gemnet.detection.own_detector.report import write_report
 from gemnet.detection.own_detector.verdict import Sentence, verdict
@@ -45,6 +46,7 @@ def detect(
     processes: int | None = None,
     began: float | None = None,
     told: Sequence[Sentence] = (),
+    export: bool = True,
 ) -> dict[str, Any]:
     """Train a detector on the photos of a folder, test it once, and show it; the same call again goes on where it was.
 
@@ -61,6 +63,7 @@ def detect(
         processes: That train together; None for one a GPU, or one on a CPU.
         began: `time.monotonic()` of the command's start.
         told: Sentences about what was done before, as of a search for the cell; result and report end with them.
+        export: Whether the detector is also written as detector.onnx, which runs without this package.
 
     Returns:
         What is in result.json.
@@ -91,14 +94,16 @@ def detect(
         left = None
         if seconds is not None:
             resumed = engine.latest_checkpoint(place) is not None
-            ending = REPORTING + training.pace_of(plan).prediction * (
-                prepared.images["test"] + prepared.images["val"] + COMPARED
+            ending = (
+                REPORTING
+                + export * seconds_for_export()
+                + training.pace_of(plan).prediction * (prepared.images["test"] + prepared.images["val"] + COMPARED)
             )
             left = max(1.0, seconds - ending - (training.STARTING if resumed else time.monotonic() - began + training.STARTING))
         training.train(place, processes, left)
         save_text(place / "trained.json", json.dumps({"seconds": round(time.monotonic() - began, 1)}) + "\n")
     tell(f"the test: {prepared.images['test']} images that training never saw")
-    return _finish(place, prepared, plan, began, told)
+    return _finish(place, prepared, plan, began, told, export)
 
 
 def tell(line: str) -> None:
@@ -171,8 +176,10 @@ def _some(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: float, told: Sequence[Sentence]) -> dict[str, Any]:
-    """Measure the test split once, and write the result and the report."""
+def _finish(
+    place: Path, prepared: Prepared, plan: Mapping[str, Any], began: float, told: Sequence[Sentence], export: bool
+) -> dict[str, Any]:
+    """Measure the test split once, export, and write the result and the report."""
     content, found = predictions_of(place, prepared.files["test"], "test")
     tested = figures(content, found)
     score = best_score(*predictions_of(place, prepared.files["val"], "val"))
@@ -189,6 +196,10 @@ def _finish(place: Path, prepared: Prepared, plan: Mapping[str, Any], began: flo
         "images": dict(prepared.images), "boxes": dict(prepared.boxes), "confusions": confusions,
         "verdict": [asdict(sentence) for sentence in sentences], "plan": dict(plan),
     }  # fmt: skip
+    if export:
+        exported = export_if_possible(place, score)
+        tell(export_told(place, exported))
+        result["export"] = exported
     result["seconds"] = round(time.monotonic() - began, 1)
     write_report(place / REPORT, prepared, plan, result, losses, listed)
     save_text(place / training.RESULT, json.dumps(result, indent=1) + "\n")

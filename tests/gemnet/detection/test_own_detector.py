@@ -77,6 +77,19 @@ def test_what_is_going_on_is_told_without_the_libraries_logs(done):
     assert "mmengine - INFO" in (done.place / "train.log").read_text()
 
 
+def test_a_training_ends_with_a_file_that_runs_anywhere_and_finds_the_same_boxes(done):
+    found = done.result["export"]
+    assert (done.place / "detector.onnx").stat().st_size == found["bytes"]
+    assert (done.place / "run_detector.py").is_file()
+    assert found["photos"] == 2
+    assert found["boxes"] > 0
+    assert found["overlap"] > 0.99
+    assert found["score_difference"] <= 1e-3
+    told = f"{done.place}/detector.onnx: {found['boxes']:,} boxes on 2 photos as the detector's own; run it anywhere: "
+    assert told in done.errors
+    assert told in (done.place / "report.html").read_text(encoding="utf-8")
+
+
 def command(*arguments):
     return [sys.executable, str(ROOT / "tools/detect.py"), *map(str, arguments)]
 
