@@ -15,6 +15,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -237,6 +238,7 @@ def untrained(method: str, classes: int) -> nn.Module:
     else:
         config = engine.load_config(GEMNET)
         engine.merge(config, {"model.bbox_head.num_classes": classes})
+    init_default_scope("mmdet")
     return MODELS.build(config.model)
 
 

@@ -27,7 +27,6 @@ LOG = "output.log"
 class _Running:
     task: Task
     process: subprocess.Popen[bytes]
-    began: float
 
 
 def train_all(tasks: Sequence[Task], record: Store[dict[str, Any]], jobs: int, display: Display) -> list[str]:
@@ -54,10 +53,14 @@ def train_all(tasks: Sequence[Task], record: Store[dict[str, Any]], jobs: int, d
                 display.line(f"{task.name}: had ended; {told(row)}")
             else:
                 missing.append(task)
-    done, failed, running = len(tasks) - len(missing), [], []
+    done, failed = len(tasks) - len(missing), []
+    running: list[_Running] = []
     began, finished = time.monotonic(), 0
     if done:
         display.line(f"{done} of {len(tasks)} trainings are in the record")
+    if missing:
+        least = sum(task.budget for task in missing) / jobs / 60
+        display.line(f"{len(missing)} to train, {jobs} at a time: at least {least:.0f} minutes")
     try:
         while missing or running:
             while missing and len(running) < jobs:
@@ -95,7 +98,7 @@ def _start(task: Task) -> _Running:
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
     with (task.work_dir / LOG).open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **threads})
-    return _Running(task, process, time.monotonic())
+    return _Running(task, process)
 
 
 def _left(task: Task) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -47,10 +48,11 @@ class _SSDNetwork(nn.Module):
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
-        self.backbone, self.head = detector.backbone, detector.head
+        self.detector = detector
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.head(list(self.backbone(images).values()))
+        features = self.detector.get_submodule("backbone")(images)
+        found = self.detector.get_submodule("head")(list(features.values()))
         return found["cls_logits"], found["bbox_regression"]
 
 
@@ -67,10 +69,11 @@ def export(method: str, place: Path, yolo_python: Path | None = None) -> Path:
 
         return yolo.export(yolo.check_python(yolo_python), method, place)
     images = torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE)
-    with warnings.catch_warnings(), redirect_stdout(None):
+    built = network(method).eval()
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        torch.onnx.export(network(method).eval(), (images,), path, dynamo=True, verbose=False, external_data=False)
+        torch.onnx.export(built, (images,), path, dynamo=True, verbose=False, external_data=False)
     return path
 
 

@@ -188,7 +188,8 @@ def predict(model: nn.Module, prepared: Prepared, split: str) -> list[dict[str, 
     model.eval()
     found = []
     with torch.inference_mode():
-        for pixels, target in CocoImages(prepared.files[split], prepared.root, test_transform()):
+        images = CocoImages(prepared.files[split], prepared.root, test_transform())
+        for pixels, target in map(images.__getitem__, range(len(images))):
             result = model([pixels])[0]
             corners = result["boxes"].clone()
             corners[:, 2:] -= corners[:, :2]

@@ -209,6 +209,7 @@ def test_what_ends_well_is_recorded_and_not_run_again_and_what_fails_is_told(tmp
     assert failed[0].startswith("ssdlite320 on photos, seed 0: failed (the dog ate it)")
     said = capsys.readouterr().out
     assert "gemnet_a on photos, seed 0: AP 0.500, AP50 0.800 on the test images; 40 epochs, 60 CPU seconds (+0.0%" in said
+    assert "2 to train, 2 at a time: at least 1 minutes" in said
     assert "1 of 2 trainings, ETA" in said
     with record.open_record(path, tmp_path / "work") as store:
         assert run.train_all(planned[:1], store, 1, Display()) == []

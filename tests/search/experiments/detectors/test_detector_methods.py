@@ -109,7 +109,7 @@ def test_networks_are_exported_counted_and_timed(tmp_path):
     found = speed.measured(["gemnet_a", "ssdlite320", "rtmdet_tiny"], tmp_path, rounds=2)
     params = {name: round(one["params"] / 1e6, 1) for name, one in found["methods"].items()}
     macs = {name: round(one["macs"] / 1e9, 1) for name, one in found["methods"].items()}
-    assert params == {"gemnet_a": 2.7, "ssdlite320": 3.4, "rtmdet_tiny": 4.9}
+    assert params == {"gemnet_a": 2.7, "ssdlite320": 3.3, "rtmdet_tiny": 4.9}
     assert macs == {"gemnet_a": 1.3, "ssdlite320": 0.6, "rtmdet_tiny": 2.0}
     for one in found["methods"].values():
         assert 0 < one["seconds"]["fastest"] <= one["seconds"]["median"] <= one["seconds"]["slowest"]
