@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+import gemnet.openmmlab  # noqa: F401 - before mmdet's data sets, whose note on a missing library it leaves out
 from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
 from gemnet.core.machine import cores, processor

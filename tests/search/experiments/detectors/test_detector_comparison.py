@@ -174,6 +174,23 @@ def test_the_page_has_the_tables_of_the_record_and_of_the_speeds():
         assert between(report.SPEED_MARKS, page, made, report.PAGE) == page
 
 
+def test_the_tables_of_a_page_are_renewed_by_the_command(tmp_path, capsys):
+    for name in ("tools", "configs", "docs/results"):
+        (tmp_path / name).mkdir(parents=True)
+    page = tmp_path / report.PAGE
+    page.write_text("\n".join(["# Title", *report.MARKS, "The end."]) + "\n")
+    path = tmp_path / "record.jsonl"
+    path.write_text(json.dumps(row()) + "\n")
+    call = Call(["table", "--record", str(path), "--write"], "tools", "compare_detectors.py", tmp_path)
+    assert command.main(call) == 0
+    made = report.table([row()], 1800)
+    assert capsys.readouterr().out == f"{made}\n"
+    assert page.read_text() == "\n".join(["# Title", report.MARKS[0], made, report.MARKS[1], "The end."]) + "\n"
+    path.write_text("[]\n")
+    assert command.main(call) == 1
+    assert "record.jsonl, line 1: not a training of this comparison" in capsys.readouterr().err
+
+
 def test_the_command_knows_the_methods_and_the_files_without_importing_them():
     assert tuple(tasks.METHODS) == command.METHODS
     assert (command.BUDGET, command.RECORD) == (tasks.BUDGET, report.RECORD)
