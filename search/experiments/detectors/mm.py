@@ -104,10 +104,11 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     cpu, wall = cpu_seconds() - start, time.monotonic() - wall
     steps = math.ceil(prepared.images["train"] / planned["batch_size"])
     curve = [(one["iteration"] / steps, one["AP"]) for one in training.curves(task.work_dir)[1]]
+    done = round(curve[-1][0])  # the last validation ends the run, which may stop early
     keys = ("batch_size", "learning_rate", "image_size")
     settings = {"optimizer": "AdamW", **{key: planned[key] for key in keys}}
     weights = task.work_dir / training.BEST
-    return Trained(epochs, epochs * prepared.images["train"], cpu, wall, pace, curve, settings, weights)
+    return Trained(done, done * prepared.images["train"], cpu, wall, pace, curve, settings, weights)
 
 
 def predict_gemnet(task: Task, prepared: Prepared, trained: Trained) -> list[dict[str, Any]]:
