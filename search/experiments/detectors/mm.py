@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +96,10 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
         place.mkdir(parents=True, exist_ok=True)
         return training.planned(prepared, place, GEMNET, None, epochs, task.seed, None, options, 1)
 
-    warm_up = task.work_dir / "warm_up"
+    warm_up, start = task.work_dir / "warm_up", cpu_seconds()
     plan(warm_up, 1)
-    pace = apart(gemnet_pace, warm_up)
+    planning = cpu_seconds() - start
+    pace = replace(apart(gemnet_pace, warm_up), start=planning)
     epochs = epochs_within(task.budget, pace, lambda epochs: min(epochs, VALIDATIONS + 1))
     wall, start = time.monotonic(), cpu_seconds()
     planned = plan(task.work_dir, epochs)
@@ -117,9 +120,15 @@ def predict_gemnet(task: Task, prepared: Prepared, trained: Trained) -> list[dic
 
 
 def apart(measure: Callable[..., Pace], *arguments: Any) -> Pace:
-    """What `measure` finds in a process of its own: mmengine keeps logs and counters of a run for the next one of a process."""
+    """What `measure` finds in a process of its own: mmengine keeps logs and counters of a run for the next one of a process.
+
+    The process has ended when this returns, so that its CPU seconds are not counted for what follows.
+    """
     with closing(in_processes(measure, [arguments], 1, "warm-up")) as ended:
-        return next(ended)
+        pace = next(ended)
+    for process in multiprocessing.active_children():
+        process.join()
+    return pace
 
 
 def gemnet_pace(work_dir: Path) -> Pace:

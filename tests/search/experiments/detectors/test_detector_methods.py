@@ -2,12 +2,15 @@
 
 import json
 import math
+import multiprocessing
+import time
 
 import pytest
 import torch
 from made_detection import photos, truth, write_coco
 
 from search.experiments.detectors import mm, record, speed, ssdlite, tasks, training
+from search.experiments.detectors.budget import Pace, cpu_seconds
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,16 @@ def test_a_short_run_of_rtmdet_ends_without_mixtures_and_the_warm_up_is_all_of_t
     for epochs, switch in ((1, 1), (4, 3), (30, 28)):
         config = mm.rtmdet_config(prepared, tmp_path, epochs, 0)
         assert next(hook.switch_epoch for hook in config.custom_hooks if hook.type == "PipelineSwitchHook") == switch
+
+
+def test_the_process_of_a_warm_up_has_ended_and_its_seconds_are_not_the_trainings():
+    start = cpu_seconds()
+    assert mm.apart(Pace, 1.0, 2.0) == Pace(1.0, 2.0)
+    told = cpu_seconds()
+    assert told - start > 0.1  # starting Python alone takes as long
+    time.sleep(0.3)
+    assert cpu_seconds() - told < 0.1
+    assert multiprocessing.active_children() == []
 
 
 def test_a_step_of_ssdlite_changes_all_its_weights(prepared, folder, tmp_path):
