@@ -30,6 +30,9 @@ COMMANDS = {
     "evaluate": Command("search.cli.evaluate", "evaluate_cells", "train cells and rivals at equal MACs with one recipe"),
     "benchmark": Command("search.cli.benchmark", "benchmark", "measure speed on this machine"),
     "reproduce": Command("search.cli.reproduce", "reproduce", "make the paper's tables and figures"),
+    "compare-detectors": Command(
+        "search.cli.detectors", "compare_detectors", "train detectors beside each other on your own photos"
+    ),
     "svge": Command("search.cli.svge", "svge", "measure SVGe on a search space"),
 }
 """In the order of a user's way. What is of the search is named here alone: the package `gemnet` imports nothing of it."""
