@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from gemnet.core.errors import UserError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "detection": ("mmengine", "mmcv", "mmdet", "mmpretrain", "pycocotools", "matplotlib", "rich", "yaml"),
+    "detection": ("mmengine", "mmcv", "mmdet", "mmpretrain", "cv2", "pycocotools", "matplotlib", "rich", "yaml"),
     "search": ("mmengine", "matplotlib", "moocore", "numba", "llvmlite", "rich", "scipy", "sklearn", "threadpoolctl"),
-    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "export": ("onnx", "onnxruntime", "onnxscript", "onnx_ir"),
     "ray": ("ray",),
 }
 """By extra of pyproject.toml, the modules that it brings and the core does not."""

@@ -23,15 +23,19 @@ MODULES = {
     "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn",
 }  # fmt: skip
 """By distribution, the module where it has another name."""
-WITH = {"llvmlite": "numba"}
+WITH = {"cv2": "mmcv", "llvmlite": "numba", "onnx_ir": "onnxscript"}
 """Modules that come with another one."""
 ROOMS = {
     "gemnet": (),
     "gemnet/bench": ("detection",),
-    "gemnet/deploy/quantization.py": ("detection", "export"),
+    **{f"gemnet/deploy/{name}.py": ("detection", "export") for name in ("quantization", "detector_export", "detector_onnx")},
+    **{f"gemnet/deploy/{name}.py": ("detection",) for name in ("detectors", "preprocessing")},
+    "gemnet/deploy/runner.py": ("export",),
+    "gemnet/pretraining": ("detection",),
     "gemnet/detection": ("detection",),
     "gemnet/openmmlab": ("detection",),
     "search": ("search",),
+    "search/experiments/detectors": ("detection", "export", "search"),
 }
 """By room, or module, the extras without which it cannot be imported; what lies below is as its room."""
 

@@ -31,7 +31,7 @@ def die(unit, context):
 
 
 def part(measure):
-    return Part("made", "", 1, lambda seeds, quick: [], measure, lambda summary: "", lambda canvas, results: None)
+    return Part("made", "", "", 1, lambda seeds, quick: [], measure, lambda summary: "", lambda canvas, results: None)
 
 
 def units(count):
