@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from string import Template
 from typing import TYPE_CHECKING
 
+from gemnet.core.telling import printable
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -79,11 +81,3 @@ def _data_url(kind: str, content: bytes) -> str:
 def escaped(value: object) -> str:
     """A text as HTML, all of whose characters show."""
     return html.escape(printable(value))
-
-
-def printable(value: object) -> str:
-    """A text whose characters all show, so that a name of a file cannot act on a terminal, and can be written as UTF-8."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
-        for character in str(value)
-    )

@@ -10,15 +10,16 @@ from typing import Any
 from gemnet.core.errors import UserError
 
 
-def earlier_plan(file: Path, command: Mapping[str, Any]) -> dict[str, Any] | None:
+def earlier_plan(file: Path, command: Mapping[str, Any], what: str = "training") -> dict[str, Any] | None:
     """The plan of an earlier call of the same command; None where there is none that can be read.
 
     Args:
         file: The plan, JSON with the settings of its command as "command".
         command: The settings of this call, as JSON has them.
+        what: The work directory has, as people are told.
 
     Raises:
-        UserError: The work directory has a training of another command; names what differs.
+        UserError: The work directory has that of another command; names what differs.
     """
     try:
         plan = json.loads(file.read_text(encoding="utf-8"))
@@ -28,5 +29,5 @@ def earlier_plan(file: Path, command: Mapping[str, Any]) -> dict[str, Any] | Non
         return None
     if different:
         told = ", ".join(f"{key} {before.get(key)!r}, now {command[key]!r}" for key in different)
-        raise UserError(f"{file.parent}: has a training with other settings ({told}); name another directory with --work-dir")
+        raise UserError(f"{file.parent}: has a {what} with other settings ({told}); name another directory with --work-dir")
     return dict(plan)

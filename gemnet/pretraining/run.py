@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ from rich.progress import Progress
 
 from gemnet.core.errors import DataError, UserError
 from gemnet.core.files import replacing, save_text
-from gemnet.core.html_page import printable
 from gemnet.core.machine import cores
 from gemnet.core.plans import earlier_plan
+from gemnet.core.telling import printable, tell
 from gemnet.images.folders import image_files
 from gemnet.model_table import MODELS
 from gemnet.openmmlab import engine
@@ -122,11 +121,6 @@ def pretrain(
     print(f"agreement with the teacher on {len(held_out):,} images that were held out: {agreement:.1%}")
     print(printable(str(place / WEIGHTS)))
     return result
-
-
-def tell(line: str) -> None:
-    """A line for people, on standard error."""
-    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _held_out(count: int, seed: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gemnet.core.html_page import printable
 from gemnet.core.settings import Setting
+from gemnet.core.telling import tell
 from gemnet.detection.data.listing import list_folder
 from gemnet.detection.data.loading import Loaded, load
 from gemnet.detection.data.recognition import FORMATS
@@ -247,4 +246,4 @@ def _tell(sentences: Iterable[str]) -> None:
     for sentence in sentences:
         if sentence not in _told:
             _told.add(sentence)
-            print(printable(sentence), file=sys.stderr, flush=True)
+            tell(sentence)

@@ -17,8 +17,9 @@ from gemnet.core.configs import config_path
 from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
 from gemnet.core.machine import cores
+from gemnet.core.plans import earlier_plan
+from gemnet.core.telling import tell
 from gemnet.detection.data import prepare
-from gemnet.detection.own_detector.run import tell
 from gemnet.detection.own_detector.training import PLAN
 from gemnet.detection.own_detector.verdict import Sentence
 from search.api import rounds_of
@@ -96,7 +97,7 @@ def found_cell(
         "search_options": dict(options), **(asdict(wanted) if finalists > 1 else {}),
     }  # fmt: skip
     command = json.loads(json.dumps(command, default=str))
-    plan = _plan_of(directory, command)
+    plan = earlier_plan(directory / PLAN, command, "search")
     if "sentences" in (choice := _read(directory / CHOICE)) and (directory / CELL).is_file():
         return _of_choice(directory, choice)
     prepared = prepare(Path(folder), place, format=form, seed=wanted.seed)
@@ -146,19 +147,6 @@ def _compared(
         best = ([r for r in ranked if not r.stopped] or ranked)[: max(CONFIRMED, finalists)]
         trained = train_again([r.cell.pruned() for r in best], settings, evaluator, trainer, "The best cells again")
     return reference, sorted(zip(trained, best, strict=True), key=lambda pair: -pair[0].score), len(ranked)
-
-
-def _plan_of(directory: Path, command: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of an earlier call of the same command, empty where there is none. Raises UserError for another command's."""
-    plan = _read(directory / PLAN)
-    before = plan.get("command")
-    if not isinstance(before, dict):
-        return {}
-    different = [key for key in command if before.get(key) != command[key]]
-    if different:
-        told = ", ".join(f"{key} {before.get(key)!r}, now {command[key]!r}" for key in different)
-        raise UserError(f"{directory}: has a search with other settings ({told}); name another directory with --work-dir")
-    return plan
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gemnet.annotations.findings import Finding
 from gemnet.core.files import save_text
-from gemnet.core.html_page import escaped, jpeg_url, page, printable, section, table
+from gemnet.core.html_page import escaped, jpeg_url, page, section, table
+from gemnet.core.telling import printable
 from gemnet.detection.data.doctor import SIDE, Diagnosis, Example
 from gemnet.detection.data.pictures import colour, drawn
 from gemnet.detection.data.recognition import FORMATS

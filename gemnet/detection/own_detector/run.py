@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import torch
 
 from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
-from gemnet.core.html_page import printable
+from gemnet.core.telling import printable, tell
 from gemnet.detection.data import Prepared, prepare
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.exporting import export_if_possible, export_told, seconds_for_export
@@ -104,11 +103,6 @@ def detect(
         save_text(place / "trained.json", json.dumps({"seconds": round(time.monotonic() - began, 1)}) + "\n")
     tell(f"the test: {prepared.images['test']} images that training never saw")
     return _finish(place, prepared, plan, began, told, export)
-
-
-def tell(line: str) -> None:
-    """A line for people, beside what a command's output is; nothing in it acts on a terminal."""
-    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _tell_data(folder: str, prepared: Prepared) -> None:

@@ -26,6 +26,7 @@ from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.run import predictions_of
 from gemnet.openmmlab import engine
+from gemnet.openmmlab.timed import AP
 from gemnet.weights import load_weights
 from search.core.processes import in_processes
 from search.experiments.detectors.budget import VALIDATIONS, Pace, at_tenths, cpu_seconds, epochs_within
@@ -39,7 +40,6 @@ RTMDET = "rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
 AUTHORS = {"epochs": 300, "batch": 256, "rate": 0.004, "last": 20, "size": 640}
 """Of RTMDet's recipe for COCO: epochs, batch and learning rate, the last epochs without mixtures, the images' side."""
 BATCH = 8
-AP = "coco/bbox_mAP"
 
 
 class PaceHook(Hook):
