@@ -143,13 +143,13 @@ class WorkerExecutor:
 
     @staticmethod
     def _give_next(worker: _Worker, waiting: deque[Job], attempts: dict[int, int]) -> None:
-        """Send the next waiting job to a worker that is ready and has none."""
-        if not worker.ready or worker.job or not waiting:
+        """Send the next waiting job to a worker that is ready and has none, unless it is dead, as reading from it will say."""
+        if not worker.ready or worker.job or not waiting or not worker.process.is_alive():
             return
         job = waiting.popleft()
         attempts[job.key] += 1
         worker.job, worker.started = job, time.monotonic()
-        with contextlib.suppress(OSError):  # it is dead: reading from it will say so
+        with contextlib.suppress(OSError):  # it has died just now
             worker.connection.send(job)
 
     def _bury(self, worker: _Worker) -> str:
