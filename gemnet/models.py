@@ -17,7 +17,7 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import fit
 from gemnet.core.errors import UserError
-from gemnet.model_table import MODELS, ModelEntry
+from gemnet.model_table import MODELS, ModelEntry, shipped_weights, weights_file
 from gemnet.weights import fitting_weights
 
 if TYPE_CHECKING:
@@ -32,7 +32,19 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in (*MODELS, "gemnet")})
+def _with_weights() -> dict[str, dict[str, Any]]:
+    """The settings of the weights that ship, which timm takes by default."""
+    described = (
+        "distilled from EfficientNet-Lite2's answers to Tiny-ImageNet's images of 64x64 pixels; it names ImageNet-1k's classes "
+        "and has seen 202 of them: a start for training on other images, not an ImageNet classifier"
+    )
+    return {
+        f"{name}.{MODELS[name].weights}": _cfg(file=str(weights_file(name)), description=described)
+        for name in shipped_weights()
+    }
+
+
+default_cfgs = generate_default_cfgs({**_with_weights(), **{f"{name}.untrained": _cfg() for name in (*MODELS, "gemnet")}})
 
 
 class UnknownSettingError(UserError, TypeError):
@@ -86,9 +98,11 @@ def _ordered(out_indices: int | Sequence[int], count: int) -> int | tuple[int, .
 def checkpoint_filter_fn(state: dict[str, Any], model: GEMNet) -> dict[str, Tensor]:
     """Take what timm loads with `pretrained=True` from a checkpoint of any library: see `gemnet.weights.fitting_weights`.
 
-    A classifier for the model's number of classes is taken, whatever number the pretrained_cfg has.
+    A classifier for the model's number of classes is taken, whatever number the pretrained_cfg has. Half precision becomes
+    float32, so that timm does not add up the channels of a stem in it.
     """
-    weights = fitting_weights(state, model)
+    found = fitting_weights(state, model)
+    weights = {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
     weight = weights.get("classifier.weight")
     if weight is not None and len(weight) == model.num_classes:
         model.pretrained_cfg["num_classes"] = model.num_classes

@@ -20,7 +20,7 @@ WHOLE = [
     "predict", "predictor", "prepared_data", "pretraining", "printed", "processes", "proxy", "quantization", "ray_executor",
     "reach", "recipe", "report", "report_in_a_browser", "reproduce_tool", "retraining", "retrying", "runner", "search_tool",
     "svge_decoding", "svge_extrapolation", "svge_model", "svge_optimisation", "svge_tables", "svge_training",
-    "tabular_evaluator", "timed", "timm_train", "tools", "trial", "videos",
+    "tabular_evaluator", "timed", "timm_train", "tools", "transfer", "trial", "videos",
 ]  # fmt: skip
 """Files, test_NAME.py, that start processes, train, search, build detectors, compile or export. All others are unit tests."""
 

@@ -14,6 +14,7 @@ import pytest
 
 import gemnet
 from gemnet.cli.commands import COMMANDS
+from gemnet.model_table import shipped_weights, weights_file
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("gemnet", "search", "configs", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
@@ -50,8 +51,9 @@ def test_the_wheel_has_the_packages_with_their_configs_and_data_and_nothing_else
     modules = {name for name in modules if not name.startswith("gemnet/.mim/")}
     configs = {f"gemnet/.mim/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.py")}
     data = {"gemnet/cells/gemnet_a.json", "gemnet/cells/gemnet_b.json", "search/report/template.html"}
-    assert names(distributions[0]) == modules | configs | data | {"search/experiments/svge/published.json"}
-    assert distributions[0].stat().st_size < 1e6
+    weights = {str(weights_file(name).relative_to(ROOT)) for name in shipped_weights()}
+    assert names(distributions[0]) == modules | configs | data | weights | {"search/experiments/svge/published.json"}
+    assert distributions[0].stat().st_size < 1e6 + sum((ROOT / file).stat().st_size for file in weights)
 
 
 def test_the_wheels_metadata_have_one_version_core_and_extras_and_the_command(distributions):

@@ -18,9 +18,9 @@ model = dict(
     use_syncbn=False,  # mmdet would put torch's own, which needs GPUs, in place of norm_cfg's
     data_preprocessor=dict(
         type="DetDataPreprocessor",
-        mean=[103.53, 116.28, 123.675],  # of blue, green, red
-        std=[57.375, 57.12, 58.395],
-        bgr_to_rgb=False,
+        mean=[123.675, 116.28, 103.53],  # of red, green, blue, as the backbone's weights have it
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
         pad_size_divisor=32,
     ),
     neck=dict(type="gemnet.NarrowedPAFPN", out_channels=width, num_csp_blocks=1, expand_ratio=0.5, **layers),

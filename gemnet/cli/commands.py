@@ -33,6 +33,7 @@ COMMANDS = {
     "compare-detectors": Command(
         "search.cli.detectors", "compare_detectors", "train detectors beside each other on your own photos"
     ),
+    "compare-weights": Command("search.cli.weights", "compare_weights", "show what pretrained weights are worth on images"),
     "svge": Command("search.cli.svge", "svge", "measure SVGe on a search space"),
 }
 """In the order of a user's way. What is of the search is named here alone: the package `gemnet` imports nothing of it."""

@@ -54,6 +54,13 @@ def _train(call: Call) -> int:
     )
     parser.add_argument("--epochs", type=whole(1), help="in place of a time: so many passes over the training images")
     parser.add_argument("--format", choices=FORMATS, help="of the labels; default: found out")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--pretrained",
+        metavar="CHECKPOINT",
+        help="what the backbone starts from; default: the weights that ship for GEMNet-A, -B",
+    )
+    start.add_argument("--from-scratch", action="store_true", help="start the backbone from random weights")
     parser.add_argument("--cell", metavar="FILE", help="a searched cell as the backbone, in place of GEMNet-A's")
     _add_search(parser)
     parser.add_argument("--config", default="gemnet::own_detector.py", help="what is trained; default: %(default)s")
@@ -71,8 +78,8 @@ def _train(call: Call) -> int:
     args = parser.parse_args(call.arguments)
     if args.minutes is not None and args.epochs is not None:
         parser.error("give either --minutes or --epochs")
-    if args.search and args.cell is not None:
-        parser.error("give either --search or --cell")
+    if args.search and (args.cell is not None or args.pretrained is not None):
+        parser.error("--search: give no --cell, and no --pretrained, for the cell is not known yet")
     if not args.search and (args.search_minutes is not None or args.finalists or args.search_options):
         parser.error("--search-minutes, --finalists and --search-options are of --search")
     minutes = None if args.epochs is not None else 30.0 if args.minutes is None else args.minutes
@@ -86,6 +93,9 @@ def _train(call: Call) -> int:
 
         options = dict(named(args.cfg_options) or {})
         options |= {key: value for key in ("image_size", "batch_size") if (value := getattr(args, key)) is not None}
+        if args.from_scratch or args.pretrained is not None:
+            given = None if args.from_scratch else {"type": "Pretrained", "checkpoint": args.pretrained}
+            options["model.backbone.init_cfg"] = given
         if args.patience is not None:
             options["train_cfg.patience"] = args.patience
         cell, told, start = args.cell, (), began

@@ -25,7 +25,7 @@ def main(call: Call) -> int:
     parser = call.parser(__doc__)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="of images, with the folders below")
     parser.add_argument("--teacher", default="efficientnet_lite0", help="name, or MODEL@FILE; default: %(default)s")
-    parser.add_argument("--model", default="gemnet_a", help="what learns; default: %(default)s")
+    parser.add_argument("--model", default="gemnet_a", help="what learns, also a model of timm's; default: %(default)s")
     parser.add_argument("--cell", metavar="FILE", help="a searched cell, in place of the model's")
     parser.add_argument("--work-dir", help="where everything goes; default: work_dirs/pretrain_<model>")
     parser.add_argument("--epochs", type=whole(1), help="each has all views of all images; default: the config's, 10")

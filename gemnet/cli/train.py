@@ -32,7 +32,8 @@ def main(call: Call) -> int:
         nargs="?",
         const="library",
         metavar="CHECKPOINT",
-        help="start the backbone from a checkpoint, or from the weights of its library; takes the config's shorter schedule",
+        help="start the backbone from a checkpoint, or from its own weights: GEMNet's that ship, or its library's; takes the "
+        "config's shorter schedule",
     )
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="set by dist_train.sh and slurm_train.sh"

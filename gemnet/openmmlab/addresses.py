@@ -1,4 +1,4 @@
-"""Checkpoints by OpenMMLab's addresses: `torchvision://resnet50`, `open-mmlab://resnext101_32x4d`, `mmcls://...`."""
+"""Checkpoints by address: `gemnet://gemnet_a` of the package, and OpenMMLab's, as `torchvision://resnet50` or `mmcls://...`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
+from gemnet.model_table import SCHEME, shipped_weights, weights_file
 from gemnet.weights import WeightsError
+
+
+def _gemnet() -> Mapping[str, str]:
+    return {name: str(weights_file(name)) for name in shipped_weights()}
 
 
 def _torchvision() -> Mapping[str, str]:
@@ -31,13 +36,14 @@ def _mmcls() -> Mapping[str, str]:
 
 
 SCHEMES: dict[str, Callable[[], Mapping[str, str]]] = {
+    SCHEME: _gemnet,
     "torchvision": _torchvision,
     "modelzoo": _torchvision,
     "open-mmlab": _openmmlab,
     "openmmlab": _openmmlab,
     "mmcls": _mmcls,
 }
-"""Schemes, with mmengine's lists of names and where their files are."""
+"""Schemes, with lists of names and where their files are: ours, and mmengine's."""
 
 
 def resolve(checkpoint: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -60,7 +66,7 @@ def resolve(checkpoint: str | os.PathLike[str]) -> str | os.PathLike[str]:
         near = difflib.get_close_matches(name, names, 3)
         told = f"near are {', '.join(near)}" if near else f"there are {', '.join(sorted(names)[:8])}, ..."
         raise WeightsError(f"{checkpoint}: no such name; {told}")
-    if re.match(r"https?://", names[name]):
+    if re.match(r"https?://", names[name]) or os.path.isabs(names[name]):
         return names[name]
     from mmengine.runner.checkpoint import _get_mmengine_home  # where mmengine's own loader looks
 

@@ -30,6 +30,7 @@ from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.configs import config_path, read_config
 from gemnet.core.errors import UserError
 from gemnet.core.own_modules import search_working_directory
+from gemnet.model_table import shipped_weights, short_names, weights_address
 from gemnet.openmmlab import averaging, recipe, schedule
 from gemnet.openmmlab.backbone import Backbone
 from gemnet.openmmlab.classes import settle_classes
@@ -116,21 +117,32 @@ def emulates_bfloat16(cpu: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def use_pretrained(config: Config, checkpoint: str | None) -> None:
-    """Start the backbone from `checkpoint`, or from the library's own weights if None, with the config's shorter schedule.
+    """Start the backbone from `checkpoint`, or from its own weights if None, with the config's shorter schedule.
 
-    It is never longer than the config's `epochs`.
+    Its own weights are those that ship, or the library's. The schedule is never longer than the config's `epochs`. Raises
+    ConfigError where the backbone has no weights of its own.
     """
     backbone = config.model.backbone
     if checkpoint is not None:
         backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
     elif backbone.type == "gemnet.FeatureBackbone":
         backbone.pretrained = True
+    elif (own := own_weights(backbone)) is not None:
+        backbone.init_cfg = dict(type="Pretrained", checkpoint=own)
     else:
-        raise ConfigError(f"--pretrained: no weights of {backbone.type} are published; give a checkpoint, --pretrained FILE")
+        raise ConfigError(f"--pretrained: no weights of this {backbone.type} ship; give a checkpoint, --pretrained FILE")
     if "pretrained_schedule" in config:
         longest = recipe.reference(config, "epochs")
         config.merge_from_dict(config.pretrained_schedule)
         recipe.shorten(config, longest)
+
+
+def own_weights(backbone: Mapping[str, Any]) -> str | None:
+    """The address of the weights that ship for a backbone's settings; None where there are none, as for another cell."""
+    if backbone.get("type") not in ("gemnet.GEMNet", "GEMNet") or backbone.get("cell") is not None:
+        return None
+    name = short_names().get(arch := str(backbone.get("arch")), arch)
+    return weights_address(name) if name in shipped_weights() else None
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -282,7 +294,7 @@ def train(
     """Train by a config.
 
     resume: a checkpoint to go on from, or 'auto', the last complete one in the work directory, if any. pretrained: a
-    checkpoint of the backbone, or 'library'. launcher: none, pytorch, slurm.
+    checkpoint of the backbone, or 'library' for its own. launcher: none, pytorch, slurm.
     """
     settings = load_config(config, None, work_dir)
     if pretrained is not None:

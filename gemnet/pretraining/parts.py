@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from mmcv.transforms import BaseTransform
 from mmpretrain.models.heads import LinearClsHead
-from torch import Tensor
+from torch import Tensor, nn
 
+from gemnet.openmmlab.backbone import Backbone
 from gemnet.openmmlab.images import EveryImageTested
 from gemnet.openmmlab.registry import DATASETS, MODELS, TRANSFORMS
 from gemnet.pretraining.targets import Targets, view_of
@@ -68,6 +71,30 @@ class CutView(BaseTransform):
         results["img"] = cut(image, view, self.scale)
         results["img_shape"] = results["img"].shape[:2]
         return results
+
+
+@MODELS.register_module()
+class TimmStudent(Backbone):
+    """A model of timm's without its classifier: its pooled features [B, D], as one map.
+
+    Args:
+        model: Its name.
+        init_cfg: As every backbone's here.
+    """
+
+    def __init__(self, model: str, init_cfg: dict[str, Any] | None = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.body = timm.create_model(model, pretrained=False, num_classes=0)
+        with torch.no_grad():
+            pooled = copy.deepcopy(self.body).eval().to("meta")(torch.empty(1, 3, 64, 64, device="meta"))
+        self.out_channels = (pooled.shape[1],)
+
+    def network(self) -> nn.Module:
+        return self.body
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images [B, 3, H, W] -> features [B, D]."""
+        return (self.body(images),)
 
 
 @MODELS.register_module()

@@ -16,7 +16,9 @@ import torch
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
+from gemnet.checkpoints.reading import WeightsError, find, plain_tensors, read_checkpoint
 from gemnet.core.errors import DataError, UserError
 from gemnet.core.files import replacing, save_text
 from gemnet.core.machine import cores
@@ -57,7 +59,7 @@ def pretrain(
         folders: Of images, with all folders below; what they are called does not matter. Nothing is written there.
         work_dir: Where everything goes: weights.safetensors, result.json, the config, the log.
         teacher: As `gemnet.pretraining.teachers.load_teacher` takes it.
-        model: A model of `gemnet.model_table`.
+        model: A model of `gemnet.model_table`, or, to compare with, one of timm's.
         cell: A cell, in place of the model's, at the model's budget.
         config: What is trained: a file, or `gemnet::pretrain.py`.
         options: Options of the config (dotted keys), as epochs, batch_size, image_size.
@@ -76,8 +78,10 @@ def pretrain(
         DataError: There are no images that can be read.
     """
     began, place = time.monotonic(), Path(work_dir)
-    if model not in MODELS:
-        raise UserError(f"model {model!r}: expected one of {', '.join(MODELS)}")
+    if model not in MODELS and not timm.is_model(model):
+        raise UserError(f"model {model!r}: expected one of {', '.join(MODELS)}, or a name of timm's")
+    if cell is not None and model not in MODELS:
+        raise UserError(f"model {model!r}: has no cell; expected one of {', '.join(MODELS)} with --cell")
     if views < 1:
         raise UserError(f"views={views}: expected 1 or more")
     processes = processes or max(1, torch.cuda.device_count())
@@ -176,13 +180,9 @@ def _settings(
     config: str, place: Path, model: str, cell: str | None, options: dict[str, Any], teacher: Teacher, seed: int, device: str
 ) -> Config:
     settings = engine.load_config(config, None, str(place))
-    backbone: dict[str, Any] = {"_delete_": True, "type": "gemnet.GEMNet", "out_indices": (5,), "norm_cfg": {"type": "BN"}}
-    if cell is None:
-        backbone["arch"] = model.removeprefix("gemnet_")
-    else:
-        entry = MODELS[model]
-        backbone |= {"cell": cell, "target_macs": entry.macs, "target_params": entry.params, "residual": True}
-    engine.merge(settings, {"model.backbone": backbone, "model.head.num_classes": teacher.classes})
+    engine.merge(settings, {"model.backbone": _student(model, cell), "model.head.num_classes": teacher.classes})
+    if model not in MODELS:
+        settings.model.neck = None  # timm's model pools by itself
     settings.data_preprocessor.num_classes = teacher.classes
     settings.val_evaluator.topk = settings.test_evaluator.topk = settings.model.head.topk = (1, min(5, teacher.classes))
     engine.merge(settings, options)
@@ -194,6 +194,17 @@ def _settings(
     if device == "cuda":
         engine.use_amp(settings)
     return settings
+
+
+def _student(model: str, cell: str | None) -> dict[str, Any]:
+    """The backbone that learns."""
+    if model not in MODELS:
+        return {"_delete_": True, "type": "gemnet.TimmStudent", "model": model}
+    backbone: dict[str, Any] = {"_delete_": True, "type": "gemnet.GEMNet", "out_indices": (5,), "norm_cfg": {"type": "BN"}}
+    if cell is None:
+        return {**backbone, "arch": model.removeprefix("gemnet_")}
+    entry = MODELS[model]
+    return {**backbone, "cell": cell, "target_macs": entry.macs, "target_params": entry.params, "residual": True}
 
 
 def _fill(settings: Config, place: Path, targets: Targets, whole: Targets, views: int, seed: int) -> None:
@@ -211,13 +222,31 @@ def _write_weights(place: Path, checkpoint: Path, told: dict[str, Any]) -> float
     """Write the last weights for timm, in half precision, with what is told of them; returns the agreement with the teacher."""
     with to_log(place / LOG), TemporaryDirectory(dir=place, prefix="evaluation_") as runner:  # which writes its config there
         found = engine.evaluate(str(place / CONFIG), str(checkpoint), runner)
-    whole = place / "weights_float32.safetensors"
-    convert(checkpoint, whole, "timm")
-    state = safetensors.torch.load_file(whole)
+    state = _of_ours(checkpoint, place) if told["model"] in MODELS else _of_timms(checkpoint, told["model"])
     slim = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}  # variances may be very small
     with replacing(place / WEIGHTS) as temporary:
         safetensors.torch.save_file(
             slim, temporary, {"gemnet": json.dumps({key: told[key] for key in told if key != "folders"})}
         )
-    whole.unlink()
     return float(found["accuracy/top1"]) / 100
+
+
+def _of_ours(checkpoint: Path, place: Path) -> dict[str, Tensor]:
+    with TemporaryDirectory(dir=place, prefix="weights_") as folder:
+        whole = Path(folder) / WEIGHTS
+        convert(checkpoint, whole, "timm")
+        return safetensors.torch.load_file(whole)
+
+
+def _of_timms(checkpoint: Path, model: str) -> dict[str, Tensor]:
+    """The weights of a `TimmStudent` and its head, by the names of timm's model. Raises WeightsError where some are missing."""
+    network = timm.create_model(model, pretrained=False, num_classes=0)
+    classifier = str(vars(timm.create_model(model, pretrained=False))["pretrained_cfg"]["classifier"])
+    held = find(checkpoint, read_checkpoint(checkpoint), network.state_dict().keys()).held
+    start = held.prefix.removesuffix("backbone.body.") + "head.fc."
+    head = {f"{classifier}.{key.removeprefix(start)}": held.container[key] for key in held.container if key.startswith(start)}
+    state = plain_tensors(checkpoint, {**held.tensors, **head})
+    missing = [key for key in network.state_dict() if key not in state]
+    if missing or not head:
+        raise WeightsError(f"{checkpoint}: {len(missing)} weights of {model} are missing, first {(missing or [classifier])[0]}")
+    return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""Compare detectors: the small one of gemnet detect beside others, trained from scratch on the same photos.
+"""Compare detectors: the small one of gemnet detect, from scratch and from weights, beside others trained from scratch.
 
 Each training has the same budget of CPU seconds on one thread, and the recipe of its authors. A record keeps what has ended:
 the same command goes on with what is missing. All test photos are measured by the same code, once a training.
@@ -26,7 +26,7 @@ from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.errors import UserError
 
-METHODS = ("gemnet_a", "ssdlite320", "rtmdet_tiny", "yolo11n")
+METHODS = ("gemnet_a", "gemnet_a_pretrained", "ssdlite320", "rtmdet_tiny", "yolo11n")
 BUDGET = 1800.0
 RECORD = "docs/results/own_detector.jsonl"
 WORK_DIR = "work_dirs/compare_detectors"
@@ -49,9 +49,9 @@ def _add_record(parser: ArgumentParser) -> None:
     parser.add_argument("--record", type=Path, default=Path(RECORD), help="of the trainings that ended; default: %(default)s")
 
 
-def _add_methods(parser: ArgumentParser) -> None:
-    known = f"some of {', '.join(METHODS)}, in the order that is wanted; default: all"
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="METHOD", help=known)
+def _add_methods(parser: ArgumentParser, methods: tuple[str, ...] = METHODS) -> None:
+    known = f"some of {', '.join(methods)}, in the order that is wanted; default: all"
+    parser.add_argument("--methods", nargs="+", default=methods, choices=methods, metavar="METHOD", help=known)
 
 
 def _add_yolo(parser: ArgumentParser) -> None:
@@ -164,7 +164,7 @@ def _speed(call: Call) -> int:
       gemnet compare-detectors speed --yolo-python yolo/bin/python --write       renews docs/results/own_detector.md
     """
     parser = call.parser(cleandoc(_speed.__doc__ or ""))
-    _add_methods(parser)
+    _add_methods(parser, tuple(name for name in METHODS if not name.endswith("_pretrained")))  # the same network
     parser.add_argument("--rounds", type=whole(1), default=100, help="passes of each network; default: %(default)s")
     parser.add_argument("--work-dir", default=f"{WORK_DIR}/speed", help="where the ONNX files go; default: %(default)s")
     _add_yolo(parser)

@@ -123,6 +123,7 @@ def _tell_plan(plan: Mapping[str, Any]) -> None:
     tell(
         f"  images of {width}x{height}, batch {plan['batch_size']}, learning rate {plan['learning_rate']:g}; "
         f"{plan['params'] / 1e6:.1f} M params, {plan['macs'] / 1e9:.2f} G MACs"
+        + (f"; the backbone starts from {plan['weights']}" if plan.get("weights") else "")
     )
 
 

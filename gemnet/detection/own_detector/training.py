@@ -29,6 +29,8 @@ CONFIG, BEST, LOG, PLAN, RESULT = "detector.py", "best.pth", "train.log", "plan.
 """In the work directory: the config, the weights of the best validation, what libraries print, what was chosen, measured."""
 CELL_PARAMS = 4.5e6
 """Of the model that a cell is fitted to, as the shipped ones at 463 M MACs; its classifier is not part of the detector."""
+WEIGHTS = "model.backbone.init_cfg"
+"""The option that says what the backbone starts from; without it a shipped one starts from its weights."""
 STARTING = 6.0
 """Seconds that it takes to build the runner."""
 SAVED = 20.0
@@ -50,7 +52,8 @@ def planned(
 
     Returns:
         What was chosen: command (what the call was), device, processes, image_size, batch_size, learning_rate, epochs (an
-        estimate where there is a time), seconds (of training with validation, or None), params, macs, pace.
+        estimate where there is a time), seconds (of training with validation, or None), params, macs, weights (the address of
+        those that ship, or None), pace.
 
     Raises:
         UserError: The work directory has a training of another command.
@@ -68,6 +71,9 @@ def planned(
     if cell is not None:
         engine.merge(settings, {"model.backbone": _of_cell(cell), "model.neck.in_channels": None})
     engine.merge(settings, chosen(facts(prepared.files["train"]), device, processes, options))
+    own = None if WEIGHTS in options else engine.own_weights(settings.model.backbone)
+    if own is not None and not settings.model.backbone.get("init_cfg"):
+        settings.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": own}
     settings.randomness.seed = seed
     if find_spec("tensorboard"):
         settings.vis_backends = [*settings.vis_backends, {"type": "TensorboardVisBackend"}]
@@ -90,7 +96,7 @@ def planned(
     plan = {
         "command": command, "device": device, "processes": processes, "image_size": list(settings.image_size),
         "batch_size": settings.batch_size, "learning_rate": settings.optim_wrapper.optimizer.lr, "epochs": length,
-        "seconds": seconds, "params": cost.params, "macs": cost.macs,
+        "seconds": seconds, "params": cost.params, "macs": cost.macs, "weights": own,
         "pace": {"training": pace.training, "prediction": pace.prediction}, "threads": torch.get_num_threads(),
     }  # fmt: skip
     save_text(work_dir / PLAN, json.dumps(plan, indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import multiprocessing
@@ -25,6 +26,7 @@ import gemnet.openmmlab.registry  # noqa: F401 - operators of mmcv that need no 
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.run import predictions_of
+from gemnet.model_table import weights_file
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.timed import AP
 from gemnet.weights import load_weights
@@ -88,9 +90,14 @@ class CountHook(Hook):
 
 
 def train_gemnet(task: Task, prepared: Prepared) -> Trained:
-    """Train as `gemnet detect --image-size 320 --epochs N` does, on one thread and without loading processes."""
+    """Train as `gemnet detect --image-size 320 --epochs N` does, on one thread and without loading processes.
+
+    From the weights that ship, or from scratch, by the method's name.
+    """
     options: dict[str, Any] = {"image_size": IMAGE_SIZE, "train_cfg.patience": 0}  # the whole budget
     options |= {f"{loader}_dataloader.num_workers": 0 for loader in ("train", "val", "test")}
+    if task.method == "gemnet_a":
+        options[training.WEIGHTS] = None
 
     def plan(place: Path, epochs: int) -> dict[str, Any]:
         place.mkdir(parents=True, exist_ok=True)
@@ -110,6 +117,9 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     done = round(curve[-1][0])  # the last validation ends the run, which may stop early
     keys = ("batch_size", "learning_rate", "image_size")
     settings = {"optimizer": "AdamW", **{key: planned[key] for key in keys}}
+    if planned["weights"] is not None:
+        file = weights_file("gemnet_a")
+        settings["weights"] = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
     weights = task.work_dir / training.BEST
     return Trained(done, done * prepared.images["train"], cpu, wall, pace, curve, settings, weights)
 

@@ -12,7 +12,8 @@ from gemnet.detection.data import Prepared, prepare
 from search.spaces.benchmark_files import ENVIRONMENT
 
 METHODS = {
-    "gemnet_a": "GEMNet-A with RTMDet's head, as `gemnet detect` trains it",
+    "gemnet_a": "GEMNet-A with RTMDet's head, from scratch (`gemnet detect --from-scratch`)",
+    "gemnet_a_pretrained": "the same from the weights that ship (`gemnet detect`)",
     "ssdlite320": "torchvision's SSDLite320 with MobileNetV3-Large",
     "rtmdet_tiny": "mmdet's RTMDet-tiny",
     "yolo11n": "YOLO11n of the package ultralytics",

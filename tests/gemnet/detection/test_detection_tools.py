@@ -233,7 +233,7 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     ("command", "message"),
     [
         (["train.py", "configs/retinanet_gemnet_c.py"], "no such config; there are .*configs/retinanet_gemnet_a.py"),
-        (["train.py", RETINANET, "--pretrained"], "no weights of gemnet.GEMNet are published"),
+        (["train.py", "configs/gemnet_cell_imagenet.py", "--pretrained"], "no weights of this gemnet.GEMNet ship"),
         (["train.py", RETINANET, "--resume", "none.pth"], "--resume: none.pth: no such checkpoint"),
         (["train.py", "configs/_base_/coco.py"], "has no model; expected a config for training"),
         (["train.py", RETINANET, "--launcher", "pytorch"], "start it with tools/dist_train.sh"),

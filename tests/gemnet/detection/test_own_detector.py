@@ -245,13 +245,40 @@ CONTENT = {
 }
 
 
+MINE = {"type": "Pretrained", "checkpoint": "mine.pth"}
+
+
+def prepared_of(folder):
+    """A photo of two classes in every split; it is not there."""
+    (folder / "train.json").write_text(json.dumps(CONTENT))
+    counts = {"train": 1, "val": 1, "test": 1}
+    return Prepared("coco", folder, ("cat", "dog"), dict.fromkeys(counts, folder / "train.json"), counts, counts, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "cell", "start"),
+    [
+        ({}, None, {"type": "Pretrained", "checkpoint": "gemnet://gemnet_a"}),
+        ({training.WEIGHTS: None}, None, None),
+        (
+            {training.WEIGHTS: {"type": "Pretrained", "checkpoint": "mine.pth"}},
+            None,
+            {"type": "Pretrained", "checkpoint": "mine.pth"},
+        ),
+        ({}, "gemnet_b", None),
+    ],
+    ids=["those that ship", "none", "one's own", "another cell's"],
+)
+def test_a_backbone_starts_from_the_weights_that_ship_unless_it_is_told_otherwise(options, cell, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "measure_pace", lambda *_: Pace(1.0, 0.1))
+    plan = training.planned(prepared_of(tmp_path), tmp_path, "gemnet::own_detector.py", None, 1, 0, cell, options, 1)
+    assert plan["weights"] == ("gemnet://gemnet_a" if not options and cell is None else None)
+    assert load_config(str(tmp_path / training.CONFIG)).model.backbone.get("init_cfg") == start
+
+
 @pytest.mark.parametrize(("slow", "chosen_threads"), [(4, 1), (1, 4)], ids=["busy cores", "free cores"])
 def test_as_many_threads_train_as_are_fastest(slow, chosen_threads, tmp_path, monkeypatch):
-    (tmp_path / "train.json").write_text(json.dumps(CONTENT))
-    counts = {"train": 1, "val": 1, "test": 1}
-    files = dict.fromkeys(counts, tmp_path / "train.json")
-    prepared = Prepared("coco", tmp_path, ("cat", "dog"), files, counts, counts, {}, ())
-    used = [4]
+    prepared, used = prepared_of(tmp_path), [4]
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: used[-1])
     monkeypatch.setattr(torch, "set_num_threads", used.append)

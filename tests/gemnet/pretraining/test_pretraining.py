@@ -292,11 +292,34 @@ def test_a_package_of_the_network_fills_it_in_order(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"model": "gemnet_z"}, "expected one of"), ({"views": 0}, "expected 1 or more")]
+    ("settings", "message"),
+    [
+        ({"model": "gemnet_z"}, "expected one of gemnet_a, gemnet_b, or a name of timm's"),
+        ({"model": "test_resnet", "cell": "gemnet_a"}, "model 'test_resnet': has no cell"),
+        ({"views": 0}, "expected 1 or more"),
+    ],
 )
 def test_what_cannot_be_is_refused(settings, message, photos, tmp_path):
     with pytest.raises(UserError, match=message):
         pretrain([str(photos)], str(tmp_path), **settings)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet"])
+def test_a_model_of_timms_learns_as_well_and_its_weights_are_timms(model, photos, own, tmp_path):
+    options = {"image_size": SIZE, "batch_size": 4, "epochs": 1}
+    options |= {"train_dataloader.num_workers": 0, "val_dataloader.num_workers": 0}
+    result = pretrain([str(photos)], str(tmp_path), own, model, options=options, teacher_size=SIZE, views=1)
+    assert result["model"] == model
+    fresh = timm.create_model(model, num_classes=CLASSES)
+    trained = timm.create_model(model, num_classes=CLASSES, checkpoint_path=str(tmp_path / "weights.safetensors")).eval()
+    assert not any(torch.equal(a, b) for a, b in zip(fresh.parameters(), trained.parameters()) if a.ndim > 1)
+    checkpoint = read_checkpoint(tmp_path / "epoch_1.pth")["state_dict"]
+    classifier = vars(trained)["pretrained_cfg"]["classifier"]
+    for name, value in trained.state_dict().items():
+        held = checkpoint[
+            f"head.fc.{name.rpartition('.')[2]}" if name.startswith(f"{classifier}.") else f"backbone.body.{name}"
+        ]
+        assert torch.equal(value, held.half().to(held.dtype) if held.ndim > 1 else held), name
 
 
 def test_one_image_is_too_few(own, tmp_path):

@@ -206,7 +206,8 @@ def test_every_cell_of_the_space_makes_a_detector_within_the_budget(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--search", "--cell", "mine.json"], "give either --search or --cell"),
+        (["--search", "--cell", "mine.json"], "--search: give no --cell"),
+        (["--search", "--pretrained", "mine.pth"], "and no --pretrained"),
         (["--finalists", "2"], "--search-minutes, --finalists and --search-options are of --search"),
         (["--search", "--search-minutes", "0"], "argument --search-minutes: expected a number above 0, found '0'"),
     ],

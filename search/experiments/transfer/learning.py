@@ -1,0 +1,162 @@
+"""Learn a data set: from a network's frozen features, or by training all its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from gemnet.core.errors import UserError
+from gemnet.pretraining.views import cut, random_view
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of the channels, in grey levels: what GEMNet's configs normalise with."""
+NEIGHBOURS, SHARPNESS = 20, 0.07
+"""Of the nearest neighbours' vote: how many, and the temperature of their cosines (Wu et al., CVPR 2018)."""
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Of a training, the same for every network: AdamW, a learning rate that rises linearly, then falls along a cosine.
+
+    Attributes:
+        learning_rate: At its highest, for batches of 64.
+        weight_decay: Of all weights with more than one dimension.
+        warmup: The share of the steps in which the learning rate rises.
+        smoothing: Of the labels.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    smoothing: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images of one size with their classes.
+
+    Attributes:
+        pixels: uint8 [N, 3, S, S].
+        labels: int64 [N].
+        classes: Their names.
+        rows: int64 [N], of a part: which of the whole its images are.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    rows: Tensor | None = None
+
+    def part(self, share: float, seed: int) -> Images:
+        """A share of each class's images, at least one; all of them for 1."""
+        if share >= 1:
+            return self
+        generator = np.random.default_rng(seed)
+        chosen: list[int] = []
+        for label in range(len(self.classes)):
+            own = np.flatnonzero(self.labels.numpy() == label)
+            chosen += generator.permutation(own)[: max(1, round(share * len(own)))].tolist()
+        rows = torch.tensor(sorted(chosen))
+        return Images(self.pixels[rows], self.labels[rows], self.classes, rows)
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """uint8 [N, 3, S, S] as a network takes it, channels last."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def features(network: nn.Module, pixels: Tensor) -> Tensor:
+    """What the classifier would be given, float32 [N, D], of images uint8 [N, 3, S, S]."""
+    network.eval()
+    forward_features, forward_head = network.forward_features, network.forward_head
+    return torch.cat([forward_head(forward_features(normalised(batch)), pre_logits=True) for batch in pixels.split(BATCH)])
+
+
+def nearest(train: Tensor, labels: Tensor, test: Tensor, classes: int) -> Tensor:
+    """Classes int64 [M] of features [M, D], by the vote of their nearest neighbours among [N, D]."""
+    cosines = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    near, rows = cosines.topk(min(NEIGHBOURS, len(train)), dim=1)
+    votes = torch.zeros(len(test), classes).scatter_add_(1, labels[rows], (near / SHARPNESS).exp())
+    return votes.argmax(1)
+
+
+def linear(train: Tensor, labels: Tensor, test: Tensor) -> Tensor:
+    """Classes int64 [M] of features [M, D], by logistic regression on [N, D], each feature with deviation 1."""
+    mean, std = train.mean(0), train.std(0).clamp(min=1e-6)
+    model = LogisticRegression(C=0.01, max_iter=300).fit(((train - mean) / std).numpy(), labels.numpy())
+    return torch.from_numpy(model.predict(((test - mean) / std).numpy()))
+
+
+def tune(
+    network: nn.Module,
+    train: Images,
+    test: Images,
+    epochs: int,
+    seed: int,
+    recipe: Recipe | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> float:
+    """Train all weights on random crops, mirrored or not; returns the accuracy on the test images after the last epoch.
+
+    Raises:
+        UserError: The loss is not finite.
+    """
+    recipe = recipe or Recipe()
+    flat = [weight for weight in network.parameters() if weight.ndim < 2]
+    deep = [weight for weight in network.parameters() if weight.ndim >= 2]
+    groups = [{"params": deep, "weight_decay": recipe.weight_decay}, {"params": flat, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    batch = min(BATCH, len(train.labels))
+    steps, total = len(train.labels) // batch, epochs * (len(train.labels) // batch)
+    generator = torch.Generator().manual_seed(seed)
+    network.train()
+    for epoch in range(epochs):
+        order = torch.randperm(len(train.labels), generator=generator)
+        for step in range(steps):
+            rows = order[step * batch : (step + 1) * batch]
+            crops = np.stack([_crop(train.pixels[row], seed, int(row), epoch) for row in rows])
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _rate((epoch * steps + step + 0.5) / total, recipe.warmup)
+            answers = network(normalised(torch.from_numpy(crops).permute(0, 3, 1, 2)))
+            loss = F.cross_entropy(answers, train.labels[rows], label_smoothing=recipe.smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if step % 10 == 9:
+                progress(epoch * steps + step + 1, total)
+        if not math.isfinite(loss.item()):
+            raise UserError(f"the loss became {loss.item()} in epoch {epoch + 1} of {epochs}")
+    return accuracy(network, test)
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, images: Images) -> float:
+    """The share of images whose class the network names first."""
+    network.eval()
+    answers = torch.cat([network(normalised(batch)).argmax(1) for batch in images.pixels.split(BATCH)])
+    return share_right(answers, images.labels)
+
+
+def share_right(answers: Tensor, labels: Tensor) -> float:
+    """The share of answers int64 [N] that are the labels."""
+    return float((answers == labels).double().mean())
+
+
+def _crop(image: Tensor, seed: int, row: int, epoch: int) -> np.ndarray:
+    pixels = image.permute(1, 2, 0).numpy()
+    return cut(pixels, random_view(pixels.shape[:2], seed, row, epoch), pixels.shape[0])
+
+
+def _rate(done: float, warmup: float) -> float:
+    """The learning rate's share of its highest value after a share of the steps."""
+    return done / warmup if done < warmup else 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

@@ -1,0 +1,138 @@
+"""What is measured: networks, each with weights or without, in all ways to learn a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from gemnet.checkpoints.reading import read_state_dict
+from gemnet.core.errors import UserError
+from gemnet.model_table import MODELS, shipped_weights, weights_file
+from gemnet.weights import WeightsError
+
+SCRATCH = "scratch"
+FROZEN = ("nearest", "linear")
+"""Ways without training the network: the nearest neighbours in its features, and a linear classifier of them."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network, and the weights that it starts from.
+
+    Attributes:
+        model: One of timm's names, ours among them.
+        weights: A file; None for none.
+    """
+
+    model: str
+    weights: Path | None
+
+    @cached_property
+    def name(self) -> str:
+        """`scratch`, or the digest of the weights: by which the record knows them, wherever the file lies."""
+        if self.weights is None:
+            return SCRATCH
+        return hashlib.sha256(self.weights.read_bytes()).hexdigest()[:12]
+
+    def build(self, classes: int, seed: int) -> nn.Module:
+        """The network with a new classifier; what is drawn at random follows from the seed.
+
+        Raises:
+            WeightsError: The file is that of another network.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            network = timm.create_model(self.model, pretrained=False, num_classes=classes)
+        if self.weights is not None:
+            state, own = read_state_dict(self.weights), network.state_dict()
+            head = str(vars(network)["pretrained_cfg"]["classifier"])
+            taken = {key: value for key, value in state.items() if not key.startswith(f"{head}.")}
+            wanted = {key for key in own if not key.startswith(f"{head}.") and not key.endswith("num_batches_tracked")}
+            wrong = sorted(key for key in wanted if key not in taken or taken[key].shape != own[key].shape)
+            if wrong:
+                raise WeightsError(
+                    f"{self.weights}: {len(wrong)} of {len(wanted)} weights of {self.model} do not fit, as {wrong[0]}"
+                )
+            network.load_state_dict({key: taken[key] for key in own if key in taken}, strict=False)
+        return network.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A measurement.
+
+    Attributes:
+        start: What it begins with.
+        way: `nearest` or `linear` on frozen features, or `tuned`: all weights are trained.
+        epochs: Of the training; 0 on frozen features.
+        labels: The share of each class's training images that has labels.
+        seed: Of weights, order and crops, and of the choice of the images.
+    """
+
+    start: Start
+    way: str
+    epochs: int
+    labels: float
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, str, str, int, float, int]:
+        """By which the record knows it, beside the data."""
+        return self.start.model, self.start.name, self.way, self.epochs, self.labels, self.seed
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        begin = SCRATCH if self.start.weights is None else "pretrained"
+        how = f"{self.epochs} epochs" if self.way == "tuned" else self.way
+        return f"{self.start.model} {begin}, {how}, {self.labels:.0%} of the labels, seed {self.seed}"
+
+
+def parse_start(given: str) -> Start:
+    """A start by its name: `gemnet_a` with the weights that ship, `gemnet_a@scratch`, or `MODEL@FILE`.
+
+    Raises:
+        UserError: No such model or file, or no weights ship for it.
+    """
+    model, _, source = given.partition("@")
+    if model not in MODELS and not timm.is_model(model):
+        raise UserError(f"{given}: timm has no model {model!r}; expected MODEL, MODEL@{SCRATCH} or MODEL@FILE")
+    if source == SCRATCH:
+        return Start(model, None)
+    if not source:
+        if model not in shipped_weights():
+            raise UserError(f"{given}: no weights ship for {model}; expected {model}@{SCRATCH} or {model}@FILE")
+        return Start(model, weights_file(model))
+    if not Path(source).is_file():
+        raise UserError(f"{given}: {source}: no such file")
+    return Start(model, Path(source))
+
+
+def tasks(
+    starts: Sequence[Start], ways: Sequence[str], epochs: Sequence[int], labels: Sequence[float], seeds: Sequence[int]
+) -> list[Task]:
+    """All measurements, seed by seed, the short ones first: what is stopped early is a comparison all the same."""
+    frozen = [
+        Task(start, way, 0, share, seed)
+        for seed in seeds
+        for share in labels
+        for start in starts
+        for way in ways
+        if way in FROZEN
+    ]
+    tuned = [
+        Task(start, "tuned", length, share, seed)
+        for seed in seeds
+        for length in sorted(epochs)
+        for share in sorted(labels)
+        for start in starts
+        if "tuned" in ways
+    ]
+    return frozen + tuned

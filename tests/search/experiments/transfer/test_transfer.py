@@ -1,0 +1,187 @@
+"""What weights are worth: the record, what is measured, and the tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.neighbors import KNeighborsClassifier
+
+from gemnet.cli.calling import Call
+from gemnet.core.errors import UserError
+from gemnet.core.tables import between
+from gemnet.model_table import shipped_weights
+from gemnet.weights import WeightsError
+from search.cli import weights as command
+from search.core.display import Display
+from search.core.types import SearchError
+from search.experiments.transfer import learning, report, run, tasks
+
+QUIET, ROOT = Display(quiet=True), Path(__file__).parents[4]
+
+
+def row(model="gemnet_a", start="scratch", way="tuned", epochs=1, accuracy=0.5, seed=0, **changes):
+    return {
+        "data": "photos", "image_size": 32, "model": model, "start": start, "way": way, "epochs": epochs, "labels": 1.0,
+        "seed": seed, "accuracy": accuracy, "train_images": 24, "test_images": 12, "seconds": 1.0, "cpu_seconds": 1.0,
+        "machine": "made", **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes that differ in their colour."""
+    place, generator = tmp_path_factory.mktemp("data") / "photos", np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 6)):
+        for label, colour in {"blue": (40, 60, 200), "red": (200, 60, 40)}.items():
+            (place / part / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(generator.normal(colour, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / part / label / f"{number}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def comparison(photos):
+    return run.Comparison(photos, 32)
+
+
+def start(model="test_resnet", weights=None):
+    return tasks.Start(model, weights)
+
+
+def test_every_way_learns_two_colours_and_the_same_seed_gives_the_same_accuracy(comparison):
+    for way, epochs in (("nearest", 0), ("linear", 0), ("tuned", 40)):
+        task = tasks.Task(start(), way, epochs, 1.0, 0)
+        first, again = comparison.measure(task), comparison.measure(task)
+        assert first["accuracy"] == again["accuracy"] >= 0.9, way
+        assert (first["train_images"], first["test_images"]) == (24, 12)
+
+
+def test_nearest_neighbours_vote_as_scikit_learn_has_them():
+    generator = torch.Generator().manual_seed(0)
+    train, test = torch.randn(60, 8, generator=generator), torch.randn(30, 8, generator=generator)
+    labels = torch.randint(0, 3, (60,), generator=generator)
+
+    def weight(distances):
+        return np.exp((1 - distances) / learning.SHARPNESS)
+
+    oracle = KNeighborsClassifier(learning.NEIGHBOURS, weights=weight, metric="cosine").fit(train.numpy(), labels.numpy())
+    assert learning.nearest(train, labels, test, 3).tolist() == oracle.predict(test.numpy()).tolist()
+
+
+def test_a_part_of_the_labels_has_that_share_of_each_class_and_follows_from_the_seed(comparison):
+    part = comparison.train.part(0.25, 1)
+    assert part.labels.bincount().tolist() == [3, 3]
+    assert torch.equal(part.pixels, comparison.train.pixels[part.rows])
+    assert torch.equal(part.rows, comparison.train.part(0.25, 1).rows)
+    assert not torch.equal(part.rows, comparison.train.part(0.25, 2).rows)
+    assert comparison.train.part(1.0, 1) is comparison.train
+
+
+def test_the_features_of_a_part_are_those_of_its_images(comparison):
+    task = tasks.Task(start(), "nearest", 0, 0.25, 3)
+    measured = comparison.measure(task)
+    part, network = comparison.train.part(0.25, 3), task.start.build(2, 3)
+    found, tested = learning.features(network, part.pixels), learning.features(network, comparison.test.pixels)
+    answers = learning.nearest(found, part.labels, tested, 2)
+    assert measured["accuracy"] == round(float((answers == comparison.test.labels).double().mean()), 5)
+
+
+def test_weights_go_into_all_but_the_classifier(tmp_path):
+    model = timm.create_model("test_resnet", num_classes=7)
+    file = tmp_path / "weights.safetensors"
+    save_file({key: value.clone() for key, value in model.state_dict().items()}, file)
+    begun = tasks.parse_start(f"test_resnet@{file}")
+    built = begun.build(2, 0)
+    assert built.fc.weight.shape[0] == 2
+    own, given = built.state_dict(), model.state_dict()
+    assert all(torch.equal(own[key], given[key]) for key in own if not key.startswith("fc."))
+    assert begun.name != "scratch"
+    with pytest.raises(WeightsError, match=f"{file}: .* weights of gemnet_a do not fit"):
+        tasks.Start("gemnet_a", file).build(2, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("no_such_model", "timm has no model 'no_such_model'"),
+        ("mobilenetv1_100", "no weights ship for mobilenetv1_100; expected mobilenetv1_100@scratch"),
+        ("gemnet_a@nowhere.pth", "nowhere.pth: no such file"),
+    ],
+)
+def test_a_start_that_is_none_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        tasks.parse_start(given)
+
+
+def test_what_is_recorded_is_not_measured_again(comparison, tmp_path, monkeypatch):
+    planned = tasks.tasks([start()], ["nearest", "linear"], [1], [1.0], [0, 1])
+    path = tmp_path / "record.jsonl"
+    with run.open_record(path, tmp_path / "work") as record:
+        comparison.run(planned[:3], record, QUIET)
+        with pytest.raises(SearchError, match="is in use by"), run.open_record(path, tmp_path / "work"):
+            pass
+    before = path.read_text()
+    assert len(before.splitlines()) == 3
+    monkeypatch.setattr(comparison, "measure", lambda task, display: row(start="scratch", way=task.way, seed=task.seed))
+    with run.open_record(path, tmp_path / "work") as record:
+        comparison.run(planned, record, QUIET)
+    assert path.read_text().startswith(before)
+    assert len(path.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("change", [{"accuracy": 1.5}, {"accuracy": True}, {"seed": "0"}, {"model": None}])
+def test_a_line_that_is_no_measurement_is_refused_by_its_number(tmp_path, change):
+    path = tmp_path / "record.jsonl"
+    path.write_text(json.dumps(row()) + "\n" + json.dumps(row(epochs=5, **change)) + "\n")
+    with pytest.raises(SearchError, match="line 2: not a measurement"), run.open_record(path):
+        pass
+
+
+def test_the_table_has_spreads_and_a_row_a_start():
+    rows = [row(accuracy=0.5), row(accuracy=0.6, seed=1), row(start="abc", way="nearest", epochs=0, accuracy=0.75)]
+    rows.append(row(labels=0.1, accuracy=0.25))
+    lines = report.table(rows).splitlines()
+    assert "| network | start | nearest neighbours | 1 epoch | seeds |" in lines
+    assert "| gemnet_a | scratch |  | 55.0 ± 7.1 | 0, 1 |" in lines
+    assert "| gemnet_a | pretrained abc | 75.0 |  | 0 |" in lines
+    assert [line for line in lines if line.startswith("**")][1].startswith("**photos** at 32 pixels, 10% of the labels")
+
+
+def test_the_page_has_the_tables_of_the_record_and_the_weights_are_those_that_ship():
+    page = (ROOT / report.PAGE).read_text(encoding="utf-8")
+    rows = list(run.open_record(ROOT / report.RECORD).rows.values())
+    assert between(report.MARKS, page, report.table(rows), report.PAGE) == page
+    measured = {(row["model"], row["start"]) for row in rows if row["start"] != tasks.SCRATCH}
+    assert {(name, tasks.parse_start(name).name) for name in shipped_weights()} == measured
+
+
+def test_the_command_measures_records_and_renews_the_page(photos, tmp_path, capsys):
+    for name in ("tools", "configs", "docs/results"):
+        (tmp_path / name).mkdir(parents=True)
+    page = tmp_path / report.PAGE
+    page.write_text("\n".join(report.MARKS) + "\n")
+    record = str(tmp_path / "record.jsonl")
+    arguments = [str(photos), "--models", "test_resnet@scratch", "--ways", "nearest", "--seeds", "0"]
+    arguments += ["--image-size", "32", "--record", record, "--work-dir", str(tmp_path / "work")]
+    assert command.main(Call(arguments, "tools", "compare_weights.py", tmp_path)) == 0
+    assert command.main(Call(["table", "--record", record, "--write"], "tools", "compare_weights.py", tmp_path)) == 0
+    found = report.table([json.loads(line) for line in (tmp_path / "record.jsonl").read_text().splitlines()])
+    assert between(report.MARKS, page.read_text(), found, "page") == page.read_text()
+    assert found in capsys.readouterr().out
+
+
+def test_folders_that_do_not_fit_are_refused(photos, tmp_path):
+    (tmp_path / "val").symlink_to(photos / "train")
+    with pytest.raises(SearchError, match="train"):
+        run.Comparison(tmp_path, 32)
+    for name in ("green", "red"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "0.png").write_bytes((photos / "train/red/0.png").read_bytes())
+    with pytest.raises(SearchError, match=r"train has the classes .*green.* expected the same"):
+        run.Comparison(tmp_path, 32)
