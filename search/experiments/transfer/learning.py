@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,11 +76,11 @@ def normalised(pixels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def features(network: nn.Module, pixels: Tensor) -> Tensor:
-    """What the classifier would be given, float32 [N, D], of images uint8 [N, 3, S, S]."""
+def features(network: Any, pixels: Tensor) -> Tensor:
+    """What the classifier of a model of timm's would be given, float32 [N, D], of images uint8 [N, 3, S, S]."""
     network.eval()
-    forward_features, forward_head = network.forward_features, network.forward_head
-    return torch.cat([forward_head(forward_features(normalised(batch)), pre_logits=True) for batch in pixels.split(BATCH)])
+    maps = (network.forward_features(normalised(batch)) for batch in pixels.split(BATCH))
+    return torch.cat([network.forward_head(one, pre_logits=True) for one in maps])
 
 
 def nearest(train: Tensor, labels: Tensor, test: Tensor, classes: int) -> Tensor:
