@@ -33,7 +33,7 @@ from gemnet.openmmlab import engine
 from gemnet.openmmlab.engine import load_config
 
 ROOT = Path(__file__).parents[3]
-OPTIONS = {"image_size": 64, "batch_size": 4}
+OPTIONS = {"image_size": 64, "batch_size": 4, training.WEIGHTS: None}
 EMPTY = (1, 2)
 MADE_CLASSES = ("person", "car", "cat")
 

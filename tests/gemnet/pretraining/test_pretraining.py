@@ -255,7 +255,7 @@ def test_a_teacher_that_is_not_to_be_had_is_told_with_the_remedy(tmp_path, monke
     with pytest.raises(UserError, match=r"teacher 'resnet5': no such model; expected efficientnet_lite0"):
         load_teacher("resnet5")
     with pytest.raises(UserError, match=r"weights are not to be had .*without a network: --teacher efficientnet_lite0"):
-        load_teacher("gemnet_a")
+        load_teacher("gemnet")
 
 
 def test_weights_that_do_not_fit_or_want_to_run_code_are_refused(own, tmp_path):
