@@ -241,7 +241,7 @@ def _of_ours(checkpoint: Path, place: Path) -> dict[str, Tensor]:
 def _of_timms(checkpoint: Path, model: str) -> dict[str, Tensor]:
     """The weights of a `TimmStudent` and its head, by the names of timm's model. Raises WeightsError where some are missing."""
     network = timm.create_model(model, pretrained=False, num_classes=0)
-    classifier = str(vars(timm.create_model(model, pretrained=False))["pretrained_cfg"]["classifier"])
+    classifier = str(vars(network)["pretrained_cfg"]["classifier"])
     held = find(checkpoint, read_checkpoint(checkpoint), network.state_dict().keys()).held
     start = held.prefix.removesuffix("backbone.body.") + "head.fc."
     head = {f"{classifier}.{key.removeprefix(start)}": held.container[key] for key in held.container if key.startswith(start)}

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from search.core.json_lines import LOCK, Format, Store
-from search.record.study import take_lock
+from search.core.json_lines import Format, Store
+from search.experiments.lines import Fields, checked_fields, open_lines
 
-FIELDS: dict[str, type | tuple[type, ...]] = {
+FIELDS: Fields = {
     "data": str, "method": str, "seed": int, "budget": (int, float), "AP": (int, float), "AP50": (int, float), "classes": dict,
     "epochs": int, "images": int, "cpu_seconds": (int, float), "wall_seconds": (int, float), "validation": list,
     "settings": dict,
@@ -19,11 +19,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 
 def parse(row: Any) -> dict[str, Any]:
     """A line of the record. Raises ValueError, TypeError or KeyError for what is none."""
-    if not isinstance(row, dict):
-        raise TypeError("expected an object")
-    for name, kind in FIELDS.items():
-        if not isinstance(row[name], kind) or isinstance(row[name], bool):
-            raise TypeError(f"{name} is {row[name]!r}")
+    checked_fields(row, FIELDS)
     for name in ("AP", "AP50"):
         if not 0 <= row[name] <= 1:
             raise ValueError(f"{name} is {row[name]}, not between 0 and 1")
@@ -50,16 +46,5 @@ FORMAT = Format(parse, key, ", line {number}: not a training of this comparison:
 
 
 def open_record(path: Path, work_dir: Path | None = None) -> Store[dict[str, Any]]:
-    """The record at `path`.
-
-    Args:
-        path: A file of JSON lines; it need not be there.
-        work_dir: Of the trainings that are added; while it is open, no second command may open it. None to read alone.
-
-    Raises:
-        SearchError: The work directory is in use, or a line is no training.
-    """
-    if work_dir is None:
-        return Store(path, FORMAT)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    return Store(path, FORMAT, lambda _: take_lock(work_dir / LOCK))
+    """The record at `path`: see `open_lines`."""
+    return open_lines(path, FORMAT, work_dir)

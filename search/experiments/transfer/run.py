@@ -12,14 +12,14 @@ import torch
 
 from gemnet.core.machine import processor
 from search.core.display import Display
-from search.core.json_lines import LOCK, Format, Store
+from search.core.json_lines import Format, Store
 from search.core.types import SearchError
 from search.evaluation.data import ImageFolder
+from search.experiments.lines import Fields, checked_fields, open_lines
 from search.experiments.transfer.learning import Images, features, linear, nearest, share_right, tune
 from search.experiments.transfer.tasks import FROZEN, Start, Task
-from search.record.study import take_lock
 
-FIELDS: dict[str, type | tuple[type, ...]] = {
+FIELDS: Fields = {
     "data": str, "image_size": int, "model": str, "start": str, "way": str, "epochs": int, "labels": (int, float), "seed": int,
     "accuracy": (int, float), "train_images": int, "test_images": int, "seconds": (int, float), "cpu_seconds": (int, float),
     "machine": str,
@@ -29,11 +29,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 
 def parse(row: Any) -> dict[str, Any]:
     """A line of the record. Raises ValueError, TypeError or KeyError for what is none."""
-    if not isinstance(row, dict):
-        raise TypeError("expected an object")
-    for name, kind in FIELDS.items():
-        if not isinstance(row[name], kind) or isinstance(row[name], bool):
-            raise TypeError(f"{name} is {row[name]!r}")
+    checked_fields(row, FIELDS)
     if not 0 <= row["accuracy"] <= 1:
         raise ValueError(f"accuracy is {row['accuracy']}, not between 0 and 1")
     return row
@@ -49,19 +45,8 @@ FORMAT = Format(parse, key, ", line {number}: not a measurement of this comparis
 
 
 def open_record(path: Path, work_dir: Path | None = None) -> Store[dict[str, Any]]:
-    """The record at `path`, a file of JSON lines, which need not be there.
-
-    Args:
-        path: Of the record.
-        work_dir: While it is open, no second command may open it. None to read alone.
-
-    Raises:
-        SearchError: The work directory is in use, or a line is no measurement.
-    """
-    if work_dir is None:
-        return Store(path, FORMAT)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    return Store(path, FORMAT, lambda _: take_lock(work_dir / LOCK))
+    """The record at `path`: see `open_lines`."""
+    return open_lines(path, FORMAT, work_dir)
 
 
 class Comparison:
