@@ -88,7 +88,7 @@ def _compare(call: Call) -> int:
             rows = list(store.rows.values())
         display.line(report.table(rows, args.budget))
         if args.write:
-            report.write(call.checkout, rows, args.budget)
+            report.write(call.checkout, rows)
         if failed:
             told = f"{len(failed)} of {len(planned)} trainings failed; the same command tries them again"
             raise UserError("\n".join([told, *failed]))
@@ -136,7 +136,7 @@ def _table(call: Call) -> int:
     """
     parser = call.parser(cleandoc(_table.__doc__ or ""))
     _add_record(parser)
-    _add_budget(parser)
+    parser.add_argument("--budget", type=number(above=0), help="only of this one, in CPU seconds; default: of each")
     parser.add_argument("--write", action="store_true", help="renew the tables of docs/results/own_detector.md")
     args = parser.parse_args(call.arguments)
 
@@ -145,9 +145,9 @@ def _table(call: Call) -> int:
 
         with record.open_record(args.record) as store:
             rows = list(store.rows.values())
-        print(report.table(rows, args.budget))
+        print(report.tables(rows) if args.budget is None else report.table(rows, args.budget))
         if args.write:
-            report.write(call.checkout, rows, args.budget)
+            report.write(call.checkout, rows)
 
     return reported("compare-detectors table", task, str(args.record), elsewhere="--record")
 

@@ -22,6 +22,11 @@ HEAD = ("detector", "AP", "AP50", "seeds", "epochs", "CPU seconds")
 SPEED_HEAD = ("detector", "params M", "MACs G at 320", "images/s", "slowest - fastest round", "of YOLO11n's")
 
 
+def tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: the tables of all budgets that are recorded, the largest first."""
+    return "\n\n".join(table(rows, budget) for budget in sorted({float(row["budget"]) for row in rows}, reverse=True))
+
+
 def table(rows: Sequence[Mapping[str, Any]], budget: float) -> str:
     """Markdown: a table for each data set, a row a method, from the trainings of one budget.
 
@@ -53,7 +58,7 @@ def _of_data(data: str, rows: Sequence[Mapping[str, Any]], budget: float) -> lis
     split = rows[0]["split"]
     objects = sum(one["objects"] for one in rows[0]["classes"].values())
     images = f"{split['train']} images to train on, {split['val']} to validate, {split['test']} to test with {objects} objects"
-    head = f"**{data}**: {images}."
+    head = f"**{data}**, {budget:,.0f} CPU seconds: {images}."
     found = [head, markdown_table([*HEAD, *(f"AP {name}" for name in shown)], lines)]
     missed = [row for row in rows if abs(row["cpu_seconds"] / budget - 1) > KEPT]
     if missed:
@@ -80,9 +85,9 @@ def speed_table(speeds: Mapping[str, Any]) -> str:
     return f"{markdown_table(SPEED_HEAD, rows)}\n\n{about}"
 
 
-def write(root: Path, rows: Sequence[Mapping[str, Any]], budget: float) -> None:
+def write(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Renew the tables of AP in the page below `root`. Raises UserError where the page has no place for them."""
-    renew(root, PAGE, MARKS, table(rows, budget))
+    renew(root, PAGE, MARKS, tables(rows))
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -139,7 +139,7 @@ def test_the_record_has_what_was_added_and_refuses_what_is_no_training(tmp_path)
 def test_the_table_has_mean_and_deviation_of_the_seeds_that_are_there():
     rows = [row(seed=0, ap=0.5), row(seed=1, ap=0.54), row("ssdlite320", ap=0.3), row(seed=2, budget=60)]
     lines = report.table(rows, 1800).splitlines()
-    assert lines[0] == "**bccd**: 205 images to train on, 87 to validate, 72 to test with 10 objects."
+    assert lines[0] == "**bccd**, 1,800 CPU seconds: 205 images to train on, 87 to validate, 72 to test with 10 objects."
     assert lines[2] == "| detector | AP | AP50 | seeds | epochs | CPU seconds | AP red | AP blue |"
     ours, ssd = lines[4:]
     assert " | .520 ± .028 | .800 ± .000 | 0, 1 | 40 | 1,800 | .250 ± .000 | .750 ± .000 |" in ours
@@ -149,9 +149,10 @@ def test_the_table_has_mean_and_deviation_of_the_seeds_that_are_there():
 def test_the_table_tells_each_data_set_and_what_missed_the_budget():
     rows = [row(data="raccoon"), row(cpu_seconds=1911.0, epochs=41), row(seed=1, cpu_seconds=1880.0)]
     found = report.table(rows, 1800)
-    assert found.index("**raccoon**") < found.index("**bccd**")
+    assert found.index("**raccoon**, ") < found.index("**bccd**, ")
     assert "| 40 - 41 | 1,880 - 1,911 |" in found
     assert found.endswith("The budget was missed by more than 5% by gemnet_a seed 0 +6%.")
+    assert report.tables([row(budget=60), *rows]) == f"{found}\n\n{report.table([row(budget=60)], 60)}"
     assert report.table(rows, 60) == "No training with a budget of 60 CPU seconds is recorded yet."
 
 
@@ -167,7 +168,7 @@ def test_the_table_of_speed_compares_with_the_yolo():
 
 def test_the_page_has_the_tables_of_the_record_and_of_the_speeds():
     page = (ROOT / report.PAGE).read_text(encoding="utf-8")
-    made = report.table(list(record.open_record(ROOT / report.RECORD).rows.values()), tasks.BUDGET)
+    made = report.tables(list(record.open_record(ROOT / report.RECORD).rows.values()))
     assert between(report.MARKS, page, made, report.PAGE) == page
     if (ROOT / report.SPEEDS).exists():
         made = report.speed_table(json.loads((ROOT / report.SPEEDS).read_text(encoding="utf-8")))
