@@ -37,7 +37,7 @@ from search.experiments.detectors.tasks import IMAGE_SIZE, Task
 
 SKIPPED = 2
 """Iterations of a warm-up that are not timed: memory is asked for in them, and caches of images filled."""
-GEMNET = "gemnet::own_detector.py"
+GEMNET, SMALL = "gemnet::own_detector.py", "gemnet::own_detector_small.py"
 RTMDET = "rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
 AUTHORS = {"epochs": 300, "batch": 256, "rate": 0.004, "last": 20, "size": 640}
 """Of RTMDet's recipe for COCO: epochs, batch and learning rate, the last epochs without mixtures, the images' side."""
@@ -92,8 +92,9 @@ class CountHook(Hook):
 def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     """Train as `gemnet detect --image-size 320 --epochs N` does, on one thread and without loading processes.
 
-    From the weights that ship, or from scratch, by the method's name.
+    By the method's name, GEMNet-A from the weights that ship or from scratch, or the small one, for which there are none.
     """
+    config = SMALL if task.method == "gemnet_small" else GEMNET
     options: dict[str, Any] = {"image_size": IMAGE_SIZE, "train_cfg.patience": 0}  # the whole budget
     options |= {f"{loader}_dataloader.num_workers": 0 for loader in ("train", "val", "test")}
     if task.method == "gemnet_a":
@@ -101,7 +102,7 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
 
     def plan(place: Path, epochs: int) -> dict[str, Any]:
         place.mkdir(parents=True, exist_ok=True)
-        return training.planned(prepared, place, GEMNET, None, epochs, task.seed, None, options, 1)
+        return training.planned(prepared, place, config, None, epochs, task.seed, None, options, 1)
 
     warm_up, start = task.work_dir / "warm_up", cpu_seconds()
     plan(warm_up, 1)
@@ -256,7 +257,7 @@ def untrained(method: str, classes: int) -> nn.Module:
         config.model.bbox_head.num_classes = classes
         config.model.data_preprocessor.pop("batch_augments", None)
     else:
-        config = engine.load_config(GEMNET)
+        config = engine.load_config(SMALL if method == "gemnet_small" else GEMNET)
         engine.merge(config, {"model.bbox_head.num_classes": classes})
     init_default_scope("mmdet")
     return MODELS.build(config.model)

@@ -130,7 +130,7 @@ def test_a_training_keeps_its_time_to_a_twentieth(photos, tmp_path):
     assert time.monotonic() - start == pytest.approx(240, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["rtmdet_gemnet_a", "rtmdet_gemnet_b"])
+@pytest.mark.parametrize("name", ["rtmdet_gemnet_a", "rtmdet_gemnet_b", "own_detector_small"])
 def test_the_small_detectors_keep_to_2_g_macs_and_7_m_params_at_320_pixels_and_the_page_shows_theirs(name):
     cost = total(detector_cost(load_config(str(ROOT / f"configs/{name}.py")), (320, 320)))
     assert cost.macs <= 2e9
