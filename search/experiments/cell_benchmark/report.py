@@ -103,7 +103,8 @@ def _depth(row: Row) -> int:
 def taus(values: Mapping[str, float], accuracy: Mapping[str, float]) -> tuple[int, float | None, float | None]:
     """How many cells have both, and Kendall's tau over them all, and over the better half by accuracy; None for too few."""
     both = sorted((digest for digest in accuracy if digest in values), key=lambda digest: -accuracy[digest])
-    return len(both), *(_tau(part, values, accuracy) for part in (both, both[: -(-len(both) // 2)]))
+    half = both[: -(-len(both) // 2)]
+    return len(both), _tau(both, values, accuracy), _tau(half, values, accuracy)
 
 
 def _tau(digests: Sequence[str], values: Mapping[str, float], accuracy: Mapping[str, float]) -> float | None:

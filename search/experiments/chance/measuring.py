@@ -33,7 +33,8 @@ from search.spaces.dag import build_space
 from search.spaces.tabular import TabularSpace
 
 POINTS = 20
-"""Of a curve that is kept."""
+"""Of a curve that is kept. Its average is that over the run; the first few evaluations, where one unlucky cell would count much,
+come before the first point."""
 DIGITS = 6
 
 
@@ -71,12 +72,11 @@ def measure(task: Task, directory: Path) -> dict[str, Any]:
     worth, best = _worth(settings, space, kept.with_suffix(".test.jsonl"))
     at = points(budget)
     scores = np.maximum.accumulate(history.scores)
-    asked = range(1, budget + 1) if isinstance(space, TabularSpace) else at  # a look-up costs nothing, a training does
-    test = {place: worth(history.cells[c], history.seeds[c]) for place in asked for c in [history.chosen[place - 1]]}
+    test = {place: worth(history.cells[c], history.seeds[c]) for place in at for c in [history.chosen[place - 1]]}
     return {
         "benchmark": task.benchmark, "method": task.method, "recipe": task.recipe, "seed": task.seed, "budget": budget,
-        "at": at, "score": [_rounded(scores[place - 1]) for place in at], "mean_score": _rounded(scores.mean()),
-        "test": [_rounded(test[place]) for place in at], "mean_test": _rounded(np.mean(list(test.values()))), "best_test": best,
+        "at": at, "score": [_rounded(scores[place - 1]) for place in at],
+        "test": [_rounded(test[place]) for place in at], "best_test": best,
         "seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(time.process_time() - before, 1),
         "machine": processor(),
     }  # fmt: skip
@@ -99,7 +99,8 @@ def _of_pipeline(settings: Mapping[str, Any], budget: int, evaluator: Evaluator,
     records = run_search(settings, directory, Display(quiet=True), evaluator=evaluator)[:budget]
     notes = read_study(directory).rounds
     shutil.rmtree(directory)
-    scores = [r.score if is_evaluated(r) else -np.inf for r in records]
+    failed = [float(efficiency_score(0.0, r.cost, settings["penalty"])) for r in records]  # as that of a rival
+    scores = [r.score if is_evaluated(r) else score for r, score in zip(records, failed, strict=True)]
     chosen = _best_so_far(scores)
     if Schedule.of(settings).measured_weight < 1:
         place = {r.id: number for number, r in enumerate(records)}
@@ -192,5 +193,5 @@ def _cut(whole: Evaluation, job: Job) -> Evaluation | None:
     return None if whole.stopped else replace(whole, curve=curve)
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: Any) -> float:
     return round(float(value), DIGITS)

@@ -75,4 +75,4 @@ def _flipped(space: Space, cell: CellArrays, rng: np.random.Generator, count: in
     operators = np.where(renewed, drawn, cell.operators).astype(np.int8)
     operators[:, 0] = 0
     made = CellArrays(cell.adjacency ^ flips, operators)
-    return made[(prune(made).operators[:, 1:] >= 0).any(1)]
+    return made[np.flatnonzero((prune(made).operators[:, 1:] >= 0).any(1))]

@@ -10,24 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from gemnet.core.tables import markdown_table, marks, mean_and_deviation, renew
-from gemnet.drawing.palette import BROWN, GREY, ORANGE, RED, VIOLET, save_svg
+from gemnet.drawing.palette import BLUE, BROWN, GREY, ORANGE, RED, VIOLET, save_svg
 from gemnet.drawing.plots import LETTERS, legend_below, page_figure
-from search.experiments.chance.tasks import BENCHMARKS, DEFAULT, EVOLUTION, GRAPHS, NASGEM, RANDOM
+from search.experiments.chance.tasks import BENCHMARKS, DEFAULT, ENSEMBLE, EVOLUTION, GRAPHS, NASGEM, RANDOM
 
 PAGE, RECORD, PICTURE = "docs/results/chance.md", "docs/results/chance.jsonl", "docs/results/chance.svg"
 MARKS = marks("chance", "tools/compare_searches.py table --write")
-COLOURS = {DEFAULT: RED, NASGEM: ORANGE, EVOLUTION: BROWN, RANDOM: GREY, GRAPHS: VIOLET}
+COLOURS = {DEFAULT: RED, NASGEM: ORANGE, EVOLUTION: BROWN, RANDOM: GREY, GRAPHS: VIOLET, ENSEMBLE: BLUE}
 WANTED = 2
 """Standard errors that a search is to be ahead of random search by."""
 FIGURES = {
-    "score": "score at its end",
+    "score": "score at the end",
     "mean_score": "score on average",
-    "test": "test at its end",
+    "test": "test at the end",
     "mean_test": "test on average",
 }
-"""What is told of a search: the best score that it has seen, and what the cell that it would choose is worth on test images."""
+"""What is told of a search: the best score that it has seen, and what the cell that it would choose is worth by what no search
+has seen."""
 
 
 class Difference(NamedTuple):
@@ -53,12 +55,12 @@ def latest(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def figures(row: Mapping[str, Any]) -> dict[str, float]:
-    """Of a search: what it ends with, and averages over the run, in percent."""
+    """Of a search: what it ends with, and the averages of its curves, in percent."""
     return {
         "score": 100 * row["score"][-1],
-        "mean_score": 100 * row["mean_score"],
+        "mean_score": 100 * mean(row["score"]),
         "test": 100 * row["test"][-1],
-        "mean_test": 100 * row["mean_test"],
+        "mean_test": 100 * mean(row["test"]),
     }
 
 
@@ -101,7 +103,8 @@ def _of_benchmark(benchmark: str, searches: Mapping[str, Sequence[Mapping[str, A
     first = next(iter(searches.values()))[0]
     best = f" The best test accuracy there is: {100 * first['best_test']:.2f}." if first["best_test"] is not None else ""
     head = f"**{BENCHMARKS[benchmark].title}**, {first['budget']} evaluations, in %.{best}"
-    return f"{head}\n\n{markdown_table(('search', 'seeds', *FIGURES.values(), 'CPU s'), lines)}\n\n{_verdict(searches)}"
+    body = markdown_table(("search", "seeds", *FIGURES.values(), "CPU s"), lines)
+    return "\n\n".join(part for part in (head, body, _verdict(searches)) if part)
 
 
 def _verdict(searches: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -114,11 +117,9 @@ def _verdict(searches: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             continue
         short = [f"{title} {difference.errors:+.1f}" for title, difference in known.items() if difference.errors < WANTED]
         parts.append(f"of {method} {'in all columns' if not short else 'but for ' + ', '.join(short)}")
-    return (
-        f"The default search beside each other one, ahead by {WANTED} standard errors or not: {'; '.join(parts)}."
-        if parts
-        else ""
-    )
+    if not parts:
+        return ""
+    return f"The default search is ahead by {WANTED} standard errors or more {'; '.join(parts)}."
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -134,7 +135,7 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
     found = by_search(rows)
     figure = page_figure(0.9 + 2.1 * max(1, len(found)))
     grid = figure.subplots(max(1, len(found)), 2, squeeze=False)
-    handles = {}
+    handles: dict[str, Line2D] = {}
     for (left, right), (benchmark, searches) in zip(grid, found.items()):
         for method, lines in searches.items():
             colour = COLOURS[method]
@@ -149,7 +150,7 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, colour: str, label: str) -> Any:
+def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, colour: str, label: str) -> Line2D:
     at, curves = lines[0]["at"], 100 * np.array([line[name] for line in lines])
     middle = curves.mean(0)
     (line,) = axes.plot(at, middle, color=colour, label=label)

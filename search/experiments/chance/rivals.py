@@ -40,7 +40,7 @@ class Evaluations:
     """The evaluations of one search: they begin with the cells of round 0 of the search with the same settings.
 
     A candidate is measured as that search measures it: the same seed, the same cost. None is stopped early. One that fails
-    counts as an evaluation, with the lowest score there is.
+    counts as an evaluation, with an accuracy of 0.
     """
 
     def __init__(self, settings: Mapping[str, Any], space: Space, evaluator: Evaluator) -> None:
@@ -74,12 +74,11 @@ class Evaluations:
         return False
 
     def _evaluate(self, proposal: Proposal) -> None:
-        score = -np.inf
         try:
-            evaluation = self.evaluator.evaluate(Job(len(self.done), proposal.cell.pruned(), proposal.seed), "cpu")
-            score = float(efficiency_score(evaluation.accuracy, proposal.cost, self.settings["penalty"]))
+            accuracy = self.evaluator.evaluate(Job(len(self.done), proposal.cell.pruned(), proposal.seed), "cpu").accuracy
         except EvaluationError:
-            pass
+            accuracy = 0.0
+        score = float(efficiency_score(accuracy, proposal.cost, self.settings["penalty"]))
         self._seen.add(proposal.digest)
         self.done.append(Evaluated(proposal.cell, score, proposal.seed))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,7 @@ from search.experiments.lines import Fields, checked_fields, open_lines
 
 FIELDS: Fields = {
     "benchmark": str, "method": str, "recipe": str, "seed": int, "budget": int, "at": list, "score": list, "test": list,
-    "mean_score": (int, float), "mean_test": (int, float), "best_test": (int, float, type(None)), "seconds": (int, float),
-    "cpu_seconds": (int, float), "machine": str,
+    "best_test": (int, float, type(None)), "seconds": (int, float), "cpu_seconds": (int, float), "machine": str,
 }  # fmt: skip
 """What a line of the record has."""
 
@@ -33,9 +33,13 @@ def parse(row: Any) -> dict[str, Any]:
         raise ValueError(f"at is {at}, not rising to the budget {budget}")
     for name in ("score", "test"):
         values = row[name]
-        if len(values) != len(at) or not all(type(value) in (int, float) for value in values):
-            raise ValueError(f"{name} is not a number for each of {len(at)} points")
+        if len(values) != len(at) or not all(_is_finite(value) for value in values):
+            raise ValueError(f"{name} is not a finite number for each of {len(at)} points")
     return row
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def key(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from search.core.fingerprint import fingerprint
 from search.core.types import SearchError
 
 DEFAULT, NASGEM, EVOLUTION, RANDOM = "default", "NASGEM", "regularized evolution", "random search"
-GRAPHS = "with graph networks"
+GRAPHS, ENSEMBLE = "with graph networks", "ensemble on counts"
 METHODS = (DEFAULT, NASGEM, EVOLUTION, RANDOM)
 """In the order of tables and legends; those of a benchmark's own come after them."""
 VERSION = 1
@@ -74,7 +74,16 @@ BENCHMARKS: dict[str, Benchmark] = {
     "nasbench201": Benchmark(
         "NAS-Bench-201", 150, Recipe("nasbench201.py"), Recipe("nasbench101_nasgem.py", {"space.type": "nasbench201"})
     ),
-    "digits": Benchmark("digits", 40, Recipe("digits.py"), Recipe("digits.py"), population=16, tournament=5, seeds=10),
+    "digits": Benchmark(
+        "digits",
+        40,
+        Recipe("digits.py"),
+        Recipe("digits.py", {"encoder.type": "kernel_guided", "encoder.dim": 50, "predictor.type": "mlp"}),
+        {ENSEMBLE: Recipe("digits.py", {"encoder.type": "statistics", "predictor.type": "ensemble"})},
+        population=16,
+        tournament=5,
+        seeds=10,
+    ),
 }
 """By name; each search trains its cells, or looks them up where the space is that of a table."""
 

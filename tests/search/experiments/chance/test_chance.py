@@ -1,6 +1,7 @@
 """Searches beside random search: the searches, the record, the statistics and the page."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ NASGEM = {"space.type": "nasbench201", "encoder.iterations": 5, "predictor.steps
 def row(method=tasks.RANDOM, seed=0, test=0.9, benchmark="nasbench201", recipe="abc", **changes):
     return {
         "benchmark": benchmark, "method": method, "recipe": recipe, "seed": seed, "budget": 10, "at": [5, 10],
-        "score": [0.5, 0.6], "mean_score": 0.55, "test": [0.8, test], "mean_test": 0.8, "best_test": 0.95, "seconds": 1.0,
+        "score": [0.5, 0.6], "test": [0.8, test], "best_test": 0.95, "seconds": 1.0,
         "cpu_seconds": 1.0, "machine": "made", **changes,
     }  # fmt: skip
 
@@ -71,7 +72,7 @@ def test_every_search_begins_with_the_same_cells_and_its_curves_rise(tables, sma
     assert len({tuple(measured["score"][:10]) for measured in rows}) == 1
     assert not list(tmp_path.glob("nasbench201*"))  # no search is left behind
     again = measuring.measure(planned[0], tmp_path)
-    same = ("score", "test", "mean_score", "mean_test", "recipe")
+    same = ("score", "test", "recipe")
     assert [again[name] for name in same] == [rows[0][name] for name in same]
 
 
@@ -161,6 +162,8 @@ def test_what_is_kept_is_not_trained_again_and_stops_where_a_training_would(tmp_
 def test_a_search_with_other_settings_is_another_one():
     names = [tasks.Task("digits", method, 0).recipe for method in tasks.METHODS]
     assert len(set(names)) == 4
+    settings = [tasks.Task("digits", method, 0).settings for method in (tasks.NASGEM, tasks.ENSEMBLE)]
+    assert [s["encoder"]["type"] for s in settings] == ["kernel_guided", "statistics"]
     assert tasks.Task("digits", tasks.DEFAULT, 5).recipe == names[0]
     assert tasks.Task("digits", tasks.DEFAULT, 0, "elsewhere").recipe == names[0]
     with pytest.raises(SearchError, match="--methods: 'luck'"):
@@ -188,13 +191,27 @@ def test_the_command_runs_records_goes_on_and_renews_the_page(tables, small, tmp
 
 
 @pytest.mark.parametrize(
-    "change", [{"at": [5, 9]}, {"at": [10, 5]}, {"score": [0.5]}, {"test": [0.5, None]}, {"seed": True}, {"best_test": "high"}]
+    "change",
+    [
+        {"at": [5, 9]},
+        {"at": [10, 5]},
+        {"score": [0.5]},
+        {"test": [0.5, None]},
+        {"score": [-math.inf, 0.5]},
+        {"seed": True},
+        {"best_test": "high"},
+    ],
 )
 def test_a_line_that_is_no_search_is_refused_by_its_number(tmp_path, change):
     path = tmp_path / "record.jsonl"
     path.write_text(json.dumps(row()) + "\n" + json.dumps({**row(seed=1), **change}) + "\n")
     with pytest.raises(SearchError, match="line 2: not a search of this comparison"), run.open_record(path):
         pass
+
+
+def test_the_command_offers_all_benchmarks():
+    assert tuple(tasks.BENCHMARKS) == command.NAMES
+    assert set(report.COLOURS) == {method for about in tasks.BENCHMARKS.values() for method in about.methods}
 
 
 def test_differences_are_paired_by_seed_and_told_in_standard_errors():
