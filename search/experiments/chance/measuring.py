@@ -33,8 +33,8 @@ from search.spaces.dag import build_space
 from search.spaces.tabular import TabularSpace
 
 POINTS = 20
-"""Of a curve that is kept. Its average is that over the run; the first few evaluations, where one unlucky cell would count much,
-come before the first point."""
+"""Of a curve that is kept. Its average is that over the run; the first few evaluations, where one unlucky cell would count for
+much, come before the first point."""
 DIGITS = 6
 
 
