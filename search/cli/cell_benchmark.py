@@ -4,8 +4,8 @@ Each cell is trained twice: short, as the search with the config trains its cand
 training that has ended, with its whole curve: the same command goes on with what is missing, on any machine.
 
 examples:
-  gemnet cell-benchmark gemnet::search/nasgem_cifar10_folder.py --cfg-options data.root=cifar10/train --write
-  gemnet cell-benchmark --schedules long --cells 8 --seeds 0 1
+  gemnet cell-benchmark train --search nasgem_cifar10_folder --cfg-options data.root=cifar10/train --write
+  gemnet cell-benchmark train --schedules long --cells 8 --seeds 0 1
   gemnet cell-benchmark table --write                   the tables of docs/results/cell_benchmark.md
 """
 
@@ -22,7 +22,7 @@ from gemnet.cli.running import explained, reported
 
 RECORD = "docs/results/cell_benchmark.jsonl"
 WORK_DIR = "work_dirs/cell_benchmark"
-CONFIG = "gemnet::search/nasgem_cifar10.py"
+CONFIG = "nasgem_cifar10"
 
 
 def main(call: Call) -> int:
@@ -30,7 +30,8 @@ def main(call: Call) -> int:
     if call.arguments and call.arguments[0] == "table":
         return _table(replace(call, arguments=call.arguments[1:], usage=f"{call.usage} table"))
     parser = call.parser(__doc__)
-    parser.add_argument("config", nargs="?", default=CONFIG, help="of the search; or table; default: %(default)s")
+    parser.add_argument("task", choices=("train", "table"), help="train what the record lacks; table has --help of its own")
+    parser.add_argument("--search", default=CONFIG, metavar="CONFIG", help="whose images and recipe; default: %(default)s")
     parser.add_argument("--schedules", nargs="+", choices=("short", "long"), default=["short", "long"], help="default: both")
     parser.add_argument("--cells", type=whole(1), help="the first so many; default: all 32")
     parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0], help="of weights and order of images; default: 0")
@@ -39,7 +40,7 @@ def main(call: Call) -> int:
     _add_record(parser)
     args = parser.parse_args(call.arguments)
 
-    def task() -> None:
+    def trained() -> None:
         from gemnet.core.extras import need
 
         need("search")
@@ -49,7 +50,7 @@ def main(call: Call) -> int:
         from search.experiments.cell_benchmark import report, training
 
         display = Display()
-        settings = load_settings(config_path(args.config, "search"), args.cfg_options)
+        settings = load_settings(config_path(args.search, "search"), args.cfg_options)
         schedules = {name: training.SCHEDULES[name] for name in args.schedules}
         with training.open_record(args.record, args.work_dir) as store:
             training.run(settings, schedules, args.cells, args.seeds, store, display)
@@ -59,7 +60,7 @@ def main(call: Call) -> int:
             report.write(call.checkout, rows)
 
     stopped = "stopped; what has ended is recorded, the same command goes on"
-    return reported("cell-benchmark", task, str(args.work_dir), stopped, "the same command", explain=explained)
+    return reported("cell-benchmark", trained, str(args.work_dir), stopped, "the same command", explain=explained)
 
 
 def _add_record(parser: ArgumentParser) -> None:

@@ -20,8 +20,8 @@ from search.experiments.chance.tasks import BENCHMARKS, DEFAULT, ENSEMBLE, EVOLU
 PAGE, RECORD, PICTURE = "docs/results/chance.md", "docs/results/chance.jsonl", "docs/results/chance.svg"
 MARKS = marks("chance", "tools/compare_searches.py table --write")
 COLOURS = {DEFAULT: RED, NASGEM: ORANGE, EVOLUTION: BROWN, RANDOM: GREY, GRAPHS: VIOLET, ENSEMBLE: BLUE}
-WANTED = 2
-"""Standard errors that a search is to be ahead of random search by."""
+WANTED, FEWEST = 2, 5
+"""Standard errors that a search is to be ahead of random search by; seeds of which they are told."""
 FIGURES = {
     "score": "score at the end",
     "mean_score": "score on average",
@@ -65,10 +65,10 @@ def figures(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def ahead(rows: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]], name: str) -> Difference | None:
-    """How far searches are ahead of others in a figure, paired by their seeds; None for less than two pairs."""
+    """How far searches are ahead of others in a figure, paired by their seeds; None for fewer than FEWEST pairs."""
     theirs = {row["seed"]: figures(row)[name] for row in other}
     differences = [figures(row)[name] - theirs[row["seed"]] for row in rows if row["seed"] in theirs]
-    if len(differences) < 2:
+    if len(differences) < FEWEST:
         return None
     return Difference(mean(differences), stdev(differences) / len(differences) ** 0.5, len(differences))
 

@@ -63,7 +63,7 @@ def test_the_command_trains_records_goes_on_and_renews_the_page(tmp_path, capsys
         (tmp_path / name).mkdir(parents=True)
     page, path = tmp_path / report.PAGE, tmp_path / "record.jsonl"
     page.write_text("\n".join(report.MARKS) + "\n")
-    arguments = ["gemnet::search/digits.py", "--record", str(path), "--work-dir", str(tmp_path / "work"), "--write"]
+    arguments = ["train", "--search", "digits", "--record", str(path), "--work-dir", str(tmp_path / "work"), "--write"]
 
     def trained(count):
         more = ["--cells", count, "--cfg-options", *TINY]
