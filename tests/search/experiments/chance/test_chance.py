@@ -76,6 +76,25 @@ def test_every_search_begins_with_the_same_cells_and_its_curves_rise(tables, sma
     assert [again[name] for name in same] == [rows[0][name] for name in same]
 
 
+def test_on_the_digits_what_was_trained_for_one_search_is_not_trained_for_the_next(tmp_path, monkeypatch):
+    tiny = {"proxy.epochs": 1, "proxy.width": 4, "space.num_nodes": 5, "data.train_per_class": 12, "data.val_per_class": 10}
+    tiny |= {"search.start": 4, "search.batch": 2, "search.draws": 50, "encoder.type": "statistics", "predictor.steps": 5}
+    recipe = tasks.Recipe("digits.py", tiny)
+    monkeypatch.setitem(tasks.BENCHMARKS, "digits", tasks.Benchmark("made", 8, recipe, recipe, population=4, tournament=2))
+    tasks._named.cache_clear()
+    rows = {}
+    for method in (tasks.RANDOM, tasks.EVOLUTION, tasks.DEFAULT):
+        rows[method] = measuring.measure(tasks.Task("digits", method, 0), tmp_path)
+        run.parse(json.loads(json.dumps(rows[method])))
+    tasks._named.cache_clear()
+    assert len({tuple(measured["score"][:4]) for measured in rows.values()}) == 1
+    assert rows[tasks.RANDOM]["best_test"] is None
+    kept, tested = (sorted(tmp_path.glob(f"digits-*{end}.jsonl")) for end in ("[!t]", ".test"))
+    evaluations = [json.loads(line)["cell"] for line in kept[0].read_text().splitlines()]
+    assert len(evaluations) == len(set(evaluations)) <= 8 + 4 + 4
+    assert (len(kept), len(tested)) == (1, 1)
+
+
 class Wide(Evaluator):
     """Tells of a cell how many of 29 nodes are separable convolutions; its network is never built."""
 
