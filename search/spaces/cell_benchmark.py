@@ -1,8 +1,8 @@
 """Cells that were trained here until their curves were flat, as a table: a record of `gemnet cell-benchmark`.
 
-The record has a line a training. What counts is the longest schedule there, of the recipe that came last. A cell's validation
-accuracies are those of its first seed; its test accuracy is the mean final accuracy of its other seeds, trainings that no
-search has seen, or that of the first where it is the only one.
+The record has a line a training. What counts are the trainings by the schedule LONG, of the recipe that came last. A cell's
+validation accuracies are those of its first seed; its test accuracy is the mean final accuracy of its other seeds, trainings that
+no search has seen, or that of the first where it is the only one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from search.spaces.benchmark_files import find_file
 from search.spaces.tabular import Data, Pool, Table, TabularSpace
 
 FILE = "cell_benchmark.jsonl"
+LONG = "long"
+"""The schedule by which cells are trained until their curves are flat."""
 REMEDY = "The record is made by gemnet cell-benchmark; one is docs/results/cell_benchmark.jsonl of the repository"
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "nodes": list, "edges": list, "kind": str, "schedule": str, "recipe": str, "data": str, "seed": int, "epochs": int,
@@ -88,10 +90,9 @@ class CellBenchmarkSpace(TabularSpace):
 
 
 def trainings(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The trainings that count, by the digest of their cell, the smallest seed first: those of the longest schedule, with the
-    recipe that came last."""
-    longest = max((row["epochs"] for row in rows), default=0)
-    recipe = next((row["recipe"] for row in reversed(rows) if row["epochs"] == longest), None)
+    """The trainings that count, by the digest of their cell, the smallest seed first: those by the schedule LONG, with the recipe
+    that came last."""
+    recipe = next((row["recipe"] for row in reversed(rows) if row["schedule"] == LONG), None)
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in sorted((row for row in rows if row["recipe"] == recipe), key=lambda row: row["seed"]):
         found.setdefault(key(row)[0], []).append(row)

@@ -22,7 +22,7 @@ from search.evaluation.proxy import ProxyEvaluator
 from search.evaluation.trainings import this_machine
 from search.experiments.cell_benchmark.cells import Named, benchmark_cells
 from search.experiments.lines import open_lines
-from search.spaces.cell_benchmark import FORMAT
+from search.spaces.cell_benchmark import FORMAT, LONG
 from search.spaces.dag import build_space
 
 
@@ -54,7 +54,7 @@ class Schedule:
         return {**settings, "data": data, "proxy": proxy}
 
 
-SCHEDULES = {"short": Schedule(), "long": Schedule(60, 1000, 500)}
+SCHEDULES = {"short": Schedule(), LONG: Schedule(60, 1000, 500)}
 """By name. short: as the search with the config trains its candidates. long: until the curve is flat; 10,000 images."""
 
 

@@ -108,6 +108,13 @@ def test_the_space_has_the_long_trainings_of_the_last_recipe_and_other_seeds_are
             found.row(Cell(nodes, tuple((i, i + 1) for i in range(len(nodes) - 1))))
 
 
+def test_without_a_long_training_there_is_no_table_and_no_space(tmp_path):
+    rows = [chain(1, schedule="short")]
+    assert report.table(rows) == "No cell is trained by the long schedule yet."
+    with pytest.raises(SearchError, match="no cell is trained yet"):
+        space.CellBenchmarkSpace(record(tmp_path / "cell_benchmark.jsonl", rows))
+
+
 def test_a_search_runs_on_the_record(tmp_path):
     rows = [chain(length, curve=(0.2, 0.3 + 0.02 * length)) for length in range(1, 13)]
     path = record(tmp_path / "cell_benchmark.jsonl", rows)
