@@ -1,8 +1,8 @@
 """Cells that were trained here until their curves were flat, as a table: a record of `gemnet cell-benchmark`.
 
 The record has a line a training. What counts are the trainings by the schedule LONG, of the recipe that came last. A cell's
-validation accuracies are those of its first seed; its test accuracy is the mean final accuracy of its other seeds, trainings that
-no search has seen, or that of the first where it is the only one.
+validation accuracies are those of its first seed. Its test accuracy is the mean final accuracy of its other seeds, trainings
+that no search has seen, or that of the first where it is the only one.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class CellBenchmarkSpace(TabularSpace):
 
 
 def trainings(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The trainings that count, by the digest of their cell, the smallest seed first: those by the schedule LONG, with the recipe
-    that came last."""
+    """The trainings that count, by the digest of their cell, the smallest seed first: those by the schedule LONG, with the
+    recipe that came last."""
     recipe = next((row["recipe"] for row in reversed(rows) if row["schedule"] == LONG), None)
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in sorted((row for row in rows if row["recipe"] == recipe), key=lambda row: row["seed"]):
