@@ -25,6 +25,8 @@ from gemnet.drawing import draw_on
 from gemnet.drawing.palette import BLUE, GREY, ORANGE, adaptive_svg
 from gemnet.drawing.plots import WIDTH, page_figure
 from search.experiments import speed
+from search.experiments.chance import report as chance
+from search.experiments.chance.run import open_record
 from search.experiments.paper import more_labels, output
 from search.experiments.paper.parts import PARTS
 from search.experiments.paper.pictures import picture
@@ -57,6 +59,7 @@ def pictures() -> dict[str, Callable[[], str]]:
         **{f"docs/pictures/{name}.svg": partial(shipped_cell, name) for name in ("gemnet_a", "gemnet_b")},
         overfit.PICTURE: lambda: overfit.losses_picture(_read(overfit.PUBLISHED_LOSSES)),
         trial.GRAPH: lambda: trial.graph(_read(trial.DATA)),
+        chance.PICTURE: lambda: chance.picture(list(open_record(ROOT / chance.RECORD).rows.values())),
         **dict(_of_the_kernel()),
         **dict(_of_the_paper()),
         **dict(_of_svge()),

@@ -34,6 +34,8 @@ COMMANDS = {
         "search.cli.detectors", "compare_detectors", "train detectors beside each other on your own photos"
     ),
     "compare-weights": Command("search.cli.weights", "compare_weights", "show what pretrained weights are worth on images"),
+    "compare-searches": Command("search.cli.chance", "compare_searches", "show whether searches are better than chance"),
+    "cell-benchmark": Command("search.cli.cell_benchmark", "cell_benchmark", "train a fixed list of cells to convergence"),
     "svge": Command("search.cli.svge", "svge", "measure SVGe on a search space"),
 }
 """In the order of a user's way. What is of the search is named here alone: the package `gemnet` imports nothing of it."""

@@ -1,0 +1,1 @@
+"""Searches beside random search, with equal evaluations: whether they are better than chance."""
