@@ -12,10 +12,11 @@ from torch import nn
 from gemnet.core.errors import UserError
 
 SCHEMES = ("fan_out", "fan_in", "pytorch", "small_branch")
-"""fan_out: He's, by the outputs that a weight feeds; a channel of a depthwise convolution feeds k x k. fan_in: He's, by the inputs
-of an output. pytorch: as the layers of PyTorch start. small_branch: fan_out, and residual branches start at BRANCH_SCALE."""
+"""fan_out: He's, by the outputs that a weight feeds; a channel of a depthwise convolution feeds k x k. fan_in: He's, by the
+inputs of an output. pytorch: as the layers of PyTorch start. small_branch: fan_out, and residual branches start at
+BRANCH_SCALE."""
 BRANCH_SCALE = 0.2
-"""Of the last normalisation of a residual branch. Not 0: most operators end in a ReLU, through which nothing would be learned."""
+"""Of the last normalisation of a residual branch. Not 0: most operators end in a ReLU, which then passes no gradient on."""
 
 
 def check_scheme(scheme: str) -> None:

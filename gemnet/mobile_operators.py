@@ -1,8 +1,8 @@
 """Operators of mobile networks, by name: blocks of MobileNetV1, V2 and V4, MnasNet and EfficientNet, pooling and identity.
 
-An expansion multiplies the narrower side of a block: where the input has fewer channels than the output, those of the input, as
-in these networks; where a node's many inputs are concatenated, those of the output, so that a node's cost does not grow with the
-square of its inputs.
+An expansion multiplies the narrower side of a block: where the input has fewer channels than the output, those of the input,
+as in these networks; where a node's many inputs are concatenated, those of the output, so that a node's cost does not grow with
+the square of its inputs.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ FAMILIES: dict[str, tuple[Spec, ...]] = {
     "ffn_e{2,4}": tuple(_bottleneck(f"ffn_e{e}", e) for e in EXPANSIONS),
 }
 """Inverted bottlenecks by kernel size (of extradw, that before the expansion first) and expansion e, `se` with
-squeeze-and-excitation: the pattern of their names -> each. mbconv is MobileNetV2's and MnasNet's block; the names of the others are
-those of MobileNetV4's universal inverted bottleneck."""
+squeeze-and-excitation: the pattern of their names -> each. mbconv is MobileNetV2's and MnasNet's block; the names of the others
+are those of MobileNetV4's universal inverted bottleneck."""
 SINGLE = (
     _separable(3), _separable(5), Spec("identity", _identity, _projection_cost), _pool("max"), _pool("avg"),
     Spec("squeeze_excite", _squeeze_excite, _squeeze_excite_cost),

@@ -17,7 +17,7 @@ from gemnet.core.errors import UserError
 from gemnet.core.own_modules import import_attribute
 from gemnet.cost import Cost, FormulaCost, OperatorCost, OperatorError, affine_form, conv_cost, sepconv_cost
 from gemnet.counting import CountedCost
-from gemnet.mobile_operators import FAMILIES, SPECS
+from gemnet.mobile_operators import SPECS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,9 +100,9 @@ def operator(name: str) -> Operator:
 
 
 def known_names() -> str:
-    """All operators of this process for a message: built-in families by the pattern of their names, others by name."""
-    families = {spec.name for specs in FAMILIES.values() for spec in specs}
-    return ", ".join([*(name for name in OPERATORS if name not in families), *FAMILIES])
+    """The operators of this process for a message, those of mobile networks by an example."""
+    mobile = {spec.name for spec in SPECS}
+    return ", ".join([*(name for name in OPERATORS if name not in mobile), "blocks as mbconv3x3_e6 (gemnet.mobile_operators)"])
 
 
 REMEDY = "; an operator of your own: first import the module that registers it (gemnet.register_operator)"

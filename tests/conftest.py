@@ -11,11 +11,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 WHOLE = [
     "api", "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks", "beside_compiled_operators",
-    "classification", "commands", "comparison", "constraints", "cost", "damaged_encoder", "detection_classes",
+    "cell_recipe", "classification", "commands", "comparison", "constraints", "cost", "damaged_encoder", "detection_classes",
     "detection_tools", "detector_export", "detector_export_errors", "detector_search", "detectors", "distributed",
     "doc_examples", "documentation", "embedding", "ended_by_signals", "endurance", "equality", "executor", "export",
     "exported", "extending_pages", "extras", "fusion", "guided_counts", "house", "importing", "input_sizes", "landmarks",
-    "mmcv_ops_module", "mmdet_detectors", "mmdet_tools", "model_table", "network", "operators", "own_detector",
+    "mmcv_ops_module", "mmdet_detectors", "mmdet_tools", "mobile_operators", "model_table", "network", "operators",
+    "own_detector",
     "own_encoder", "own_modules", "own_operators", "packaged_configs", "packaging", "parts", "pictures", "pipeline",
     "predict", "predictor", "prepared_data", "pretraining", "printed", "processes", "proxy", "quantization", "ray_executor",
     "reach", "recipe", "report", "report_in_a_browser", "reproduce_tool", "retraining", "retrying", "runner", "search_tool",

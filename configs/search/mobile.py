@@ -1,8 +1,8 @@
 """A search among the blocks of today's mobile networks, on scikit-learn's digits: offline, in minutes on any CPU.
 
-A node is a block of MobileNetV1 (dsconv), MobileNetV2 and MnasNet (mbconv), or MobileNetV4 (mbconv, extradw, convnext, ffn), one
-of the paper's operators, squeeze-and-excitation, pooling, or nothing. The search starts from cells that are one such block, and
-from random ones. mobile_cifar10.py searches on CIFAR-10.
+A node is a block of MobileNetV1 (dsconv), of MobileNetV2 and MnasNet (mbconv), or of MobileNetV4 (mbconv, extradw, convnext,
+ffn), one of the paper's operators, squeeze-and-excitation, pooling, or nothing. The search starts from cells that are one such
+block, and from random ones. mobile_cifar10.py searches on CIFAR-10.
 """
 
 _base_ = ["digits.py"]

@@ -1,7 +1,7 @@
 """The search of mobile.py on 1/10 of CIFAR-10, all candidates at the same MACs: hours on a CPU.
 
-It downloads CIFAR-10 (170 MB) to data.root once, if it is not there; its test set is not touched. Of networks with the same MACs,
-those with fewer activations are faster.
+It downloads CIFAR-10 (170 MB) to data.root once, if it is not there; its test set is not touched. Of networks with the same
+MACs, those with fewer activations are faster.
 """
 
 _base_ = ["mobile.py"]

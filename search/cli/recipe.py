@@ -1,7 +1,7 @@
 """Train five kinds of cell at equal MACs under each condition of a recipe: initialisation, residuals, learning rate, widths.
 
-A recipe is fair where it handicaps no kind of cell, from a single node to a dense graph. A record keeps what has ended: the same
-command goes on with what is missing.
+A recipe is fair where it handicaps no kind of cell, from a single node to a dense graph. A record keeps what has ended: the
+same command goes on with what is missing.
 
 examples:
   gemnet recipe --cfg-options data.root=cifar10/train                    all conditions: a day on a CPU, minutes on a GPU
@@ -33,7 +33,10 @@ def main(call: Call) -> int:
         return _table(replace(call, arguments=call.arguments[1:], usage=f"{call.usage} table"))
     parser = call.parser(__doc__)
     parser.add_argument(
-        "config", nargs="?", default=CONFIG, help="of a search with proxy.macs, or table, which has --help; default: %(default)s"
+        "config",
+        nargs="?",
+        default=CONFIG,
+        help="of a search with proxy.macs; or table, with its own --help; default: %(default)s",
     )
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="of cell; default: all five")
     parser.add_argument("--rules", nargs="+", metavar="RULE", help="of widths: model, exact, doubling; default: all")

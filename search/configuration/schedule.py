@@ -63,7 +63,8 @@ class Schedule:
     repeats: Annotated[int, Setting("cross-validations whose mean is taken", at_least=1)] = 1
     top: Annotated[int, Setting("best cells that are written at the end; may change in a search that is there", at_least=1)] = 5
     cells: Annotated[
-        Sequence[str], Setting("that round 0 evaluates besides: cell files, shipped cells, or operators, each as a cell of one node")
+        Sequence[str],
+        Setting("that round 0 evaluates besides: cell files, shipped cells, or operators, each a cell of one node"),
     ] = ()
     warm_start: Annotated[Sequence[str], Setting("work directories or exported records of searches to start from")] = ()
     encoder_cache: Annotated[

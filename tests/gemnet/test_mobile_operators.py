@@ -3,6 +3,7 @@
 import copy
 import random
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ MIXED = Cell(
         *("input", "dsconv3x3", "mbconv3x3_e1", "mbconv5x5_e3_se", "extradw3x3_5x5_e2", "convnext3x3_e2", "ffn_e2"),
         *("identity", "squeeze_excite", "pool_max3x3", "pool_avg3x3", "sepconv7x7"),
     ),
-    tuple((v, v + 1) for v in range(11)) + ((0, 3), (0, 7), (0, 8), (0, 9), (2, 10)),
+    (*((v, v + 1) for v in range(11)), (0, 3), (0, 7), (0, 8), (0, 9), (2, 10)),
 )
 """Every kind of block, as one with a residual connection and as one without."""
 X = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -125,12 +126,13 @@ def expanded(pattern):
     return [pattern.replace("[_se]", end) for end in ("", "_se")] if "[" in pattern else [pattern]
 
 
-def test_the_patterns_of_messages_stand_for_the_names_of_the_families():
+def test_the_patterns_of_the_page_stand_for_the_names_of_the_families():
     for pattern, specs in FAMILIES.items():
         assert sorted(expanded(pattern)) == sorted(spec.name for spec in specs)
-    with pytest.raises(CellError, match=r"mbconv\{3x3,5x5\}_e\{1,2,3,4,6\}\[_se\], extradw") as caught:
+    page = (Path(__file__).parents[2] / "docs/cell-file.md").read_text(encoding="utf-8")
+    assert all(f"`{pattern}`" in page for pattern in FAMILIES)
+    with pytest.raises(CellError, match="sepconv5x5, sepconv7x7, blocks as mbconv3x3_e6"):
         Cell(("input", "mbconv9x9_e6"), ((0, 1),))
-    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("name", [spec.name for spec in SPECS])
@@ -163,7 +165,9 @@ def test_cells_of_all_kinds_cost_what_their_modules_do(random_cell):
     for _ in range(12):
         cell = random_cell(rng, rng.randint(3, 9), 0.5, MIXED.nodes[1:])
         channels, width, size = rng.randint(1, 30), rng.randint(1, 20), (rng.randint(1, 9), rng.randint(1, 9))
-        _, cost = counted(CellModule(cell, channels, width, device="meta").eval(), torch.empty(1, channels, *size, device="meta"))
+        _, cost = counted(
+            CellModule(cell, channels, width, device="meta").eval(), torch.empty(1, channels, *size, device="meta")
+        )
         assert cell_cost(cell, channels, width, size) == cost
         assert isinstance(cell_statistics(cell), CellStatistics)
 

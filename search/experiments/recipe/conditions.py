@@ -17,9 +17,9 @@ from search.evaluation.proxy import ProxyEvaluator, fitted_model
 from search.experiments.recipe.kinds import KINDS
 
 RULES = ("model", "exact", "doubling")
-"""How widths are chosen. model: the last three stages of the model to come, half as deep, all narrowed alike in multiples of 4, as
-`proxy.macs` has it. exact: the same in whole channels, so that narrow nodes use up the MACs. doubling: three stages of two cells,
-each stage twice as wide as the one before, in whole channels."""
+"""How widths are chosen. model: the last three stages of the model to come, half as deep, all narrowed alike in multiples of 4,
+as `proxy.macs` has it. exact: the same in whole channels, so that narrow nodes use up the MACs. doubling: three stages of two
+cells, each stage twice as wide as the one before, in whole channels."""
 DEPTHS = (2, 2, 2)
 STEPS = 4096
 """Shares of the widths that are tried."""
@@ -112,8 +112,11 @@ def _widest(scaled: Callable[[float], Architecture], proxy: ProxyEvaluator) -> A
 def described(condition: Condition, network: Architecture, settings: Mapping[str, Any]) -> dict[str, Any]:
     """JSON values that tell a training from others, wherever it runs and its images lie. settings: of the search."""
     data = {name: value for name, value in settings["data"].items() if name not in ("root", "download")}
-    numbers = {"widths": list(network.widths), "depths": list(network.depths), "stem": [network.stem_width, network.stem_stride]}
+    numbers = {
+        "widths": list(network.widths),
+        "depths": list(network.depths),
+        "stem": [network.stem_width, network.stem_stride],
+    }
     cell = {"nodes": list(network.cell.nodes), "edges": [list(edge) for edge in network.cell.edges]}
     how = {name: getattr(condition, name) for name in ("residual", "scheme", "learning_rate", "epochs", "seed")}
     return {**cell, **numbers, **how, "data": data, "proxy": dict(settings["proxy"])}
-

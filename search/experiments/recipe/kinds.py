@@ -26,5 +26,5 @@ KINDS: dict[str, Cell] = {
         "0 0 0 0+2 0+4 0+1+4+5 0+5+6 4 1+4+8 0+3+9 2+7+8 9 11 3+6+11+12 3+6+13 1 0+11+13 5+9+10 0+3+10 6+9+13+16",
     ),
 }
-"""The second is GEMNet-A's cell. The last two were drawn: the first with 12 nodes and 15 edges, and the first with 21 nodes and 47
-edges, of the NASGEM space at densities .02 to .1 and .1 to .3."""
+"""The second is GEMNet-A's cell. The last two were drawn: the first with 12 nodes and 15 edges, and the first with 21 nodes and
+47 edges, of the NASGEM space at densities .02 to .1 and .1 to .3."""
