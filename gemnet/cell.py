@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gemnet.canonical import certificate
 from gemnet.core.errors import UserError
 from gemnet.core.files import TextError, decode_text, open_regular, save_text
-from gemnet.operators import INPUT, LABELS, OPERATORS, REMEDY, own_operators
+from gemnet.operators import INPUT, LABELS, OPERATORS, REMEDY, known_names, own_operators
 
 if TYPE_CHECKING:
     import networkx
@@ -107,7 +107,7 @@ class Cell:
             if name in LABELS:
                 raise CellError(
                     f"nodes[{v}]: {name!r} is an operator of {LABELS[name]}: such a cell can be drawn and compared, but gemnet"
-                    f" builds no network of it; expected operators {', '.join(OPERATORS)}"
+                    f" builds no network of it; expected operators {known_names()}"
                 )
 
     def digest(self) -> str:
@@ -151,7 +151,8 @@ class Cell:
         """Make a cell of what names it.
 
         Args:
-            cell: a Cell, which is returned as it is, what a cell file holds, a path to one, or the name of a shipped cell.
+            cell: a Cell, which is returned as it is, what a cell file holds, a path to one, the name of a shipped cell, or the
+                name of an operator, for the cell of this one node.
 
         Raises:
             CellError: for anything else, and for a cell that is not valid.
@@ -166,7 +167,9 @@ class Cell:
         if not isinstance(cell, (str, bytes, os.PathLike)):
             raise CellError(f"cell: expected a Cell, a cell file or the name of a shipped cell, found {_short(cell)}")
         text = os.fsdecode(cell)
-        return cls.load(text) if text.endswith(".json") or os.path.isfile(text) else cls.shipped(text)
+        if text.endswith(".json") or os.path.isfile(text):
+            return cls.load(text)
+        return cls((INPUT, text), ((0, 1),)) if text in OPERATORS else cls.shipped(text)
 
     def to_json(self) -> str:
         """The cell file format, version 1, one line each for nodes, edges and provenance."""
@@ -268,8 +271,7 @@ def _checked_nodes(nodes: Any) -> tuple[str, ...]:
         raise CellError(f"nodes[0]: expected {INPUT!r}, found {_short(nodes[0])}")
     for v, name in enumerate(nodes[1:], 1):
         if not isinstance(name, str) or (name not in OPERATORS and name not in LABELS):
-            known = ", ".join(OPERATORS)
-            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {known}{REMEDY}")
+            raise CellError(f"nodes[{v}]: unknown operator {_short(name)}; expected one of {known_names()}{REMEDY}")
     return nodes
 
 

@@ -19,8 +19,8 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting, takes_settings
-from gemnet.cost import Cost, affine_form
-from gemnet.operators import conv_cost, operator
+from gemnet.cost import Cost, affine_form, conv_cost
+from gemnet.operators import operator
 
 PROFILES = ((0.5, 0.5, 1, 2, 4), (0.25, 0.5, 1, 2, 4), (0.125, 0.25, 1, 2, 4), (0.125, 0.25, 0.5, 2, 4))
 """Relative widths of the five stages of the ImageNet network: first the design of the AutoShrink and NASGEM authors, then with

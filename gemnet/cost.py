@@ -79,3 +79,24 @@ def affine_form(
     """Split a cost that is affine in the input channels into that of a node without any, and that of each of them."""
     fixed = cost(0, out_channels, resolution)
     return fixed, cost(1, out_channels, resolution) - fixed
+
+
+def conv_cost(kernel_size: int, in_channels: Any, out_channels: Any, resolution: tuple[int, int]) -> Cost:
+    """Price a k x k convolution without bias, with batch normalisation; arguments as `OperatorCost`'s."""
+    positions = resolution[0] * resolution[1]
+    weights = kernel_size**2 * in_channels * out_channels
+    return Cost(weights + 2 * out_channels, weights * positions, out_channels * positions)
+
+
+def sepconv_cost(kernel_size: int, in_channels: Any, out_channels: Any, resolution: tuple[int, int]) -> Cost:
+    """Price a k x k depthwise and a 1x1 convolution without bias, with one batch normalisation; arguments as above."""
+    positions = resolution[0] * resolution[1]
+    weights = kernel_size**2 * in_channels
+    return Cost(weights, weights * positions, in_channels * positions) + conv_cost(1, in_channels, out_channels, resolution)
+
+
+def depthwise_cost(kernel_size: int, channels: Any, resolution: tuple[int, int]) -> Cost:
+    """Price a k x k depthwise convolution without bias, with batch normalisation."""
+    positions = resolution[0] * resolution[1]
+    weights = kernel_size**2 * channels
+    return Cost(weights + 2 * channels, weights * positions, channels * positions)

@@ -14,6 +14,7 @@ from torch.nn.utils import skip_init
 
 from gemnet.core.errors import UserError
 from gemnet.layers import ConvNormAct, SepConvNormAct
+from gemnet.mobile_layers import DepthwiseSeparable, InvertedBottleneck, ProjectedPool, ProjectedSqueezeExcite
 from gemnet.network import CellModule, CellNode
 
 ELEMENTWISE = (
@@ -24,6 +25,8 @@ ELEMENTWISE = (
 """Activations that treat every channel alike, so that those of merged convolutions are one."""
 UNITS = (ConvNormAct, SepConvNormAct)
 """A convolution and its normalisation, which run one after the other."""
+BUILT_IN = (*UNITS, DepthwiseSeparable, InvertedBottleneck, ProjectedPool, ProjectedSqueezeExcite, nn.Identity)
+"""What built-in operators are: their units run as units do."""
 CHECKED = 1e-9
 """Largest relative difference between convolution with normalisation and the folded one, in double precision."""
 MOST_NAMED = 4
@@ -88,7 +91,7 @@ def _fold_all(model: nn.Module) -> nn.Module:
 def _within_own_operators(model: nn.Module) -> set[nn.Module]:
     """The modules of operators that are not built in: in what order they run is for the operators alone to know."""
     operators = (module.operator for module in model.modules() if isinstance(module, CellNode))
-    return {module for operator in operators if type(operator) not in UNITS for module in operator.modules()}
+    return {module for operator in operators if type(operator) not in BUILT_IN for module in operator.modules()}
 
 
 def _warn_of_what_is_left(folded: nn.Module) -> None:

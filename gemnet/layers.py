@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ConvNormAct(nn.Module):
-    """k x k convolution, BN, ReLU."""
+    """k x k convolution, BN, ReLU. linear: without the ReLU. groups: of the convolution; as many as channels: depthwise."""
 
     def __init__(
         self,
@@ -19,12 +19,15 @@ class ConvNormAct(nn.Module):
         stride: int = 1,
         norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
         act_layer: Callable[..., nn.Module] = nn.ReLU,
+        groups: int = 1,
+        linear: bool = False,
         **dd: Any,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **dd)
+        padding = kernel_size // 2
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False, **dd)
         self.bn = norm_layer(out_channels, **dd)
-        self.act = act_layer(inplace=True)
+        self.act: nn.Module = nn.Identity() if linear else act_layer(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] -> [B, out_channels, ceil(H / stride), ceil(W / stride)]."""

@@ -19,6 +19,7 @@ from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.core.errors import UserError
 from gemnet.core.settings import Setting
+from gemnet.initialisation import BRANCH_SCALE, check_scheme, initialise, scale_last_normalisation
 from gemnet.layer_names import POOLS, activation, normalisation
 from gemnet.layers import ConvNormAct
 from gemnet.operators import operator
@@ -226,24 +227,23 @@ class GEMNet(nn.Module):
         self.init_weights()
 
     @torch.jit.ignore
-    def init_weights(self) -> None:
-        """He initialisation by fan-out (a depthwise channel feeds k x k outputs); linear layers from N(0, 0.01).
+    def init_weights(self, scheme: str = "fan_out") -> None:
+        """Draw all weights anew: He initialisation by fan-out, and linear layers from N(0, 0.01).
 
-        An operator with a method `init_weights` then starts as that says.
+        An operator with a method `init_weights` then starts as that says. Raises UserError for a scheme that is not in
+        `gemnet.initialisation.SCHEMES`.
         """
+        check_scheme(scheme)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
-                nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif (reset := getattr(module, "reset_parameters", None)) is not None:  # normalisation, with its statistics
-                reset()
+            initialise(module, scheme)
         for module in self.modules():
             if isinstance(module, CellNode) and callable(init := getattr(module.operator, "init_weights", None)):
                 init()
+        if scheme == "small_branch":
+            for module in self.modules():
+                if isinstance(module, CellModule) and module.residual:
+                    for leaf in module.leaves:
+                        scale_last_normalisation(module.nodes[leaf - 1], BRANCH_SCALE)
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:

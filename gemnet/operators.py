@@ -1,6 +1,7 @@
-"""Operators: what a node of a cell may compute, by name. Four are built in; any builder of modules joins by a decorator.
+"""Operators: what a node of a cell may compute, by name; any builder of modules joins those that are built in by a decorator.
 
-Every built-in operator is a convolution, batch normalisation and ReLU, in that order (paper, section 4).
+The convolutions here are followed by batch normalisation and ReLU, in that order (paper, section 4). Blocks of mobile networks
+are built in as well: see `gemnet.mobile_operators`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemnet.core.errors import UserError
 from gemnet.core.own_modules import import_attribute
-from gemnet.cost import Cost, FormulaCost, OperatorCost, OperatorError, affine_form
+from gemnet.cost import Cost, FormulaCost, OperatorCost, OperatorError, affine_form, conv_cost, sepconv_cost
 from gemnet.counting import CountedCost
+from gemnet.mobile_operators import SPECS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,20 +48,6 @@ class Operator:
         return _restored, (self.name, self.build, None if _importable(self.build) else self.cost)
 
 
-def conv_cost(kernel_size: int, in_channels: Any, out_channels: Any, resolution: tuple[int, int]) -> Cost:
-    """Price a k x k convolution without bias, with batch normalisation; arguments as `OperatorCost`'s."""
-    positions = resolution[0] * resolution[1]
-    weights = kernel_size**2 * in_channels * out_channels
-    return Cost(weights + 2 * out_channels, weights * positions, out_channels * positions)
-
-
-def sepconv_cost(kernel_size: int, in_channels: Any, out_channels: Any, resolution: tuple[int, int]) -> Cost:
-    """Price a k x k depthwise and a 1x1 convolution without bias, with one batch normalisation; arguments as above."""
-    positions = resolution[0] * resolution[1]
-    weights = kernel_size**2 * in_channels
-    return Cost(weights, weights * positions, in_channels * positions) + conv_cost(1, in_channels, out_channels, resolution)
-
-
 def _conv(name: str, kernel_size: int) -> Operator:
     def build(in_channels: int, out_channels: int, **layers: Any) -> nn.Module:
         from gemnet.layers import ConvNormAct  # here, so that cells can be read without torch
@@ -78,9 +66,11 @@ def _sepconv(name: str, kernel_size: int) -> Operator:
     return Operator(name, build, FormulaCost(lambda *shape: sepconv_cost(kernel_size, *shape), affine=True))
 
 
-BUILT_IN = {
-    op.name: op for op in (_conv("conv1x1", 1), _conv("conv3x3", 3), _sepconv("sepconv3x3", 3), _sepconv("sepconv5x5", 5))
-}
+_CONVOLUTIONS = (
+    _conv("conv1x1", 1), _conv("conv3x3", 3), _sepconv("sepconv3x3", 3), _sepconv("sepconv5x5", 5), _sepconv("sepconv7x7", 7),
+)  # fmt: skip
+_BLOCKS = (Operator(spec.name, spec.build, FormulaCost(spec.cost, spec.affine)) for spec in SPECS)
+BUILT_IN = {op.name: op for op in (*_CONVOLUTIONS, *_BLOCKS)}
 OPERATORS: dict[str, Operator] = dict(BUILT_IN)
 """All operators of this process by name: the built-in ones, then those that are registered."""
 _BY_PATH: dict[str, Operator] = {}
@@ -105,8 +95,14 @@ like any other. But no network of stages is built of it, for its edges mean some
 def operator(name: str) -> Operator:
     """Look up a registered operator. Raises OperatorError, with the remedy, for a name that is not registered."""
     if name not in OPERATORS:
-        raise OperatorError(f"operator {name!r} is not registered; expected one of {', '.join(OPERATORS)}{REMEDY}")
+        raise OperatorError(f"operator {name!r} is not registered; expected one of {known_names()}{REMEDY}")
     return OPERATORS[name]
+
+
+def known_names() -> str:
+    """The operators of this process for a message, those of mobile networks by an example."""
+    mobile = {spec.name for spec in SPECS}
+    return ", ".join([*(name for name in OPERATORS if name not in mobile), "blocks as mbconv3x3_e6 (gemnet.mobile_operators)"])
 
 
 REMEDY = "; an operator of your own: first import the module that registers it (gemnet.register_operator)"

@@ -28,6 +28,7 @@ COMMANDS = {
     "overfit": Command("gemnet.cli.overfit", "overfit", "show that a detector learns, on a few images"),
     "compare": Command("gemnet.cli.compare", "compare", "train classifiers beside each other"),
     "evaluate": Command("search.cli.evaluate", "evaluate_cells", "train cells and rivals at equal MACs with one recipe"),
+    "recipe": Command("search.cli.recipe", None, "train kinds of cell under each condition of a recipe"),
     "benchmark": Command("search.cli.benchmark", "benchmark", "measure speed on this machine"),
     "reproduce": Command("search.cli.reproduce", "reproduce", "make the paper's tables and figures"),
     "compare-detectors": Command(

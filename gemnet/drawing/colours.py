@@ -25,7 +25,7 @@ KNOWN = {
     "conv5x5": "#5a6b00",
     "avgpool3x3": "#9e77ff",
 }
-DISTANCE = 60.0
+DISTANCE = 36.0
 """Least Euclidean distance, of 442 at most, between two generated colours, and to a known one, in red, green and blue."""
 GOLDEN = 0.618034
 

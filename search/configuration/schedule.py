@@ -62,7 +62,10 @@ class Schedule:
     folds: Annotated[int, Setting("of the cross-validation of held-out predictions", at_least=2)] = 5
     repeats: Annotated[int, Setting("cross-validations whose mean is taken", at_least=1)] = 1
     top: Annotated[int, Setting("best cells that are written at the end; may change in a search that is there", at_least=1)] = 5
-    cells: Annotated[Sequence[str], Setting("cell files that round 0 evaluates besides")] = ()
+    cells: Annotated[
+        Sequence[str],
+        Setting("that round 0 evaluates besides: cell files, shipped cells, or operators, each a cell of one node"),
+    ] = ()
     warm_start: Annotated[Sequence[str], Setting("work directories or exported records of searches to start from")] = ()
     encoder_cache: Annotated[
         str | None, Setting("folder of trained encoders that searches share; None for none", Path, optional=True)

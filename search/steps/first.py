@@ -79,7 +79,7 @@ class FirstRound:
         SearchError for one that is not of the space, is above a constraint, or of which no network can be made."""
         cells, above = {}, self.constraints.reasons(measured)
         for path in self.schedule.cells:
-            cell = Cell.load(path)
+            cell = Cell.resolve(path)
             self.space.from_cells([cell])
             digest = cell.pruned().digest()
             if digest in above:

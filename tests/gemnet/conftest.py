@@ -8,11 +8,13 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from gemnet.cell import Cell
-from gemnet.operators import OPERATORS
+
+CONVOLUTIONS = ("conv1x1", "conv3x3", "sepconv3x3", "sepconv5x5")
+"""Operators that are one convolution, normalisation and activation; blocks of mobile networks have a file of their own."""
 
 
 def draw_cell(
-    rng: random.Random, nodes: int, density: float, operators: Sequence[str] = tuple(OPERATORS), most: int = 10**9
+    rng: random.Random, nodes: int, density: float, operators: Sequence[str] = CONVOLUTIONS, most: int = 10**9
 ) -> Cell:
     """A random cell: each edge there with probability `density`, at most `most` into a node, at least one from the input."""
     edges = []

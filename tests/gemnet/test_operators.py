@@ -68,9 +68,10 @@ def test_a_cell_with_own_operators_costs_what_its_module_does(random_cell):
 def test_the_operators_that_ship_cost_by_counting_what_their_formulas_say():
     for name, operator in operators.BUILT_IN.items():
         by_counting = gemnet.counting.CountedCost(name, operator.build)
-        assert by_counting.affine
+        if operator.cost.affine:
+            assert by_counting.affine
         for shape in ((3, 5, (7, 9)), (48, 16, (1, 1)), (131, 257, (14, 3))):
-            assert by_counting(*shape) == operator.cost(*shape)
+            assert by_counting.count(*shape) == operator.cost(*shape)
 
 
 def test_a_network_of_own_operators_fits_a_budget_as_exactly_as_any():

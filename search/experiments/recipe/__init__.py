@@ -1,0 +1,1 @@
+"""The recipe: kinds of cell at equal MACs, trained with several initialisations, residuals, learning rates and width rules."""
