@@ -22,7 +22,8 @@ MOST = 8
 def record(root: Path, name: str, figures: Mapping[str, Any]) -> None:
     """Put the figures of an int8 file into the record and the page below `root`, in place of those of the same name.
 
-    figures: As `gemnet.deploy.int8.report.Report.as_json` gives them. Raises UserError where the page has no place for them; then nothing is written.
+    figures: As `gemnet.deploy.int8.report.Report.as_json` gives them. Raises UserError where the page has no place
+    for them; then nothing is written.
     """
     row = {"name": name, "processor": processor(), **figures}
     rows = [other for other in read_rows(root) if (other["name"], other["runtime"]) != (name, row["runtime"])] + [row]

@@ -83,7 +83,8 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report, for JSON; latency as the ratio alone, which says more than the milliseconds of one machine."""
         return {
-            "file": self.path.name, "runtime": "openvino" if self.path.suffix == ".xml" else "onnxruntime", "bytes": {"float": self.sizes[0], "int8": self.sizes[1]},
+            "file": self.path.name, "runtime": "openvino" if self.path.suffix == ".xml" else "onnxruntime",
+            "bytes": {"float": self.sizes[0], "int8": self.sizes[1]},
             "times_as_fast": round(self.latencies[0].median / self.latencies[1].median, 3), **(self.settings or {}),
             "measured": [measured_json(one) for one in self.measured],
             "trials": [asdict(trial) for trial in self.trials], "layers": [asdict(layer) for layer in self.layers],
