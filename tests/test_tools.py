@@ -16,7 +16,7 @@ from gemnet.cli.commands import COMMANDS
 from gemnet.core.errors import UserError
 from gemnet.core.options import named
 from gemnet.deploy.export import FORMATS, TOLERANCE
-from gemnet.deploy.quantization import CALIBRATION_IMAGES
+from gemnet.deploy.int8.images import CALIBRATION_IMAGES
 from gemnet.weights import FORMS
 from search.configuration.sections import decisive
 from search.configuration.settings import load_settings

@@ -11,9 +11,10 @@ examples:
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors --dynamic-size      any height and width
   gemnet export gemnet_b features.pt --format torchscript --features --input-size 320 320 --checkpoint detector.pth
   gemnet export gemnet mine.pt2 --format torch.export --cell best_cell.json --target-macs 300e6 --num-classes 10
+  gemnet export work_dirs/photos --format int8                the detector in int8, as work_dirs/photos/detector.int8.onnx
   gemnet export gemnet_a int8.onnx --format int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train
   gemnet export gemnet_a int8.onnx --format int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train \\
-    --calibration-images 512 --data data/imagenet/val      measures what it costs in accuracy
+    --calibration-images 512 --data data/imagenet/val      loses at most a point, or layers stay float
 """
 
 import sys
@@ -22,6 +23,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+from gemnet.cli import int8_export
 from gemnet.cli.arguments import add_custom_imports, number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
@@ -65,13 +67,7 @@ def main(call: Call) -> int:
     parser.add_argument("--features", action="store_true", help="the stages' maps, for a detector, instead of the logits")
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
     parser.add_argument("--tolerance", type=number(at_least=0), help="largest relative difference; default: 0.0001")
-    int8 = parser.add_argument_group("--format int8")
-    int8.add_argument("--calibration", metavar="FOLDER", help="images like those of training, flat or a folder a class")
-    int8.add_argument("--calibration-images", type=whole(1), metavar="N", help="how many of them; default: 256")
-    int8.add_argument("--data", metavar="FOLDER", help="images as FOLDER/CLASS/*.jpg, to compare int8 with float")
-    int8.add_argument(
-        "--image-size", type=whole(1), metavar="PIXELS", help="short edge before the crop; default: 8/7 of --input-size"
-    )
+    int8_export.add_arguments(parser)
     detectors = parser.add_argument_group("detectors")
     detectors.add_argument(
         "--images", nargs="+", metavar="PHOTO", help="photos or folders to compare on; default: the test photos, else made ones"
@@ -82,15 +78,11 @@ def main(call: Call) -> int:
     args = parser.parse_args(call.arguments)
     if args.model.endswith(".py") or Path(args.model).is_dir() or "/" in args.model:
         return _export_detector(call, parser, args)
-    if args.images or args.cfg_options or args.record:
+    if args.images or args.cfg_options or (args.record and args.format != "int8"):
         parser.error("--images, --cfg-options and --record are for detectors: give a work directory or a config")
     if args.out is None:
         parser.error("the file to write is missing, as gemnet_a.onnx")
-    given = (args.calibration, args.calibration_images, args.data, args.image_size)
-    if args.format != "int8" and given != (None,) * 4:
-        parser.error("--calibration, --calibration-images, --data and --image-size are for --format int8")
-    if args.format == "int8" and args.dynamic_size:
-        parser.error("--dynamic-size is not for --format int8, whose ranges are found at one size")
+    int8_export.check_arguments(parser, args)
 
     def task() -> None:
         from gemnet.core.own_modules import import_custom
@@ -104,10 +96,7 @@ def main(call: Call) -> int:
         how = {"input_size": size, "features": args.features, "fold": not args.no_fold}
         how |= {} if args.tolerance is None else {"tolerance": args.tolerance}
         if args.format == "int8":
-            from gemnet.deploy.quantization import export_int8  # which reads images as OpenMMLab's pipelines do
-
-            how |= {} if args.calibration_images is None else {"count": args.calibration_images}
-            print(export_int8(model, args.out, args.calibration, data=args.data, edge=args.image_size, **how))
+            int8_export.export_classifier(model, args, how, call)
             return
         worst = export(model, args.out, args.format, dynamic_size=args.dynamic_size, **how)
         least = smallest_side(model, args.format)
@@ -120,13 +109,15 @@ def main(call: Call) -> int:
 
 def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int:
     """The exit code of the command for a work directory or a config."""
-    others = [name for name, value in vars(args).items() if name not in OF_DETECTORS and value != parser.get_default(name)]
+    int8 = args.format == "int8"
+    allowed = (*OF_DETECTORS, *int8_export.OF_DETECTORS) if int8 else OF_DETECTORS
+    others = [name for name, value in vars(args).items() if name not in allowed and value != parser.get_default(name)]
     if others:
         parser.error(f"--{others[0].replace('_', '-')} is not for detectors, which become ONNX as their config says")
     of_config = args.model.endswith(".py")
     name = Path(args.model.rpartition("::")[2]).stem
     folder = Path("work_dirs") / name if of_config else Path(args.model)
-    out = Path(args.out) if args.out else folder / "detector.onnx"
+    out = Path(args.out) if args.out else folder / ("detector.int8.onnx" if int8 else "detector.onnx")
 
     def task() -> None:
         from gemnet.core.extras import need
@@ -136,10 +127,18 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
         from gemnet.core.own_modules import import_custom
         from gemnet.deploy.detector_export import export_detector
         from gemnet.deploy.detector_records import record
-        from gemnet.detection.own_detector.exporting import export_own_detector
+        from gemnet.detection.own_detector.exporting import export_own_detector, own_detector
 
         import_custom(args.custom_imports)
         images, options = args.images or (), named(args.cfg_options)
+        if int8:
+            detector = (
+                (args.model, args.checkpoint, options, None)
+                if of_config
+                else own_detector(args.model, args.checkpoint, options)
+            )
+            int8_export.export_detector(*detector, out, args, call.checkout)
+            return
         if of_config:
             found = export_detector(args.model, args.checkpoint, out, images, options)
         else:

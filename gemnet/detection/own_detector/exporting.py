@@ -39,6 +39,17 @@ def export_own_detector(
         DataError: The work directory is missing or has no trained detector.
         UserError: As `gemnet.deploy.detector_export.export_detector`.
     """
+    config, weights, settings, score = own_detector(work_dir, checkpoint, options)
+    return export_detector(config, weights, out or Path(work_dir) / FILE, images, settings, score)
+
+
+def own_detector(
+    work_dir: str | Path, checkpoint: str | None = None, options: Mapping[str, Any] | None = None
+) -> tuple[str, str, dict[str, Any], float]:
+    """Find config, weights, options and the threshold of scores of a work directory's detector.
+
+    Raises DataError where the work directory is missing or has no trained detector.
+    """
     place = Path(work_dir)
     if not place.is_dir():
         raise DataError(f"{place}: no such directory; expected the work directory of a finished gemnet detect")
@@ -46,8 +57,8 @@ def export_own_detector(
     missing = [name for name in needed if not (place / name).is_file()]
     if missing:
         raise DataError(f"{place}: has no {missing[0]}; expected the work directory of a finished gemnet detect")
-    weights, settings = checkpoint or str(place / BEST), _of_test_photos(place) | dict(options or {})
-    return export_detector(str(place / CONFIG), weights, out or place / FILE, images, settings, _score(place))
+    settings = _of_test_photos(place) | dict(options or {})
+    return str(place / CONFIG), checkpoint or str(place / BEST), settings, _score(place)
 
 
 def seconds_for_export() -> float:

@@ -20,7 +20,10 @@ from sklearn.datasets import load_digits
 
 from gemnet import Architecture, Cell
 from gemnet.deploy.export import ExportError, export
-from gemnet.deploy.quantization import QuantizationError, calibration_files, export_int8, quantize, read_batches, top1
+from gemnet.deploy.int8.classifiers import export_int8, quantize
+from gemnet.deploy.int8.graph import QuantizationError
+from gemnet.deploy.int8.images import calibration_files, read_batches
+from gemnet.deploy.int8.measuring import top1
 from gemnet.network import GEMNet
 from gemnet.openmmlab.engine import load_config
 from gemnet.openmmlab.images import DataError

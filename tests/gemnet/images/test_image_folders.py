@@ -10,7 +10,7 @@ from made_images import made as make_all
 from PIL import Image
 
 from gemnet.core.errors import DataError
-from gemnet.deploy.quantization import labelled_files
+from gemnet.deploy.int8.images import labelled_files
 from gemnet.images.folders import class_images, find_images, image_files
 from gemnet.openmmlab.images import ImageFolder
 from search.core.types import SearchError

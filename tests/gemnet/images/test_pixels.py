@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 import gemnet.openmmlab.images  # noqa: F401 - registers the transform
 from gemnet.core.errors import DataError
-from gemnet.deploy.quantization import read_batches
+from gemnet.deploy.int8.images import read_batches
 from gemnet.images.pixels import MAX_PIXELS, image_size, read_image
 from gemnet.registry import TRANSFORMS
 from search.evaluation.data import build_data

@@ -1,0 +1,89 @@
+"""Write a network in int8 and keep as few layers float as a limit of the loss allows."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from gemnet.deploy.int8.graph import Layer
+from gemnet.deploy.int8.mixed_precision import Trial, fewest_float
+from gemnet.deploy.int8.onnx_files import Feed
+from gemnet.deploy.int8.report import LayerReport, layer_reports
+
+
+class Quantizer(Protocol):
+    """What writes a network for a runtime with any mix of int8 and float layers."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """In the order in which they are computed."""
+
+    def write(self, path: Path, kept_float: Collection[str] = ()) -> None:
+        """Write the file with the layers of these names in float."""
+
+    def errors(self, feeds: Iterable[Feed]) -> dict[str, float]:
+        """By layer, how much its quantisation alone disturbs what leaves the network."""
+
+
+class Measured(Protocol):
+    """A measurement of a file beside the float file."""
+
+    @property
+    def lost(self) -> float:
+        """Points."""
+
+
+Measurement = TypeVar("Measurement", bound=Measured)
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Measurement]):
+    """What was written: its measurement, its layers, and what was tried for it."""
+
+    measured: Measurement
+    layers: tuple[LayerReport, ...]
+    trials: tuple[Trial, ...]
+
+
+def write_within(
+    quantizer: Quantizer, path: Path, feeds: Iterable[Feed], measure: Callable[[Any], Measurement], max_loss: float
+) -> Choice[Measurement]:
+    """Write a network in int8 to `path` so that at most `max_loss` points are lost, whole or not at all.
+
+    The layers are quantised one at a time, and what leaves the network is compared with float: this ranks them without labels.
+    Files are then measured with the most sensitive ones kept float, see `fewest_float`.
+
+    Args:
+        quantizer: The calibrated network.
+        path: The file.
+        feeds: Some calibration images, as the network takes them, for the ranking.
+        measure: Path of a file -> its measurement on labelled images.
+        max_loss: In points.
+
+    Raises:
+        DataError: As `measure` does.
+    """
+    errors = quantizer.errors(feeds)
+    found: dict[int, Measurement] = {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # a file may have others beside it
+        temporary, written = Path(folder) / path.name, -1
+
+        def lost(kept: Collection[str]) -> float:
+            nonlocal written
+            quantizer.write(temporary, kept)
+            written, found[len(kept)] = len(kept), measure(temporary)
+            return found[len(kept)].lost
+
+        kept, trials = fewest_float(errors, lost, max_loss)
+        if written != len(kept):
+            quantizer.write(temporary, kept)
+        if len(kept) not in found:
+            found[len(kept)] = measure(temporary)
+        for file in Path(folder).iterdir():
+            os.replace(file, path.with_name(file.name))
+    return Choice(found[len(kept)], layer_reports(quantizer.layers, errors, kept), tuple(trials))
