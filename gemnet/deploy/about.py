@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm.models import get_pretrained_cfg
 from torch import nn
 
-import gemnet
+import gemnet.models
 from gemnet.deploy.runtimes.table import Runtime
 from gemnet.network import GEMNet
 
@@ -39,7 +40,7 @@ def about_network(
     evaluates the model.
     """
     channels, height, width = input_size
-    settings = model.pretrained_cfg
+    settings = getattr(model, "pretrained_cfg", None) or get_pretrained_cfg("gemnet").to_dict()
     mean, std = ([float(value) for value in settings[name]] for name in ("mean", "std"))
     if channels == 1:
         mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
@@ -72,8 +73,10 @@ def origin_of(model: str, checkpoint: str | Path | None) -> dict[str, Any]:
 
 def script_of(entry: Runtime, described: str) -> str:
     """The script that runs a classifier in a runtime, by the JSON `described` beside it."""
-    text = Path(__file__).with_name("classifier_runner.py").read_text(encoding="utf-8")
-    return text.replace(LOADER, f"\n{entry.source()}\n").replace('"network.json"', json.dumps(described, ensure_ascii=False))
+    text = Path(__file__).with_name("classifier_runner.py").read_text(encoding="utf-8").replace("\n\n\n", "\n\n")
+    head, _, rest = text.partition(LOADER)
+    text = head.replace("\n\n", "\n") + f"\n{entry.source()}\n" + rest
+    return text.replace('"network.json"', json.dumps(described, ensure_ascii=False))
 
 
 def text_of(about: Mapping[str, Any]) -> str:

@@ -26,10 +26,9 @@ if __name__ == "__main__":
     run = load(str(Path(__file__).with_name(about["files"][0])))
     for path in sys.argv[1:]:
         outputs = run(prepare(Image.open(path), about["preprocessing"]))
-        if about["format"] == "gemnet.features":
+        if about["classes"] is None:
             np.savez(Path(path).with_suffix(".npz"), *outputs)
-            continue
         shares = np.exp(outputs[0][0] - outputs[0].max())
-        for label in np.argsort(-shares)[:5]:
+        for label in np.argsort(-shares)[:5] if about["classes"] else ():
             if (share := shares[label] / shares.sum()) >= about["score_threshold"]:
                 print(path, about["classes"][label], f"{share:.4f}", sep="\t")

@@ -1,7 +1,7 @@
 """A trained network in a form for deployment, normalisation folded, outputs checked, with what an app needs beside it.
 
-What is written is read again in its own runtime and compared with eager: on photos, and on random images, of several sizes where
-height and width are free. Where it differs by more than the tolerance, nothing is written and ExportError tells by how much.
+What is written is read again in its own runtime and compared with eager: on photos, and on random images, of several sizes
+where height and width are free. Where it differs by more than the tolerance, nothing is written.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gemnet.deploy.about import PIXELS, about_network, script_of, text_of
 from gemnet.deploy.classifier_runner import prepare
 from gemnet.deploy.runtimes.table import ExportError, Run, Runtime, runtime
 from gemnet.fusion import fused
+from gemnet.images.folders import image_files
 from gemnet.model_table import MODELS
 from gemnet.network import GEMNet
 from gemnet.weights import load_classifier, load_features
@@ -203,8 +204,8 @@ def _texts(model: GEMNet, about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _difference(run: Run, plain: nn.Module, images: Tensor) -> float:
-    """How far the outputs of a file are from the model's, relative to the largest. Raises ExportError where these are not finite,
-    or where there are others."""
+    """How far the outputs of a file are from the model's, relative to the largest. Raises ExportError where these are not
+    finite, or have other shapes."""
     worst = 0.0
     for found, expected in zip(run(images.numpy()), _tuple(plain(images)), strict=True):
         if not expected.isfinite().all():
@@ -215,6 +216,19 @@ def _difference(run: Run, plain: nn.Module, images: Tensor) -> float:
         apart = (torch.from_numpy(np.array(found)) - expected).abs().max() / scale
         worst = max(worst, apart.item() if apart.isfinite() else float("inf"))
     return worst
+
+
+def photos_in(given: Sequence[str | Path]) -> list[Path]:
+    """The images in files and folders. Raises DataError where one is missing or a folder has none."""
+    found: list[Path] = []
+    for path in map(Path, given):
+        if not path.exists():
+            raise DataError(f"{path}: no such image or folder")
+        images = image_files(path) if path.is_dir() else [path]
+        if not images:
+            raise DataError(f"{path}: no images are in it")
+        found += images
+    return found
 
 
 def _photos(given: Sequence[str | Path], steps: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -33,11 +33,12 @@ def write(module: nn.Module, example: Tensor, path: Path, free: Dimensions, text
         command = [str(pnnx.EXEC_PATH), source.name, *given, "fp16=0"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         made = [source.with_name(f"network.ncnn.{ending}") for ending in ("param", "bin")]
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "not supported" in line or "error" in line.lower()]
+        told = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+        lines = [line for line in told if "not supported" in line or "error" in line.lower()]
         if done.returncode or not all(file.is_file() for file in made):
-            raise UserError(f"pnnx did not convert the network: {(lines or [f'exit code {done.returncode}'])[0].strip()}")
+            raise UserError(f"pnnx did not convert the network: {(lines or [f'exit code {done.returncode}'])[0]}")
         if lines and "not supported" in lines[0]:
-            raise UserError(f"ncnn lacks an operator: {lines[0].strip()}")
+            raise UserError(f"ncnn lacks an operator: {lines[0]}")
         for file, target in zip(made, (path, path.with_suffix(".bin"))):
             shutil.copyfile(file, target)
 
@@ -49,8 +50,7 @@ def load(path: str, threads: int = 0) -> "Run":
     network = ncnn.Net()
     network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
     network.opt.num_threads = threads or network.opt.num_threads
-    if network.load_param(path) or network.load_model(path.removesuffix(".param") + ".bin"):
-        raise ValueError(f"{path}: not a network of ncnn")
+    assert network.load_param(path) == network.load_model(path.removesuffix(".param") + ".bin") == 0, "not a network of ncnn"
 
     def run(images: np.ndarray) -> list[np.ndarray]:
         extractor = network.create_extractor()

@@ -12,18 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Protocol, cast
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from gemnet.core.errors import UserError
 from gemnet.core.extras import need
 
-Run = Callable[[np.ndarray], list[np.ndarray]]
+if TYPE_CHECKING:  # the command line reads the table before it needs torch
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+
+Run: TypeAlias = "Callable[[np.ndarray], list[np.ndarray]]"
 """Images, float32 [B, C, H, W], to the outputs, each [B, ...], in the module's order."""
-Dimensions = Mapping[int, torch.export.Dim]
+Dimensions: TypeAlias = "Mapping[int, torch.export.Dim]"
 """The free dimensions of the images by their place: 0, the batch; 2 and 3, height and width where they are free."""
 
 
@@ -132,6 +133,8 @@ class Runtime:
             try:
                 if self.free_batch or len(images) == 1:
                     return run(images)
+                import numpy as np
+
                 return [np.concatenate(of_all) for of_all in zip(*(run(images[i : i + 1]) for i in range(len(images))))]
             except Exception as error:
                 shape = " x ".join(map(str, images.shape))
@@ -140,9 +143,9 @@ class Runtime:
         return told
 
     def source(self) -> str:
-        """The text of `load`, for the script beside a file, without its docstring."""
-        lines = inspect.getsource(import_module(self.module).load).splitlines()
-        return "\n".join(line for index, line in enumerate(lines) if index != 1 and line)
+        """The text of `load`, for the script beside a file, without its docstring and blank lines."""
+        head, _, *body = inspect.getsource(import_module(self.module).load).splitlines()
+        return "\n".join([head.replace(' -> "Run"', ""), *(line for line in body if line)])
 
     def _form(self) -> Form:
         return cast(Form, import_module(self.module))
@@ -184,7 +187,7 @@ RUNTIMES: dict[str, Runtime] = _entries(
     ),
     Runtime(
         "openvino", "OpenVINO", ".xml", f"{HERE}.openvino", "openvino", companions=(".bin",), running=("openvino",),
-        tested={"openvino": ("2026.4", "2026.4")}, detectors="graph",
+        tested={"openvino": ("2026.4", "2026.4")},
     ),
     Runtime(
         "ncnn", "ncnn", ".param", f"{HERE}.ncnn", "ncnn", companions=(".bin",), writing=("pnnx",), running=("ncnn",),

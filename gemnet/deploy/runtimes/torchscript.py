@@ -22,8 +22,7 @@ def load(path: str, threads: int = 0) -> "Run":
     network = torch.jit.load(path)
 
     def run(images: np.ndarray) -> list[np.ndarray]:
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or torch.get_num_threads())
         with torch.no_grad():
             outputs = network(torch.from_numpy(images))
         return [output.numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
