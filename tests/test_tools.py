@@ -15,8 +15,9 @@ from gemnet.cell import Cell
 from gemnet.cli.commands import COMMANDS
 from gemnet.core.errors import UserError
 from gemnet.core.options import named
-from gemnet.deploy.export import FORMATS, TOLERANCE
+from gemnet.deploy.export import TOLERANCE
 from gemnet.deploy.int8.images import CALIBRATION_IMAGES
+from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.weights import FORMS
 from search.configuration.sections import decisive
 from search.configuration.settings import load_settings
@@ -162,10 +163,10 @@ def test_help_tells_the_choices_and_defaults_that_hold():
     for name, told in {
         "reproduce.py": [*parts, ", ".join(REPRODUCED)],
         "export.py": [
-            ", ".join(FORMATS),
+            ", ".join(RUNTIMES),
             f"default: {TOLERANCE}",
             f"default: {CALIBRATION_IMAGES}",
-            *(end for end, _ in FORMATS.values()),
+            *(entry.ending for entry in RUNTIMES.values()),
         ],
         "convert_checkpoint.py": [",".join(FORMS)],
         "svge.py": [*TASKS, *PARTS, *MODELS],

@@ -1,7 +1,8 @@
-"""Write a model for deployment, normalisation folded, and check the file against the model. The batch is free.
+"""Write a model for a runtime, normalisation folded, and check the file in that runtime against the model.
 
-A detector becomes one ONNX file that takes photos and gives boxes, with a script beside it that needs onnxruntime, NumPy and
-Pillow alone. It is compared with the detector on photos, and not written where their boxes differ.
+Beside a network's file go a JSON with all that an app must know, and a script that needs the runtime, NumPy and Pillow alone.
+A detector becomes one file that takes photos and gives boxes, with such a script. It is compared with the detector on photos.
+What differs is not written.
 
 examples:
   gemnet export work_dirs/photos                              the detector of gemnet detect, as work_dirs/photos/detector.onnx
@@ -9,11 +10,12 @@ examples:
   gemnet export configs/rtmdet_gemnet_b.py small.onnx --checkpoint epoch_300.pth --images photos/ --cfg-options image_size=640
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors --dynamic-size      any height and width
-  gemnet export gemnet_b features.pt --format torchscript --features --input-size 320 320 --checkpoint detector.pth
-  gemnet export gemnet mine.pt2 --format torch.export --cell best_cell.json --target-macs 300e6 --num-classes 10
-  gemnet export work_dirs/photos --format int8                the detector in int8, as work_dirs/photos/detector.int8.onnx
-  gemnet export gemnet_a int8.onnx --format int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train
-  gemnet export gemnet_a int8.onnx --format int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train \\
+  gemnet export gemnet_a gemnet_a.xml --to openvino --checkpoint gemnet_a.safetensors        and gemnet_a.bin
+  gemnet export gemnet_b features.pt --to torchscript --features --input-size 320 320 --checkpoint detector.pth
+  gemnet export gemnet mine.pt2 --to torch.export --cell best_cell.json --target-macs 300e6 --num-classes 10
+  gemnet export work_dirs/photos --to int8                    the detector in int8, as work_dirs/photos/detector.int8.onnx
+  gemnet export gemnet_a int8.onnx --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train
+  gemnet export gemnet_a int8.onnx --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train \\
     --calibration-images 512 --data data/imagenet/val      loses at most a point, or layers stay float
 """
 
@@ -28,9 +30,10 @@ from gemnet.cli.arguments import add_custom_imports, number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.options import named
+from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.model_table import MODELS
 
-OF_DETECTORS = ("model", "out", "checkpoint", "images", "cfg_options", "custom_imports", "record")
+OF_DETECTORS = ("model", "out", "to", "checkpoint", "images", "cfg_options", "custom_imports", "record")
 
 
 def main(call: Call) -> int:
@@ -43,9 +46,12 @@ def main(call: Call) -> int:
     parser.add_argument(
         "out",
         nargs="?",
-        help="the file; its ending is the format's: .onnx, .pt, .pt2; default: detector.onnx in a detector's work directory",
+        help=f"the file; its ending is the runtime's: {', '.join(entry.ending for entry in RUNTIMES.values())}; default: MODEL "
+        "with that ending, or detector with it in a detector's work directory",
     )
-    parser.add_argument("--format", default="onnx", help="onnx, torchscript, torch.export, or int8 (as ONNX); default: onnx")
+    parser.add_argument(
+        "--to", "--format", default="onnx", metavar="RUNTIME", help=f"{', '.join(RUNTIMES)}, or int8 (as ONNX); default: onnx"
+    )
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or, with --features, mmdet; default: random weights")
     parser.add_argument("--prefix", help="where the weights are in it, as student.; default: where the network's names are")
     parser.add_argument("--weights", choices=["averaged", "raw"], help="which, where it has both; default: averaged")
@@ -68,25 +74,27 @@ def main(call: Call) -> int:
     parser.add_argument("--no-fold", action="store_true", help="keep batch normalisation as it is")
     parser.add_argument("--tolerance", type=number(at_least=0), help="largest relative difference; default: 0.0001")
     int8_export.add_arguments(parser)
+    parser.add_argument(
+        "--images", nargs="+", metavar="PHOTO",
+        help="photos or folders to compare on; default: a detector's test photos, else made ones; a classifier's: ours",
+    )  # fmt: skip
     detectors = parser.add_argument_group("detectors")
-    detectors.add_argument(
-        "--images", nargs="+", metavar="PHOTO", help="photos or folders to compare on; default: the test photos, else made ones"
-    )
     detectors.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
     detectors.add_argument("--record", metavar="NAME", help="put the figures under this name into docs/export.md")
     add_custom_imports(parser)
     args = parser.parse_args(call.arguments)
     if args.model.endswith(".py") or Path(args.model).is_dir() or "/" in args.model:
         return _export_detector(call, parser, args)
-    if args.images or args.cfg_options or (args.record and args.format != "int8"):
-        parser.error("--images, --cfg-options and --record are for detectors: give a work directory or a config")
-    if args.out is None:
-        parser.error("the file to write is missing, as gemnet_a.onnx")
+    if args.cfg_options or (args.record and args.to != "int8"):
+        parser.error("--cfg-options and --record are for detectors: give a work directory or a config")
+    endings = {name: entry.ending for name, entry in RUNTIMES.items()} | {"int8": ".int8.onnx"}
+    out = args.out or args.model + endings.get(args.to, "")
     int8_export.check_arguments(parser, args)
 
     def task() -> None:
         from gemnet.core.own_modules import import_custom
-        from gemnet.deploy.export import create, export, smallest_side
+        from gemnet.deploy.about import origin_of
+        from gemnet.deploy.export import create, export, photos_in, smallest_side
 
         import_custom(args.custom_imports)
         names = ("prefix", "weights", "cell", "target_macs", "target_params", "act_layer", "norm_layer", "global_pool")
@@ -95,35 +103,39 @@ def main(call: Call) -> int:
         size = (args.in_chans, *args.input_size)
         how = {"input_size": size, "features": args.features, "fold": not args.no_fold}
         how |= {} if args.tolerance is None else {"tolerance": args.tolerance}
-        if args.format == "int8":
-            int8_export.export_classifier(model, args, how, call)
+        if args.to == "int8":
+            int8_export.export_classifier(model, out, args, how, call)
             return
-        worst = export(model, args.out, args.format, dynamic_size=args.dynamic_size, **how)
-        least = smallest_side(model, args.format)
+        how |= {"images": photos_in(args.images or ()), "origin": origin_of(args.model, args.checkpoint)}
+        worst = export(model, out, args.to, dynamic_size=args.dynamic_size, **how)
+        least = smallest_side(model, args.to)
         sizes = f" at every size that was tried; height and width are free from {least} on" if args.dynamic_size else ""
         random = "; its weights are random, for want of --checkpoint" if args.checkpoint is None else ""
-        print(f"{args.out}: outputs equal the model's to {worst:.1e}{sizes}{random}")
+        print(f"{out}: outputs equal the model's to {worst:.1e}{sizes}{random}")
 
-    return _reported(task, args.out)
+    return _reported(task, out)
 
 
 def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int:
     """The exit code of the command for a work directory or a config."""
-    int8 = args.format == "int8"
+    int8 = args.to == "int8"
     allowed = (*OF_DETECTORS, *int8_export.OF_DETECTORS) if int8 else OF_DETECTORS
     others = [name for name, value in vars(args).items() if name not in allowed and value != parser.get_default(name)]
     if others:
-        parser.error(f"--{others[0].replace('_', '-')} is not for detectors, which become ONNX as their config says")
+        parser.error(f"--{others[0].replace('_', '-')} is not for detectors, which become what their config says")
+    entry = RUNTIMES["onnx" if int8 else args.to] if int8 or args.to in RUNTIMES else None
+    if entry is None or not entry.detectors:
+        able = ", ".join(name for name, one in RUNTIMES.items() if one.detectors)
+        parser.error(f"--to {args.to}: whole detectors are written for {able}; take --features for a backbone's maps")
     of_config = args.model.endswith(".py")
     name = Path(args.model.rpartition("::")[2]).stem
     folder = Path("work_dirs") / name if of_config else Path(args.model)
-    out = Path(args.out) if args.out else folder / ("detector.int8.onnx" if int8 else "detector.onnx")
+    out = Path(args.out) if args.out else folder / ("detector.int8.onnx" if int8 else f"detector{entry.ending}")
 
     def task() -> None:
         from gemnet.core.extras import need
 
         need("detection")
-        need("export", "onnx", "onnxruntime", "onnxscript")
         from gemnet.core.own_modules import import_custom
         from gemnet.deploy.detector_export import export_detector
         from gemnet.deploy.detector_records import record
@@ -137,7 +149,7 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
                 if of_config
                 else own_detector(args.model, args.checkpoint, options)
             )
-            int8_export.export_detector(*detector, out, args, call.checkout)
+            int8_export.export_detector(*detector, out, args, call)
             return
         if of_config:
             found = export_detector(args.model, args.checkpoint, out, images, options)

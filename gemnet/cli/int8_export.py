@@ -1,4 +1,4 @@
-"""What `gemnet export --format int8` takes and does."""
+"""What `gemnet export --to int8` takes and does."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from gemnet.network import GEMNet
 
 OPTIONS = ("calibration", "calibration_images", "data", "image_size", "max_loss", "weight_bits", "layers")
-OF_DETECTORS = ("format", "calibration", "calibration_images", "max_loss", "weight_bits", "layers")
+OF_DETECTORS = ("to", "calibration", "calibration_images", "max_loss", "weight_bits", "layers")
 """Options of int8 that detectors have as well."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of int8."""
-    group = parser.add_argument_group("--format int8")
+    group = parser.add_argument_group("--to int8")
     group.add_argument(
         "--calibration", metavar="FOLDER",
         help="images like those of training, flat or a folder a class; default for detectors: their training photos",
@@ -46,18 +46,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def check_arguments(parser: ArgumentParser, args: Namespace) -> None:
     """Stop where an option of int8 does not go with the format."""
-    if args.format != "int8" and any(getattr(args, name) is not None for name in OPTIONS):
-        parser.error("--calibration, --calibration-images, --data and --image-size are for --format int8")
-    if args.format == "int8" and args.dynamic_size:
-        parser.error("--dynamic-size is not for --format int8, whose ranges are found at one size")
+    if args.to != "int8" and any(getattr(args, name) is not None for name in OPTIONS):
+        parser.error("--calibration, --calibration-images, --data and --image-size are for --to int8")
+    if args.to == "int8" and args.dynamic_size:
+        parser.error("--dynamic-size is not for --to int8, whose ranges are found at one size")
 
 
-def export_classifier(model: GEMNet, args: Namespace, how: Mapping[str, Any], call: Call) -> None:
+def export_classifier(model: GEMNet, out: str, args: Namespace, how: Mapping[str, Any], call: Call) -> None:
     """Write a classifier in int8 and tell what it costs."""
     from gemnet.deploy.int8.classifiers import export_int8  # which reads images as OpenMMLab's pipelines do
 
     how = {**how, **_given(args, max_loss="max_loss", weight_bits="weight_bits", calibration_images="count")}
-    _tell(export_int8(model, args.out, args.calibration, data=args.data, edge=args.image_size, **how), args, call)
+    _tell(export_int8(model, out, args.calibration, data=args.data, edge=args.image_size, **how), args, call)
 
 
 def export_detector(

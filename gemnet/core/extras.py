@@ -11,6 +11,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "detection": ("mmengine", "mmcv", "mmdet", "mmpretrain", "cv2", "pycocotools", "matplotlib", "rich", "yaml"),
     "search": ("mmengine", "matplotlib", "moocore", "numba", "llvmlite", "rich", "scipy", "sklearn", "threadpoolctl"),
     "export": ("onnx", "onnxruntime", "onnxscript", "onnx_ir"),
+    "openvino": ("openvino",),
+    "ncnn": ("ncnn", "pnnx"),
+    "executorch": ("executorch",),
+    "litert": ("litert_torch", "ai_edge_litert"),
     "ray": ("ray",),
 }
 """By extra of pyproject.toml, the modules that it brings and the core does not."""

@@ -1,32 +1,41 @@
-"""A trained network in a form for deployment: ONNX, TorchScript or torch.export, normalisation folded, outputs checked.
+"""A trained network in a form for deployment, normalisation folded, outputs checked, with what an app needs beside it.
 
-What is written is read again and compared with eager on random images, of several sizes where height and width are free; where
-it differs by more than the tolerance, the file is removed and ExportError tells by how much.
+What is written is read again in its own runtime and compared with eager: on photos, and on random images, of several sizes
+where height and width are free. Where it differs by more than the tolerance, nothing is written.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import timm
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from gemnet.checkpoints.class_names import checkpoint_classes
-from gemnet.core.errors import UserError
-from gemnet.core.extras import need
+from gemnet.core.errors import DataError
+from gemnet.deploy.about import PIXELS, about_network, script_of, text_of
+from gemnet.deploy.classifier_runner import prepare
+from gemnet.deploy.runtimes.table import ExportError, Run, Runtime, runtime
 from gemnet.fusion import fused
+from gemnet.images.folders import image_files
 from gemnet.model_table import MODELS
 from gemnet.network import GEMNet
 from gemnet.weights import load_classifier, load_features
+
+__all__ = ["ExportError", "Features", "create", "export", "quiet", "smallest_side"]
 
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to the largest output (at least 1)."""
@@ -34,10 +43,6 @@ BATCHES = (2, 1, 5)
 """Batch sizes that are compared; the first is the one that is traced."""
 SIZES = ((1, 1), (7, 20), (33, 47), (64, 131), (97, 64))
 """Heights and widths that are compared beside the given one where they are free: tiny, odd, high and wide."""
-
-
-class ExportError(UserError):
-    """A target that is not offered, or an export that does not compute what the model does."""
 
 
 def create(
@@ -80,12 +85,6 @@ def create(
     return model
 
 
-def _class_names(model: nn.Module) -> dict[str, str]:
-    """What a file is given of its classes, which `create` found in the checkpoint: a JSON list of names under "classes"."""
-    names = getattr(model, "class_names", None)
-    return {CLASSES: json.dumps(names, ensure_ascii=False)} if names else {}
-
-
 class Features(nn.Module):
     """The network's stages as a tuple of maps, and last the head convolution's, if any: what a detector's neck takes."""
 
@@ -105,59 +104,19 @@ class Features(nn.Module):
         return tuple(outputs)
 
 
-Run = Callable[[Tensor], Sequence[Tensor]]
-CLASSES = "classes"
-"""Under which a file has the names of its classes: ONNX's metadata, the extra files of TorchScript and torch.export."""
-Dimensions = dict[int, torch.export.Dim]
-"""The free dimensions of the images by their place: batch, and height and width where they are free."""
-
-
-def _onnx(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
-    need("export", "onnx", "onnxruntime", "onnxscript")
-    import onnxruntime
-
-    names = [f"output{index}" for index in range(len(_tuple(model(example))))]
-    program = torch.onnx.export(
-        model, (example,), None, input_names=["images"], output_names=names, dynamic_shapes=(free,), dynamo=True, verbose=False
-    )
-    if program is None:  # as it is without dynamo
-        raise ExportError("torch.onnx gave no program")
-    for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # stack traces with the paths of this machine
-    program.model.metadata_props.update(_class_names(model))
-    program.save(str(path), external_data=False)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
-
-
-def _torchscript(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
-    traced = torch.jit.trace(model, example, check_trace=False)  # every dimension is free
-    torch.jit.save(traced, str(path), _extra_files=_class_names(model))
-    loaded = torch.jit.load(str(path))
-    return lambda images: _tuple(loaded(images))
-
-
-def _torch_export(model: nn.Module, example: Tensor, path: Path, free: Dimensions) -> Run:
-    program = torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
-    torch.export.save(program, str(path), extra_files=_class_names(model))
-    loaded = torch.export.load(str(path)).module()
-    return lambda images: _tuple(loaded(images))
-
-
-FORMATS: dict[str, tuple[str, Callable[[nn.Module, Tensor, Path, Dimensions], Run]]] = {
-    "onnx": (".onnx", _onnx),
-    "torchscript": (".pt", _torchscript),
-    "torch.export": (".pt2", _torch_export),
-}
-"""Name of a format -> ending of its files, and how to write one."""
+CLASSES, METADATA = "classes", "gemnet"
+"""Under which a file that has a place for it holds the names of its classes, and its whole JSON."""
+PHOTOS = Path(__file__).with_name("photos")
+"""The photos that an export is compared on where no others are given."""
+LARGEST_BATCH = 65536
 
 
 def smallest_side(model: GEMNet, form: str) -> int:
     """The smallest height and width, in pixels, of an export in which they are free.
 
-    torch.export takes a side of 1 for a constant, so there the last map must be more than one position high and wide.
+    Where sides of 1 are taken for constants, the last map must be more than one position high and wide.
     """
-    return model.architecture.stride + 1 if form == "torch.export" else 1
+    return 1 if runtime(form).tiny_sizes else model.architecture.stride + 1
 
 
 def export(
@@ -169,25 +128,43 @@ def export(
     fold: bool = True,
     tolerance: float = TOLERANCE,
     dynamic_size: bool = False,
+    images: Sequence[str | Path] = (),
+    origin: Mapping[str, Any] | None = None,
 ) -> float:
-    """Write `model`, a GEMNet of timm's kind, to `path`; returns the largest relative difference from eager.
+    """Write a network for a runtime, with a JSON and a script beside it, once it has shown the same outputs.
 
-    form: one of FORMATS. The batch is free, as the dimension `batch`; height and width are `input_size`'s, or, with
-    `dynamic_size`, free from `smallest_side` on, as `height` and `width`. features: the stages' maps, not the logits. fold:
-    take `fused`'s form. Raises ExportError for another format or ending, a size that is too small, and where the outputs differ
-    by more than `tolerance`; then no file is left.
+    Args:
+        model: A GEMNet of timm's kind.
+        path: The file. Beside it go NAME.json, all that an app must know, and `run_NAME.py`, which needs the runtime, NumPy and
+            Pillow alone, for images of 1 or 3 channels; and what else the runtime needs.
+        form: The runtime, one of `RUNTIMES`.
+        input_size: Channels, height and width. The batch is free.
+        features: The stages' maps, not the logits.
+        fold: Take `fused`'s form.
+        tolerance: The largest difference of an output, relative to the largest output (at least 1).
+        dynamic_size: Leave height and width free from `smallest_side` on.
+        images: Photos that are compared on; by default those of the package.
+        origin: Where the network comes from, for the JSON, as `about.origin_of` tells it.
+
+    Returns:
+        The largest relative difference from eager.
+
+    Raises:
+        ExportError: For another runtime or ending, a size that is too small or cannot be free, a network that the runtime does
+            not take, and where the outputs differ by more than `tolerance`.
+        MissingExtraError: What the runtime needs is not installed.
+        DataError: A photo cannot be read.
     """
-    path = Path(path)
-    if form not in FORMATS:
-        raise ExportError(f"format {form!r} is not offered; expected {', '.join(FORMATS)}")
-    suffix, write = FORMATS[form]
-    if path.suffix != suffix:
-        raise ExportError(f"{path}: a file of format {form} ends with {suffix}")
+    path, entry = Path(path), runtime(form)
+    if path.suffix != entry.ending:
+        raise ExportError(f"{path}: a file for {form} ends with {entry.ending}")
     channels, height, width = input_size
     if min(input_size) < 1:
         raise ExportError(f"input size {input_size}: expected channels, height and width of at least 1")
-    free, traced, sizes = {0: torch.export.Dim("batch", min=1, max=65536)}, (height, width), [(height, width)]
+    free, traced, sizes = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}, (height, width), [(height, width)]
     if dynamic_size:
+        if not entry.free_size:
+            raise ExportError(f"{entry.title} takes images of one size: leave the free size out, or take another runtime")
         least = smallest_side(model, form)
         if min(height, width) < least:
             raise ExportError(f"input size {height} x {width}: {form} with a free size takes at least {least} pixels a side")
@@ -195,27 +172,86 @@ def export(
         free |= {place: torch.export.Dim(name, min=symbolic) for place, name in ((2, "height"), (3, "width"))}
         traced = (max(height, symbolic), max(width, symbolic))
         sizes += [size for size in (*SIZES, (2 * symbolic + 1, 3 * symbolic)) if min(size) >= least]
+    entry.check()
     plain = (Features(model) if features else model).eval().cpu()
     exported = fused(plain) if fold else plain
+    about = about_network(model, entry, path, input_size, features, dynamic_size, origin)
     random = torch.Generator().manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    worst = 0.0
-    try:
-        with torch.no_grad(), quiet():
-            run = write(exported, torch.randn(BATCHES[0], channels, *traced, generator=random), path, free)
-            for count, size in product(BATCHES, sizes):
-                images = torch.randn(count, channels, *size, generator=random)
-                for found, expected in zip(run(images), _tuple(plain(images)), strict=True):
-                    if not expected.isfinite().all():
-                        raise ExportError("the model's outputs are not finite (NaN or infinity); nothing can be compared")
-                    scale = expected.abs().max().clamp(min=1)
-                    worst = max(worst, ((found - expected).abs().max() / scale).item())
+    with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder, torch.no_grad():
+        made = Path(folder) / path.name
+        batches = BATCHES
+        with quiet():
+            example = torch.randn(batches[0], channels, *traced, generator=random)
+            entry.write(exported, example, made, free, _texts(model, about))
+        run, worst = entry.open(made), 0.0
+        for count, size in product(batches, sizes):
+            pixels = torch.randn(count, channels, *size, generator=random)
+            worst = max(worst, _difference(run, plain, pixels))
+        for pixels in _photos(images, about["preprocessing"]) if channels in PIXELS else ():
+            worst = max(worst, _difference(run, plain, pixels))
         if not worst <= tolerance:
             raise ExportError(f"{path}: outputs differ from the model's by {worst:.1e}, more than {tolerance:.0e}")
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        _put(entry, made, path, about)
     return worst
+
+
+def _texts(model: GEMNet, about: Mapping[str, Any]) -> dict[str, str]:
+    """What a file that has a place for texts is given."""
+    names = getattr(model, "class_names", None)
+    held = {CLASSES: json.dumps(names, ensure_ascii=False)} if names else {}
+    return held | {METADATA: json.dumps(about, ensure_ascii=False)}
+
+
+def _difference(run: Run, plain: nn.Module, images: Tensor) -> float:
+    """How far the outputs of a file are from the model's, relative to the largest. Raises ExportError where these are not
+    finite, or have other shapes."""
+    worst = 0.0
+    for found, expected in zip(run(images.numpy()), _tuple(plain(images)), strict=True):
+        if not expected.isfinite().all():
+            raise ExportError("the model's outputs are not finite (NaN or infinity); nothing can be compared")
+        if found.shape != tuple(expected.shape):
+            raise ExportError(f"the file's output has the shape {found.shape}, the model's {tuple(expected.shape)}")
+        scale = expected.abs().max().clamp(min=1)
+        apart = (torch.from_numpy(np.array(found)) - expected).abs().max() / scale
+        worst = max(worst, apart.item() if apart.isfinite() else float("inf"))
+    return worst
+
+
+def photos_in(given: Sequence[str | Path]) -> list[Path]:
+    """The images in files and folders. Raises DataError where one is missing or a folder has none."""
+    found: list[Path] = []
+    for path in map(Path, given):
+        if not path.exists():
+            raise DataError(f"{path}: no such image or folder")
+        images = image_files(path) if path.is_dir() else [path]
+        if not images:
+            raise DataError(f"{path}: no images are in it")
+        found += images
+    return found
+
+
+def _photos(given: Sequence[str | Path], steps: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The photos that are given, else those of the package, each as the model takes it."""
+    for path in given or sorted(PHOTOS.glob("*.jpg")):
+        try:
+            with Image.open(path) as photo:
+                pixels = prepare(photo, dict(steps))
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: cannot be read as a picture ({error})") from error
+        yield torch.from_numpy(pixels)
+
+
+def _put(entry: Runtime, made: Path, path: Path, about: Mapping[str, Any]) -> None:
+    """Put what was made into its place, and the JSON and the script beside it."""
+    described, script = made.with_suffix(".json"), made.with_name(f"run_{made.stem}.py")
+    described.write_text(text_of(about), encoding="utf-8")
+    files = [*entry.files(made), described]
+    if len(about["preprocessing"]["mean"]) in PIXELS and about["input"]["shape"][1] in PIXELS:
+        script.write_text(script_of(entry, described.name), encoding="utf-8")
+        files.append(script)
+    for file in files:
+        os.replace(file, path.with_name(file.name))
 
 
 def _tuple(outputs: Any) -> tuple[Tensor, ...]:

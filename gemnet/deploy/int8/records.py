@@ -12,7 +12,7 @@ from gemnet.core.machine import processor
 from gemnet.core.tables import between, markdown_table, marks
 
 DATA, PAGE = "docs/results/int8.jsonl", "docs/results/int8.md"
-COMMAND = "gemnet export ... --format int8 --record NAME"
+COMMAND = "gemnet export ... --to int8 --record NAME"
 MARKS, LAYER_MARKS = marks("int8 files", COMMAND), marks("int8 layers", COMMAND)
 HEAD = ("network", "runtime", "weights", "measured on", "float", "int8", "lost", "float layers", "file", "times as fast")
 MOST = 8

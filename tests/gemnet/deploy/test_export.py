@@ -6,6 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -14,7 +15,9 @@ import torch
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
-from gemnet.deploy.export import FORMATS, ExportError, Features, create, export
+from gemnet.core.extras import MissingExtraError
+from gemnet.deploy.export import ExportError, Features, create, export
+from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.models import architecture
 from gemnet.network import GEMNet
 from gemnet.weights import WeightsError, convert
@@ -32,31 +35,54 @@ def model(settled):
     return settled(GEMNet(Architecture(cell, (8, 8, 16, 24, 32), (1, 1, 1, 1, 1), 8, 64), num_classes=10))
 
 
-def every_format(of_maps):
-    """(format, whether maps of features are exported): each format once by default, and all of both among the slow tests."""
-    default = {(form, form == of_maps) for form in FORMATS}
+def every_format(of_maps, forms=tuple(RUNTIMES)):
+    """(runtime, whether maps of features are exported): each runtime once by default, and all of both among the slow tests."""
+    default = {(form, form == of_maps) for form in forms}
     return pytest.mark.parametrize(
         ("form", "features"),
         [
             pytest.param(form, features, marks=() if (form, features) in default else pytest.mark.slow)
             for features in (False, True)
-            for form in FORMATS
+            for form in forms
         ],
     )
 
 
+def skip_unless_installed(form):
+    try:
+        RUNTIMES[form].check()
+    except MissingExtraError as error:
+        pytest.skip(f"{RUNTIMES[form].title}: {error}")
+
+
+def path_of(folder, form):
+    return folder / f"model{RUNTIMES[form].ending}"
+
+
 @every_format(of_maps="onnx")
 def test_every_format_computes_what_the_model_computes(form, features, model, tmp_path):
-    path = tmp_path / f"model{FORMATS[form][0]}"
+    skip_unless_installed(form)
+    path = path_of(tmp_path, form)
     assert export(model, path, form, SIZE, features) < 1e-5
-    assert path.exists()
+    described, script = tmp_path / "model.json", tmp_path / "run_model.py"
+    assert sorted(tmp_path.iterdir()) == sorted([*RUNTIMES[form].files(path), described, script])
+    about = json.loads(described.read_text(encoding="utf-8"))
+    assert about["cell"] == model.architecture.cell.digest()
+    assert [tmp_path / name for name in about["files"]] == RUNTIMES[form].files(path)
+    images = np.random.default_rng(0).normal(size=(3, *SIZE)).astype(np.float32)
+    found = RUNTIMES[form].open(path)(images)
+    for one, expected in zip(found, Features(model)(torch.tensor(images)) if features else [model(torch.tensor(images))]):
+        expected = expected.detach().numpy()
+        assert one.shape == expected.shape
+        assert np.abs(one - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+    assert len(about["outputs"]) == len(found)
 
 
 def test_an_onnx_file_is_valid_whole_and_takes_any_batch(model, tmp_path):
     path = tmp_path / "model.onnx"
     export(model, path, "onnx", SIZE)
     onnx.checker.check_model(str(path), full_check=True)
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["model.json", "model.onnx", "run_model.py"]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 7):
         images = torch.randn(count, *SIZE)
@@ -202,30 +228,24 @@ def test_the_converter_tells_what_it_took(tool, checkpoints, tmp_path):
 ANY_SIZE = [(1, 33, 33), (3, 64, 64), (2, 97, 131), (5, 40, 211)]
 
 
-@every_format(of_maps="torchscript")
+@every_format(of_maps="torchscript", forms=tuple(name for name, entry in RUNTIMES.items() if entry.free_size))
 def test_height_and_width_may_be_free(form, features, model, tmp_path):
-    path = tmp_path / f"model{FORMATS[form][0]}"
+    skip_unless_installed(form)
+    path = path_of(tmp_path, form)
     assert export(model, path, form, SIZE, features, dynamic_size=True) < 1e-5
     if form == "onnx":
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
-    run = {
-        "onnx": lambda: lambda x: session.run(None, {"images": x.numpy()}),
-        "torchscript": lambda: torch.jit.load(str(path)),
-        "torch.export": lambda: torch.export.load(str(path)).module(),
-    }[form]()
-    plain = Features(model) if features else model
-    for count, *size in ANY_SIZE + [(2, 1, 1), (1, 5, 30)] * (form != "torch.export"):
+    run, plain = RUNTIMES[form].open(path), Features(model) if features else model
+    for count, *size in ANY_SIZE + [(2, 1, 1), (1, 5, 30)] * RUNTIMES[form].tiny_sizes:
         images = torch.randn(count, 3, *size)
-        found, expected = run(images), plain(images)
-        for one, two in zip(
-            found if features or form == "onnx" else [found], expected if features else [expected], strict=True
-        ):
+        found, expected = run(images.numpy()), plain(images)
+        for one, two in zip(found, expected if features else [expected], strict=True):
             scale = two.abs().max().clamp(min=1)
             assert (torch.as_tensor(one) - two).abs().max() <= 1e-4 * scale
     if form == "torch.export":
-        with pytest.raises((AssertionError, RuntimeError), match=">= 33"):
-            run(torch.randn(1, 3, 32, 64))
+        with pytest.raises(ExportError, match=r"refuses images of 1 x 3 x 32 x 64: .*>= 33"):
+            run(np.zeros((1, 3, 32, 64), np.float32))
 
 
 def test_a_size_that_torch_export_cannot_leave_free_is_told(model, tmp_path):
@@ -241,8 +261,9 @@ def test_every_format_holds_the_names_of_the_classes_that_the_checkpoint_has(tmp
     state = timm.create_model("gemnet", cell=LITTLE, target_macs=20e6, num_classes=2).state_dict()
     torch.save({"state_dict": state, "meta": {"dataset_meta": {"classes": names}}}, checkpoint)
     named = create("gemnet", str(checkpoint), 2, cell=LITTLE, target_macs=20e6)
-    for form, (suffix, _) in FORMATS.items():
-        export(named, tmp_path / f"model{suffix}", form, SIZE)
+    for form in ("onnx", "torchscript", "torch.export"):
+        export(named, path_of(tmp_path, form), form, SIZE)
+        assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["classes"] == list(names)
     held = [onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).get_modelmeta().custom_metadata_map]
     for load, suffix, how in ((torch.jit.load, ".pt", "_extra_files"), (torch.export.load, ".pt2", "extra_files")):
         held.append({"classes": ""})

@@ -109,7 +109,7 @@ def test_an_int8_file_is_valid_small_and_takes_any_batch(files):
     before, after = files
     onnx.checker.check_model(str(after), full_check=True)
     assert after.stat().st_size < 0.5 * before.stat().st_size
-    assert {file.name for file in after.parent.iterdir()} == {"float.onnx", "int8.onnx"}
+    assert {file.name for file in after.parent.iterdir()} == {"float.onnx", "float.json", "run_float.py", "int8.onnx"}
     session = onnxruntime.InferenceSession(str(after), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (logits,) = session.run(None, {"images": np.zeros((count, *SIZE), np.float32)})
@@ -263,7 +263,7 @@ def test_features_are_written_in_int8(model, digits, tmp_path):
             r"int8\.onnx: int8; .*\nsize     float .* x smaller\nlatency  float .* x as fast\n"
             r"top-1    float .* points lost\nanswers  the same on [\d.]+% of 200 images",
         ),
-        (["--format", "onnx", "--data", "val"], 2, "--data and --image-size are for --format int8"),
+        (["--format", "onnx", "--data", "val"], 2, "--data and --image-size are for --to int8"),
     ],
 )
 def test_the_tool_writes_int8_and_tells_what_is_wrong(arguments, code, told, digits, tmp_path, monkeypatch, capsys):
