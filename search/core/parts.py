@@ -12,6 +12,7 @@ SPACES = Registry(
         "dag": "search.spaces.dag:DagSpace",
         "nasbench101": "search.spaces.nasbench101:NasBench101Space",
         "nasbench201": "search.spaces.nasbench201:NasBench201Space",
+        "nasbench_macro": "search.spaces.nasbench_macro:NasBenchMacroSpace",
     },
     default="dag",
 )
