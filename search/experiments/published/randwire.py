@@ -2,8 +2,8 @@
 
 Two 3x3 convolutions of stride 2, three stages that are random graphs, a 1x1 convolution to 1,280 channels, mean over the image,
 classifier. A node adds up its inputs, each times the sigmoid of a learned weight, then comes ReLU, a separable 3x3 convolution
-and batch normalisation. A node that nothing feeds reads the stage's input with stride 2, and a stage's output is the mean of the
-nodes that no other one reads. Graphs are Watts-Strogatz WS(4, 0.75), edges from the smaller to the larger node.
+and batch normalisation. A node that nothing feeds reads the stage's input with stride 2, and a stage's output is the mean of
+the nodes that no other one reads. Graphs are Watts-Strogatz WS(4, 0.75), edges from the smaller to the larger node.
 """
 
 from __future__ import annotations
