@@ -87,6 +87,13 @@ LABELS: dict[str, str] = {
     "avg_pool_3x3": "NAS-Bench-201",
     "conv5x5": "ENAS",
     "avgpool3x3": "ENAS",
+    **{
+        f"{block}_stage{stage}{stride}": "NAS-Bench-Macro"
+        for stage in (1, 2, 3)
+        for stride in ("_stride2", "")
+        for block in ("identity", "mb3_k3", "mb6_k5")
+        if stride or block != "identity"
+    },
 }
 """Operators of published benchmarks, with their names. A cell may hold them: it is drawn, compared, stored and searched for
 like any other. But no network of stages is built of it, for its edges mean something else: sums, not concatenation."""

@@ -13,6 +13,7 @@ SPACES = Registry(
         "nasbench101": "search.spaces.nasbench101:NasBench101Space",
         "nasbench201": "search.spaces.nasbench201:NasBench201Space",
         "cell_benchmark": "search.spaces.cell_benchmark:CellBenchmarkSpace",
+        "nasbench_macro": "search.spaces.nasbench_macro:NasBenchMacroSpace",
     },
     default="dag",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,29 @@ def read_arrays(path: Path, kinds: Mapping[str, tuple[str, int]], optional: Sequ
     return arrays
 
 
+def array_names(path: Path) -> tuple[str, ...]:
+    """Names of the arrays of an npz file. Raises SearchError for what is none."""
+    try:
+        check_regular(path)
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise SearchError(f"{path}: cannot be read whole as npz ({error})") from None
+
+
 def check(path: Path, good: Any, name: str, expected: str) -> None:
     """Raises SearchError where `good` is false, or false anywhere in an array, whose first such row is named."""
     good = np.asarray(good, bool)
     if not good.all():
         row = f", row {int(np.argmin(good.reshape(len(good), -1).all(1)))}" if good.ndim else ""
         raise SearchError(f"{path}: {name}{row}: expected {expected}")
+
+
+def check_once(path: Path, name: str, numbers: np.ndarray, shown: Callable[[int], str]) -> None:
+    """Raises SearchError where two rows have the same of `numbers`, int [N]; the first such row is named, as `shown` says."""
+    order = np.argsort(numbers, kind="stable")
+    again = np.flatnonzero(numbers[order][1:] == numbers[order][:-1])
+    if len(again):
+        row = int(order[again + 1].min())
+        before = int(np.flatnonzero(numbers == numbers[row])[0])
+        raise SearchError(f"{path}: {name}: {shown(row)} is there twice, in rows {before} and {row}; expected each once")

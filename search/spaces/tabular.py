@@ -125,8 +125,12 @@ class TabularSpace(Space, ABC):
         """The row of a cell, whatever the order of its nodes. Raises SearchError for a cell that is not in the table."""
         row = self.table.row(self.from_cells([cell]))
         if row is None:
-            raise SearchError(f"the cell {cell.digest()[:8]} is not in {self.table.source}")
+            raise SearchError(f"{self.published_name(cell)} is not in {self.table.source}")
         return row
+
+    def published_name(self, cell: Cell) -> str:
+        """How messages call a cell of the space: as the benchmark writes it, where it has a way to."""
+        return f"the cell {cell.digest()[:8]}"
 
     @abstractmethod
     def checked(self, cell: Cell) -> Cell:
@@ -168,7 +172,9 @@ class TabularEvaluator(Evaluator):
     def __init__(self, space: Space) -> None:
         """Raises SearchError for a space without a table."""
         if not _is_tabular(space):
-            raise SearchError("proxy: 'table' is for the space of a benchmark (space.type='nasbench101' or 'nasbench201')")
+            raise SearchError(
+                "proxy: 'table' is for the space of a benchmark (space.type='nasbench101', 'nasbench201' or 'nasbench_macro')"
+            )
         self.space = space
         curves = space.table.curves[space.table.evaluated]
         self._known = np.flatnonzero(np.isfinite(curves).all(0))

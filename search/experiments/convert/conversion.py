@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import os
 import pickle
 import zipfile
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from gemnet.core.files import replacing
+from gemnet.core.files import open_regular, replacing
 from search.core.display import Display
 from search.core.types import Progress, SearchError
 from search.experiments.convert.tfrecord import message_fields, read_records
-from search.spaces import nasbench101, nasbench201
+from search.spaces import nasbench101, nasbench201, nasbench_macro
 from search.spaces.benchmark_files import VERSION
 
 VALIDATION_IMAGES = 9984
@@ -38,16 +39,25 @@ _NUMPY_NUMBERS: list[Any] = [
 """Beside plain values, the numbers of numpy, which are bytes and a type: the authors' scripts counted params with numpy."""
 DATASETS = {"valid": "cifar10-valid", "whole": "cifar10"}
 """CIFAR-10 in NAS-Bench-201: trained on half of its training images, with the others for validation; and on all of them."""
+OTHER_DATASETS = ("cifar100", "ImageNet16-120")
+"""NAS-Bench-201's other data sets, where they are in the file: validation images are half of the published test images."""
+MAX_JSON_BYTES = 64 * 2**20
 
 
 def convert(benchmark: str, source: str | os.PathLike[str], target: str) -> None:
-    """Write the compact file of `benchmark`, nasbench101 or nasbench201, with a progress bar, and tell what is in it.
+    """Write the compact file of `benchmark`, with a progress bar, and tell what is in it.
 
-    Raises SearchError as `convert_nasbench101` and `convert_nasbench201` do, and for a target that is no .npz.
+    benchmark: nasbench101, nasbench201 or nasbench_macro.
+
+    Raises SearchError as the three converters do, and for a target that is no .npz.
     """
     if not target.endswith(".npz"):
         raise SearchError(f"{target}: expected a file .npz to write")
-    converters = {"nasbench101": convert_nasbench101, "nasbench201": convert_nasbench201}
+    converters = {
+        "nasbench101": convert_nasbench101,
+        "nasbench201": convert_nasbench201,
+        "nasbench_macro": convert_nasbench_macro,
+    }
     display = Display()
     with display.progress(f"Reading {source}") as progress:
         counts = converters[benchmark](source, target, progress)
@@ -155,14 +165,18 @@ def convert_nasbench201(source: str | os.PathLike[str], target: str | os.PathLik
     """Read the folder `NAS-Bench-201-v1_1-archive` (cell by cell) or the file `NAS-Bench-201-v1_1-096897.pth` (4.7 GB, all at
     once in memory), write the compact file; returns counts by name.
 
-    Accuracies are percent, means over the trainings of 200 epochs of a cell. `progress` is told cells. Files are read by
+    Accuracies are percent, means over the trainings of 200 epochs of a cell. The columns cifar100 and ImageNet16-120 are
+    written where the file has them, NaN for a cell that lacks them. `progress` is told cells. Files are read by
     `torch.load(weights_only=True)`, which makes plain values and tensors alone; raises SearchError for a file that needs
     more, for one that is not whole, and for NATS-Bench's `.pickle.pbz2`.
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("ops", "train", "val", "valid_test", "test", "params")}
+    others: dict[str, list[tuple[float, float, int]]] = {name: [] for name in OTHER_DATASETS}
     for done, (count, place, info) in enumerate(_published_cells(Path(source)), 1):
         try:
             row = _measured(info)
+            for name, of_cells in others.items():
+                of_cells.append(_measured_on(info["full"], name))
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise SearchError(f"{place}: not as NAS-Bench-201 has it ({type(error).__name__}: {error})") from None
         for name, value in zip(columns, row, strict=True):
@@ -177,6 +191,12 @@ def convert_nasbench201(source: str | os.PathLike[str], target: str | os.PathLik
         "cifar10_test": np.array(columns["test"], np.float32),
         "cifar10_params": np.array(columns["params"], np.int32),
     }
+    for name, of_cells in others.items():
+        validation, test, params = (np.array(values) for values in zip(*of_cells))
+        if params.all():
+            arrays[f"{name}_params"] = params.astype(np.int32)
+        if params.any():
+            arrays[f"{name}_val"], arrays[f"{name}_test"] = validation.astype(np.float32), test.astype(np.float32)
     _write(target, arrays, nasbench201.load_table)
     return {"cells": len(columns["ops"])}
 
@@ -237,6 +257,17 @@ def _measured(info: Any) -> tuple[list[int], float, float, float, float, int]:
     )
 
 
+def _measured_on(full: Any, name: str) -> tuple[float, float, int]:
+    """Validation and test accuracy, and params, on another data set; NaN, NaN and 0 where the cell was not trained on it."""
+    runs = [full["all_results"][name, seed] for seed in full["dataset_seed"].get(name, ())]
+    if not runs:
+        return math.nan, math.nan, 0
+    params = {round(float(run["params"]) * 1e6) for run in runs}
+    if len(params) != 1:
+        raise ValueError(f"trainings of one cell on {name} differ in params: {sorted(params)}")
+    return _final(runs, "x-valid"), _final(runs, "x-test"), params.pop()
+
+
 def operators_of(text: str) -> list[int]:
     """The ids on the six edges of a cell as NAS-Bench-201 writes it, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 
@@ -263,6 +294,75 @@ def _mean(values: Sequence[float]) -> float:
     if not 0 <= mean <= 100:
         raise ValueError(f"accuracy: expected percent, found {mean}")
     return mean
+
+
+def convert_nasbench_macro(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], progress: Progress
+) -> dict[str, int]:
+    """Read `nas-bench-macro_cifar10.json`, write the compact file; returns counts by name.
+
+    Accuracies are percent, of each of three trainings. `progress` is told stacks. Raises SearchError for what is no such file,
+    and where a stack is missing, is there twice, or says another thing than one that is the same network.
+    """
+    source = Path(source)
+    if not source.is_file():
+        raise SearchError(f"{source} does not exist; {nasbench_macro.REMEDY}")
+    stacks = _macro_stacks(source)
+    rows = []
+    for done, (stack, measured) in enumerate(stacks, 1):
+        try:
+            rows.append((_digits(stack), [float(value) for value in measured["test_acc"]], *_counts(measured)))
+            if len(rows[-1][1]) != nasbench_macro.RUNS:
+                raise ValueError(f"expected {nasbench_macro.RUNS} accuracies, found {len(rows[-1][1])}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise SearchError(f"{source}: {stack!r}: not as NAS-Bench-Macro has it ({type(error).__name__}: {error})") from None
+        progress(done, len(stacks))
+    digits, accuracies, params, flops = zip(*rows)
+    arrays = {
+        "arch": np.array(digits, np.uint8),
+        "op_names": np.array(nasbench_macro.BLOCKS),
+        "test_acc": np.array(accuracies, np.float32),
+        "params": np.array(params, np.int32),
+        "flops": np.array(flops, np.int64),
+    }
+    _write(target, arrays, nasbench_macro.load_table)
+    return {"stacks": len(rows)}
+
+
+def _macro_stacks(source: Path) -> list[tuple[str, Any]]:
+    """The file's entries in order, one that is there twice in both places."""
+    with open_regular(source) as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise SearchError(f"{source}: larger than {MAX_JSON_BYTES >> 20} MiB; {nasbench_macro.REMEDY}")
+    try:
+        pairs = json.loads(content, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError) as error:
+        raise SearchError(f"{source}: cannot be read as JSON ({error})") from None
+    if not isinstance(pairs, _Pairs) or not pairs.in_order:
+        raise SearchError(f"{source}: expected an object with an entry for each stack, such as '01200210'")
+    return pairs.in_order
+
+
+class _Pairs(dict[str, Any]):
+    """An object of JSON that remembers keys that are there twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.in_order = pairs
+
+
+def _digits(stack: str) -> list[int]:
+    if len(stack) != nasbench_macro.LAYERS or set(stack) - set("012"):
+        raise ValueError(f"expected {nasbench_macro.LAYERS} digits, each of 0, 1 and 2")
+    return [int(digit) for digit in stack]
+
+
+def _counts(measured: Any) -> tuple[int, int]:
+    params, flops = measured["params"], measured["flops"]
+    if not all(isinstance(value, int) and 0 < value < 2**31 for value in (params, flops)):
+        raise ValueError(f"params and flops: expected whole numbers above 0, found {params!r} and {flops!r}")
+    return params, flops
 
 
 def _write(target: str | os.PathLike[str], arrays: dict[str, Any], reader: Callable[[Path], Any]) -> None:

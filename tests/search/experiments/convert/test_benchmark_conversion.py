@@ -295,4 +295,4 @@ def test_the_tool_converts_and_says_in_one_line_what_is_wrong(tool, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["nasbench.tfrecord", "nasbench101.npz"]
     code, out, _ = tool("--help")
     assert code == 0
-    assert out.count("python tools/convert_benchmark.py") == 4
+    assert out.count("python tools/convert_benchmark.py") == 5
