@@ -23,7 +23,7 @@ from gemnet.cli.running import explained, reported
 
 RECORD = "docs/results/chance.jsonl"
 WORK_DIR = "work_dirs/compare_searches"
-NAMES = ("nasbench101", "nasbench201", "digits")
+NAMES = ("nasbench101", "nasbench201", "nasbench_macro", "digits")
 
 
 def main(call: Call) -> int:

@@ -12,6 +12,7 @@ from search.experiments.paper import evolution as nasbench101
 from search.spaces.dag import prune
 from search.spaces.isomorphism import isomorphism_hash
 from search.spaces.nasbench101 import NasBench101Space
+from search.spaces.nasbench_macro import BLOCKS, LAYERS, NasBenchMacroSpace, canonical, cells_of, stack_of
 from search.spaces.tabular import TabularSpace
 
 LITTER = 64
@@ -47,11 +48,14 @@ def one_by_one(space: Space, arrays: CellArrays) -> Iterator[Cell]:
 def mutated(space: Space, cell: CellArrays, rng: np.random.Generator, count: int) -> CellArrays:
     """At most `count` random children of one cell, some of which may be the cell itself.
 
-    Where all cells of a table share one graph, a child has another operator on one node. In NAS-Bench-101 and in a space of
+    Where all cells of a table share one graph, a child has another operator on one node; a stack of layers has another block in
+    one layer. In NAS-Bench-101 and in a space of
     DAGs each possible edge is flipped and each operator drawn anew, one of either on average.
     """
     if isinstance(space, NasBench101Space):
         return nasbench101.mutated(cell, rng, count)
+    if isinstance(space, NasBenchMacroSpace):
+        return _other_layer(space, cell, rng, count)
     if isinstance(space, TabularSpace):
         return _other_operator(space, cell, rng, count)
     return _flipped(space, cell, rng, count)
@@ -64,6 +68,13 @@ def _other_operator(space: TabularSpace, cell: CellArrays, rng: np.random.Genera
     operators = np.repeat(cell.operators, count, axis=0)
     operators[np.arange(count), rng.choice(places, count)] = rng.choice(choices, count)
     return CellArrays(np.repeat(cell.adjacency, count, axis=0), operators)
+
+
+def _other_layer(space: NasBenchMacroSpace, cell: CellArrays, rng: np.random.Generator, count: int) -> CellArrays:
+    digits = [int(digit) for digit in stack_of(space.to_cells(cell)[0])]
+    stacks = np.tile(np.array(digits), (count, 1))
+    stacks[np.arange(count), rng.integers(LAYERS, size=count)] = rng.integers(len(BLOCKS), size=count)
+    return cells_of(canonical(stacks))
 
 
 def _flipped(space: Space, cell: CellArrays, rng: np.random.Generator, count: int) -> CellArrays:

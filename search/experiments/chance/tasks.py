@@ -74,6 +74,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "nasbench201": Benchmark(
         "NAS-Bench-201", 150, Recipe("nasbench201.py"), Recipe("nasbench101_nasgem.py", {"space.type": "nasbench201"})
     ),
+    "nasbench_macro": Benchmark(
+        "NAS-Bench-Macro", 150, Recipe("nasbench_macro.py"), Recipe("nasbench101_nasgem.py", {"space.type": "nasbench_macro"})
+    ),
     "digits": Benchmark(
         "digits",
         40,
