@@ -139,11 +139,15 @@ def _difference(pair: Mapping[str, Any] | None, digits: int) -> str | None:
 
 
 def _fewer_seeds(summary: Mapping[str, Any], name: str) -> str:
-    """How many seeds a row has where others have more; nothing for a row of one, which no seed changes."""
-    counts = [row["count"] for row in summary["rows"] if row["row"] == name]
-    least, most = min(counts), max(counts)
-    span = str(least) if least == most else f"{least} to {most}"
-    return f", {span} seeds" if most > 1 and least < len(summary["seeds"]) else ""
+    """How many seeds a row has where others have more at the same setting; nothing for a row of one seed alone."""
+    most: dict[int, int] = {}
+    for row in summary["rows"]:
+        most[row["setting"]] = max(row["count"], most.get(row["setting"], 0))
+    own = {row["setting"]: row["count"] for row in summary["rows"] if row["row"] == name}
+    low, high = min(own.values()), max(own.values())
+    if high == 1 or all(own[setting] == most[setting] for setting in own):
+        return ""
+    return f", {low if low == high else f'{low} to {high}'} seeds"
 
 
 def seeds_text(summary: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ def verdicts(summary: Mapping[str, Any], figure: str, against: Collection[str], 
     """Markdown, a line for each comparison with one of `against` and a column for each setting: yes where the row is ahead by
     ENOUGH standard errors of the paired difference, no where not, and by how many of them, and over how many seeds.
 
-    unit: after the settings of the head. lower: whether small figures are good. A difference of one seed alone has no verdict.
+    unit: after the settings of the head. lower: whether small figures are good. What one seed cannot tell is "not known".
     """
     settings = settings_of(summary)
     found = {
@@ -33,9 +33,9 @@ def verdicts(summary: Mapping[str, Any], figure: str, against: Collection[str], 
     return markdown_table([head, *(f"{setting}{unit}" for setting in settings)], lines)
 
 
-def _verdict(pair: Mapping[str, Any], lower: bool) -> str | None:
+def _verdict(pair: Mapping[str, Any], lower: bool) -> str:
     """In words, of one comparison and setting."""
     if not pair["deviation"]:
-        return None
+        return f"not known ({pair['count']} seed)" if pair["count"] == 1 else "not known"
     errors = (-1 if lower else 1) * pair["mean"] / (pair["deviation"] / math.sqrt(pair["count"]))
     return f"{'yes' if errors >= ENOUGH else '**no**'}, {errors:+.1f} ({pair['count']} seeds)"

@@ -61,7 +61,7 @@ def test_a_row_is_ahead_where_it_is_by_two_standard_errors_of_the_paired_differe
     results = [result(row, 10, seed, tau=pair[i]) for seed, pair in enumerate(pairs) for i, row in enumerate("ab")]
     results += [result(row, 20, 0, tau=pairs[0][i]) for i, row in enumerate("ab")]
     summary = summarized(results, [Comparison("a", "b", "tau")])
-    assert f"| a ahead of b | {told} |  |" in verdicts(summary, "tau", ["b"], lower=lower)
+    assert f"| a ahead of b | {told} | not known (1 seed) |" in verdicts(summary, "tau", ["b"], lower=lower)
 
 
 def test_a_row_of_fewer_seeds_says_so(result):
