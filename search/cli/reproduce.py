@@ -9,6 +9,8 @@ examples:
   gemnet reproduce table3 fig1 --quick           one seed, hardly trained: does it run?
   gemnet reproduce all --jobs 2 --data ~/benchmarks
   gemnet reproduce fig5 --seeds 20 --write       also renews docs/results/paper
+  gemnet reproduce table3 --missing --rows GATES --seeds 3
+  gemnet reproduce table3 --missing --unfinished --write
   gemnet reproduce svge --space enas             SVGe's measures: see gemnet svge --help
   gemnet reproduce nasbench101 --first-seed 1000 --seeds 3 --rows NASGEM --work-dir work_dirs/tuning
 
@@ -21,6 +23,8 @@ parts:
   search       search on NAS-Bench-101's pool, test regret by method (20 seeds)
   nasbench201  NAS-Bench-201: predictors' Kendall's tau on all cells (10 seeds)
   nasbench101  NAS-Bench-101: predictors' Kendall's tau on all cells (10 seeds)
+  protocols201 NAS-Bench-201: the same predictors ranked against test and against validation accuracies (10 seeds)
+  protocols101 NAS-Bench-101: the same predictors ranked against test and against validation accuracies (10 seeds)
   encoder      the encoder on held-out and on isomorphic pairs (3 seeds)
   fig6         encoders on held-out pairs against nodes and dimension (1 seed)
 """
@@ -48,6 +52,8 @@ def main(call: Call) -> int:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some rows of the tables, by name; default: all")
     parser.add_argument("--quick", action="store_true", help="minutes: 1 seed, fewer settings, little training; no results")
     parser.add_argument("--jobs", type=whole(1), default=1, help="processes, with an equal share of the cores (default: 1)")
+    parser.add_argument("--missing", action="store_true", help="take over what docs/results/paper has of the same settings")
+    parser.add_argument("--unfinished", action="store_true", help="measure nothing: show, or write, what there is")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/results/paper")
     args = parser.parse_args(call.arguments)
 
@@ -64,4 +70,6 @@ def main(call: Call) -> int:
         args.jobs,
         root,
         args.rows,
+        published=call.checkout if args.missing else None,
+        unfinished=args.unfinished,
     )

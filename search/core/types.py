@@ -195,12 +195,15 @@ class Encoder:
 
     name: what a config calls it; "module:Name" of its class if it does not say. dim: d. groups: sizes of the parts of a vector
     that belong together, in their order; None where all of it does. uses_cosine: whether `similarity` is the cosine of `dim`
-    numbers a cell. metrics: figures of merit of the training by name.
+    numbers a cell. learns_scores: whether it has `fit_scores` and `predict_scores`, for cells whose scores are known.
+    needs_scores: whether it embeds nothing before. metrics: figures of merit of the training by name.
     """
 
     name: str = ""
     groups: tuple[int, ...] | None = None
     uses_cosine: bool = True
+    learns_scores: bool = False
+    needs_scores: bool = False
 
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
@@ -213,6 +216,20 @@ class Encoder:
     def fit(self, seed: int, progress: Progress | None = None) -> dict[str, float]:
         """Train, deterministic by seed; returns figures of merit by name, empty where there is nothing to train."""
         return {}
+
+    def fit_scores(self, arrays: CellArrays, scores: np.ndarray, seed: int, progress: Progress | None = None) -> None:
+        """Learn from N pruned cells with scores [N] as well, deterministic by seed.
+
+        Raises NotImplementedError where it learns from cells alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns from cells alone")
+
+    def predict_scores(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors [B, dim] -> the scores that the encoder itself tells of them, float64 [B].
+
+        Raises NotImplementedError where it learns from cells alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns from cells alone")
 
     def embed(self, arrays: CellArrays) -> np.ndarray:
         """Pruned cells -> float32 [B, dim]."""

@@ -23,8 +23,6 @@ from search.kernel.wl import wl_kernel
 from search.spaces.dag import prune
 from search.spaces.node_order import ORDERS, canonical_order, random_order
 
-BATCHES_AT_A_TIME = 16  # sampled together: a call of the sampler costs more than a few cells
-
 
 @takes_settings("encoder")
 class AutoencoderEncoder(FullyConnectedEncoder):
@@ -61,14 +59,6 @@ class AutoencoderEncoder(FullyConnectedEncoder):
 
     def _losses(self, rng: np.random.Generator) -> Iterator[Tensor]:
         return (self._loss(cells, self._tensor(cells)) for cells in self._batches(rng))
-
-    def _batches(self, rng: np.random.Generator) -> Iterator[CellArrays]:
-        """Fresh cells for each iteration."""
-        for start in range(0, self.iterations, BATCHES_AT_A_TIME):
-            batches = min(BATCHES_AT_A_TIME, self.iterations - start)
-            cells = prune(self.space.sample(rng, batches * self.batch))
-            for i in range(batches):
-                yield cells[i * self.batch : (i + 1) * self.batch]
 
     def _loss(self, cells: CellArrays, x: Tensor) -> Tensor:
         """Of `batch` cells and their features."""

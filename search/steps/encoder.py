@@ -65,6 +65,11 @@ def _new(settings: Mapping[str, Any], space: Space, schedule: Schedule, display:
     encoder = _cached(cache, space, display) if cache else None
     if encoder is None:
         encoder = build_encoder(space=space, **settings["encoder"])
+        if encoder.needs_scores:
+            raise SearchError(
+                f"encoder: {encoder.name} learns from the scores of cells, and a search trains its encoder before it has any;"
+                " take another encoder.type, such as lstm or gcn"
+            )
         with display.progress("Training the encoder") as progress:
             figures = encoder.fit(settings["seed"], progress)
         _check_vectors(encoder, settings, space)

@@ -24,6 +24,8 @@ from search.spaces.tabular import TabularSpace
 
 CHUNK = 20_000
 """Cells embedded and scored at a time."""
+OWN = {"type": "own"}
+"""The settings of a predictor that is the encoder's own head."""
 CONV3X3, OUTPUT = 1, 4
 """Codes of NAS-Bench-101's operators in CellArrays."""
 
@@ -54,7 +56,13 @@ def training_rows(space: TabularSpace, count: int, seed: int) -> np.ndarray:
 
 
 def trained_encoder(settings: Mapping[str, Any], space: Space, seed: int, context: Context) -> Encoder:
-    """The encoder, trained on unlabelled cells of `space` by `seed`; kept in the work directory, where others wait for it."""
+    """The encoder, trained on unlabelled cells of `space` by `seed`; kept in the work directory, where others wait for it.
+
+    One that learns nothing of such cells comes as it is.
+    """
+    untrained = build_encoder(space=space, **settings)
+    if untrained.needs_scores:
+        return untrained
     identity = {"settings": dict(settings), "space": describe(space), "class": type(space).__name__, "seed": seed}
     if isinstance(space, TabularSpace):
         identity["cells"] = hashlib.sha256(np.ascontiguousarray(space.pool).tobytes()).hexdigest()
@@ -65,16 +73,34 @@ def trained_encoder(settings: Mapping[str, Any], space: Space, seed: int, contex
         fcntl.flock(lock, fcntl.LOCK_EX)
         encoder = cache.load(space)
         if encoder is None:
-            encoder = build_encoder(space=space, **settings)
+            encoder = untrained
             encoder.fit(seed)
             cache.save(encoder)
         return encoder
 
 
-def fitted(settings: Mapping[str, Any], x: EncodedCells, scores: np.ndarray, seed: int) -> Predictor:
-    """A predictor by its settings, trained on N cells and their scores [N]."""
-    predictor = build_predictor(**settings)
-    predictor.fit(x, scores, seed)
+class OwnHead(Predictor):
+    """What an encoder that learns scores tells itself."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def fit(self, x: EncodedCells, scores: np.ndarray, seed: int) -> None:
+        """The encoder has learned them already."""
+
+    def predict(self, x: EncodedCells) -> np.ndarray:
+        return self.encoder.predict_scores(x.vectors)
+
+
+def fitted(settings: Mapping[str, Any], encoder: Encoder, cells: CellArrays, scores: np.ndarray, seed: int) -> Predictor:
+    """A predictor by its settings, trained on N pruned cells and their scores [N], as is before it an encoder that learns them.
+
+    The type "own" stands for the encoder's own head.
+    """
+    if encoder.learns_scores:
+        encoder.fit_scores(cells, scores, seed)
+    predictor = OwnHead(encoder) if settings == OWN else build_predictor(**settings)
+    predictor.fit(encoder.encode(cells), scores, seed)
     return predictor
 
 

@@ -14,7 +14,8 @@ from search.experiments.paper.output import FOLDER, PAGE, publish_part, write_fi
 from search.experiments.paper.overview import PAGE as OVERVIEW
 from search.experiments.paper.overview import renew_overview
 from search.experiments.paper.parts import PARTS
-from search.experiments.paper.runner import open_results, run
+from search.experiments.paper.runner import done_of, open_results, run
+from search.experiments.paper.taken_over import taken_over
 
 ALL = "all"
 
@@ -29,11 +30,14 @@ def reproduce_command(
     jobs: int = 1,
     root: Path | None = None,
     rows: Sequence[str] | None = None,
+    published: Path | None = None,
+    unfinished: bool = False,
 ) -> int:
     """Make parts, or all; returns the exit code, after one message on standard error where something is wrong.
 
     seeds: of each part, its own number if None, 1 if `quick`. root: the checkout whose docs are renewed, if any. rows: of the
-    tables, all if None. See tools/reproduce.py --help.
+    tables, all if None. published: the checkout whose docs/results/paper has results that are taken over, if any. unfinished:
+    measure nothing, and leave out what was not measured. See tools/reproduce.py --help.
     """
     display = Display()
 
@@ -50,7 +54,13 @@ def reproduce_command(
         with open_results(context.directory) as store:
             for part, units in planned:
                 start = time.monotonic()
-                results = run(part, units, store, context, jobs, display)
+                known = taken_over(part, units, published / FOLDER) if published else {}
+                if unfinished:
+                    results = done_of(units, store, known)
+                    if not results:
+                        raise SearchError(f"--unfinished: nothing of {part.name} was measured yet; leave it out")
+                else:
+                    results = run(part, units, store, context, jobs, display, known)
                 paths = write_files(part, results, context.directory)
                 display.line(f"\n{part.name}: {part.about}\n\n{paths[0].read_text(encoding='utf-8')}")
                 display.line(f"{', '.join(map(str, paths))}  ({time.monotonic() - start:.0f} s)")

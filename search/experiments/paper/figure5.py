@@ -18,8 +18,9 @@ from search.experiments.paper import published
 from search.experiments.paper.base import Comparison, Context, Measured, Part, Shown, Unit, planned
 from search.experiments.paper.cells import benchmark_space, fitted, trained_encoder, training_rows
 from search.experiments.paper.plots import by_setting
-from search.experiments.paper.rows import ADJACENCY, BIAS
+from search.experiments.paper.rows import ADJACENCY, BIAS, COUNTS, GUIDED, NASGEM, RIVALS
 from search.experiments.paper.summary import grid
+from search.experiments.paper.verdicts import verdicts
 from search.spaces.dag import prune
 
 SAMPLES = (200, 500, 1000, 2000)
@@ -36,8 +37,8 @@ def measure(unit: Unit, context: Context) -> Measured:
     space = benchmark_space("nasbench101", context, "all")
     seen = training_rows(space, unit.setting, unit.seed)
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
-    known, labels = encoder.encode(prune(space.table.cells[seen])), space.table.validation_accuracy[seen]
-    predictor = fitted(unit.recipe["predictor"], known, labels, unit.seed)
+    known, labels = prune(space.table.cells[seen]), space.table.validation_accuracy[seen]
+    predictor = fitted(unit.recipe["predictor"], encoder, known, labels, unit.seed)
     rng = np.random.default_rng((unit.seed, 5))
     (chosen,) = bootstrap(Draws(space, encoder, rng, unit.recipe["draws"]), predictor.predict, top=1)
     test = space.table.test_accuracy()
@@ -46,7 +47,8 @@ def measure(unit: Unit, context: Context) -> Measured:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    return grid(summary, FIGURE, "bias in % at so many samples", published.FIGURE5, digits=2)
+    figures = grid(summary, FIGURE, "bias in % at so many samples", published.FIGURE5, digits=2)
+    return f"{figures}\n\n{verdicts(summary, FIGURE, [rival.name for rival in RIVALS], lower=True)}"
 
 
 def draw(canvas: Figure, shown: Shown) -> None:
@@ -58,5 +60,8 @@ SHOWS = (
     "Global prediction bias against the samples that a predictor learns from, with a band over the seeds. Counts with the "
     "ensemble have about half the bias of the others from the fewest samples on"
 )
-COMPARISONS = tuple(Comparison(row.name, ADJACENCY.name, FIGURE) for row in BIAS if row != ADJACENCY)
+COMPARISONS = (
+    *(Comparison(row.name, ADJACENCY.name, FIGURE) for row in BIAS if row not in (ADJACENCY, *RIVALS)),
+    *(Comparison(row.name, rival.name, FIGURE) for row in (NASGEM, GUIDED, COUNTS) for rival in RIVALS),
+)
 FIGURE5 = Part("fig5", ABOUT, SHOWS, 20, units, measure, table, draw, COMPARISONS)

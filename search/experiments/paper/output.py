@@ -55,9 +55,10 @@ def _csv_and_picture(part: Part, results: Sequence[Result], directory: Path) -> 
     for result in results:
         figures = (result.measured.figures.get(name) for name in names)
         numbers = [None if figure is None else rounded(figure) for figure in figures]
-        lines.append((result.unit.row, result.unit.setting, result.unit.seed, *numbers, rounded(result.seconds)))
+        unit = result.unit
+        lines.append((unit.row, unit.setting, unit.seed, *numbers, rounded(result.seconds), unit.key))
     paths = [directory / f"{part.name}.csv"]
-    tables.save_csv(paths[0], ("row", "setting", "seed", *names, "seconds"), lines)
+    tables.save_csv(paths[0], ("row", "setting", "seed", *names, "seconds", "unit"), lines)
     if part.points:
         paths.append(directory / f"{part.name}_points.csv")
         tables.save_csv(paths[-1], *part.points(results))

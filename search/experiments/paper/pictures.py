@@ -41,6 +41,7 @@ def read_shown(name: str, directory: Path) -> Shown:
 
 def _result(name: str, line: dict[str, Any]) -> Result:
     row, setting, seed, seconds = (line.pop(column) for column in ("row", "setting", "seed", "seconds"))
+    line.pop("unit", None)
     figures = {figure: float(value) for figure, value in line.items() if value is not None}
     return Result(Unit(name, str(row), int(setting), int(seed), {}), Measured(figures), float(seconds))
 

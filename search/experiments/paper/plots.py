@@ -24,16 +24,22 @@ from search.experiments.paper.rows import (
     LABELS,
     LANDMARKS,
     NASGEM,
+    NOISE,
+    OWN_RIVALS,
+    RIVALS,
     SVGE,
     UNGUIDED,
 )
 from search.experiments.paper.summary import rows_of, settings_of, summarized
 
 PINK, CYAN, OCHRE = SERIES[-3:]
+INDIGO, LIME, TEAL = "#4b5bd6", "#8fb000", "#008f7a"
 KNOWN = {
     ADJACENCY.name: GREY,
     AUTOENCODER.name: BROWN,
     NASGEM.name: ORANGE,
+    **dict(zip((row.name for row in RIVALS), (INDIGO, LIME, TEAL))),
+    **dict(zip((row.name for row in OWN_RIVALS), (INDIGO, LIME, TEAL))),
     LANDMARKS.name: CYAN,
     SVGE.name: GREEN,
     UNGUIDED.name: PINK,
@@ -43,6 +49,7 @@ KNOWN = {
     COUNTS_AND_CELLS.name: VIOLET,
     GEMNET.name: VIOLET,
     LABELS: "black",
+    NOISE: "black",
     "random search": GREY,
     "regularized evolution": BROWN,
 }

@@ -51,6 +51,10 @@ NASBENCH201: dict[str, Mapping[int, float]] = {
     "best of PINAT and NN-Former, published": at(SIZES_201, 0.549, 0.804, 0.706, 0.761, 0.890),
     "goal: above": at(SIZES_201, 0.56, 0.81, 0.82, 0.85, 0.90),
 }
+PEERS = "better of DTA-GT (NeurIPS 2026) and NN-Former as run there, published"
+"""Both learn and rank mean validation accuracies, of all cells: github.com/ZengYuXiang7/GraphRegression."""
+VALIDATION_101: dict[str, Mapping[int, float]] = {PEERS: at(SIZES_101, 0.707, 0.754, 0.801, 0.8845)}
+VALIDATION_201: dict[str, Mapping[int, float]] = {PEERS: at(SIZES_201, None, 0.806, 0.864, 0.885, 0.914)}
 SEARCH: dict[str, Mapping[int, float]] = {
     "others elsewhere, published: from": {150: 94.10},
     "others elsewhere, published: to": {150: 94.15},

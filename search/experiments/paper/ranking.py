@@ -18,8 +18,9 @@ from search.experiments.paper import published
 from search.experiments.paper.base import Comparison, Context, Measured, Part, Shown, Unit, planned
 from search.experiments.paper.cells import benchmark_space, fitted, predicted, rank_correlation, trained_encoder, training_rows
 from search.experiments.paper.plots import by_setting
-from search.experiments.paper.rows import ADJACENCY, LABELS, PREDICTORS
+from search.experiments.paper.rows import ADJACENCY, GEMNET, GUIDED, LABELS, NASGEM, OWN_RIVALS, PREDICTORS
 from search.experiments.paper.summary import grid
+from search.experiments.paper.verdicts import verdicts
 from search.spaces.dag import prune
 
 
@@ -33,7 +34,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     start = time.perf_counter()
     labels = space.table.validation_accuracy[seen]
-    predictor = fitted(unit.recipe["predictor"], encoder.encode(prune(cells[seen])), labels, unit.seed)
+    predictor = fitted(unit.recipe["predictor"], encoder, prune(cells[seen]), labels, unit.seed)
     scores = predicted(predictor, encoder, cells)
     seconds = time.perf_counter() - start
     return Measured({"kendall": rank_correlation(scores, space.table.test_accuracy()), "fit and predict, s": seconds})
@@ -47,14 +48,20 @@ def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mappi
         recipes = {row.name: {**row.recipe(quick), "space": name} for row in PREDICTORS[name]}
         return [*planned(name, seeds, recipes, counts), *planned(name, seeds[:1], {LABELS: {"space": name}}, counts)]
 
+    rivals = [row for row in PREDICTORS[name] if row in OWN_RIVALS]
+
     def table(summary: Mapping[str, Any]) -> str:
-        return grid(summary, "kendall", "training cells", others)
+        figures = grid(summary, "kendall", "training cells", others)
+        return f"{figures}\n\n{verdicts(summary, 'kendall', [rival.name for rival in rivals])}" if rivals else figures
 
     def draw(canvas: Figure, shown: Shown) -> None:
         lines = {label: figures for label, figures in others.items() if "PINAT" in label or "NN-Former" in label}
         by_setting(canvas, shown.results, "kendall", "training cells", "Kendall's tau on all cells", lines, logarithmic=True)
 
-    comparisons = tuple(Comparison(row.name, ADJACENCY.name, "kendall") for row in PREDICTORS[name] if row != ADJACENCY)
+    comparisons = (
+        *(Comparison(row.name, ADJACENCY.name, "kendall") for row in PREDICTORS[name] if row not in (ADJACENCY, *rivals)),
+        *(Comparison(row.name, rival.name, "kendall") for row in (NASGEM, GUIDED, GEMNET) for rival in rivals),
+    )
     about = f"{title}: predictors' Kendall's tau on all cells"
     shows = (
         f"Kendall's tau on all cells of {title} against the number of training cells: GEMNet's counts and graphs are {ahead}"

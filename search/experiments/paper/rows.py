@@ -33,6 +33,9 @@ QUICK_ENCODERS: dict[str, dict[str, Any]] = {
     "kernel_guided": {"iterations": 100},
     "guided_counts": {"iterations": 100, "sample": 1024},
     "svge": {"cells": 128, "epochs": 1},
+    "lstm": {"iterations": 50, "score_iterations": 50},
+    "gcn": {"iterations": 50},
+    "gates": {"epochs": 5},
 }
 QUICK_PREDICTORS: dict[str, dict[str, Any]] = {
     "mlp": {"steps": 100},
@@ -44,6 +47,19 @@ ADJACENCY = Row("adjacency", {"type": "adjacency"})
 AUTOENCODER = Row("MLP autoencoder", {"type": "autoencoder"})
 NASGEM = Row("NASGEM", {"type": "kernel_guided"})
 SVGE = Row("SVGe", {"type": "svge"})
+
+LSTM = Row("LSTM (NAO)", {"type": "lstm"})
+GCN = Row("GCN (NGE)", {"type": "gcn"})
+GATES = Row("GATES", {"type": "gates"})
+RIVALS = (LSTM, GCN, GATES)
+"""The encoders that NASGEM's Table 1 names beside its own, with NASGEM's predictor."""
+
+OWN_RIVALS = (
+    replace(LSTM, name="LSTM (NAO), its own predictor", predictor={"type": "own"}),
+    GCN,
+    replace(GATES, name="GATES, its own predictor", predictor={"type": "own"}),
+)
+"""The same as their papers have them: NAO and GATES predict themselves."""
 
 CANONICAL = Row("NASGEM, canonical order", {"type": "kernel_guided", "order": "canonical"})
 """The same encoder of cells whose nodes are sorted first: isomorphic cells embed alike."""
@@ -69,14 +85,14 @@ GEMNET = Row("GEMNet: counts and graphs", {"type": "statistics", "cells": True},
 COUNTS_AND_CELLS = Row("GEMNet: counts and cells", GEMNET.encoder)
 """Beside NASGEM's encoder, which keeps to the paper: what that predictor can do with the counts and the flattened cell."""
 
-EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, LANDMARKS, SVGE, COUNTS_AND_CELLS, UNGUIDED, HEADLESS, GUIDED)
+EMBEDDINGS = (ADJACENCY, AUTOENCODER, NASGEM, *RIVALS, LANDMARKS, SVGE, COUNTS_AND_CELLS, UNGUIDED, HEADLESS, GUIDED)
 """Tables 3 and 4: one predictor on different embeddings."""
 
 SURFACE = (ADJACENCY, NASGEM, COUNTS)
 """Fig. 4: without and with the embedding."""
 
-BIAS = (ADJACENCY, NASGEM, GUIDED, COUNTS)
-"""Fig. 5: the same, and guided counts."""
+BIAS = (ADJACENCY, NASGEM, *RIVALS, GUIDED, COUNTS)
+"""Fig. 5: the same, others' encoders, and guided counts."""
 
 OPERATORS_201 = {"dropped": ["none"], "identities": ["skip_connect"]}
 """What NAS-Bench-201's operators `none` and `skip_connect` are: a missing edge, and a bare one."""
@@ -84,10 +100,19 @@ OPERATORS_201 = {"dropped": ["none"], "identities": ["skip_connect"]}
 GUIDED_201, GEMNET_201 = (replace(row, encoder={**row.encoder, **OPERATORS_201}) for row in (GUIDED, GEMNET))
 
 PREDICTORS = {
-    "nasbench101": (ADJACENCY, AUTOENCODER, NASGEM, GUIDED, GEMNET),
+    "nasbench101": (ADJACENCY, AUTOENCODER, NASGEM, *OWN_RIVALS, GUIDED, GEMNET),
     "nasbench201": (ADJACENCY, AUTOENCODER, NASGEM, GUIDED_201, GEMNET_201),
 }
 """By benchmark."""
+
+PROTOCOLS = {
+    "nasbench101": (ADJACENCY, GUIDED, GEMNET),
+    "nasbench201": (ADJACENCY, GUIDED_201, GEMNET_201),
+}
+"""By benchmark: predictors that are ranked by both protocols."""
+
+NOISE = "validation and test accuracies, each ranked by the other"
+"""No predictor: how far apart the two figures of one cell are."""
 
 LABELS = "the validation accuracies themselves"
 """No predictor, but what predictors learn; what one lacks beyond it is noise."""

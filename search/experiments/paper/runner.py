@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -44,12 +44,22 @@ RESULTS: Format[Result] = Format(
 )
 
 
-def run(part: Part, units: Sequence[Unit], store: Store[Result], context: Context, jobs: int, display: Display) -> list[Result]:
-    """The results of `units` in their order; only those that the store lacks are run, `jobs` at a time.
+def run(
+    part: Part,
+    units: Sequence[Unit],
+    store: Store[Result],
+    context: Context,
+    jobs: int,
+    display: Display,
+    known: Mapping[str, Result] | None = None,
+) -> list[Result]:
+    """The results of `units` in their order; only those that neither the store nor `known` has are run, `jobs` at a time.
 
-    Threads are shared out equally. After Ctrl-C what was done is in the store. Raises SearchError where a process dies.
+    Threads are shared out equally. After Ctrl-C what was done is in the store. known: by the units' keys; the store's go first.
+    Raises SearchError where a process dies.
     """
-    missing = [unit for unit in units if unit.key not in store.rows]
+    known = known or {}
+    missing = [unit for unit in units if unit.key not in store.rows and unit.key not in known]
     threads = max(1, cores() // jobs)
     if missing:
         with display.progress(part.name) as progress:
@@ -60,7 +70,12 @@ def run(part: Part, units: Sequence[Unit], store: Store[Result], context: Contex
                     store.add(result)
                     done += 1
                     progress(done, len(units), f"{result.unit.row}, {result.unit.setting}, seed {result.unit.seed}")
-    return [store.rows[unit.key] for unit in units]
+    return done_of(units, store, known)
+
+
+def done_of(units: Sequence[Unit], store: Store[Result], known: Mapping[str, Result]) -> list[Result]:
+    """The results of those of `units` that the store or `known` has, in the order of `units`."""
+    return [store.rows.get(unit.key) or known[unit.key] for unit in units if unit.key in store.rows or unit.key in known]
 
 
 def _results(part: Part, units: Sequence[Unit], context: Context, jobs: int, threads: int) -> Generator[Result, None, None]:

@@ -109,7 +109,7 @@ def grid(
         lines.append([name, *(f"{figures[s]:.{digits}f}" if s in figures else None for s in settings)])
     for name in rows_of(summary):
         cells = [shown(ours.get((name, s)), digits) for s in settings]
-        lines += [[f"**{name}**", *cells]] if any(cells) else []
+        lines += [[f"**{name}**{_fewer_seeds(summary, name)}", *cells]] if any(cells) else []
     for name, against in dict.fromkeys(key[:2] for key in paired):
         cells = [_difference(paired.get((name, against, s)), digits) for s in settings]
         lines.append([f"{name} - {against}, paired", *cells])
@@ -136,6 +136,18 @@ def shown(value: Mapping[str, Any] | None, digits: int = 3, sign: bool = False) 
 
 def _difference(pair: Mapping[str, Any] | None, digits: int) -> str | None:
     return f"{shown(pair, digits, sign=True)} ({pair['larger']} of {pair['count']} larger)" if pair else None
+
+
+def _fewer_seeds(summary: Mapping[str, Any], name: str) -> str:
+    """How many seeds a row has where others have more at the same setting; nothing for a row of one seed alone."""
+    most: dict[int, int] = {}
+    for row in summary["rows"]:
+        most[row["setting"]] = max(row["count"], most.get(row["setting"], 0))
+    own = {row["setting"]: row["count"] for row in summary["rows"] if row["row"] == name}
+    low, high = min(own.values()), max(own.values())
+    if high == 1 or all(own[setting] == most[setting] for setting in own):
+        return ""
+    return f", {low if low == high else f'{low} to {high}'} seeds"
 
 
 def seeds_text(summary: Mapping[str, Any]) -> str:

@@ -20,8 +20,9 @@ from search.experiments.paper import published
 from search.experiments.paper.base import Comparison, Context, Measured, Part, Shown, Unit, planned
 from search.experiments.paper.cells import Conv3x3Space, fitted, predicted, rank_correlation, trained_encoder
 from search.experiments.paper.plots import by_setting
-from search.experiments.paper.rows import ADJACENCY, AUTOENCODER, COUNTS, EMBEDDINGS, GUIDED, HEADLESS, NASGEM, UNGUIDED
+from search.experiments.paper.rows import ADJACENCY, AUTOENCODER, COUNTS, EMBEDDINGS, GUIDED, HEADLESS, NASGEM, RIVALS, UNGUIDED
 from search.experiments.paper.summary import grid
+from search.experiments.paper.verdicts import verdicts
 
 DRAWN, TRAINING = 1000, 600
 PLAIN = (ADJACENCY, AUTOENCODER)
@@ -43,7 +44,7 @@ def measure(unit: Unit, context: Context) -> Measured:
     seen, held_out = rows[: training * unit.setting // 100], rows[training:]
     encoder = trained_encoder(unit.recipe["encoder"], space, unit.seed, context)
     accuracy, cells = space.table.test_accuracy(), space.table.cells
-    predictor = fitted(unit.recipe["predictor"], encoder.encode(cells[seen]), accuracy[seen], unit.seed)
+    predictor = fitted(unit.recipe["predictor"], encoder, cells[seen], accuracy[seen], unit.seed)
     scores = predicted(predictor, encoder, cells[held_out])
     pearson = float(np.nan_to_num(pearsonr(scores, accuracy[held_out]).statistic))
     return Measured({"kendall": rank_correlation(scores, accuracy[held_out]), "pearson": pearson})
@@ -53,7 +54,8 @@ def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, f
     """Table 3 or 4: they differ in the figure alone and share their results."""
 
     def table(summary: Mapping[str, Any]) -> str:
-        return grid(summary, figure, title, others, unit=" %")
+        ahead = verdicts(summary, figure, [rival.name for rival in RIVALS], unit=" %")
+        return f"{grid(summary, figure, title, others, unit=' %')}\n\n{ahead}"
 
     def draw(canvas: Figure, shown: Shown) -> None:
         paper = {label: figures for label, figures in others.items() if "goal" not in label}
@@ -61,7 +63,11 @@ def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, f
 
     comparisons = tuple(
         Comparison(row.name, against.name, figure)
-        for row, baselines in ((NASGEM, PLAIN), (GUIDED, (*PLAIN, UNGUIDED, HEADLESS)), (COUNTS, PLAIN))
+        for row, baselines in (
+            (NASGEM, (*PLAIN, *RIVALS)),
+            (GUIDED, (*PLAIN, UNGUIDED, HEADLESS, *RIVALS)),
+            (COUNTS, (*PLAIN, *RIVALS)),
+        )
         for against in baselines
     )
     about = f"{title} against the share of training cells, by embedding"

@@ -11,6 +11,7 @@ from search.experiments.paper import (
     figure4,
     figure5,
     figure6,
+    protocols,
     published,
     ranking,
     tables34,
@@ -139,13 +140,33 @@ def test_tables_3_and_4_are_correlations_on_the_held_out_cells(context):
 def test_tables_3_and_4_share_their_results():
     three, four = (PARTS[name].units([0, 1], False) for name in ("table3", "table4"))
     assert [u.key for u in three] == [u.key for u in four]
-    assert len(three) == 2 * 10 * 6
+    assert len(three) == 2 * 13 * 6
 
 
 def test_a_predictor_that_learns_validation_accuracies_ranks_tests_in_reverse_where_they_are_reversed(context):
     found = ranking.measure(unit(10, space="nasbench101", predictor={"type": "mlp", "steps": 300}), context).figures
     assert found["kendall"] < -0.5
     assert found["fit and predict, s"] > 0
+
+
+def test_both_protocols_rank_the_predictions_of_one_fit(context):
+    found = protocols.measure(unit(6, space="nasbench101", predictor={"type": "mlp", "steps": 300}), context).figures
+    assert found[protocols.TEST] == pytest.approx(-found[protocols.VALIDATION])  # made tests fall where validations grow
+    assert found[protocols.WITH_SEEN] > 0.5  # what was learned is among them
+    noise = protocols.measure(Unit("made", protocols.NOISE, 6, 0, {"space": "nasbench101"}), context).figures
+    assert list(noise.values()) == pytest.approx([-1] * 3)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("name", ["lstm", "gates"])
+def test_an_encoder_that_learns_scores_learns_those_of_its_training_cells(context, name, own):
+    settings = {"type": name, "dim": 8, **({"epochs": 60} if name == "gates" else {"iterations": 5, "score_iterations": 60})}
+    recipe = {
+        "space": "nasbench101",
+        "encoder": settings,
+        "predictor": {"type": "own"} if own else {"type": "mlp", "steps": 50},
+    }
+    assert ranking.measure(unit(10, **recipe), context).figures["kendall"] < -0.3  # the tests are in reverse
 
 
 @pytest.mark.parametrize("setting", [5, 10])
@@ -301,6 +322,8 @@ def made_figures(part, unit):
         "fig4": ["smoothness, R^2", "variance in the plane"],
         "fig5": ["bias, %", "test accuracy, %"],
         "encoder": list(encoder.FIGURES),
+        "protocols101": [protocols.TEST, protocols.VALIDATION, protocols.WITH_SEEN],
+        "protocols201": [protocols.TEST, protocols.VALIDATION, protocols.WITH_SEEN],
         "fig6": ["R^2", "Spearman", "similarity MSE", *([] if "landmarks" in unit.row else ["highest R^2"])],
         "search": ["test accuracy, %", "test regret, %", "best asked for, %"],
     }.get(unit.group, ["kendall", "fit and predict, s"])

@@ -38,6 +38,34 @@ def test_a_part_leaves_table_csv_and_plot_and_is_not_measured_again(folder, tmp_
     assert (tmp_path / "out/results.jsonl").read_bytes() == record
 
 
+def test_what_is_published_is_taken_over_and_only_what_is_missing_measured(folder, tmp_path, capsys):
+    assert reproduce(folder, tmp_path, "nasbench201", quick=True, rows=["adjacency"]) == 0
+    (tmp_path / FOLDER).mkdir(parents=True)
+    content = (tmp_path / "out/nasbench201.csv").read_text()
+    (tmp_path / FOLDER / "nasbench201.csv").write_text(content)
+    lines = list(csv.DictReader(content.splitlines()))
+    (tmp_path / "out/results.jsonl").unlink()
+    assert reproduce(folder, tmp_path, "nasbench201", quick=True, rows=["adjacency", "NASGEM"], published=tmp_path) == 0
+    found = [json.loads(line)["row"] for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    assert found == ["NASGEM", "NASGEM"]
+    with (tmp_path / "out/nasbench201.csv").open() as file:
+        assert list(csv.DictReader(file))[:2] == lines
+    capsys.readouterr()
+    assert reproduce(folder, tmp_path, "nasbench201", seeds=2, rows=["adjacency"], published=tmp_path, unfinished=True) == 1
+    assert "--unfinished: nothing of nasbench201 was measured yet" in capsys.readouterr().err  # under other settings
+    assert reproduce(folder, tmp_path, "fig1", quick=True, published=tmp_path) == 1
+    assert "fig1.csv is not all that is shown of fig1" in capsys.readouterr().err
+
+
+def test_what_was_not_measured_yet_is_left_out(folder, tmp_path, capsys):
+    assert reproduce(folder, tmp_path, "nasbench201", quick=True, rows=["adjacency"]) == 0
+    capsys.readouterr()
+    assert reproduce(folder, tmp_path, "nasbench201", quick=True, unfinished=True) == 0
+    told = capsys.readouterr().out
+    assert "| **adjacency** |" in told
+    assert "| **NASGEM** |" not in told
+
+
 def test_mistakes_are_told_in_one_line(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("GEMNET_DATA", raising=False)
     for names, options, message in (

@@ -6,6 +6,7 @@ import pytest
 
 from search.experiments.paper.base import Comparison
 from search.experiments.paper.summary import grid, seeds_text, summarized
+from search.experiments.paper.verdicts import verdicts
 
 A = [0.1, 0.2, 0.6]
 B = [0.2, 0.1, 0.3]
@@ -52,3 +53,20 @@ def test_seeds_and_time_are_told(summary):
     assert seeds_text(summary) == (
         "Seeds 0 to 7; mean ± standard deviation over them; 0.5 to 0.5 s for a row, setting and seed."
     )
+
+
+@pytest.mark.parametrize(("lower", "told"), [(False, "yes, +3.5 (3 seeds)"), (True, "**no**, -3.5 (3 seeds)")])
+def test_a_row_is_ahead_where_it_is_by_two_standard_errors_of_the_paired_difference(result, lower, told):
+    pairs = [(0.5, 0.3), (0.6, 0.5), (0.7, 0.4)]  # differences of 0.2, 0.1, 0.3: a mean of 0.2, an error of 0.1 / sqrt(3)
+    results = [result(row, 10, seed, tau=pair[i]) for seed, pair in enumerate(pairs) for i, row in enumerate("ab")]
+    results += [result(row, 20, 0, tau=pairs[0][i]) for i, row in enumerate("ab")]
+    summary = summarized(results, [Comparison("a", "b", "tau")])
+    assert f"| a ahead of b | {told} | not known (1 seed) |" in verdicts(summary, "tau", ["b"], lower=lower)
+
+
+def test_a_row_of_fewer_seeds_says_so(result):
+    results = [result("all", 10, seed, tau=0.5) for seed in range(4)] + [result("some", 10, seed, tau=0.5) for seed in range(2)]
+    told = grid(summarized([*results, result("none", 10, 0, tau=0.5)]), "tau", "x")
+    assert "| **all** |" in told
+    assert "| **some**, 2 seeds |" in told
+    assert "| **none** |" in told  # nothing that a seed changes
