@@ -22,8 +22,9 @@ examples:
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gemnet.cli import int8_export
 from gemnet.cli.arguments import add_custom_imports, number, whole
@@ -144,11 +145,9 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
         import_custom(args.custom_imports)
         images, options = args.images or (), named(args.cfg_options)
         if int8:
-            detector = (
-                (args.model, args.checkpoint, options, None)
-                if of_config
-                else own_detector(args.model, args.checkpoint, options)
-            )
+            detector: tuple[str, str | None, Mapping[str, Any], float | None] = (args.model, args.checkpoint, options, None)
+            if not of_config:
+                detector = own_detector(args.model, args.checkpoint, options)
             int8_export.export_detector(*detector, out, args, call)
             return
         if of_config:

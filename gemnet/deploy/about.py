@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm.models import get_pretrained_cfg
+from timm.models import get_pretrained_cfg_value
 from torch import nn
 
 import gemnet.models
@@ -40,16 +40,17 @@ def about_network(
     evaluates the model.
     """
     channels, height, width = input_size
-    settings = getattr(model, "pretrained_cfg", None) or get_pretrained_cfg("gemnet").to_dict()
+    names = ("mean", "std", "crop_pct", "interpolation")
+    settings = getattr(model, "pretrained_cfg", None) or {name: get_pretrained_cfg_value("gemnet", name) for name in names}
     mean, std = ([float(value) for value in settings[name]] for name in ("mean", "std"))
     if channels == 1:
         mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
-    names = getattr(model, "class_names", None)
+    classes = getattr(model, "class_names", None)
     sides: list[str | int] = ["height", "width"] if dynamic_size else [height, width]
     return {
         "format": FEATURES if features else CLASSIFIER, "version": VERSION, "gemnet": gemnet.__version__,
         "runtime": entry.name, "files": [file.name for file in entry.files(path)],
-        "classes": None if features else list(names or map(str, range(model.num_classes))),
+        "classes": None if features else list(classes or map(str, range(model.num_classes))),
         "score_threshold": SCORE,
         "input": {
             "name": "images", "type": "float32", "shape": ["batch" if entry.free_batch else 1, channels, *sides],

@@ -16,8 +16,8 @@ def prepare(photo: Image.Image, steps: dict) -> np.ndarray:
     sides = [max(int(side * ratio), steps["short_edge"]) for side in photo.size]
     photo = photo.resize(sides, Image.Resampling[steps["interpolation"].upper()])
     left, top = round((sides[0] - width) / 2), round((sides[1] - height) / 2)
-    pixels = np.asarray(photo.crop((left, top, left + width, top + height)), np.float32).reshape(height, width, -1)
-    pixels = (pixels / 255 - np.array(steps["mean"], np.float32)) / np.array(steps["std"], np.float32)
+    cut = np.asarray(photo.crop((left, top, left + width, top + height)), np.float32).reshape(height, width, -1)
+    pixels = (cut / 255 - np.array(steps["mean"], np.float32)) / np.array(steps["std"], np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 

@@ -13,6 +13,7 @@ from search.core.checks import takes_settings
 from search.core.layers import mlp
 from search.core.types import Space
 from search.encoders.node_rows import ReconstructingEncoder, num_kinds, present
+from search.encoders.score_learning import part
 from search.encoders.settings import Batch, Device, Dim, Iterations, LearningRate
 
 
@@ -89,5 +90,5 @@ class GCNEncoder(ReconstructingEncoder):
         return nn.ModuleDict({"encoder": encoder, "decoder": PairDecoder(kinds, self.dim)})
 
     def _logits(self, rows: Tensor) -> Tensor:
-        net = self._trained()
-        return net["decoder"](net["encoder"].states(rows))
+        encoder, decoder = (part(self._trained(), name) for name in ("encoder", "decoder"))
+        return decoder(encoder.states(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,11 @@ from torch import Tensor, nn
 from search.core.threads import torch_threads
 from search.core.types import CellArrays, Progress
 from search.encoders.node_rows import NodeRowsEncoder
+
+
+def part(net: nn.Module, name: str) -> Any:
+    """A part of a network by its name; what it offers beyond a module's own is known to its callers alone."""
+    return net.get_submodule(name)
 
 
 class ScoreHead(nn.Module):
@@ -48,7 +54,7 @@ class ScoreLearningEncoder(NodeRowsEncoder):
             if self.net is None:
                 self.net = self._new_net().to(self.device)
             low, span = float(scores.min()), max(float(np.ptp(scores)), 1e-12)
-            head = self.net["head"]
+            head = part(self.net, "head")
             head.low.fill_(low)
             head.span.fill_(span)
             targets = torch.from_numpy((scores - low) / span).float().to(self.device)
@@ -60,7 +66,7 @@ class ScoreLearningEncoder(NodeRowsEncoder):
 
         Raises RuntimeError before the first `fit_scores`.
         """
-        head = self._trained()["head"]
+        head = part(self._trained(), "head")
         told = self._told(head(torch.from_numpy(np.asarray(vectors, np.float32)).to(self.device)))
         return (head.low + head.span * told).double().cpu().numpy()
 

@@ -13,7 +13,7 @@ from gemnet.core.settings import Setting
 from search.core.checks import takes_settings
 from search.core.types import Space
 from search.encoders.node_rows import ReconstructingEncoder, num_kinds, present, reconstruction
-from search.encoders.score_learning import ScoreHead, ScoreLearningEncoder, shuffled
+from search.encoders.score_learning import ScoreHead, ScoreLearningEncoder, part, shuffled
 from search.encoders.settings import Batch, Device, Dim, Iterations, LearningRate
 
 TOKEN = 32
@@ -89,8 +89,8 @@ class LSTMEncoder(ReconstructingEncoder, ScoreLearningEncoder):
         return nn.ModuleDict({**parts, "head": ScoreHead(self.dim)})
 
     def _logits(self, rows: Tensor) -> Tensor:
-        net = self._trained()
-        return net["decoder"](rows, net["encoder"](rows), net["encoder"].states(rows))
+        encoder, decoder = (part(self._trained(), name) for name in ("encoder", "decoder"))
+        return decoder(rows, encoder(rows), encoder.states(rows))
 
     def _told(self, output: Tensor) -> Tensor:
         return output.sigmoid()

@@ -14,7 +14,7 @@ from gemnet.core.extras import need
 from gemnet.deploy.export import ExportError, export
 from gemnet.deploy.int8.choosing import Quantizer, write_within
 from gemnet.deploy.int8.images import CALIBRATION_BATCH, CALIBRATION_IMAGES, calibration_files, labelled_files, read_batches
-from gemnet.deploy.int8.measuring import Top1Measure, check_names, network_input, open_network
+from gemnet.deploy.int8.measuring import Top1, Top1Measure, check_names, network_input, open_network
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
 from gemnet.deploy.int8.onnx_files import WEIGHT_BITS, OnnxQuantizer, open_session
 from gemnet.deploy.int8.openvino_files import ENDING, OpenVinoQuantizer, bytes_of
@@ -107,7 +107,7 @@ def export_int8(
         else:
             quantizer = quantizer_for(plain, calibration, count, edge, weight_bits)
         reference = open_network(plain)
-        chosen, measured = None, ()
+        chosen, measured = None, tuple[Top1, ...]()
         if data is None:
             quantizer.write(path)
         else:
