@@ -109,7 +109,7 @@ def operator(name: str) -> Operator:
 def known_names() -> str:
     """The operators of this process for a message, those of mobile networks by an example."""
     mobile = {spec.name for spec in SPECS}
-    return ", ".join([*(name for name in OPERATORS if name not in mobile), "blocks as mbconv3x3_e6 (gemnet.mobile_operators)"])
+    return ", ".join([*(name for name in OPERATORS if name not in mobile), "blocks as mbconv3x3_e6"])
 
 
 REMEDY = "; an operator of your own: first import the module that registers it (gemnet.register_operator)"
