@@ -12,7 +12,7 @@ from typing import Any
 from gemnet.bench.benchmark import measure_together
 from gemnet.core.errors import DataError
 from gemnet.core.files import save_text
-from gemnet.deploy.detector_export import export_detector, script_for
+from gemnet.deploy.detector_export import SCORE, export_detector, script_for
 from gemnet.deploy.detector_onnx import INPUT
 from gemnet.deploy.export import ExportError
 from gemnet.deploy.int8.choosing import write_within
@@ -147,8 +147,8 @@ def export_int8_detector(
         raise ExportError(f"{path}: a detector's file ends with .onnx")
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float.onnx"
-        given = {} if score is None else {"score": score}
-        print(export_detector(config, checkpoint, plain, images, options, **given).agreement)
+        least = SCORE if score is None else score
+        print(export_detector(config, checkpoint, plain, images, options, least).agreement)
         report = quantize_detector(plain, path, photos, **how)
     save_text(path.with_name(f"run_{path.stem}.py"), script_for(path.name))
     return report
