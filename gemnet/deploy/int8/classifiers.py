@@ -12,7 +12,7 @@ import numpy as np
 from gemnet.bench.benchmark import measure_together
 from gemnet.core.extras import need
 from gemnet.deploy.export import ExportError, export
-from gemnet.deploy.int8.choosing import Quantizer, write_within
+from gemnet.deploy.int8.choosing import Choice, Quantizer, write_within
 from gemnet.deploy.int8.images import CALIBRATION_BATCH, CALIBRATION_IMAGES, calibration_files, labelled_files, read_batches
 from gemnet.deploy.int8.measuring import Top1, Top1Measure, check_names, network_input, open_network
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
@@ -107,18 +107,18 @@ def export_int8(
         else:
             quantizer = quantizer_for(plain, calibration, count, edge, weight_bits)
         reference = open_network(plain)
-        chosen, measured = None, tuple[Top1, ...]()
+        chosen: Choice[Top1] | None = None
         if data is None:
             quantizer.write(path)
         else:
             some = read_batches(files[:: max(1, count // SENSITIVITY_IMAGES)], height, width, edge, CALIBRATION_BATCH)
             measure = Top1Measure(data, reference, edge)
             chosen = write_within(quantizer, path, ({name: batch} for batch in some), measure, max_loss)
-            measured = (chosen.measured,)
         session, image = open_network(path), {name: np.zeros((1, 3, height, width), np.float32)}
         timings = measure_together({one: partial(one.run, None, image) for one in (reference, session)}, 30, 5)
         return Report(
-            path, (bytes_of(plain), bytes_of(path)), (timings[reference], timings[session]), difference, measured,
+            path, (bytes_of(plain), bytes_of(path)), (timings[reference], timings[session]), difference,
+            () if chosen is None else (chosen.measured,),
             () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
             {"weight_bits": weight_bits, "calibration_images": count, "max_loss": max_loss},
         )  # fmt: skip

@@ -147,8 +147,8 @@ def export_int8_detector(
         raise ExportError(f"{path}: a detector's file ends with .onnx")
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float.onnx"
-        threshold = SCORE if score is None else score
-        print(export_detector(config, checkpoint, plain, images, options, threshold).agreement)
+        least = SCORE if score is None else score
+        print(export_detector(config, checkpoint, plain, images, options, least).agreement)
         report = quantize_detector(plain, path, photos, **how)
     save_text(path.with_name(f"run_{path.stem}.py"), script_for(path.name))
     return report
