@@ -132,12 +132,10 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
         import_custom(args.custom_imports)
         images, options = args.images or (), named(args.cfg_options)
         if int8:
-            detector = (
-                (args.model, args.checkpoint, options, None)
-                if of_config
-                else own_detector(args.model, args.checkpoint, options)
-            )
-            int8_export.export_detector(*detector, out, args, call.checkout)
+            config, checkpoint, score = args.model, args.checkpoint, None
+            if not of_config:
+                config, checkpoint, options, score = own_detector(config, checkpoint, options)
+            int8_export.export_detector(config, checkpoint, options, score, out, args, call)
             return
         if of_config:
             found = export_detector(args.model, args.checkpoint, out, images, options)
