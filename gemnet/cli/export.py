@@ -22,9 +22,8 @@ examples:
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gemnet.cli import int8_export
 from gemnet.cli.arguments import add_custom_imports, number, whole
@@ -145,10 +144,10 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
         import_custom(args.custom_imports)
         images, options = args.images or (), named(args.cfg_options)
         if int8:
-            detector: tuple[str, str | None, Mapping[str, Any], float | None] = (args.model, args.checkpoint, options, None)
+            config, checkpoint, score = args.model, args.checkpoint, None
             if not of_config:
-                detector = own_detector(args.model, args.checkpoint, options)
-            int8_export.export_detector(*detector, out, args, call)
+                config, checkpoint, options, score = own_detector(config, checkpoint, options)
+            int8_export.export_detector(config, checkpoint, options, score, out, args, call)
             return
         if of_config:
             found = export_detector(args.model, args.checkpoint, out, images, options)
