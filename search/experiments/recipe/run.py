@@ -115,7 +115,8 @@ def run(
         SearchError: for settings that do not fit, and where a training fails; the others are kept.
     """
     evaluator = evaluator_for(settings)
-    trainings, runs = [], []
+    trainings: list[Training] = []
+    runs: list[dict[str, Any]] = []
     for condition in wanted:
         network = architecture(condition, evaluator)
         runs.append(described(condition, network, settings))
