@@ -183,11 +183,11 @@ HERE = "gemnet.deploy.runtimes"
 RUNTIMES: dict[str, Runtime] = _entries(
     Runtime(
         "onnx", "ONNX Runtime", ".onnx", f"{HERE}.onnx", "export", writing=("onnx", "onnxscript"), running=("onnxruntime",),
-        tested={"onnxruntime": ("1.32", "1.32")}, detectors="graph",
+        tested={"onnxruntime": ("1.20", "1.32")}, detectors="graph",
     ),
     Runtime(
         "openvino", "OpenVINO", ".xml", f"{HERE}.openvino", "openvino", companions=(".bin",), running=("openvino",),
-        tested={"openvino": ("2026.4", "2026.4")},
+        tested={"openvino": ("2026.4", "2026.4")}, tiny_sizes=False,
     ),
     Runtime(
         "ncnn", "ncnn", ".param", f"{HERE}.ncnn", "ncnn", companions=(".bin",), writing=("pnnx",), running=("ncnn",),

@@ -208,9 +208,8 @@ def test_a_library_that_is_not_installed_is_told_with_its_extra(module, detector
     ("arguments", "message"),
     [
         (("a.py", "--num-classes", 3), "--num-classes is not for detectors"),
-        (("a.py", "--format", "torchscript"), "--format is not for detectors"),
-        (("gemnet_a",), "the file to write is missing"),
-        (("gemnet_a", "a.onnx", "--images", "photos"), "are for detectors: give a work directory or a config"),
+        (("a.py", "--to", "torchscript"), "--to torchscript: whole detectors are written for onnx; take --features"),
+        (("gemnet_a", "a.onnx", "--cfg-options", "image_size=64"), "are for detectors: give a work directory or a config"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_told(arguments, message, capsys):
