@@ -11,7 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "detection": ("mmengine", "mmcv", "mmdet", "mmpretrain", "cv2", "pycocotools", "matplotlib", "rich", "yaml"),
     "search": ("mmengine", "matplotlib", "moocore", "numba", "llvmlite", "rich", "scipy", "sklearn", "threadpoolctl"),
     "export": ("onnx", "onnxruntime", "onnxscript", "onnx_ir"),
-    "openvino": ("openvino",),
+    "openvino": ("openvino", "nncf"),
     "ncnn": ("ncnn", "pnnx"),
     "executorch": ("executorch",),
     "litert": ("litert_torch", "ai_edge_litert"),

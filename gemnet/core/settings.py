@@ -103,7 +103,7 @@ class Setting:
     def range(self) -> str:
         """The range in words, such as "from 1 to 8", or the choices; empty where there is neither."""
         if self.choices:
-            return " or ".join(map(str, self.choices)) if self.type is not str else f"one of {', '.join(self.choices)}"
+            return " or ".join(map(str, self.choices)) if self.type is not str else f"one of {listed(self.choices)}"
         low = f"from {_short(self.at_least)}" if self.at_least is not None else ""
         low = f"above {_short(self.above)}" if self.above is not None else low
         high = f"{'to' if low else 'at most'} {_short(self.at_most)}" if self.at_most is not None else ""
@@ -184,8 +184,14 @@ def expected_name(name: object, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, if one is near, and all of them."""
     known = list(known)
     near = _nearest(name, known)
-    listed = f"expected one of {', '.join(known)}" if known else "there are none"
-    return f"did you mean {near}? {listed[0].upper()}{listed[1:]}" if near else listed
+    told = f"expected one of {listed(known)}" if known else "there are none"
+    return f"did you mean {near}? {told[0].upper()}{told[1:]}" if near else told
+
+
+def listed(names: Iterable[str], most: int = 40) -> str:
+    """Names for a message: all of them, or of more than `most` the first dozen and how many there are beside."""
+    names = list(names)
+    return ", ".join(names if len(names) <= most else [*names[:12], f"and {len(names) - 12} more"])
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:

@@ -89,6 +89,14 @@ def test_a_network_with_another_activation_answers_alike_in_int8(digits, tmp_pat
     assert not any(node.op_type == "BatchNormalization" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
 
 
+def test_an_int8_file_for_openvino_is_nearly_as_often_right(model, digits, tmp_path):
+    pytest.importorskip("nncf", reason='NNCF is not installed: pip install "gemnet[openvino]"')
+    found = export_int8(model, tmp_path / "int8.xml", digits / "train", data=digits / "val", input_size=SIZE)
+    assert found.top1.reference > 0.8
+    assert found.top1.lost <= 1
+    assert {file.name for file in tmp_path.iterdir()} >= {"int8.xml", "int8.bin"}
+
+
 def test_int8_is_measured_on_a_folder_of_the_models_own_classes_alone(model, files, digits, tmp_path):
     named = copy.deepcopy(model)
     named.class_names = tuple("0123456789")

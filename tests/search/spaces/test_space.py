@@ -72,7 +72,10 @@ def test_statistics_price_arrays_as_the_cells_one_by_one():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"operators": ["conv7x7"]}, r"operators: value 1: expected one of conv1x1, .*, found 'conv7x7'; did you mean 'conv"),
+        (
+            {"operators": ["conv7x7"]},
+            r"operators: value 1: expected one of conv1x1, .* more, found 'conv7x7'; did you mean 'sepconv7x7'",
+        ),
         ({"operators": []}, r"operators: expected a list of 1 or more values among conv1x1, .*, found \[\]"),
         ({"num_nodes": 1}, "from 2 to 1024, found 1"),
         ({"density": (0.5, 0.2)}, "density: expected the lower share first"),
