@@ -10,6 +10,7 @@ examples:
   gemnet reproduce all --jobs 2 --data ~/benchmarks
   gemnet reproduce fig5 --seeds 20 --write       also renews docs/results/paper
   gemnet reproduce svge --space enas             SVGe's measures: see gemnet svge --help
+  gemnet reproduce table1 --write                costs of the networks in Table 1: see gemnet reproduce table1 --help
   gemnet reproduce nasbench101 --first-seed 1000 --seeds 3 --rows NASGEM --work-dir work_dirs/tuning
 
 parts:
@@ -30,7 +31,7 @@ from dataclasses import replace
 
 from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
-from search.cli import svge
+from search.cli import svge, table1
 
 PARTS = re.findall(r"^  (\w+) .*seeds?\)$", __doc__, re.MULTILINE)
 
@@ -39,6 +40,8 @@ def main(call: Call) -> int:
     """The exit code of the command."""
     if call.arguments[:1] == ["svge"]:  # a command of its own
         return svge.main(replace(call, arguments=call.arguments[1:]))
+    if call.arguments[:1] == ["table1"]:
+        return table1.main(replace(call, arguments=call.arguments[1:], usage=f"{call.usage} table1"))
     parser = call.parser(__doc__)
     parser.add_argument("parts", nargs="+", choices=[*PARTS, "all"], metavar="PART", help=f"{', '.join(PARTS)}, or all of them")
     parser.add_argument("--work-dir", default="work_dirs/reproduce", help="results and encoders; default: %(default)s")

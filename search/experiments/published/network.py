@@ -36,12 +36,13 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.act = nn.ReLU()
         self.even = _conv(in_channels, out_channels - out_channels // 2, 1, stride=2)
         self.odd = _conv(in_channels, out_channels // 2, 1, stride=2)
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
+        x = self.act(x)
         shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
         return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
 
