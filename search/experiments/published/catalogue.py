@@ -41,7 +41,7 @@ UNEXPLAINED = "Not explained."
 NETWORKS = {
     "randwire": Published(
         "RandWire-WS",
-        "Xie et al., ICCV 2019: WS(4, 0.75), 78 channels; its graphs are not published, these are five others",
+        "Xie et al., ICCV 2019, WS(4, 0.75); its graphs are drawn anew here",
         5.6,
         583,
         channels=78,
@@ -52,7 +52,7 @@ NETWORKS = {
         4.7,
         574,
         genotypes.DARTS,
-        note=f"Params agree; the second count explains a third of the difference in MACs. The rest: {UNEXPLAINED.lower()}",
+        note=f"The second count explains about a third of the difference in MACs. The rest: {UNEXPLAINED.lower()}",
     ),
     "p_darts": Published(
         "P-DARTS",
@@ -87,7 +87,7 @@ NETWORKS = {
         522,
         genotypes.SNAS_MODERATE,
         50,
-        note="As above. " + UNEXPLAINED,
+        note="Its params are farther from Table 1's than those of the mild ones. " + UNEXPLAINED,
     ),
     "gdas": Published(
         "GDAS", "D-X-Y's GDAS, `GDAS_V1`; the README's `train-imagenet.sh 0 GDAS_V1 50 14`", 5.3, 581, genotypes.GDAS, 50
@@ -110,7 +110,7 @@ NETWORKS = {
     ),
     "bayesnas": Published(
         "BayesNAS",
-        "BayesNAS/BayesNAS; 48 channels are assumed",
+        "BayesNAS/BayesNAS, CNN/pre_trained/imagenet/OneShot.py and the width of CNN/net_imagenet.py",
         3.9,
         None,
         genotypes.BAYESNAS,
