@@ -8,6 +8,7 @@ paths of the authors' trainings are no part of it. Convolutions follow a ReLU an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +110,7 @@ class GenotypeCell(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         states = [self.first(first), self.second(second)]
         for edges, operators in zip(self.graph.nodes, self.nodes):
-            values = [operator(states[source]) for (_, source), operator in zip(edges, operators)]
+            values = [operator(states[source]) for (_, source), operator in zip(edges, cast(nn.ModuleList, operators))]
             states.append(sum(values[1:], start=values[0]))
         return torch.cat([states[node] for node in self.graph.concat], dim=1)
 
