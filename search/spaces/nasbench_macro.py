@@ -104,7 +104,7 @@ def cells_of(stacks: np.ndarray) -> CellArrays:
     for stage, first, block in product(range(1, len(STAGES) + 1), (True, False), range(len(BLOCKS))):
         name = operator_name(block, stage, first)
         codes[stage, int(first), block] = OPERATORS.index(name) + 1 if name in OPERATORS else ABSENT
-    operators = np.full((len(stacks), NUM_NODES), ABSENT, np.int8)
+    operators: np.ndarray = np.full((len(stacks), NUM_NODES), ABSENT, np.int8)
     operators[:, 0] = 0
     operators[:, 1:-1] = codes[np.array(STAGE), np.array(FIRST, int), np.asarray(stacks)]
     operators[:, -1] = len(OPERATORS)
