@@ -12,6 +12,7 @@ examples:
   gemnet reproduce table3 --missing --rows GATES --seeds 3
   gemnet reproduce table3 --missing --unfinished --write
   gemnet reproduce svge --space enas             SVGe's measures: see gemnet svge --help
+  gemnet reproduce table1 --write                costs of the networks in Table 1: see gemnet reproduce table1 --help
   gemnet reproduce nasbench101 --first-seed 1000 --seeds 3 --rows NASGEM --work-dir work_dirs/tuning
 
 parts:
@@ -34,7 +35,7 @@ from dataclasses import replace
 
 from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
-from search.cli import svge
+from search.cli import svge, table1
 
 PARTS = re.findall(r"^  (\w+) .*seeds?\)$", __doc__, re.MULTILINE)
 
@@ -43,6 +44,8 @@ def main(call: Call) -> int:
     """The exit code of the command."""
     if call.arguments[:1] == ["svge"]:  # a command of its own
         return svge.main(replace(call, arguments=call.arguments[1:]))
+    if call.arguments[:1] == ["table1"]:
+        return table1.main(replace(call, arguments=call.arguments[1:], usage=f"{call.usage} table1"))
     parser = call.parser(__doc__)
     parser.add_argument("parts", nargs="+", choices=[*PARTS, "all"], metavar="PART", help=f"{', '.join(PARTS)}, or all of them")
     parser.add_argument("--work-dir", default="work_dirs/reproduce", help="results and encoders; default: %(default)s")

@@ -186,7 +186,7 @@ PC_DARTS = Genotype(
         "sep_conv_3x3 1, sep_conv_3x3 2",
     ),
 )
-SNAS = Genotype(
+SNAS_MILD = Genotype(
     _graph(
         "sep_conv_3x3 0, sep_conv_3x3 1",
         "skip_connect 0, dil_conv_3x3 1",
@@ -198,6 +198,20 @@ SNAS = Genotype(
         "max_pool_3x3 1, skip_connect 2",
         "max_pool_3x3 1, skip_connect 2",
         "max_pool_3x3 0, dil_conv_5x5 2",
+    ),
+)
+SNAS_MODERATE = Genotype(
+    _graph(
+        "dil_conv_5x5 0, skip_connect 1",
+        "sep_conv_3x3 0, skip_connect 1",
+        "skip_connect 0, skip_connect 1",
+        "sep_conv_3x3 0, dil_conv_5x5 1",
+    ),
+    _graph(
+        "max_pool_3x3 0, max_pool_3x3 1",
+        "sep_conv_5x5 0, dil_conv_5x5 1",
+        "sep_conv_5x5 0, sep_conv_5x5 1",
+        "sep_conv_5x5 0, sep_conv_5x5 1",
     ),
 )
 GDAS = Genotype(
@@ -212,6 +226,34 @@ GDAS = Genotype(
         "sep_conv_5x5 2, sep_conv_5x5 1",
         "dil_conv_5x5 2, sep_conv_3x3 1",
         "sep_conv_5x5 0, sep_conv_5x5 1",
+    ),
+)
+MILENAS_GDAS_MIXED_LEVEL2 = Genotype(
+    _graph(
+        "dil_conv_3x3 0, sep_conv_3x3 1",
+        "sep_conv_3x3 0, dil_conv_5x5 2",
+        "sep_conv_5x5 0, sep_conv_5x5 3",
+        "sep_conv_3x3 4, dil_conv_3x3 2",
+    ),
+    _graph(
+        "avg_pool_3x3 1, skip_connect 0",
+        "skip_connect 2, sep_conv_5x5 0",
+        "sep_conv_3x3 3, sep_conv_3x3 0",
+        "max_pool_3x3 0, skip_connect 4",
+    ),
+)
+MILENAS_V2_R3_E50 = Genotype(
+    _graph(
+        "sep_conv_3x3 0, sep_conv_3x3 1",
+        "sep_conv_3x3 0, sep_conv_3x3 2",
+        "skip_connect 0, sep_conv_3x3 1",
+        "skip_connect 0, sep_conv_3x3 1",
+    ),
+    _graph(
+        "max_pool_3x3 0, max_pool_3x3 1",
+        "max_pool_3x3 0, max_pool_3x3 1",
+        "max_pool_3x3 1, max_pool_3x3 0",
+        "max_pool_3x3 0, skip_connect 2",
     ),
 )
 BAYESNAS = Genotype(

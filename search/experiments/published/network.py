@@ -8,6 +8,7 @@ paths of the authors' trainings are no part of it. Convolutions follow a ReLU an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -36,12 +37,13 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.act = nn.ReLU()
         self.even = _conv(in_channels, out_channels - out_channels // 2, 1, stride=2)
         self.odd = _conv(in_channels, out_channels // 2, 1, stride=2)
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
+        x = self.act(x)
         shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
         return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
 
@@ -108,7 +110,7 @@ class GenotypeCell(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         states = [self.first(first), self.second(second)]
         for edges, operators in zip(self.graph.nodes, self.nodes):
-            values = [operator(states[source]) for (_, source), operator in zip(edges, operators)]
+            values = [operator(states[source]) for (_, source), operator in zip(edges, cast(nn.ModuleList, operators))]
             states.append(sum(values[1:], start=values[0]))
         return torch.cat([states[node] for node in self.graph.concat], dim=1)
 

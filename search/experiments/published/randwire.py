@@ -24,6 +24,7 @@ class Node(nn.Module):
     def __init__(self, inputs: int, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(inputs)) if inputs > 1 else None
+        self.act = nn.ReLU()
         self.depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False)
         self.pointwise = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
@@ -33,7 +34,7 @@ class Node(nn.Module):
         if self.weight is not None:
             shares = self.weight.sigmoid()
             x = torch.stack([share * value for share, value in zip(shares, inputs)]).sum(0)
-        return self.norm(self.pointwise(self.depthwise(F.relu(x))))
+        return self.norm(self.pointwise(self.depthwise(self.act(x))))
 
 
 class RandomStage(nn.Module):

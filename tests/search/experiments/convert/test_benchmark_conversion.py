@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import os
 import pickle
 import re
@@ -226,6 +227,29 @@ def test_a_published_file_of_nasbench201_becomes_a_table(form, number, tmp_path)
     assert table.validation_accuracy == pytest.approx([0.80, 0.81])
     assert table.test_accuracy() == pytest.approx([0.91, 0.92])
     assert table.params.tolist() == [100_000, 110_000]
+
+
+def test_other_data_sets_of_nasbench201_become_columns(tmp_path):
+    entries = [entry201(0), entry201(1)]
+    for cell, entry in enumerate(entries):
+        for name in ("cifar100", "ImageNet16-120")[: 2 - cell]:  # the second cell was not trained on ImageNet16-120
+            runs = {seed: 50.0 + 2 * (seed == 888) + cell for seed in (777, 888)}
+            entry["full"]["dataset_seed"][name] = list(runs)
+            for seed, accuracy in runs.items():
+                measured = {"x-valid@199": accuracy, "x-test@199": accuracy + 10}
+                run = {"params": 0.2 + cell / 100, "epochs": 200, "eval_acc1es": measured}
+                entry["full"]["all_results"][name, seed] = run
+    torch.save({"arch2infos": dict(enumerate(entries))}, tmp_path / "published.pth")
+    target = tmp_path / "nasbench201.npz"
+    convert_nasbench201(tmp_path / "published.pth", target, no_progress)
+    table = load_table_201(target, "cifar100")
+    assert table.validation_accuracy == pytest.approx([0.51, 0.52])
+    assert table.test_accuracy() == pytest.approx([0.61, 0.62])
+    assert table.params.tolist() == [200_000, 210_000]
+    with np.load(target) as arrays:
+        assert arrays["ImageNet16-120_val"] == pytest.approx([51.0, math.nan], nan_ok=True)
+        assert arrays["ImageNet16-120_test"] == pytest.approx([61.0, math.nan], nan_ok=True)
+        assert "ImageNet16-120_params" not in arrays
 
 
 class Evil:

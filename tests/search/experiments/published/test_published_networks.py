@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 
+from gemnet.core.errors import UserError
 from gemnet.counting import counted
-from search.experiments.published import genotypes
+from search.experiments.published.catalogue import NETWORKS, published
 from search.experiments.published.genotypes import Genotype, GenotypeError
-from search.experiments.published.network import GenotypeNetwork
-from search.experiments.published.randwire import RandWire
 
 GOOD = {
     "normal": [["sep_conv_3x3", 0], ["skip_connect", 1]],
@@ -21,21 +20,26 @@ GOOD = {
 
 def test_the_network_of_gdas_has_the_published_params_and_macs():
     with torch.device("meta"):
-        _, cost = counted(GenotypeNetwork(genotypes.GDAS, 50).eval(), torch.empty(1, 3, 224, 224))
+        _, cost = counted(published("gdas").eval(), torch.empty(1, 3, 224, 224))
     assert cost.params / 1e6 == pytest.approx(5.3, rel=0.01)
     assert cost.macs / 1e6 == pytest.approx(581, rel=0.001)
 
 
-@pytest.mark.parametrize("name", ["DARTS", "P_DARTS", "PC_DARTS", "SNAS", "GDAS", "BAYESNAS", "randwire"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_are_finite_and_every_parameter_learns(name):
     torch.manual_seed(0)
-    of_genotype = name != "randwire"
-    network = GenotypeNetwork(getattr(genotypes, name), 4, 5, 7) if of_genotype else RandWire(4, num_classes=7)
+    layers = {} if name == "randwire" else {"layers": 5}
+    network = published(name, channels=4, num_classes=7, **layers)
     out = network(torch.randn(2, 3, 72, 50))
     out.sum().backward()
     assert out.shape == (2, 7)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
     assert torch.isfinite(network.eval()(torch.randn(1, 3, 64, 64))).all()
+
+
+def test_an_unknown_name_is_told_with_the_known_ones():
+    with pytest.raises(UserError, match="unknown network 'dart'; expected one of randwire, darts, p_darts"):
+        published("dart")
 
 
 @pytest.mark.parametrize(
