@@ -135,8 +135,8 @@ def export(
 
     Args:
         model: A GEMNet of timm's kind.
-        path: The file. Beside it go NAME.json, all that an app must know, and `run_NAME.py`, which needs the runtime, NumPy and
-            Pillow alone, for images of 1 or 3 channels; and what else the runtime needs.
+        path: The file. Beside it go, as `beside` names them, a JSON with all that an app must know and, for images of 1 or 3
+            channels, a script that needs the runtime, NumPy and Pillow alone; and what else the runtime needs.
         form: The runtime, one of `RUNTIMES`.
         input_size: Channels, height and width. The batch is free.
         features: The stages' maps, not the logits.
@@ -242,9 +242,14 @@ def _photos(given: Sequence[str | Path], steps: Mapping[str, Any]) -> Iterator[T
         yield torch.from_numpy(pixels)
 
 
+def beside(name: str) -> tuple[str, str]:
+    """The names of the JSON and of the script beside a file; those of another runtime's file have others."""
+    return f"{name}.json", f"run_{name.replace('.', '_')}.py"
+
+
 def _put(entry: Runtime, made: Path, path: Path, about: Mapping[str, Any]) -> None:
     """Put what was made into its place, and the JSON and the script beside it."""
-    described, script = made.with_suffix(".json"), made.with_name(f"run_{made.stem}.py")
+    described, script = (made.with_name(name) for name in beside(made.name))
     described.write_text(text_of(about), encoding="utf-8")
     files = [*entry.files(made), described]
     if len(about["preprocessing"]["mean"]) in PIXELS and about["input"]["shape"][1] in PIXELS:

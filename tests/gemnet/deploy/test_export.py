@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.core.extras import MissingExtraError
-from gemnet.deploy.export import ExportError, Features, create, export
+from gemnet.deploy.export import ExportError, Features, beside, create, export
 from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.models import architecture
 from gemnet.network import GEMNet
@@ -64,7 +66,7 @@ def test_every_format_computes_what_the_model_computes(form, features, model, tm
     skip_unless_installed(form)
     path = path_of(tmp_path, form)
     assert export(model, path, form, SIZE, features) < 1e-5
-    described, script = tmp_path / "model.json", tmp_path / "run_model.py"
+    described, script = (tmp_path / name for name in beside(path.name))
     assert sorted(tmp_path.iterdir()) == sorted([*RUNTIMES[form].files(path), described, script])
     about = json.loads(described.read_text(encoding="utf-8"))
     assert about["cell"] == model.architecture.cell.digest()
@@ -78,11 +80,31 @@ def test_every_format_computes_what_the_model_computes(form, features, model, tm
     assert len(about["outputs"]) == len(found)
 
 
+@pytest.mark.parametrize("form", ["onnx", "openvino", "ncnn"])
+def test_the_script_beside_a_file_tells_what_the_network_sees_on_a_photo(form, model, tmp_path):
+    skip_unless_installed(form)
+    path = path_of(tmp_path, form)
+    export(model, path, form, SIZE)
+    photo = tmp_path / "a photo.png"
+    Image.new("RGB", (50, 80), "teal").save(photo)  # one colour, whatever is resized and cut
+    described, script = (tmp_path / name for name in beside(path.name))
+    about = json.loads(described.read_text(encoding="utf-8"))
+    described.write_text(json.dumps({**about, "score_threshold": 0}))
+    done = subprocess.run([sys.executable, script, photo], capture_output=True, text=True, check=True)
+    how = about["preprocessing"]
+    pixel = (torch.tensor([0, 128, 128]) / 255 - torch.tensor(how["mean"])) / torch.tensor(how["std"])
+    shares = model(pixel.view(1, 3, 1, 1).expand(1, *SIZE)).softmax(1)[0].sort(descending=True, stable=True)
+    told = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [(name, int(label)) for name, label, _ in told] == [(str(photo), int(label)) for label in shares.indices[:5]]
+    assert [float(share) for *_, share in told] == pytest.approx(shares.values[:5].tolist(), abs=1e-4)
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 40
+
+
 def test_an_onnx_file_is_valid_whole_and_takes_any_batch(model, tmp_path):
     path = tmp_path / "model.onnx"
     export(model, path, "onnx", SIZE)
     onnx.checker.check_model(str(path), full_check=True)
-    assert [file.name for file in sorted(tmp_path.iterdir())] == ["model.json", "model.onnx", "run_model.py"]
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["model.onnx", "model.onnx.json", "run_model_onnx.py"]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 7):
         images = torch.randn(count, *SIZE)
@@ -263,7 +285,9 @@ def test_every_format_holds_the_names_of_the_classes_that_the_checkpoint_has(tmp
     named = create("gemnet", str(checkpoint), 2, cell=LITTLE, target_macs=20e6)
     for form in ("onnx", "torchscript", "torch.export"):
         export(named, path_of(tmp_path, form), form, SIZE)
-        assert json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["classes"] == list(names)
+        assert json.loads((tmp_path / beside(path_of(tmp_path, form).name)[0]).read_text(encoding="utf-8"))["classes"] == list(
+            names
+        )
     held = [onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).get_modelmeta().custom_metadata_map]
     for load, suffix, how in ((torch.jit.load, ".pt", "_extra_files"), (torch.export.load, ".pt2", "extra_files")):
         held.append({"classes": ""})

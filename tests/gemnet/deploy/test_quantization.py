@@ -117,7 +117,7 @@ def test_an_int8_file_is_valid_small_and_takes_any_batch(files):
     before, after = files
     onnx.checker.check_model(str(after), full_check=True)
     assert after.stat().st_size < 0.5 * before.stat().st_size
-    assert {file.name for file in after.parent.iterdir()} == {"float.onnx", "float.json", "run_float.py", "int8.onnx"}
+    assert {file.name for file in after.parent.iterdir()} == {"float.onnx", "float.onnx.json", "run_float_onnx.py", "int8.onnx"}
     session = onnxruntime.InferenceSession(str(after), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (logits,) = session.run(None, {"images": np.zeros((count, *SIZE), np.float32)})

@@ -19,7 +19,7 @@ def test_every_shipped_config_loads(path):
     if settings["space"]["type"] == "dag":
         assert settings["space"]["num_nodes"] == (8 if path.stem.startswith("mobile") else 30)
     counts = {"nasbench101", "nasbench101_graphs", "nasbench201", "nasgem_cifar10", "nasgem_cifar10_folder", "own_detector"}
-    counts |= {"nasbench_macro"}
+    counts |= {"mobile", "mobile_cifar10", "nasbench_macro"}
     assert settings["encoder"]["type"] == ("statistics" if path.stem in counts else "kernel_guided")
 
 
