@@ -64,9 +64,10 @@ COSTS = Registry(
         "params": "search.evaluation.cost:Params",
         "activations": "search.evaluation.cost:Activations",
         "latency": "search.evaluation.cost:Latency",
+        "table": "search.evaluation.table_cost:TableCost",
         "function": "search.evaluation.cost:CustomCost",
     },
-    offered=("count", "model"),
+    offered=("count", "model", "space"),
     default="macs",
 )
 
