@@ -12,7 +12,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 WHOLE = [
     "api", "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks", "beside_compiled_operators",
     "classification", "commands", "comparison", "constraints", "cost", "damaged_encoder", "detection_classes",
-    "detection_tools", "detector_export", "detector_export_errors", "detector_search", "detectors", "distributed",
+    "detection_tools", "detector_export", "detector_export_errors", "detector_search", "detectors",
+    "device_export", "device_record", "device_times", "distributed",
     "doc_examples", "documentation", "embedding", "ended_by_signals", "endurance", "equality", "executor", "export",
     "exported", "extending_pages", "extras", "fusion", "guided_counts", "house", "importing", "input_sizes", "landmarks",
     "mmcv_ops_module", "mmdet_detectors", "mmdet_tools", "model_table", "network", "operators", "own_detector",

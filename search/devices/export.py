@@ -44,6 +44,7 @@ def export_devices(
     random: int = 0,
     seed: int = 0,
     display: Display | None = None,
+    network: Mapping[str, Any] | None = None,
 ) -> int:
     """Write the networks of a search's best cells, and of random ones of its space, with the scripts that time them.
 
@@ -59,6 +60,8 @@ def export_devices(
             the best ones alone.
         seed: of these draws.
         display: told how far it is.
+        network: settings of `gemnet.fit` in the place of the section `model`, for measurements of their own: times of such
+            networks are none of that search.
 
     Returns:
         The number of networks in the folder.
@@ -76,9 +79,9 @@ def export_devices(
             f"{directory}: cells of {space.table.name} make no network here; times of a benchmark's cells are read from a CSV:"
             " cost.type=table cost.file=latency.csv cost.column=NAME"
         )
-    if not settings["model"]:
+    if not (network or settings["model"]):
         raise SearchError(f"{directory}: its section model says no budget; which networks are to be timed is not known")
-    network = whole_network(settings["model"])
+    network = whole_network(network or settings["model"])
     chosen = _fitted([r.cell for r in best_first(snapshot.records)[:top]], network)
     chosen |= _drawn(space, network, random, seed, chosen)
     if not chosen:
@@ -144,7 +147,8 @@ def _write(folder: Path, digest: str, architecture: Architecture, form: str, res
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = GEMNet(architecture)
-    export(model, path, form, (3, *resolution))
+    height, width = resolution
+    export(model, path, form, (3, height, width))
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(part.iterdir())}
     for name in files:
         os.replace(part / name, folder / name)

@@ -137,7 +137,7 @@ class LatencyPredictor:
     method: the regression that was chosen. held_out: how it does in cross-validation on the cells that it learns from.
     """
 
-    def __init__(self, features: Sequence[Features], milliseconds: Sequence[float], source: str) -> None:
+    def __init__(self, features: Sequence[Features], milliseconds: Sequence[float] | np.ndarray, source: str) -> None:
         """Choose a regression and train it on N measured cells, deterministic.
 
         Args:

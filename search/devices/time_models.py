@@ -234,10 +234,13 @@ def main(arguments: "list[str] | None" = None) -> int:
         rounds = logged(manifest, args.from_logs) if args.from_logs else measured(manifest, args.folder, args)
         document = {
             "format": FORMAT, "version": VERSION, "device": args.device, "runtime": manifest["runtime"],
-            "runtime_version": version_of(OPEN[manifest["runtime"]][0]), "threads": args.threads,
+            "threads": args.threads,
             "clock": "wall" if args.from_logs else args.clock, "unit": "ms", "network": manifest["network"],
             "entries": {digest: entry_of(manifest["entries"][digest], found, args.passes) for digest, found in rounds.items()},
         }  # fmt: skip
+        version = "" if args.from_logs else version_of(OPEN[manifest["runtime"]][0])
+        if version:
+            document["runtime_version"] = version
         target = args.out or args.folder / "times.json"
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         lines = ",\n".join(f"{json.dumps(digest)}: {json.dumps(entry)}" for digest, entry in document.pop("entries").items())

@@ -72,7 +72,7 @@ class TableCost:
         rows = read_column(self.file, column, len(table))
         names = ("input", *table.names)
         self.name = f"milliseconds, {column}"
-        self._measured: Mapping[Hashable, float] = dict(rows)
+        self._measured: dict[Hashable, float] = {row: value for row, value in rows.items()}
         self._key = space.row
         self._cell_of: Callable[[Hashable], Cell] = lambda row: table.cells.cell(row, names)
 
@@ -92,7 +92,7 @@ class TableCost:
         if runtime is not None:
             times.check_runtime(runtime, self._section)
         self.name = f"milliseconds, {shown(times.device)[1:-1]}, {times.runtime}, threads: {times.threads}"
-        self._measured = dict(times.milliseconds)
+        self._measured = {digest: value for digest, value in times.milliseconds.items()}
         self._key = lambda cell: cell.pruned().digest()
         self._cell_of = lambda digest: times.cells[str(digest)]
         self._features = lambda cell: layer_features(fit(cell, **model).architecture, times.resolution)

@@ -13,16 +13,14 @@ from gemnet.cell import Cell
 from search.configuration.sections import evaluation_part
 from search.configuration.settings import load_settings
 from search.core.display import Display
+from search.core.efficiency import efficiency_score
 from search.core.types import Evaluation, Outcome, SearchError
 from search.devices.export import export_devices
 from search.devices.times import read_times
 from search.record.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
-OPTIONS = {
-    "space.num_nodes": 8, "model.target_macs": 20e6, "model.target_params": None, "model.resolution": [64, 64],
-    "model.max_depth": 1, "model.stem_width": 8,
-}  # fmt: skip
+OPTIONS = {"space.num_nodes": 8, "model.target_macs": 40e6, "model.target_params": None}
 ADB = """#!/bin/sh
 # stands in for adb: the device is a folder of this machine
 case $1 in
@@ -48,7 +46,8 @@ def work_dir(tmp_path_factory):
         study.propose(0, [proposal(i) for i in range(3)], {})
         for record in study.records():
             outcome = Outcome(record.id, Evaluation(0.5 + 0.1 * record.id, (0.5,), False, 0.1))
-            study.finish(outcome, 0.4 + 0.1 * record.id)
+            accuracy = outcome.evaluation.accuracy
+            study.finish(outcome, float(efficiency_score(accuracy, record.cost, settings["penalty"])))
     return directory
 
 
@@ -71,7 +70,7 @@ def manifest_of(folder):
 def test_the_manifest_tells_of_each_file_what_it_is(folder):
     manifest = manifest_of(folder)
     assert manifest["format"] == "gemnet.device_candidates"
-    assert manifest["input"] == [1, 3, 64, 64]
+    assert manifest["input"] == [1, 3, 224, 224]
     for digest, entry in manifest["entries"].items():
         cell = Cell(tuple(entry["nodes"]), tuple(map(tuple, entry["edges"])))
         assert cell.digest() == digest
