@@ -39,6 +39,7 @@ from search.evaluation.evaluators import evaluator_of
 from search.evaluation.executor import build_executor
 from search.evaluation.proxy import fitted_model
 from search.evaluation.reach import check_model_budget
+from search.evaluation.table_cost import pinned
 from search.predictors import build_predictor
 from search.predictors.acquisition import Acquisition, upper_confidence_bound
 from search.predictors.cross_validation import cross_validated_predictions
@@ -293,6 +294,14 @@ class Search:
         return np.random.default_rng((self.seed, *place))
 
 
+def _with_pinned_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the digests of the files of times that they name."""
+    cost, search = settings["cost"], dict(settings["search"])
+    if search.get("latency"):
+        search["latency"] = pinned(search["latency"], True)
+    return {**settings, "cost": pinned(cost, cost.get("type") == "table"), "search": search}
+
+
 def run_search(
     settings: Mapping[str, Any],
     directory: str | os.PathLike[str],
@@ -319,7 +328,7 @@ def run_search(
     Raises:
         SearchError: for settings, data or a directory that do not do, before anything is written where possible.
     """
-    settings = check_search(settings, "settings")
+    settings = _with_pinned_files(check_search(settings, "settings"))
     space = build_space(**settings["space"])
     schedule = Schedule.of(settings)
     encoder = build_encoder(space=space, **settings["encoder"])  # both are built again later; a mistake is told before any work
@@ -335,7 +344,7 @@ def run_search(
     evaluator = evaluator or evaluator_of(settings, space)
     if schedule.max_macs is not None and evaluator.no_max_macs:
         raise SearchError(evaluator.no_max_macs)
-    cost = build_cost(evaluator.cost, settings["model"], **settings["cost"])
+    cost = build_cost(evaluator.cost, settings["model"], space=space, **settings["cost"])
     latency = None
     if schedule.max_latency_ms is not None:
         latency = build_latency(space, settings["model"], schedule.max_latency_ms, **schedule.latency)

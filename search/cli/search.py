@@ -17,15 +17,17 @@ that failed, as for want of memory. What it has found so far:
   gemnet search report work_dirs/digits                  its report, also while it runs
   gemnet search report work_dirs/digits --out shown      the same there, with two figures as SVG
   gemnet search retrain work_dirs/digits --count 8 --seeds 3     its best cells trained again: which were lucky?
+  gemnet search export-devices work_dirs/digits          its best cells' networks, to be timed on a device
+  gemnet search times work_dirs/digits/devices/times.json        what came back, and how well others are predicted
 
-Instead of a work directory these, but for export, take an exported record as well, a .jsonl file.
+Instead of a work directory these, but for export and times, take an exported record as well, a .jsonl file.
 
 What a config and --cfg-options may set, with types, ranges, units and defaults (also docs/settings.md):
 
   gemnet search settings encoder.svge
 """
 
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from gemnet.cli.arguments import add_custom_imports, whole
 from gemnet.cli.calling import Call
@@ -57,6 +59,18 @@ examples:
 examples:
   gemnet search retrain work_dirs/digits --count 8 --seeds 3
   gemnet search retrain work_dirs/digits --cfg-options proxy.epochs=12     also data.root and executor.*""",
+    "export-devices": """Write the networks of a search's best cells with scripts that time them on a device: docs/devices.md.
+
+examples:
+  gemnet search export-devices work_dirs/digits --top 50 --random 50 --to onnx
+  gemnet search export-devices work_dirs/digits --out phone --to torchscript
+
+What an earlier, stopped call has written stays. Then, on the device: python time_models.py, or through adb: sh time_adb.sh""",
+    "times": """Check a times.json of a device, and tell how well the times of cells are predicted that are not in it.
+
+examples:
+  gemnet search times work_dirs/digits/devices/times.json
+  gemnet search times times.json --fit 50                learn from the first 50 cells alone, test on the others""",
     "settings": """List what may be set of a search: type, range, unit, default and meaning.
 
 examples:
@@ -79,7 +93,7 @@ def work_with_record(call: Call) -> int:
     parsers["settings"].add_argument("name", nargs="?", help="a section, a type as encoder.svge, or a setting as search.start")
     parsers["settings"].add_argument("--out", metavar="FILE", help="write them there: without a name, the page of all")
     for name, action in parsers.items():
-        if name == "settings":
+        if name in ("settings", "times"):
             continue
         add_custom_imports(action)
         record = "" if name == "export" else ", or an exported record, a .jsonl file"
@@ -92,8 +106,15 @@ def work_with_record(call: Call) -> int:
     retrain.add_argument("--count", type=whole(1), default=8, help="how many cells; default: %(default)s")
     retrain.add_argument("--seeds", type=whole(1), default=3, help="trainings of each cell; default: %(default)s")
     retrain.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="instead of the search's settings")
+    add_device_arguments(parsers["export-devices"], parsers["times"])
     args = parser.parse_args(call.arguments)
     import_custom(getattr(args, "custom_imports", []))
+    if args.action in ("export-devices", "times"):
+        from search.cli.devices import export_devices_command, times_command
+
+        if args.action == "times":
+            return times_command(args.file, args.fit)
+        return export_devices_command(args.work_dir, args.out, args.top, args.form, args.random, args.seed)
     if args.action == "retrain":
         from search.experiments.retraining import retrain_command
 
@@ -105,6 +126,18 @@ def work_with_record(call: Call) -> int:
     from search.cli.records import records_command
 
     return records_command(args.action, args.work_dir, getattr(args, "out", None), getattr(args, "count", 10))
+
+
+def add_device_arguments(export: ArgumentParser, times: ArgumentParser) -> None:
+    """Add the arguments of both actions for devices."""
+    export.add_argument("--to", dest="form", metavar="RUNTIME", default="onnx", help="of gemnet export; default: %(default)s")
+    export.add_argument("--top", type=whole(0), default=50, help="best cells; default: %(default)s")
+    export.add_argument("--random", type=whole(0), default=0, help="cells of the space beside them; default: %(default)s")
+    export.add_argument("--seed", type=whole(0), default=0, help="of the random cells; default: %(default)s")
+    export.add_argument("--out", metavar="DIR", help="default: WORK_DIR/devices")
+    times.add_argument("file", help="times.json, as time_models.py wrote it")
+    times.add_argument("--fit", type=whole(1), help="cells to learn from; default: all but one fifth, by turns")
+    add_custom_imports(times)
 
 
 def main(call: Call) -> int:

@@ -69,9 +69,10 @@ def tables(name: str | None = None, narrow: bool = False) -> list[str]:
     if section in PLAIN:
         lines += ["", *markdown(described(section), f"{section}.", narrow)]
         if section == "search":
-            lines += ["", "Of `search.latency`, with which the time is measured here, or that of a function:", ""]
+            lines += ["", "Of `search.latency`, with which the time is measured here, that of a function, or of a file:", ""]
             latency_settings = located("search.evaluation.cost:latency_settings")
-            lines += markdown({**latency_settings(False), **latency_settings(True)}, "search.latency.", narrow)
+            ways = {**latency_settings(), **latency_settings("function"), **latency_settings("file")}
+            lines += markdown(ways, "search.latency.", narrow)
         return lines
     registry = REGISTRIES[section]
     if kind:

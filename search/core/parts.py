@@ -70,8 +70,9 @@ COSTS = Registry(
         "activations": "search.evaluation.cost:Activations",
         "latency": "search.evaluation.cost:Latency",
         "function": "search.evaluation.cost:CustomCost",
+        "table": "search.evaluation.table_cost:TableCost",
     },
-    offered=("count", "model"),
+    offered=("count", "model", "space"),
     default="macs",
 )
 

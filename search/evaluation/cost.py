@@ -24,6 +24,7 @@ from search.core.own_modules import imported
 from search.core.parts import COSTS
 from search.core.threads import torch_threads
 from search.core.types import SearchError, Space
+from search.evaluation.table_cost import TableCost
 
 POSITIVE = Setting("what a cell costs", float, above=0)
 Max = Annotated[float | None, Setting("cells that cost more are not evaluated; None for no bound", above=0)]
@@ -242,25 +243,42 @@ class CustomCost:
 LATENCY = "search: latency"
 
 
-def build_cost(count: Callable[[Cell], Counts], model: Mapping[str, Any], type: str = "macs", **settings: Any) -> CellCost:
-    """The cost `type`: macs, params or activations (`count` counts those of a proxy network), latency (of `model`), function.
+def build_cost(
+    count: Callable[[Cell], Counts],
+    model: Mapping[str, Any],
+    type: str = "macs",
+    *,
+    space: Space | None = None,
+    **settings: Any,
+) -> CellCost:
+    """The cost `type`, of search.core.parts.COSTS.
 
-    Raises SearchError for unknown names and values out of range.
+    Args:
+        count: counts a proxy network, for macs, params and activations.
+        model: the budget of the models to come, for latency and table.
+        type: of the cost.
+        space: of the cells, for table and for costs of a user's own that take it.
+        settings: of the cost.
+
+    Raises:
+        SearchError: for unknown names and values out of range.
     """
-    return COSTS.build(type, {"count": lambda: count, "model": lambda: model}, settings)
+    return COSTS.build(type, {"count": lambda: count, "model": lambda: model, "space": lambda: space}, settings)
 
 
 def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **settings: Any) -> CellCost:
-    """What `max`, in milliseconds, bounds: the time of `model`, measured here (settings: see Milliseconds); or what `function`
-    gives for a cell, `package.module:function`, of a phone for example.
+    """What `max`, in milliseconds, bounds: the time of `model`, measured here (settings: see Milliseconds); what a device
+    measured, in `file` (see `search.evaluation.table_cost`); or what `function` gives for a cell, `package.module:function`.
 
-    Raises SearchError for values out of range, and for a space whose cells make no model unless a function is given.
+    Raises SearchError for values out of range, and for a space whose cells make no model unless a function or a file is given.
     """
     settings = check_latency(settings)
     with as_search_errors():
         POSITIVE.check("search: max_latency_ms", max)
     if "function" in settings:
         return CustomCost(settings["function"], max, "milliseconds", LATENCY)
+    if "file" in settings:
+        return TableCost(model, space, max=max, section=LATENCY, **settings)
     if space.table is not None:
         raise SearchError(
             f"search: max_latency_ms: no model is built of cells of {space.table.name}; give a function that knows their times:"
@@ -269,10 +287,12 @@ def build_latency(space: Space, model: Mapping[str, Any], max: float, /, **setti
     return Milliseconds(model, max, **settings)
 
 
-def latency_settings(function: bool) -> dict[str, Setting]:
-    """Those of `search.latency`: of what is measured here, or of a function."""
-    if function:
+def latency_settings(way: str = "") -> dict[str, Setting]:
+    """Those of `search.latency`: of what is measured here, or, with the way "function" or "file", of that."""
+    if way == "function":
         return {"function": settings_of(CustomCost)["function"]}
+    if way == "file":
+        return {name: setting for name, setting in settings_of(TableCost).items() if name != "max"}
     return settings_of(Milliseconds)
 
 
@@ -281,4 +301,5 @@ def check_latency(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "function" in settings and len(settings) > 1:
         others = ", ".join(sorted(settings.keys() - {"function"}))
         raise SearchError(f"{LATENCY}: a function takes no settings; found {others}")
-    return check(latency_settings("function" in settings), settings, LATENCY)
+    way = next((way for way in ("function", "file") if way in settings), "")
+    return check(latency_settings(way), settings, LATENCY)

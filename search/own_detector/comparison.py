@@ -14,6 +14,7 @@ from search.core.efficiency import efficiency_score
 from search.core.types import Evaluator, Job
 from search.evaluation.cost import build_cost
 from search.evaluation.trainings import Trainer, deviation
+from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 
 REFERENCE = "gemnet_a"
@@ -60,7 +61,8 @@ def train_again(
 
     Raises SearchError where a training fails; the others are kept.
     """
-    cost = build_cost(evaluator.cost, settings["model"], **settings["cost"])
+    space = build_space(**settings["space"])
+    cost = build_cost(evaluator.cost, settings["model"], space=space, **settings["cost"])
     costs = [cost(cell) for cell in cells]
     common = {"stage": "own_detector", **{name: settings[name] for name in ("data", "proxy", "model")}}
     names = [cell.digest()[:8] for cell in cells]
