@@ -19,7 +19,8 @@ from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, fit
 from gemnet.core.files import TextError, read_text, save_text
 from gemnet.core.settings import expected_name
-from gemnet.deploy.export import FORMATS, export
+from gemnet.deploy.export import export
+from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.network import GEMNet
 from search.core.display import Display
 from search.core.types import SearchError
@@ -69,8 +70,8 @@ def export_devices(
     Raises:
         SearchError: for an unknown runtime, a space whose cells make no network, and a folder that holds something else.
     """
-    if form not in FORMATS:
-        raise SearchError(f"--to: unknown runtime {form!r}; {expected_name(form, FORMATS)}")
+    if form not in RUNTIMES:
+        raise SearchError(f"--to: unknown runtime {form!r}; {expected_name(form, RUNTIMES)}")
     snapshot = read_record(directory)
     settings = snapshot.settings
     space = build_space(**settings["space"])
@@ -143,16 +144,16 @@ def _write(folder: Path, digest: str, architecture: Architecture, form: str, res
     part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    path = part / f"{digest[:SHOWN]}{FORMATS[form][0]}"
+    path = part / f"{digest[:SHOWN]}{RUNTIMES[form].ending}"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = GEMNet(architecture)
     height, width = resolution
     export(model, path, form, (3, height, width))
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(part.iterdir())}
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in RUNTIMES[form].files(path)}
     for name in files:
         os.replace(part / name, folder / name)
-    part.rmdir()
+    shutil.rmtree(part)  # with what else an app needs, and a timing does not
     return {
         "file": path.name,
         "files": files,
@@ -212,7 +213,7 @@ def _check_folder(folder: Path, form: str, network: Mapping[str, Any]) -> None:
 
 def _write_scripts(folder: Path, form: str, resolution: list[int]) -> None:
     texts = resources.files("search.devices")
-    values = {"runtime": form, "ending": FORMATS[form][0], "height": str(resolution[0]), "width": str(resolution[1])}
+    values = {"runtime": form, "ending": RUNTIMES[form].ending, "height": str(resolution[0]), "width": str(resolution[1])}
     for name in SCRIPTS:
         text = (texts / name).read_text(encoding="utf-8")
         if name.endswith(".sh"):
