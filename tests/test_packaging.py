@@ -14,6 +14,7 @@ import pytest
 
 import gemnet
 from gemnet.cli.commands import COMMANDS
+from gemnet.core.extras import EXTRAS
 from gemnet.model_table import shipped_weights, weights_file
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def test_the_wheels_metadata_have_one_version_core_and_extras_and_the_command(di
     assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("gemnet", gemnet.__version__, ">=3.10")
     core = {line.partition(">=")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert core == {"networkx", "numpy", "pillow", "safetensors", "timm", "torch", "torchvision"}
-    assert set(metadata.get_all("Provides-Extra")) == {"all", "detection", "export", "ray", "search", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == {"all", "test", *EXTRAS}
     assert archive.read(f"{folder}/entry_points.txt").decode().split() == [
         "[console_scripts]",
         "gemnet",
