@@ -50,7 +50,12 @@ def test_the_wheel_has_the_packages_with_their_configs_and_data_and_nothing_else
     modules = {str(path.relative_to(ROOT)) for package in ("gemnet", "search") for path in (ROOT / package).rglob("*.py")}
     modules = {name for name in modules if not name.startswith("gemnet/.mim/")}
     configs = {f"gemnet/.mim/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.py")}
-    data = {"gemnet/cells/gemnet_a.json", "gemnet/cells/gemnet_b.json", "search/report/template.html", "search/devices/time_adb.sh"}
+    data = {
+        "gemnet/cells/gemnet_a.json",
+        "gemnet/cells/gemnet_b.json",
+        "search/report/template.html",
+        "search/devices/time_adb.sh",
+    }
     weights = {str(weights_file(name).relative_to(ROOT)) for name in shipped_weights()}
     assert names(distributions[0]) == modules | configs | data | weights | {"search/experiments/svge/published.json"}
     assert distributions[0].stat().st_size < 1e6 + sum((ROOT / file).stat().st_size for file in weights)
