@@ -28,9 +28,9 @@ LONG = ("train", "test", "predict", "overfit", "compare", "complexity", "evaluat
 """Commands that take long, or keep the state of mmengine's runner: a page says `<!-- run: slow -->` of them."""
 CHECKED = ("pip", "pytest", "ruff", "mkdocs", "git")
 """Programs whose lines are checked, as far as that goes, and never run."""
-ELSEWHERE = ("cd", "tar", "sed", "unzip", "docker", "nvidia-smi", "mount", "sbatch")
+ELSEWHERE = ("cd", "sh", "tar", "sed", "unzip", "docker", "nvidia-smi", "mount", "sbatch")
 """Programs that a page may name where it says that the block is not run."""
-FOREIGN = {"train.py": "timm", "validate.py": "timm", "run_detector.py": "an export"}
+FOREIGN = {"train.py": "timm", "validate.py": "timm", "run_detector.py": "an export", "time_models.py": "an export"}
 """Scripts of other projects, in a reader's working directory."""
 OPTIONS = "--cfg-options"
 SHORT = {

@@ -10,7 +10,7 @@ from gemnet.cell import Cell
 from gemnet.complexity import fit
 from search.configuration.settings import load_settings
 from search.core.display import Display
-from search.core.types import SearchError
+from search.core.types import SearchError, StopSearch
 from search.devices.layers import layer_features
 from search.devices.times import read_times, whole_network
 from search.evaluation.cost import build_cost, build_latency
@@ -37,15 +37,15 @@ def made_time(cell):
     return 0.5 + macs / 4e7 + read / 2e6 + 0.05 * (found["conv1x1"] + found["sepconv3x3"])
 
 
-def document(count=40):
+def document(count=40, model=MODEL):
     entries = {}
     for digest, cell in cells(count).items():
-        a = fit(cell, **MODEL).architecture
+        a = fit(cell, **model).architecture
         network = {"widths": list(a.widths), "depths": list(a.depths), "head_width": a.head_width}
         time = {"sha256": "0" * 64, "median": made_time(cell), "spread": 0.1, "runs": 20}
         entries[digest] = {"nodes": list(cell.nodes), "edges": [list(edge) for edge in cell.edges], **network, **time}
     head = {"format": "gemnet.device_times", "version": 1, "device": "Made", "runtime": "onnx", "threads": 1, "clock": "wall"}
-    return {**head, "unit": "ms", "network": MODEL, "entries": entries}
+    return {**head, "unit": "ms", "network": model, "entries": entries}
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +184,13 @@ def made201(tmp_path):
 SMALL201 = {"encoder.sample": 200, "predictor.trees": 5, "search.start": 10, "search.batch": 5, "search.draws": 200}
 
 
-def search201(data, directory, file, rounds):
+def search201(data, directory, file, rounds, callbacks=()):
     options = {"space.data": str(data), "cost.type": "table", "cost.file": str(file), "cost.column": "pixel", "cost.max": 3.5}
     settings = load_settings(
         f"{__file__.rpartition('/tests/')[0]}/configs/search/nasbench201.py",
         {**SMALL201, **options, "search.rounds": rounds},
     )
-    return run_search(settings, directory, QUIET)
+    return run_search(settings, directory, QUIET, callbacks=callbacks)
 
 
 def test_a_whole_search_on_a_table_with_a_measured_column_goes_on_as_it_would_have(made201, tmp_path):
@@ -199,7 +199,16 @@ def test_a_whole_search_on_a_table_with_a_measured_column_goes_on_as_it_would_ha
     assert {r.state for r in whole} == {DONE}
     space = NasBench201Space(made201)
     assert all(r.cost == 1 + space.row(r.cell) / 100 <= 3.5 for r in whole)
-    again = search201(made201, tmp_path / "whole", file, 2)
+    seen = []
+
+    def stops(record):
+        seen.append(record)
+        if len(seen) == 12:
+            raise StopSearch
+
+    stopped = search201(made201, tmp_path / "stopped", file, 2, [stops])
+    assert sum(r.state == DONE for r in stopped) == 12 < len(whole)
+    again = search201(made201, tmp_path / "stopped", file, 2)
     assert [(r.digest, r.score) for r in again] == [(r.digest, r.score) for r in whole]
     csv_of(file, range(300), lambda row: 2 + row / 100)
     with pytest.raises(SearchError, match="sha256"):
@@ -234,3 +243,21 @@ def test_what_is_wrong_in_a_column_is_told_with_file_line_and_remedy(made201, tm
     (tmp_path / "bad.csv").write_text(lines)
     with pytest.raises(SearchError, match=rf"bad\.csv[,:] {message}"):
         build_cost(None, {}, type="table", space=NasBench201Space(made201), file=str(tmp_path / "bad.csv"), column="pixel")
+
+
+def test_a_search_that_trains_counts_the_milliseconds_of_a_device(tmp_path):
+    model = {"target_macs": 40e6, "target_params": None}
+    times = document(20, model)
+    (tmp_path / "times.json").write_text(json.dumps(times))
+    options = {
+        "model.target_macs": 40e6, "model.target_params": None, "space.num_nodes": 6, "space.density": [0.3, 0.7],
+        "cost.type": "table", "cost.file": str(tmp_path / "times.json"), "cost.max": 100.0, "encoder.type": "statistics",
+        "predictor.steps": 5, "proxy.epochs": 1, "data.train_per_class": 8, "data.val_per_class": 2, "executor.workers": 1,
+        "search.start": 4, "search.batch": 2, "search.rounds": 1, "search.draws": 100,
+    }  # fmt: skip
+    settings = load_settings(f"{__file__.rpartition('/tests/')[0]}/configs/search/digits.py", options)
+    records = run_search(settings, tmp_path / "run", QUIET)
+    cost = build_cost(None, model, type="table", space=SPACE, file=str(tmp_path / "times.json"))
+    assert [r.state for r in records] == [DONE] * 6
+    assert [r.cost for r in records] == [cost(r.cell) for r in records]
+    assert any(r.digest not in times["entries"] for r in records)
