@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import onnxruntime
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.core.extras import MissingExtraError
-from gemnet.deploy.export import ExportError, Features, create, export
+from gemnet.deploy.classifier_runner import prepare
+from gemnet.deploy.export import PHOTOS, ExportError, Features, create, export
 from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.models import architecture
 from gemnet.network import GEMNet
@@ -76,6 +79,35 @@ def test_every_format_computes_what_the_model_computes(form, features, model, tm
         assert one.shape == expected.shape
         assert np.abs(one - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
     assert len(about["outputs"]) == len(found)
+
+
+ALONE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))  # what is None here cannot be imported
+sys.argv[:2] = []
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+OWN_PYTORCH = ("torchscript", "torch.export", "executorch")
+
+
+@pytest.mark.parametrize("form", RUNTIMES)
+def test_the_script_beside_a_file_answers_without_this_package(form, model, tmp_path):
+    skip_unless_installed(form)
+    export(model, path_of(tmp_path, form), form, SIZE)
+    script, photo = tmp_path / "run_model.py", PHOTOS / "raccoon_1.jpg"
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 40
+    missing = "gemnet,timm" if form in OWN_PYTORCH else "gemnet,timm,torch"
+    command = [sys.executable, "-c", ALONE, missing, str(script), str(photo)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    about = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    with Image.open(photo) as picture, torch.no_grad():
+        shares = model(torch.from_numpy(prepare(picture, about["preprocessing"])))[0].softmax(0)
+    assert {path for path, _, _ in rows} == {str(photo)}
+    assert rows[0][1] == str(int(shares.argmax()))
+    for _, label, share in rows:
+        assert float(share) == pytest.approx(shares[int(label)].item(), abs=1e-3)
 
 
 def test_an_onnx_file_is_valid_whole_and_takes_any_batch(model, tmp_path):
