@@ -21,7 +21,7 @@ COMMANDS = {
     "train": Command("gemnet.cli.train", "train", "train a detector or classifier by a config"),
     "test": Command("gemnet.cli.test", "test", "evaluate a checkpoint"),
     "predict": Command("gemnet.cli.predict", "predict", "predict on images"),
-    "export": Command("gemnet.cli.export", "export", "write a model as ONNX, TorchScript, torch.export or int8"),
+    "export": Command("gemnet.cli.export", "export", "write a model for a runtime: ONNX, OpenVINO, ncnn and more, or int8"),
     "convert": Command("gemnet.cli.convert", "convert_checkpoint", "write a checkpoint in another library's form"),
     "convert-benchmark": Command("search.cli.convert_benchmark", "convert_benchmark", "make a benchmark's compact file"),
     "complexity": Command("gemnet.cli.complexity", "complexity", "count params and MACs of a detector"),

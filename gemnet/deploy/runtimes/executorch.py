@@ -28,8 +28,11 @@ def write(module: nn.Module, example: Tensor, path: Path, free: Dimensions, text
 def load(path: str, threads: int = 0) -> "Run":
     """Open a program of ExecuTorch on the CPU."""
     import torch
+    from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
 
+    if threads:  # of the whole process: the runtime has one pool
+        portable_lib._unsafe_reset_threadpool(threads)
     method = Runtime.get().load_program(path).load_method("forward")
 
     def run(images: np.ndarray) -> list[np.ndarray]:
