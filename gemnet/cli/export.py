@@ -103,10 +103,11 @@ def main(call: Call) -> int:
         size = (args.in_chans, *args.input_size)
         how = {"input_size": size, "features": args.features, "fold": not args.no_fold}
         how |= {} if args.tolerance is None else {"tolerance": args.tolerance}
+        how |= {"origin": origin_of(args.model, args.checkpoint)}
         if args.to == "int8":
             int8_export.export_classifier(model, out, args, how, call)
             return
-        how |= {"images": photos_in(args.images or ()), "origin": origin_of(args.model, args.checkpoint)}
+        how |= {"images": photos_in(args.images or ())}
         worst = export(model, out, args.to, dynamic_size=args.dynamic_size, **how)
         least = smallest_side(model, args.to)
         sizes = f" at every size that was tried; height and width are free from {least} on" if args.dynamic_size else ""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import DataError
+from gemnet.core.files import save_text
 from gemnet.deploy.about import PIXELS, about_network, script_of, text_of
 from gemnet.deploy.classifier_runner import prepare
 from gemnet.deploy.runtimes.table import ExportError, Run, Runtime, runtime
@@ -247,15 +248,19 @@ def beside(name: str) -> tuple[str, str]:
     return f"{name}.json", f"run_{name.replace('.', '_')}.py"
 
 
+def write_beside(entry: Runtime, path: Path, about: Mapping[str, Any]) -> list[Path]:
+    """Write the JSON and, for images of 1 or 3 channels, the script beside a file; returns their paths."""
+    described, script = (path.with_name(name) for name in beside(path.name))
+    save_text(described, text_of(about))
+    if len(about["preprocessing"]["mean"]) not in PIXELS or about["input"]["shape"][1] not in PIXELS:
+        return [described]
+    save_text(script, script_of(entry, described.name))
+    return [described, script]
+
+
 def _put(entry: Runtime, made: Path, path: Path, about: Mapping[str, Any]) -> None:
     """Put what was made into its place, and the JSON and the script beside it."""
-    described, script = (made.with_name(name) for name in beside(made.name))
-    described.write_text(text_of(about), encoding="utf-8")
-    files = [*entry.files(made), described]
-    if len(about["preprocessing"]["mean"]) in PIXELS and about["input"]["shape"][1] in PIXELS:
-        script.write_text(script_of(entry, described.name), encoding="utf-8")
-        files.append(script)
-    for file in files:
+    for file in [*entry.files(made), *write_beside(entry, made, about)]:
         os.replace(file, path.with_name(file.name))
 
 

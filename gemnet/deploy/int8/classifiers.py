@@ -11,7 +11,8 @@ import numpy as np
 
 from gemnet.bench.benchmark import measure_together
 from gemnet.core.extras import need
-from gemnet.deploy.export import ExportError, export
+from gemnet.deploy.about import about_network
+from gemnet.deploy.export import ExportError, export, write_beside
 from gemnet.deploy.int8.choosing import Choice, Quantizer, write_within
 from gemnet.deploy.int8.images import CALIBRATION_BATCH, CALIBRATION_IMAGES, calibration_files, labelled_files, read_batches
 from gemnet.deploy.int8.measuring import Top1, Top1Measure, check_names, network_input, open_network
@@ -19,6 +20,7 @@ from gemnet.deploy.int8.mixed_precision import MAX_LOSS
 from gemnet.deploy.int8.onnx_files import WEIGHT_BITS, OnnxQuantizer, open_session
 from gemnet.deploy.int8.openvino_files import ENDING, OpenVinoQuantizer, bytes_of
 from gemnet.deploy.int8.report import Report
+from gemnet.deploy.runtimes.table import runtime
 from gemnet.network import GEMNet
 
 SENSITIVITY_IMAGES = 32
@@ -73,7 +75,8 @@ def export_int8(
         edge: As `read_batches`.
         max_loss: Points of top-1 that may be lost on `data`.
         weight_bits: 7, or 8 for CPUs that have VNNI; NNCF chooses them for OpenVINO by itself.
-        how: input_size, features, fold and tolerance, as `export.export`, for the float form, which is left nowhere.
+        how: input_size, features, fold, tolerance and origin, as `export.export`, for the float form, which is left nowhere.
+            What goes beside that goes beside the int8 file.
 
     Raises:
         ExportError: There are no calibration images, or the path has another ending.
@@ -114,6 +117,9 @@ def export_int8(
             some = read_batches(files[:: max(1, count // SENSITIVITY_IMAGES)], height, width, edge, CALIBRATION_BATCH)
             measure = Top1Measure(data, reference, edge)
             chosen = write_within(quantizer, path, ({name: batch} for batch in some), measure, max_loss)
+        entry = runtime("openvino" if path.suffix == ENDING else "onnx")
+        size = (model.in_chans, height, width)
+        write_beside(entry, path, about_network(model, entry, path, size, bool(how.get("features")), False, how.get("origin")))
         session, image = open_network(path), {name: np.zeros((1, 3, height, width), np.float32)}
         timings = measure_together({one: partial(one.run, None, image) for one in (reference, session)}, 30, 5)
         return Report(

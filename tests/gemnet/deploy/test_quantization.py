@@ -1,9 +1,11 @@
 """A quantised network is small and still right, and what it costs is measured."""
 
 import copy
+import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from gemnet import Architecture, Cell
-from gemnet.deploy.export import ExportError, export
+from gemnet.deploy.classifier_runner import prepare
+from gemnet.deploy.export import ExportError, beside, export
 from gemnet.deploy.int8.classifiers import export_int8, quantize
 from gemnet.deploy.int8.graph import QuantizationError
 from gemnet.deploy.int8.images import calibration_files, read_batches
@@ -89,12 +92,21 @@ def test_a_network_with_another_activation_answers_alike_in_int8(digits, tmp_pat
     assert not any(node.op_type == "BatchNormalization" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
 
 
+def test_the_script_beside_an_int8_file_gives_the_files_own_answer(model, digits, tmp_path):
+    export_int8(model, tmp_path / "int8.onnx", digits / "train", 32, input_size=SIZE)
+    described, script = (tmp_path / name for name in beside("int8.onnx"))
+    photo = next((digits / "val/3").iterdir())
+    done = subprocess.run([sys.executable, script, photo], capture_output=True, text=True, check=True)
+    pixels = prepare(Image.open(photo), json.loads(described.read_text(encoding="utf-8"))["preprocessing"])
+    assert done.stdout.split("\t")[:2] == [str(photo), str(answers(tmp_path / "int8.onnx", pixels)[0])]
+
+
 def test_an_int8_file_for_openvino_is_nearly_as_often_right(model, digits, tmp_path):
     pytest.importorskip("nncf", reason='NNCF is not installed: pip install "gemnet[openvino]"')
     found = export_int8(model, tmp_path / "int8.xml", digits / "train", data=digits / "val", input_size=SIZE)
     assert found.top1.reference > 0.8
     assert found.top1.lost <= 1
-    assert {file.name for file in tmp_path.iterdir()} >= {"int8.xml", "int8.bin"}
+    assert {file.name for file in tmp_path.iterdir()} == {"int8.xml", "int8.bin", *beside("int8.xml")}
 
 
 def test_int8_is_measured_on_a_folder_of_the_models_own_classes_alone(model, files, digits, tmp_path):
@@ -236,7 +248,7 @@ def test_networks_that_do_not_fit_are_told(files, digits, tmp_path):
 
 def test_a_model_is_written_in_int8_and_compared_with_float(model, digits, tmp_path):
     report = export_int8(model, tmp_path / "int8.onnx", digits / "train", 64, digits / "val", input_size=SIZE)
-    assert [file.name for file in tmp_path.iterdir()] == ["int8.onnx"]
+    assert {file.name for file in tmp_path.iterdir()} == {"int8.onnx", *beside("int8.onnx")}
     assert report.sizes[1] == (tmp_path / "int8.onnx").stat().st_size < 0.5 * report.sizes[0]
     assert report.top1.accuracy == top1(tmp_path / "int8.onnx", digits / "val").accuracy > 0.8
     assert report.top1.reference > 0.8
