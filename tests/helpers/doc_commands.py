@@ -166,7 +166,7 @@ def _check_config(name: str, config: str | None, options: Sequence[str] | None, 
 
         for key in named(options):
             assert key.startswith(ALLOWED), f"{key}: retrain takes {', '.join(ALLOWED)}"
-    elif name in ("evaluate", "svge"):
+    elif name in ("evaluate", "svge", "recipe"):
         from search.configuration.settings import load_settings
 
         load_settings(config_path("nasgem_cifar10" if placeholder else str(config), "search"), options)

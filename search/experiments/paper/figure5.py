@@ -48,7 +48,8 @@ def measure(unit: Unit, context: Context) -> Measured:
 
 def table(summary: Mapping[str, Any]) -> str:
     figures = grid(summary, FIGURE, "bias in % at so many samples", published.FIGURE5, digits=2)
-    return f"{figures}\n\n{verdicts(summary, FIGURE, [rival.name for rival in RIVALS], lower=True)}"
+    ahead = verdicts(summary, FIGURE, [rival.name for rival in RIVALS], lower=True)
+    return f"{figures}\n\n{ahead}" if ahead else figures
 
 
 def draw(canvas: Figure, shown: Shown) -> None:

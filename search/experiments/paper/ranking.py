@@ -52,7 +52,8 @@ def part(name: str, title: str, sizes: Sequence[int], others: Mapping[str, Mappi
 
     def table(summary: Mapping[str, Any]) -> str:
         figures = grid(summary, "kendall", "training cells", others)
-        return f"{figures}\n\n{verdicts(summary, 'kendall', [rival.name for rival in rivals])}" if rivals else figures
+        ahead = verdicts(summary, "kendall", [rival.name for rival in rivals])
+        return f"{figures}\n\n{ahead}" if ahead else figures
 
     def draw(canvas: Figure, shown: Shown) -> None:
         lines = {label: figures for label, figures in others.items() if "PINAT" in label or "NN-Former" in label}

@@ -55,7 +55,8 @@ def part(name: str, figure: str, title: str, others: Mapping[str, Mapping[int, f
 
     def table(summary: Mapping[str, Any]) -> str:
         ahead = verdicts(summary, figure, [rival.name for rival in RIVALS], unit=" %")
-        return f"{grid(summary, figure, title, others, unit=' %')}\n\n{ahead}"
+        figures = grid(summary, figure, title, others, unit=" %")
+        return f"{figures}\n\n{ahead}" if ahead else figures
 
     def draw(canvas: Figure, shown: Shown) -> None:
         paper = {label: figures for label, figures in others.items() if "goal" not in label}

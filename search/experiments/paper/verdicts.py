@@ -15,7 +15,8 @@ ENOUGH = 2.0
 
 def verdicts(summary: Mapping[str, Any], figure: str, against: Collection[str], unit: str = "", lower: bool = False) -> str:
     """Markdown, a line for each comparison with one of `against` and a column for each setting: yes where the row is ahead by
-    ENOUGH standard errors of the paired difference, no where not, and by how many of them, and over how many seeds.
+    ENOUGH standard errors of the paired difference, no where not, and by how many of them, and over how many seeds. Empty
+    where none of `against` is measured.
 
     unit: after the settings of the head. lower: whether small figures are good. What one seed cannot tell is "not known".
     """
@@ -25,6 +26,8 @@ def verdicts(summary: Mapping[str, Any], figure: str, against: Collection[str], 
         for pair in summary["paired"]
         if pair["figure"] == figure and pair["against"] in against
     }
+    if not found:
+        return ""
     lines = [
         [f"{row} ahead of {other}", *(found.get((row, other, setting)) for setting in settings)]
         for row, other in dict.fromkeys(key[:2] for key in found)

@@ -239,7 +239,7 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
         (["train.py", RETINANET, "--launcher", "pytorch"], "start it with tools/dist_train.sh"),
         (["predict.py", RETINANET, "none.pth", "nothing.jpg"], "nothing.jpg: no such image or folder"),
         (["predict.py", RETINANET, "none.pth", "docs"], "none.pth: no such checkpoint"),
-        (["export.py", "gemnet_a", "{tmp}/a.onnx", "--format", "keras"], "'keras' is not offered; expected onnx, torchscript"),
+        (["export.py", "gemnet_a", "{tmp}/a.onnx", "--format", "keras"], "'keras' is not offered; expected onnx, openvino"),
         (["export.py", "gemnet_c", "{tmp}/c.onnx"], "'gemnet_c' is not offered; expected gemnet_a, gemnet_b or gemnet"),
         (["export.py", "gemnet_a", "{tmp}/a.onnx", "--checkpoint", "none.pth"], "none.pth: no such checkpoint"),
         (["convert_checkpoint.py", "configs/model_zoo.json", "{tmp}/a.pth"], "model_zoo.json: not a checkpoint that can be"),

@@ -191,7 +191,7 @@ def damaged(path, how):
         ({"settings": {"dims": 16}}, r"encoder\.json: encoder: unknown setting 'dims'; did you mean 'dim'"),
         ({"settings": {"space": 1}}, r"encoder\.json: .*space"),
         ({"settings": {"name": 1}}, r"encoder\.json: .*name"),
-        ({"type": "gnn"}, r"encoder\.json: unknown encoder 'gnn'; expected one of adjacency, autoencoder, kernel_guided"),
+        ({"type": "gnn"}, r"encoder\.json: unknown encoder 'gnn'; did you mean 'gcn'\? Expected one of adjacency, autoencoder"),
         ({"space": {"num_nodes": 9, "operators": []}}, "trained for the space"),
     ],
 )
