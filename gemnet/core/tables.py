@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def mean_and_deviation(mean: float, deviation: float | None, digits: int, sign: 
     """Write `mean ± deviation`; None for the deviation of a single value, which goes without saying."""
     text = f"{mean:{'+' if sign else ''}.{digits}f}"
     return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
+
+
+def spread(values: Sequence[float], digits: int) -> str | None:
+    """Write the mean of `values` ± the sample's standard deviation; one value alone as it is, and None for none."""
+    if not values:
+        return None
+    return mean_and_deviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None, digits)
 
 
 def save_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

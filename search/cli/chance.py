@@ -12,14 +12,13 @@ examples:
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from dataclasses import replace
-from inspect import cleandoc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
-from gemnet.cli.running import explained, reported
+from search.cli.recorded import Recorded
 
 RECORD = "docs/results/chance.jsonl"
 WORK_DIR = "work_dirs/compare_searches"
@@ -28,8 +27,8 @@ NAMES = ("nasbench101", "nasbench201", "nasbench_macro", "digits")
 
 def main(call: Call) -> int:
     """The exit code of the command."""
-    if call.arguments and call.arguments[0] == "table":
-        return _table(replace(call, arguments=call.arguments[1:], usage=f"{call.usage} table"))
+    if COMMAND.asked_for_table(call):
+        return COMMAND.table(call)
     parser = call.parser(__doc__)
     parser.add_argument(
         "benchmarks", nargs="+", choices=NAMES, metavar="BENCHMARK", help=f"{', '.join(NAMES)}; or table, which has --help"
@@ -40,55 +39,22 @@ def main(call: Call) -> int:
     parser.add_argument("--data", help="folder of the benchmarks' compact files; default: GEMNET_DATA, else data")
     parser.add_argument("--jobs", type=whole(1), default=1, help="searches at a time; default: %(default)s")
     parser.add_argument("--work-dir", type=Path, default=Path(WORK_DIR), help="locked meanwhile; default: %(default)s")
-    _add_record(parser)
+    COMMAND.add_arguments(parser)
     args = parser.parse_args(call.arguments)
 
-    def task() -> None:
-        from gemnet.core.extras import need
-
-        need("search")
-        from search.core.display import Display
-        from search.experiments.chance import report, run, tasks
+    def plan() -> Callable[[Any, Any], object]:
+        from search.experiments.chance import run, tasks
 
         planned = tasks.tasks(args.benchmarks, args.methods, args.seeds, args.first_seed, args.data)
-        display = Display()
-        with run.open_record(args.record, args.work_dir) as store:
-            run.run(planned, store, args.work_dir, args.jobs, display)
-            rows = list(store.rows.values())
-        display.line(report.table(rows))
-        if args.write:
-            report.write(call.checkout, rows)
+        return lambda store, display: run.run(planned, store, args.work_dir, args.jobs, display)
 
-    stopped = "stopped; what has ended is recorded, the same command goes on"
-    return reported("compare-searches", task, str(args.work_dir), stopped, "the same command", explain=explained)
+    return COMMAND.run(call, args, plan)
 
 
-def _add_record(parser: ArgumentParser) -> None:
-    parser.add_argument("--record", type=Path, default=Path(RECORD), help="of what has ended; default: %(default)s")
-    parser.add_argument("--write", action="store_true", help="renew the table and the picture of docs/results/chance.md")
+def _modules() -> tuple[Any, Any]:
+    from search.experiments.chance import report, run
+
+    return run, report
 
 
-def _table(call: Call) -> int:
-    """Make the table of what is recorded; nothing is searched.
-
-    examples:
-      gemnet compare-searches table --record mine.jsonl
-      gemnet compare-searches table --write          renews docs/results/chance.md and its picture
-    """
-    parser = call.parser(cleandoc(_table.__doc__ or ""))
-    _add_record(parser)
-    args = parser.parse_args(call.arguments)
-
-    def task() -> None:
-        from gemnet.core.extras import need
-
-        need("search")
-        from search.experiments.chance import report, run
-
-        with run.open_record(args.record) as store:
-            rows = list(store.rows.values())
-        print(report.table(rows))
-        if args.write:
-            report.write(call.checkout, rows)
-
-    return reported("compare-searches table", task, str(args.record), elsewhere="--record", explain=explained)
+COMMAND = Recorded("compare-searches", RECORD, "the table and the picture of docs/results/chance.md", _modules)

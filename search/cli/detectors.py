@@ -25,6 +25,7 @@ from gemnet.cli.arguments import number, whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.errors import UserError
+from search.cli.recorded import STOPPED
 
 METHODS = ("gemnet_a", "gemnet_a_pretrained", "gemnet_small", "ssdlite320", "rtmdet_tiny", "yolo11n")
 BUDGET = 1800.0
@@ -93,8 +94,7 @@ def _compare(call: Call) -> int:
             told = f"{len(failed)} of {len(planned)} trainings failed; the same command tries them again"
             raise UserError("\n".join([told, *failed]))
 
-    stopped = "stopped; what has ended is recorded, the same command goes on"
-    return reported("compare-detectors", task, args.work_dir, stopped, "the same command", explain=explained)
+    return reported("compare-detectors", task, args.work_dir, STOPPED, "the same command", explain=explained)
 
 
 def _one(call: Call) -> int:

@@ -12,14 +12,13 @@ examples:
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from dataclasses import replace
-from inspect import cleandoc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gemnet.cli.arguments import number, whole
 from gemnet.cli.calling import Call
-from gemnet.cli.running import explained, reported
+from search.cli.recorded import Recorded
 
 CONFIG = "gemnet::search/nasgem_cifar10_folder.py"
 RECORD = "docs/results/recipe.jsonl"
@@ -29,8 +28,8 @@ RESIDUALS = {"yes": True, "no": False}
 
 def main(call: Call) -> int:
     """The exit code of the command."""
-    if call.arguments and call.arguments[0] == "table":
-        return _table(replace(call, arguments=call.arguments[1:], usage=f"{call.usage} table"))
+    if COMMAND.asked_for_table(call):
+        return COMMAND.table(call)
     parser = call.parser(__doc__)
     parser.add_argument(
         "config",
@@ -48,17 +47,13 @@ def main(call: Call) -> int:
     parser.add_argument("--jobs", type=whole(1), help="trainings at a time (default: one on each GPU or core)")
     parser.add_argument("--work-dir", type=Path, default=Path(WORK_DIR), help="locked meanwhile; default: %(default)s")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="override the config")
-    _add_record(parser)
+    COMMAND.add_arguments(parser)
     args = parser.parse_args(call.arguments)
 
-    def task() -> None:
-        from gemnet.core.extras import need
-
-        need("search")
+    def plan() -> Callable[[Any, Any], object]:
         from gemnet.core.configs import config_path
         from search.configuration.settings import load_settings
-        from search.core.display import Display
-        from search.experiments.recipe import report, run
+        from search.experiments.recipe import run
         from search.experiments.recipe.conditions import planned
 
         wanted = planned(
@@ -70,44 +65,16 @@ def main(call: Call) -> int:
             epochs=args.epochs,
             seeds=args.seeds,
         )
-        settings, display = load_settings(config_path(args.config, "search"), args.cfg_options), Display()
-        with run.open_record(args.record, args.work_dir) as store:
-            run.run(settings, wanted, store, display, args.jobs)
-            rows = list(store.rows.values())
-        display.line(report.table(rows))
-        if args.write:
-            report.write(call.checkout, rows)
+        settings = load_settings(config_path(args.config, "search"), args.cfg_options)
+        return lambda store, display: run.run(settings, wanted, store, display, args.jobs)
 
-    stopped = "stopped; what has ended is recorded, the same command goes on"
-    return reported("recipe", task, str(args.work_dir), stopped, "the same command", explain=explained)
+    return COMMAND.run(call, args, plan)
 
 
-def _add_record(parser: ArgumentParser) -> None:
-    parser.add_argument("--record", type=Path, default=Path(RECORD), help="of what has ended; default: %(default)s")
-    parser.add_argument("--write", action="store_true", help="renew the tables of docs/results/recipe.md")
+def _modules() -> tuple[Any, Any]:
+    from search.experiments.recipe import report, run
+
+    return run, report
 
 
-def _table(call: Call) -> int:
-    """Make the tables of what is recorded; nothing is trained.
-
-    examples:
-      gemnet recipe table --record mine.jsonl
-      gemnet recipe table --write          renews docs/results/recipe.md
-    """
-    parser = call.parser(cleandoc(_table.__doc__ or ""))
-    _add_record(parser)
-    args = parser.parse_args(call.arguments)
-
-    def task() -> None:
-        from gemnet.core.extras import need
-
-        need("search")
-        from search.experiments.recipe import report, run
-
-        with run.open_record(args.record) as store:
-            rows = list(store.rows.values())
-        print(report.table(rows))
-        if args.write:
-            report.write(call.checkout, rows)
-
-    return reported("recipe table", task, str(args.record), elsewhere="--record", explain=explained)
+COMMAND = Recorded("recipe", RECORD, "the tables of docs/results/recipe.md", _modules)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from gemnet.core.tables import markdown_table, marks, mean_and_deviation, renew
+from gemnet.core.tables import markdown_table, marks, renew, spread
 from search.experiments.detectors.budget import KEPT
 from search.experiments.detectors.tasks import METHODS
 
@@ -91,7 +90,7 @@ def write(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return mean_and_deviation(mean(values), stdev(values) if len(values) > 1 else None, 3).replace("0.", ".")
+    return (spread(values, 3) or "").replace("0.", ".")
 
 
 def _range(values: Sequence[float]) -> str:

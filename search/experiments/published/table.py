@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import gemnet
-from gemnet.core.tables import markdown_table, marks, mean_and_deviation, publish
+from gemnet.core.tables import markdown_table, marks, publish, spread
 from gemnet.counting import counted
 from search.experiments.published.catalogue import NETWORKS, published
 
@@ -89,8 +89,11 @@ def _of_table1(name: str) -> tuple[str, float, float | None]:
 def _beside(counts: Sequence[int], told: float | None, digits: int) -> tuple[str, str, str]:
     """Ours in millions, mean ± deviation of several, what Table 1 tells, and the difference in percent."""
     millions = [value / 1e6 for value in counts]
-    text = mean_and_deviation(mean(millions), stdev(millions) if len(millions) > 1 else None, digits)
-    return text, "-" if told is None else f"{told:g}", "-" if told is None else f"{100 * (mean(millions) / told - 1):+.1f} %"
+    return (
+        spread(millions, digits) or "-",
+        "-" if told is None else f"{told:g}",
+        "-" if told is None else f"{100 * (mean(millions) / told - 1):+.1f} %",
+    )
 
 
 def write(root: Path, rows: list[Row]) -> None:

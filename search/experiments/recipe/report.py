@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from gemnet.core.tables import markdown_table, marks, mean_and_deviation, renew
+from gemnet.core.tables import markdown_table, marks, renew, spread
 from gemnet.initialisation import SCHEMES
 from search.experiments.recipe.conditions import RULES
 from search.experiments.recipe.kinds import KINDS
@@ -42,7 +42,7 @@ def _of_group(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         means = [mean(values) for values in shares.values() if values]
         gap = f"{100 * (max(means) - min(means)):.1f}" if len(means) == len(KINDS) else None
         seeds = len({row["seed"] for row in own})
-        spreads = [_spread(values) for values in shares.values()]
+        spreads = [_percent(values) for values in shares.values()]
         lines.append([scheme, "yes" if residual else "no", f"{rate:g}", *spreads, gap, seeds])
     macs = [row["macs"] / 1e6 for row in rows]
     head = (
@@ -57,10 +57,8 @@ def _condition(row: Mapping[str, Any]) -> tuple[float, bool, str]:
     return row["learning_rate"], row["residual"], row["scheme"]
 
 
-def _spread(values: Sequence[float]) -> str | None:
-    if not values:
-        return None
-    return mean_and_deviation(100 * mean(values), 100 * stdev(values) if len(values) > 1 else None, 1)
+def _percent(values: Sequence[float]) -> str | None:
+    return spread([100 * value for value in values], 1)
 
 
 def write(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:

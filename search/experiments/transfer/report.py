@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from gemnet.core.tables import markdown_table, marks, mean_and_deviation, renew
+from gemnet.core.tables import markdown_table, marks, renew, spread
 from search.experiments.transfer.tasks import FROZEN, SCRATCH
 
 PAGE, RECORD = "docs/results/pretrained.md", "docs/results/pretrained.jsonl"
@@ -40,7 +39,7 @@ def _of_data(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for model, start in dict.fromkeys((row["model"], row["start"]) for row in rows):
         own = [row for row in rows if (row["model"], row["start"]) == (model, start)]
-        cells = [_spread([row["accuracy"] for row in own if (row["way"], row["epochs"]) == column]) for column in columns]
+        cells = [_percent([row["accuracy"] for row in own if (row["way"], row["epochs"]) == column]) for column in columns]
         seeds = sorted({row["seed"] for row in own})
         lines.append([model, start if start == SCRATCH else f"pretrained {start}", *cells, ", ".join(map(str, seeds))])
     first = rows[0]
@@ -51,10 +50,8 @@ def _of_data(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [head, markdown_table(["network", "start", *names, "seeds"], lines)]
 
 
-def _spread(values: Sequence[float]) -> str | None:
-    if not values:
-        return None
-    return mean_and_deviation(100 * mean(values), 100 * stdev(values) if len(values) > 1 else None, 1)
+def _percent(values: Sequence[float]) -> str | None:
+    return spread([100 * value for value in values], 1)
 
 
 def write(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
