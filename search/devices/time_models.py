@@ -87,8 +87,8 @@ def open_ncnn(path: str, threads: int, images: Any) -> Callable[[], object]:
     ncnn = import_module("ncnn")
     network = ncnn.Net()
     network.opt.num_threads = threads
-    if network.load_param(path) or network.load_model(path[: -len(".param")] + ".bin"):
-        raise Refused(f"{path}: ncnn cannot read it; copy the .bin file beside it as well")
+    if network.load_param(path) or network.load_model(path[: -len(".param")] + ".ncnn.bin"):
+        raise Refused(f"{path}: ncnn cannot read it; copy the .ncnn.bin file beside it as well")
 
     def run() -> object:
         extractor = network.create_extractor()

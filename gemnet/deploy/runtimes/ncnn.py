@@ -39,7 +39,7 @@ def write(module: nn.Module, example: Tensor, path: Path, free: Dimensions, text
             raise UserError(f"pnnx did not convert the network: {(lines or [f'exit code {done.returncode}'])[0]}")
         if lines and "not supported" in lines[0]:
             raise UserError(f"ncnn lacks an operator: {lines[0]}")
-        for file, target in zip(made, (path, path.with_suffix(".bin"))):
+        for file, target in zip(made, (path, path.with_suffix(".ncnn.bin"))):
             shutil.copyfile(file, target)
 
 
@@ -50,7 +50,7 @@ def load(path: str, threads: int = 0) -> "Run":
     network = ncnn.Net()
     network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
     network.opt.num_threads = threads or network.opt.num_threads
-    assert network.load_param(path) == network.load_model(path.removesuffix(".param") + ".bin") == 0, "not a network of ncnn"
+    assert network.load_param(path) == network.load_model(path.removesuffix(".param") + ".ncnn.bin") == 0, "no ncnn network"
 
     def run(images: np.ndarray) -> list[np.ndarray]:
         extractor = network.create_extractor()

@@ -190,7 +190,7 @@ RUNTIMES: dict[str, Runtime] = _entries(
         tested={"openvino": ("2026.4", "2026.4")}, tiny_sizes=False,
     ),
     Runtime(
-        "ncnn", "ncnn", ".param", f"{HERE}.ncnn", "ncnn", companions=(".bin",), writing=("pnnx",), running=("ncnn",),
+        "ncnn", "ncnn", ".param", f"{HERE}.ncnn", "ncnn", companions=(".ncnn.bin",), writing=("pnnx",), running=("ncnn",),
         tested={"ncnn": ("1.0.20261020", "1.0.20261020"), "pnnx": ("20261020", "20261020")}, free_batch=False,
         tiny_sizes=False,
     ),

@@ -49,8 +49,8 @@ def mutated(space: Space, cell: CellArrays, rng: np.random.Generator, count: int
     """At most `count` random children of one cell, some of which may be the cell itself.
 
     Where all cells of a table share one graph, a child has another operator on one node; a stack of layers has another block in
-    one layer. In NAS-Bench-101 and in a space of
-    DAGs each possible edge is flipped and each operator drawn anew, one of either on average.
+    one layer. In NAS-Bench-101 and in a space of DAGs each possible edge is flipped and each operator drawn anew, one of
+    either on average.
     """
     if isinstance(space, NasBench101Space):
         return nasbench101.mutated(cell, rng, count)

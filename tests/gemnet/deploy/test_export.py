@@ -81,6 +81,12 @@ def test_every_format_computes_what_the_model_computes(form, features, model, tm
     assert len(about["outputs"]) == len(found)
 
 
+def test_exports_for_all_runtimes_stand_side_by_side():
+    names = [file.name for entry in RUNTIMES.values() for file in entry.files(f"model{entry.ending}")]
+    names += [name for entry in RUNTIMES.values() for name in beside(f"model{entry.ending}")]
+    assert len(names) == len(set(names))
+
+
 ALONE = """
 import runpy, sys
 sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))  # what is None here cannot be imported
