@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -46,3 +47,27 @@ def terminating() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, former[number])
+
+
+class _Stack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """After the body, this thread handles signals on the stack that it had for that before.
+
+    OpenVINO names a stack with each network that it opens, and the former one when the network is closed. Of two open networks
+    the one that is closed last names the freed stack of the other, and any signal is a segmentation fault. Open each in this
+    body. Where the system has no such stack, nothing is done.
+    """
+    call = getattr(ctypes.CDLL(None), "sigaltstack", None)
+    before = _Stack()
+    known = call is not None and call(None, ctypes.byref(before)) == 0
+    try:
+        yield
+    finally:
+        if call is not None and known:
+            call(ctypes.byref(before), None)

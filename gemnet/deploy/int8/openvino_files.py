@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gemnet.core.extras import need
+from gemnet.core.signals import signal_stack_kept
 from gemnet.deploy.int8.graph import Layer, NetworkGraph, QuantizationError
 from gemnet.deploy.int8.onnx_files import Feed, OnnxQuantizer
 
@@ -79,7 +80,8 @@ class OpenVinoSession:
         need("openvino", "openvino")
         import openvino
 
-        self._model = openvino.Core().compile_model(str(path), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        with signal_stack_kept():
+            self._model = openvino.Core().compile_model(str(path), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
 
     def get_inputs(self) -> Sequence[Any]:
         """Names and shapes; a free dimension has a name instead of a number."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from gemnet.core.errors import UserError
 from gemnet.core.extras import need
+from gemnet.core.signals import signal_stack_kept
 
 if TYPE_CHECKING:  # the command line reads the table before it needs torch
     import numpy as np
@@ -123,7 +124,8 @@ class Runtime:
         if missing:
             raise ExportError(f"{missing[0]}: no such file")
         try:
-            run = self._form().load(str(path), threads)
+            with signal_stack_kept():
+                run = self._form().load(str(path), threads)
         except OSError:
             raise
         except Exception as error:  # each runtime has errors of its own

@@ -1,8 +1,10 @@
 """Exported models compute what the models compute."""
 
 import json
+import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,16 @@ def test_every_format_computes_what_the_model_computes(form, features, model, tm
         assert one.shape == expected.shape
         assert np.abs(one - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
     assert len(about["outputs"]) == len(found)
+
+
+def test_ctrl_c_is_heard_after_networks_of_openvino_are_closed_in_any_order(model, tmp_path):
+    skip_unless_installed("openvino")
+    export(model, tmp_path / "model.xml", "openvino", SIZE)
+    opened = [RUNTIMES["openvino"].open(tmp_path / "model.xml") for _ in range(2)]
+    del opened[0]
+    opened.clear()
+    with pytest.raises(KeyboardInterrupt):  # not a segmentation fault
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_exports_for_all_runtimes_stand_side_by_side():

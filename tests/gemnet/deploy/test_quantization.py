@@ -2,9 +2,11 @@
 
 import copy
 import json
+import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +109,8 @@ def test_an_int8_file_for_openvino_is_nearly_as_often_right(model, digits, tmp_p
     assert found.top1.reference > 0.8
     assert found.top1.lost <= 1
     assert {file.name for file in tmp_path.iterdir()} == {"int8.xml", "int8.bin", *beside("int8.xml")}
+    with pytest.raises(KeyboardInterrupt):  # not a segmentation fault
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_int8_is_measured_on_a_folder_of_the_models_own_classes_alone(model, files, digits, tmp_path):

@@ -268,8 +268,6 @@ def faked(monkeypatch, photos, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_was_done_stays_when_a_run_is_stopped(number, faked, tmp_path, capsys):
-    if number == signal.SIGINT:  # a library that other tests loaded may have put its own in the place of Python's
-        signal.signal(number, signal.default_int_handler)
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         faked(lambda: os.kill(os.getpid(), number))
