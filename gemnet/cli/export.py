@@ -1,11 +1,12 @@
 """Write a model for a runtime, normalisation folded, and check the file in that runtime against the model.
 
 Beside a network's file go a JSON with all that an app must know, and a script that needs the runtime, NumPy and Pillow alone.
-A detector becomes one file that takes photos and gives boxes, with such a script. It is compared with the detector on photos.
-What differs is not written.
+A whole detector becomes one ONNX file that takes photos and gives boxes, or, for another runtime, a network with what is done
+to pixels and boxes beside it in NumPy. It is compared with the detector on photos. What differs is not written.
 
 examples:
   gemnet export work_dirs/photos                              the detector of gemnet detect, as work_dirs/photos/detector.onnx
+  gemnet export work_dirs/photos --to executorch              as work_dirs/photos/detector.pte
   gemnet export configs/retinanet_gemnet_a.py retinanet.onnx --checkpoint epoch_72.pth
   gemnet export configs/rtmdet_gemnet_b.py small.onnx --checkpoint epoch_300.pth --images photos/ --cfg-options image_size=640
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors
@@ -124,14 +125,12 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
     others = [name for name, value in vars(args).items() if name not in allowed and value != parser.get_default(name)]
     if others:
         parser.error(f"--{others[0].replace('_', '-')} is not for detectors, which become what their config says")
-    entry = RUNTIMES["onnx" if int8 else args.to] if int8 or args.to in RUNTIMES else None
-    if entry is None or not entry.detectors:
-        able = ", ".join(name for name, one in RUNTIMES.items() if one.detectors)
-        parser.error(f"--to {args.to}: whole detectors are written for {able}; take --features for a backbone's maps")
+    if not int8 and args.to not in RUNTIMES:
+        parser.error(f"--to {args.to}: is not offered; expected {', '.join(RUNTIMES)} or int8")
     of_config = args.model.endswith(".py")
     name = Path(args.model.rpartition("::")[2]).stem
     folder = Path("work_dirs") / name if of_config else Path(args.model)
-    out = Path(args.out) if args.out else folder / ("detector.int8.onnx" if int8 else f"detector{entry.ending}")
+    out = Path(args.out) if args.out else folder / ("detector.int8.onnx" if int8 else f"detector{RUNTIMES[args.to].ending}")
 
     def task() -> None:
         from gemnet.core.extras import need
@@ -151,9 +150,9 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
             int8_export.export_detector(config, checkpoint, options, score, out, args, call)
             return
         if of_config:
-            found = export_detector(args.model, args.checkpoint, out, images, options)
+            found = export_detector(args.model, args.checkpoint, out, images, options, to=args.to)
         else:
-            found = export_own_detector(args.model, out, images, args.checkpoint, options)
+            found = export_own_detector(args.model, out, images, args.checkpoint, options, args.to)
         print(found)
         if args.record:
             record(call.checkout, args.record, found)

@@ -18,6 +18,7 @@ REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EROFS: "name a directory that can be written with {elsewhere}",
     errno.EACCES: "name a directory that can be written with {elsewhere}",
+    errno.EPERM: "name a directory that can be written with {elsewhere}",
 }
 """What helps against errors of the system."""
 

@@ -72,9 +72,9 @@ def origin_of(model: str, checkpoint: str | Path | None) -> dict[str, Any]:
     return {"model": model, "checkpoint": None if checkpoint is None else Path(checkpoint).name, "sha256": digest}
 
 
-def script_of(entry: Runtime, described: str) -> str:
-    """The script that runs a classifier in a runtime, by the JSON `described` beside it."""
-    text = Path(__file__).with_name("classifier_runner.py").read_text(encoding="utf-8").replace("\n\n\n", "\n\n")
+def script_of(entry: Runtime, described: str, template: str = "classifier_runner.py") -> str:
+    """The script that runs a network in a runtime, by the JSON `described` beside it."""
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8").replace("\n\n\n", "\n\n")
     head, _, rest = text.partition(LOADER)
     text = head.replace("\n\n", "\n") + f"\n{entry.source()}\n" + rest
     return text.replace('"network.json"', json.dumps(described, ensure_ascii=False))

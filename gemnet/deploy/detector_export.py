@@ -1,6 +1,7 @@
-"""Export a whole detector: one ONNX file that takes photos and gives boxes, a script that runs it, a proof of both.
+"""Export a whole detector for a runtime, with a script that runs it and a proof of both.
 
-A further runtime is a function like `gemnet.deploy.detector_onnx.write_onnx`, and what reads its files, as `OnnxDetector`.
+For ONNX Runtime it is one file that takes photos and gives boxes, see `detector_onnx`. For the other runtimes, what is done to
+pixels and the choice of boxes stand beside the network, see `detector_beside`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,12 +24,11 @@ import gemnet
 from gemnet.annotations.coco import read_coco
 from gemnet.cell import Cell
 from gemnet.core.errors import DataError
-from gemnet.core.extras import need
-from gemnet.core.files import replacing
 from gemnet.deploy.detectors import exportable
-from gemnet.deploy.export import ExportError, quiet
+from gemnet.deploy.export import METADATA, ExportError, made_apart, quiet
 from gemnet.deploy.preprocessing import preprocessing
 from gemnet.deploy.proof import Agreement, Found, Limits, compare
+from gemnet.deploy.runtimes.table import Runtime, runtime
 from gemnet.detection.made import write_made_coco
 from gemnet.detection.prediction_files import find_images
 from gemnet.detection.predictor import Predictor
@@ -41,15 +41,16 @@ PHOTOS = 8
 SCORE = 0.3
 """Below this score boxes are left out by the script where nothing better is known."""
 FORMAT, VERSION = "gemnet.detector", 1
-METADATA = "gemnet"
-"""Under which an ONNX file holds its JSON."""
+
+Written: TypeAlias = "tuple[Path, Mapping[str, Any], Any, Limits]"
+"""The script, the JSON, what finds boxes with the file that was written, and what decides which boxes are kept."""
 
 
 @dataclass(frozen=True)
 class ExportedDetector:
     """What was written, and how its boxes agree with the model's on the photos of `source`.
 
-    size: bytes of the file; seconds: of the whole export; about: the JSON in the file.
+    size: bytes of the file and its companions; seconds: of the whole export; about: the JSON in the file, or beside it.
     """
 
     path: Path
@@ -78,59 +79,81 @@ def export_detector(
     options: Mapping[str, Any] | None = None,
     score: float = SCORE,
     count: int = PHOTOS,
+    to: str = "onnx",
 ) -> ExportedDetector:
-    """Write a detector of MMDetection with everything around it as one ONNX file, once it has shown the same boxes.
+    """Write a detector of MMDetection with everything around it for a runtime, once it has shown the same boxes.
 
-    The file takes `photos`, uint8 [B, H, W, 3] in RGB as they are, and gives `dets` [B, K, 5] (x1, y1, x2, y2 in pixels, score)
-    and `labels` [B, K], by falling score; where fewer are found, 0 and -1. Beside it goes `run_NAME.py`, which needs
-    onnxruntime, NumPy and Pillow alone. Nothing is written where the two differ.
+    For ONNX Runtime the file takes `photos`, uint8 [B, H, W, 3] in RGB as they are, and gives `dets` [B, K, 5] (x1, y1, x2, y2
+    in pixels, score) and `labels` [B, K], by falling score; where fewer are found, 0 and -1. Beside it goes `run_NAME.py`. For
+    the other runtimes the file takes normalised images of one size and gives all boxes; beside it go a JSON, the module
+    `detector_steps.py` and a script. The scripts need the runtime, NumPy and Pillow alone. Nothing is written where the boxes
+    differ.
 
     Args:
         config: A detector's config file, or one of the package.
         checkpoint: Its weights; None leaves them random, which is told.
-        out: The file, NAME.onnx.
+        out: The file, with the runtime's ending.
         images: Photos, or folders of photos, for the proof. By default those of the config's test set, else made ones.
         options: Options of the config (dotted keys), as `image_size`.
         score: The threshold that goes into the file for its script; the file itself gives all boxes.
         count: Photos at most.
+        to: The runtime, one of `RUNTIMES`.
 
     Returns:
         What was written, and the agreement.
 
     Raises:
-        MissingExtraError: onnx, onnxruntime or onnxscript is not installed.
+        MissingExtraError: What the runtime needs is not installed.
         UserError: The detector, its pipeline or a path does not fit.
-        ExportError: The file does not find what the model finds.
+        ExportError: The runtime does not take the network, or the file does not find what the model finds.
     """
-    need("export", "onnx", "onnxruntime", "onnxscript")
-    from gemnet.deploy.detector_onnx import OnnxDetector, write_onnx
-
-    began, out = time.monotonic(), Path(out)
-    if out.suffix != ".onnx":
-        raise ExportError(f"{out}: a detector's file ends with .onnx")
+    began, out, entry = time.monotonic(), Path(out), runtime(to)
+    if out.suffix != entry.ending:
+        raise ExportError(f"{out}: a detector's file for {to} ends with {entry.ending}")
+    entry.check()
     settings = engine.load_config(config, options)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ExportError(f"{checkpoint}: no such checkpoint")
     given = [path for path, _ in find_images(images, out.parent / "none")[0]] if images else []
-    runner = out.with_name(f"run_{out.stem}.py")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as file, replacing(runner) as script, tempfile.TemporaryDirectory() as made:
+    with made_apart(out) as file, tempfile.TemporaryDirectory() as made:
         predictor = Predictor(settings, checkpoint, "cpu", options)
         if checkpoint is None:
             print(f"{config}: no checkpoint is given: its weights are random", file=sys.stderr)
-        steps = preprocessing(predictor.pipeline.transforms, predictor.model.data_preprocessor)
-        detector = exportable(predictor.model, steps.largest)
-        about = _about(predictor, steps.described(), settings, checkpoint, score)
         photos, source = (given, "given with --images") if given else _photos(settings, Path(made))
         photos = [photos[index * len(photos) // min(count, len(photos))] for index in range(min(count, len(photos)))]
+        about: Mapping[str, Any] = _about(predictor, settings, checkpoint, score)
         with quiet():
-            write_onnx(detector, steps, {METADATA: json.dumps(about, ensure_ascii=False)}, file)
-            agreement = prove(predictor, OnnxDetector(file), detector.limits, photos)
+            runner, about, exported, limits = (_with_graph if to == "onnx" else _with_steps)(predictor, about, entry, file)
+            agreement = prove(predictor, exported, limits, photos)
         if agreement.mistake:
             raise ExportError(f"{out}: not written, for it does not find what the detector finds: {agreement.mistake}")
-        script.write_text(script_for(out.name), encoding="utf-8")
-        size = file.stat().st_size
-    return ExportedDetector(out, runner, agreement, source, size, time.monotonic() - began, about)
+        size = sum(one.stat().st_size for one in entry.files(file))
+    return ExportedDetector(out, out.with_name(runner.name), agreement, source, size, time.monotonic() - began, about)
+
+
+def _with_graph(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path) -> Written:
+    """Write a detector whose file does everything."""
+    from gemnet.deploy.detector_onnx import OnnxDetector, write_onnx
+
+    steps = preprocessing(predictor.pipeline.transforms, predictor.model.data_preprocessor)
+    detector = exportable(predictor.model, steps.largest)
+    about = {**about, "preprocessing": steps.described()}  # which the graph does
+    write_onnx(detector, steps, {METADATA: json.dumps(about, ensure_ascii=False)}, path)
+    runner = path.with_name(f"run_{path.stem}.py")
+    runner.write_text(script_for(path.name), encoding="utf-8")
+    return runner, about, OnnxDetector(path), detector.limits
+
+
+def _with_steps(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path) -> Written:
+    """Write a detector whose file is the network; `predictor` then fills up images as the steps beside the file do."""
+    from gemnet.deploy.detector_beside import NetworkDetector, about_network, network_of, of_one_size, write_network
+
+    steps = of_one_size(preprocessing(predictor.pipeline.transforms, predictor.model.data_preprocessor))
+    predictor.model.data_preprocessor.pad_size_divisor = steps.divisor
+    network = network_of(exportable(predictor.model, steps.largest), steps)
+    about = about_network({**about, "preprocessing": steps.described()}, entry, path, network)
+    runner = write_network(network, about, entry, path)
+    return runner, about, NetworkDetector(entry, path, about), network.limits
 
 
 def script_for(name: str) -> str:
@@ -169,9 +192,7 @@ def prove(predictor: Predictor, exported: Any, limits: Limits, photos: Sequence[
     return agreed
 
 
-def _about(
-    predictor: Predictor, steps: Mapping[str, Any], config: Config, checkpoint: str | None, score: float
-) -> dict[str, Any]:
+def _about(predictor: Predictor, config: Config, checkpoint: str | None, score: float) -> dict[str, Any]:
     """What an app must know of the file, and where it comes from."""
     model = predictor.model
     head = model.roi_head.bbox_head if hasattr(model, "roi_head") else model.bbox_head
@@ -181,7 +202,6 @@ def _about(
         "classes": [predictor.name(label) for label in range(head.num_classes)],
         "score_threshold": score,
         "input": {"name": "photos", "type": "uint8", "shape": ["batch", "height", "width", 3], "order": "RGB"},
-        "preprocessing": dict(steps),  # which the graph does
         "cell": _cell(config.model.backbone),
         "origin": {
             "config": Path(config.filename).name, "checkpoint": None if checkpoint is None else Path(checkpoint).name,

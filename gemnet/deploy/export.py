@@ -178,9 +178,7 @@ def export(
     exported = fused(plain) if fold else plain
     about = about_network(model, entry, path, input_size, features, dynamic_size, origin)
     random = torch.Generator().manual_seed(0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as folder, torch.no_grad():
-        made = Path(folder) / path.name
+    with made_apart(path) as made, torch.no_grad():
         batches = BATCHES
         with quiet():
             example = torch.randn(batches[0], channels, *traced, generator=random)
@@ -193,7 +191,7 @@ def export(
             worst = max(worst, _difference(run, plain, pixels))
         if not worst <= tolerance:
             raise ExportError(f"{path}: outputs differ from the model's by {worst:.1e}, more than {tolerance:.0e}")
-        _put(entry, made, path, about)
+        write_beside(entry, made, about)
     return worst
 
 
@@ -258,10 +256,21 @@ def write_beside(entry: Runtime, path: Path, about: Mapping[str, Any]) -> list[P
     return [described, script]
 
 
-def _put(entry: Runtime, made: Path, path: Path, about: Mapping[str, Any]) -> None:
-    """Put what was made into its place, and the JSON and the script beside it."""
-    for file in [*entry.files(made), *write_beside(entry, made, about)]:
-        os.replace(file, path.with_name(file.name))
+@contextmanager
+def made_apart(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own beside `path`; what is in that at the end goes to `path` and beside it.
+
+    Where the block raises, nothing of it is left, and what was there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".export", dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    with folder:
+        yield Path(folder.name) / path.name
+        for file in Path(folder.name).iterdir():
+            os.replace(file, path.with_name(file.name))
 
 
 def _tuple(outputs: Any) -> tuple[Tensor, ...]:

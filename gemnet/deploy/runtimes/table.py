@@ -67,7 +67,6 @@ class Runtime:
         free_batch: Whether one pass takes any number of images; where not, `open` goes through them one by one.
         free_size: Whether height and width can be left free.
         tiny_sizes: Whether these may then be smaller than the network's stride.
-        detectors: Whether whole detectors can be written, and how: "graph" with all steps within, "" where not.
     """
 
     name: str
@@ -82,7 +81,6 @@ class Runtime:
     free_batch: bool = True
     free_size: bool = True
     tiny_sizes: bool = True
-    detectors: str = ""
 
     def files(self, path: str | Path) -> list[Path]:
         """The file at `path` and its companions, whether they are there or not."""
@@ -185,7 +183,7 @@ HERE = "gemnet.deploy.runtimes"
 RUNTIMES: dict[str, Runtime] = _entries(
     Runtime(
         "onnx", "ONNX Runtime", ".onnx", f"{HERE}.onnx", "export", writing=("onnx", "onnxscript"), running=("onnxruntime",),
-        tested={"onnxruntime": ("1.20", "1.32")}, detectors="graph",
+        tested={"onnxruntime": ("1.20", "1.32")},
     ),
     Runtime(
         "openvino", "OpenVINO", ".xml", f"{HERE}.openvino", "openvino", companions=(".bin",), running=("openvino",),

@@ -11,6 +11,7 @@ from typing import Any
 from gemnet.core.errors import DataError
 from gemnet.core.extras import EXTRAS
 from gemnet.deploy.detector_export import SCORE, ExportedDetector, export_detector
+from gemnet.deploy.runtimes.table import runtime
 from gemnet.detection.own_detector.training import BEST, CONFIG, RESULT, logged
 
 FILE = "detector.onnx"
@@ -25,22 +26,25 @@ def export_own_detector(
     images: Sequence[str] = (),
     checkpoint: str | None = None,
     options: Mapping[str, Any] | None = None,
+    to: str = "onnx",
 ) -> ExportedDetector:
-    """Write the detector of a finished `gemnet detect` as ONNX, proven on its own test photos.
+    """Write the detector of a finished `gemnet detect` for a runtime, proven on its own test photos.
 
     Args:
         work_dir: Of the training.
-        out: The file; None for detector.onnx in the work directory.
+        out: The file; None for detector.ENDING in the work directory.
         images: Photos for the proof, in place of the test photos.
         checkpoint: Weights in place of best.pth.
         options: Options of the config (dotted keys).
+        to: The runtime, one of `RUNTIMES`.
 
     Raises:
         DataError: The work directory is missing or has no trained detector.
         UserError: As `gemnet.deploy.detector_export.export_detector`.
     """
     config, weights, settings, score = own_detector(work_dir, checkpoint, options)
-    return export_detector(config, weights, out or Path(work_dir) / FILE, images, settings, score)
+    file = Path(work_dir) / Path(FILE).with_suffix(runtime(to).ending)
+    return export_detector(config, weights, out or file, images, settings, score, to=to)
 
 
 def own_detector(

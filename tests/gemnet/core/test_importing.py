@@ -54,6 +54,19 @@ def test_data_sets_of_mmdet_are_imported_without_a_word():
     assert run("import gemnet.openmmlab, mmdet.datasets") == ""
 
 
+@pytest.mark.parametrize(("release", "expected"), [("4.40.0", True), ("5.1.0", False)])
+def test_mmpretrain_leaves_out_its_models_of_texts_where_transformers_is_too_new_for_them(release, expected, tmp_path):
+    pytest.importorskip("mmpretrain")
+    folder = tmp_path / f"transformers-{release}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Name: transformers\nVersion: {release}\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gemnet.openmmlab; "
+        "from mmpretrain.utils import dependency; print(dependency.WITH_MULTIMODAL)"
+    )
+    assert run_in_a_new_python(code).endswith(f"{expected}\n")
+
+
 def test_every_public_name_is_what_its_module_has_and_another_one_is_told():
     for name in gemnet.__all__:
         value = getattr(gemnet, name)

@@ -153,7 +153,9 @@ def test_wrong_paths_are_told_before_any_work(detector, tmp_path, capsys):
     assert f"{tmp_path}/none: no such directory; expected the work directory" in told(capsys, tmp_path / "none")
     assert "none.py: no such config" in told(capsys, tmp_path / "none.py")
     assert "none.pth: no such checkpoint" in told(capsys, config, tmp_path / "a.onnx", "--checkpoint", tmp_path / "none.pth")
-    assert "a.pt: a detector's file ends with .onnx" in told(capsys, config, tmp_path / "a.pt", "--checkpoint", checkpoint)
+    assert "a.pt: a detector's file for onnx ends with .onnx" in told(
+        capsys, config, tmp_path / "a.pt", "--checkpoint", checkpoint
+    )
     error = told(capsys, config, tmp_path / "a.onnx", "--checkpoint", checkpoint, "--images", tmp_path / "none.jpg")
     assert "none.jpg: no such image or folder" in error
     assert not list(tmp_path.iterdir())
@@ -208,7 +210,7 @@ def test_a_library_that_is_not_installed_is_told_with_its_extra(module, detector
     ("arguments", "message"),
     [
         (("a.py", "--num-classes", 3), "--num-classes is not for detectors"),
-        (("a.py", "--to", "torchscript"), "--to torchscript: whole detectors are written for onnx; take --features"),
+        (("a.py", "--to", "coreml"), "--to coreml: is not offered; expected onnx, openvino, ncnn"),
         (("gemnet_a", "a.onnx", "--cfg-options", "image_size=64"), "are for detectors: give a work directory or a config"),
     ],
 )
