@@ -7,6 +7,7 @@ to pixels and boxes beside it in NumPy. It is compared with the detector on phot
 examples:
   gemnet export work_dirs/photos                              the detector of gemnet detect, as work_dirs/photos/detector.onnx
   gemnet export work_dirs/photos --to executorch              as work_dirs/photos/detector.pte
+  gemnet export work_dirs/gemnet_a_image_folder --to ncnn     the classifier of gemnet train, its best weights
   gemnet export configs/retinanet_gemnet_a.py retinanet.onnx --checkpoint epoch_72.pth
   gemnet export configs/rtmdet_gemnet_b.py small.onnx --checkpoint epoch_300.pth --images photos/ --cfg-options image_size=640
   gemnet export gemnet_a gemnet_a.onnx --checkpoint gemnet_a.safetensors
@@ -20,11 +21,14 @@ examples:
     --calibration-images 512 --data data/imagenet/val      loses at most a point, or layers stay float
 """
 
+from __future__ import annotations
+
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gemnet.cli import int8_export
 from gemnet.cli.arguments import add_custom_imports, number, whole
@@ -34,6 +38,12 @@ from gemnet.core.options import named
 from gemnet.deploy.runtimes.table import RUNTIMES
 from gemnet.model_table import MODELS
 
+if TYPE_CHECKING:
+    from gemnet.deploy.trained_classifiers import TrainedClassifier
+
+OF_CONFIG = (
+    "cell", "target_macs", "target_params", "residual", "num_classes", "in_chans", "act_layer", "norm_layer", "global_pool",
+)  # fmt: skip
 OF_DETECTORS = ("model", "out", "to", "checkpoint", "images", "cfg_options", "custom_imports", "record")
 
 
@@ -42,7 +52,7 @@ def main(call: Call) -> int:
     parser = call.parser(__doc__)
     parser.add_argument(
         "model",
-        help=f"{', '.join(MODELS)}, or gemnet with --cell; a work directory of gemnet detect; or the config of a detector",
+        help=f"{', '.join(MODELS)}, or gemnet with --cell; a work directory of gemnet train or detect; or a config",
     )
     parser.add_argument(
         "out",
@@ -63,7 +73,7 @@ def main(call: Call) -> int:
     parser.add_argument("--num-classes", type=whole(0), default=1000, help="of the classifier; default: 1000")
     parser.add_argument("--in-chans", type=whole(1), default=3, help="channels of an image; default: 3")
     parser.add_argument(
-        "--input-size", nargs=2, type=whole(1), default=(224, 224), metavar=("HEIGHT", "WIDTH"), help="default: 224 224"
+        "--input-size", nargs=2, type=whole(1), metavar=("HEIGHT", "WIDTH"), help="default: 224 224, or the config's"
     )
     parser.add_argument(
         "--dynamic-size", action="store_true", help="leave height and width free, as the dimensions height and width"
@@ -84,13 +94,47 @@ def main(call: Call) -> int:
     detectors.add_argument("--record", metavar="NAME", help="put the figures under this name into docs/export.md")
     add_custom_imports(parser)
     args = parser.parse_args(call.arguments)
-    if args.model.endswith(".py") or Path(args.model).is_dir() or "/" in args.model:
-        return _export_detector(call, parser, args)
-    if args.cfg_options or (args.record and args.to != "int8"):
-        parser.error("--cfg-options and --record are for detectors: give a work directory or a config")
-    endings = {name: entry.ending for name, entry in RUNTIMES.items()} | {"int8": ".int8.onnx"}
-    out = args.out or args.model + endings.get(args.to, "")
+    of_training = args.model.endswith(".py") or Path(args.model).is_dir() or "/" in args.model
+    if not of_training and (args.cfg_options or (args.record and args.to != "int8")):
+        parser.error("--cfg-options is for a work directory or a config, --record for detectors: give one")
     int8_export.check_arguments(parser, args)
+    if of_training:
+        return _export_trained(call, parser, args)
+    return _export_classifier(call, args, args.model)
+
+
+def _export_trained(call: Call, parser: ArgumentParser, args: Namespace) -> int:
+    """The exit code of the command for a work directory or a config."""
+    found: list[TrainedClassifier | None] = []
+
+    def task() -> None:
+        from gemnet.core.extras import need
+
+        need("detection")
+        from gemnet.core.own_modules import import_custom
+        from gemnet.deploy.trained_classifiers import trained_classifier
+
+        import_custom(args.custom_imports)
+        found.append(trained_classifier(args.model, args.checkpoint, named(args.cfg_options)))
+
+    code = _reported(task, args.model) if args.model.endswith(".py") or Path(args.model).is_dir() else 0
+    if code:
+        return code
+    if not found or found[0] is None:
+        return _export_detector(call, parser, args)
+    told = [name for name in OF_CONFIG if getattr(args, name) != parser.get_default(name)]
+    if told:
+        parser.error(f"--{told[0].replace('_', '-')} is what the config of {args.model} says; leave it out")
+    if args.record and args.to != "int8":
+        parser.error("--record is for detectors and int8")
+    folder = Path("work_dirs") / Path(args.model.rpartition("::")[2]).stem if args.model.endswith(".py") else Path(args.model)
+    return _export_classifier(call, args, str(folder / found[0].name), found[0])
+
+
+def _export_classifier(call: Call, args: Namespace, named_after: str, trained: TrainedClassifier | None = None) -> int:
+    """The exit code of the command for one of our models, or what a training left of one."""
+    endings = {name: entry.ending for name, entry in RUNTIMES.items()} | {"int8": ".int8.onnx"}
+    out = args.out or named_after + endings.get(args.to, "")
 
     def task() -> None:
         from gemnet.core.own_modules import import_custom
@@ -100,11 +144,18 @@ def main(call: Call) -> int:
         import_custom(args.custom_imports)
         names = ("prefix", "weights", "cell", "target_macs", "target_params", "act_layer", "norm_layer", "global_pool")
         given = {name: getattr(args, name) for name in names} | {"residual": args.residual or None, "features": args.features}
-        model = create(args.model, args.checkpoint, args.num_classes, args.in_chans, **given)
-        size = (args.in_chans, *args.input_size)
+        model_name, checkpoint, classes, sides = args.model, args.checkpoint, args.num_classes, (224, 224)
+        if trained is not None:
+            model_name, checkpoint, classes, sides = trained.name, trained.checkpoint, trained.num_classes, trained.size
+            given |= trained.settings
+            print(f"{args.model}: {model_name} with {classes} classes, weights of {checkpoint or 'chance'}")
+        model = create(model_name, checkpoint, classes, args.in_chans, **given)
+        if trained is not None:
+            model.pretrained_cfg = {**model.pretrained_cfg, **trained.preprocessing}
+        size = (args.in_chans, *(args.input_size or sides))
         how = {"input_size": size, "features": args.features, "fold": not args.no_fold}
         how |= {} if args.tolerance is None else {"tolerance": args.tolerance}
-        how |= {"origin": origin_of(args.model, args.checkpoint)}
+        how |= {"origin": origin_of(model_name, checkpoint)}
         if args.to == "int8":
             int8_export.export_classifier(model, out, args, how, call)
             return
@@ -112,7 +163,7 @@ def main(call: Call) -> int:
         worst = export(model, out, args.to, dynamic_size=args.dynamic_size, **how)
         least = smallest_side(model, args.to)
         sizes = f" at every size that was tried; height and width are free from {least} on" if args.dynamic_size else ""
-        random = "; its weights are random, for want of --checkpoint" if args.checkpoint is None else ""
+        random = "; its weights are random, for want of --checkpoint" if checkpoint is None else ""
         print(f"{out}: outputs equal the model's to {worst:.1e}{sizes}{random}")
 
     return _reported(task, out)

@@ -58,7 +58,7 @@ def about_network(
         },
         "outputs": _outputs(model) if features else ["logits"],
         "preprocessing": {  # which the app does, as the script beside the file
-            "short_edge": int(min(height, width) / settings["crop_pct"]), "interpolation": settings["interpolation"],
+            "short_edge": int(min(height, width) / settings["crop_pct"] + 1e-6), "interpolation": settings["interpolation"],
             "crop": [height, width], "divided_by": 255, "mean": mean, "std": std,
         },
         "cell": model.architecture.cell.digest(),

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,9 +12,15 @@ import timm
 import torch
 from commands import run_tool
 from made_folders import write_folder
-from mmengine.registry import MODELS
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
+from gemnet.cli.calling import Call
+from gemnet.cli.export import main as export
+from gemnet.core.errors import UserError
+from gemnet.core.options import named
+from gemnet.deploy.trained_classifiers import trained_classifier
 from gemnet.models import architecture
 from gemnet.openmmlab.backbone import out_channels
 from gemnet.openmmlab.engine import ConfigError, check_classes, check_parts, complete, load_config
@@ -226,6 +233,51 @@ def test_a_trained_checkpoint_travels_to_timm_and_back(trained, tmp_path):
     state, original = read_state_dict(tmp_path / "back.pth"), read_state_dict(trained)
     assert state.keys() == original.keys()
     assert all(torch.equal(state[key], original[key]) for key in state)
+
+
+SMALL = ("test_dataloader.dataset.pipeline.1.scale=36", "test_dataloader.dataset.pipeline.2.crop_size=32")
+
+
+def test_a_work_directory_is_exported_and_its_script_tells_what_mmpretrain_does(trained, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.effect_noise((50, 41), 90).convert("RGB").save(photo)
+    settings = load_config(str(trained.parent / "gemnet_a_imagenet.py"), named(SMALL))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = MODELS.build({**settings.model, "data_preprocessor": settings.data_preprocessor}).eval()
+        load_weights(model, trained, prefix="")
+        data = Compose(settings.test_dataloader.dataset.pipeline)({"img_path": str(photo)})
+    with torch.no_grad():
+        scores = model.test_step({"inputs": [data["inputs"]], "data_samples": [data["data_samples"]]})[0].pred_score
+    arguments = [str(trained.parent), str(tmp_path / "a.pt"), "--to", "torchscript", "--checkpoint", str(trained)]
+    assert export(Call([*arguments, "--cfg-options", *SMALL], "gemnet", "gemnet export", ROOT)) == 0
+    script = [sys.executable, str(tmp_path / "run_a_pt.py"), str(photo)]
+    told = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    found = {line.split("\t")[1]: float(line.split("\t")[2]) for line in told.splitlines()}
+    expected = {name: score for name, score in zip(("bright", "dark"), scores.tolist()) if score >= 0.01}
+    assert found == pytest.approx(expected, abs=2e-4)
+
+
+def test_the_best_weights_of_a_work_directory_are_taken_else_the_last(trained, tmp_path):
+    for name in ("gemnet_a_imagenet.py", "last_checkpoint"):
+        shutil.copy(trained.parent / name, tmp_path)
+    with pytest.raises(UserError, match=r"last_checkpoint names epoch_2\.pth, which is not there; give weights with --checkp"):
+        trained_classifier(str(tmp_path))
+    shutil.copy(trained, tmp_path)
+    found = trained_classifier(str(tmp_path), options=named(SMALL))
+    assert (found.name, found.num_classes, found.size) == ("gemnet_a", 2, (32, 32))
+    assert found.checkpoint == str(tmp_path / "epoch_2.pth")
+    assert found.preprocessing["mean"] == pytest.approx([0.485, 0.456, 0.406])
+    assert found.preprocessing["crop_pct"] == pytest.approx(32 / 36)
+    shutil.copy(trained, tmp_path / "best_accuracy_top1_epoch_1.pth")
+    assert trained_classifier(str(tmp_path)).checkpoint == str(tmp_path / "best_accuracy_top1_epoch_1.pth")
+    assert trained_classifier(str(tmp_path), "mine.pth").checkpoint == "mine.pth"
+    assert trained_classifier(str(ROOT / "configs/retinanet_gemnet_a.py")) is None
+
+
+def test_what_a_config_says_is_not_said_again_to_export(trained, capsys):
+    with pytest.raises(SystemExit):
+        export(Call([str(trained.parent), "--num-classes", "3"], "gemnet", "gemnet export", ROOT))
+    assert f"--num-classes is what the config of {trained.parent} says; leave it out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
