@@ -69,7 +69,8 @@ def answer(task: Mapping[str, Any], done: Callable[[int], object]) -> dict[str, 
         found = TASKS[task["task"]](entry, folder=Path(task["folder"]), done=done, **given)
     except MissingExtraError as error:
         return {"missing": str(error)}
-    return {"found": found, "version": metadata.version(next(iter(entry.tested), "torch"))}
+    module = next(iter(entry.running), "torch")
+    return {"found": found, "version": metadata.version(metadata.packages_distributions()[module][0])}
 
 
 def main() -> None:
