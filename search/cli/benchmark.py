@@ -8,6 +8,9 @@ examples:
   gemnet benchmark models                                GEMNets and their peers side by side
   gemnet benchmark models --write                        renews configs/benchmark.json and docs/results/speed.md
   gemnet benchmark models --settings "batch 1, fp32, onnxruntime" "batch 16, fp32, compiled"
+  gemnet benchmark runtimes                              GEMNets and peers in the runtimes of gemnet export, side by side
+  gemnet benchmark runtimes --write                      renews docs/results/runtimes.*; other runtimes' rows stay
+  gemnet benchmark runtimes --runtimes executorch --python executorch=executorch/bin/python
   gemnet benchmark executors                             two workers beside one
   gemnet benchmark shapes                                which shapes of cells are fast at GEMNet-A's budget
   gemnet benchmark fusion                                what merging sibling convolutions gains (gemnet.fused)
@@ -25,11 +28,13 @@ from gemnet.cli.calling import Call
 from gemnet.cli.running import reported
 from gemnet.core.machine import cores
 
+REPEATS, ROUNDS = 10, 60
+
 
 def main(call: Call) -> int:
     """The exit code of the command."""
     parser = call.parser(__doc__)
-    parts = ["kernel", "bootstrap", "models", "shapes", "fusion", "profile", "executors", "check", "startup", "all"]
+    parts = ["kernel", "bootstrap", "models", "runtimes", "shapes", "fusion", "profile", "executors", "check", "startup", "all"]
     parser.add_argument("part", nargs="?", choices=parts, default="all", help="default: all, which is the first three")
     parser.add_argument("--pairs", type=whole(1), default=50_000, help="pairs of cells for the kernel (default: %(default)s)")
     parser.add_argument(
@@ -43,22 +48,26 @@ def main(call: Call) -> int:
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", help="timm/NAME, torchvision/NAME (default: the GEMNets and four peers)"
     )
+    parser.add_argument("--runtimes", nargs="+", metavar="NAME", help="for runtimes: some of them (default: all)")
+    parser.add_argument(
+        "--python", nargs="+", default=[], metavar="NAME=PATH", help="for runtimes: the Python that one is installed for"
+    )
     parser.add_argument(
         "--repeats",
         type=whole(1),
-        default=10,
-        help="timed passes of each model, or runs of each command (default: %(default)s)",
+        help=f"timed passes of each model, or runs of each command (default: {REPEATS}; {ROUNDS} for runtimes)",
     )
     parser.add_argument(
         "--settings", nargs="+", metavar="COLUMN", help="columns of the table of models, by name (default: all)"
     )
     parser.add_argument("--resolution", type=whole(1), default=224, help="height and width of images (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="renew the table in docs/results/speed.md, or the kernel's plot")
+    parser.add_argument("--write", action="store_true", help="renew the page of models, of runtimes, or the kernel's plot")
     parser.add_argument("--batch", type=whole(1), default=16, help="for profile: images a pass (default: %(default)s)")
     parser.add_argument("--training", action="store_true", help="for profile: a training step, not a forward pass")
     parser.add_argument("--device", default="cpu", help="for the models (default: %(default)s)")
     parser.add_argument("--threads", type=whole(1), help="CPU threads of torch (default: its own choice)")
     args = parser.parse_args(call.arguments)
+    args.repeats = args.repeats or (ROUNDS if args.part == "runtimes" else REPEATS)
 
     return reported("benchmark", lambda: measure(args, call), "benchmark")
 
@@ -74,6 +83,9 @@ def measure(args: Namespace, call: Call) -> None:
         from gemnet.bench.data_check import measure_check
 
         print(measure_check(args.images))
+        return
+    if args.part == "runtimes":
+        measure_runtimes(args, call)
         return
     import torch
 
@@ -125,3 +137,25 @@ def measure(args: Namespace, call: Call) -> None:
         setting = benchmark.Setting(args.batch, training=args.training)
         found = profiling.profile_models(names, setting, args.repeats, args.device, args.resolution)
         print(profiling.table(found))
+
+
+def measure_runtimes(args: Namespace, call: Call) -> None:
+    """Measure and print the runtimes beside each other."""
+    from gemnet.bench.runtimes import measuring, pages
+    from gemnet.bench.runtimes.networks import NETWORKS
+    from gemnet.deploy.runtimes.table import RUNTIMES, runtime
+    from search.core.display import Display
+
+    runtimes = [runtime(name).name for name in args.runtimes or RUNTIMES]
+    pythons = measuring.pythons(args.python)
+    with Display().progress("runtimes") as progress:
+        measured, left_out = measuring.measure(
+            runtimes, args.repeats, pythons, args.models or NETWORKS, args.resolution, progress
+        )
+    for _, table in pages.tables(measured):
+        print(f"{table}\n")
+    for name, reason in left_out.items():
+        print(f"Left out: {name}: {reason}")
+    if args.write:
+        pages.write(call.checkout, measured)
+        print(f"written: {pages.DATA}, {pages.PAGE}")
