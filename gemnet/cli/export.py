@@ -19,6 +19,7 @@ examples:
   gemnet export gemnet_a int8.onnx --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train
   gemnet export gemnet_a int8.onnx --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train \\
     --calibration-images 512 --data data/imagenet/val      loses at most a point, or layers stay float
+  gemnet export gemnet_a int8.tflite --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train    for LiteRT
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main(call: Call) -> int:
         "with that ending, or detector with it in a detector's work directory",
     )
     parser.add_argument(
-        "--to", "--format", default="onnx", metavar="RUNTIME", help=f"{', '.join(RUNTIMES)}, or int8 (as ONNX); default: onnx"
+        "--to", "--format", default="onnx", metavar="RUNTIME", help=f"{', '.join(RUNTIMES)}, or int8; default: onnx"
     )
     parser.add_argument("--checkpoint", help="of timm, mmpretrain or, with --features, mmdet; default: random weights")
     parser.add_argument("--prefix", help="where the weights are in it, as student.; default: where the network's names are")

@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="of top-1 or AP: the most sensitive layers stay float until no more is lost; default: 1",
     )  # fmt: skip
     group.add_argument(
-        "--weight-bits", type=int, choices=[7, 8], help="8 for CPUs that have VNNI; default: 7, right everywhere"
+        "--weight-bits", type=int, choices=[7, 8], help="of ONNX: 8 for CPUs that have VNNI; default: 7, right everywhere"
     )
     group.add_argument("--layers", metavar="FILE", help="write the figures, layer by layer, as JSON")
 

@@ -13,8 +13,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("onnx", "onnxruntime", "onnxscript", "onnx_ir"),
     "openvino": ("openvino", "nncf"),
     "ncnn": ("ncnn", "pnnx"),
-    "executorch": ("executorch",),
-    "litert": ("litert_torch", "ai_edge_litert"),
+    "executorch": ("executorch", "torchao"),
+    "litert": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
     "ray": ("ray",),
 }
 """By extra of pyproject.toml, the modules that it brings and the core does not."""

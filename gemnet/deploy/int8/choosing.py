@@ -9,24 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from gemnet.deploy.int8.graph import Layer
 from gemnet.deploy.int8.mixed_precision import Trial, fewest_float
-from gemnet.deploy.int8.onnx_files import Feed
+from gemnet.deploy.int8.quantizer import Feed, Quantizer
 from gemnet.deploy.int8.report import LayerReport, layer_reports
-
-
-class Quantizer(Protocol):
-    """What writes a network for a runtime with any mix of int8 and float layers."""
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """In the order in which they are computed."""
-
-    def write(self, path: Path, kept_float: Collection[str] = ()) -> None:
-        """Write the file with the layers of these names in float."""
-
-    def errors(self, feeds: Iterable[Feed]) -> dict[str, float]:
-        """By layer, how much its quantisation alone disturbs what leaves the network."""
 
 
 class Measured(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,35 +11,23 @@ from typing import Any
 import numpy as np
 
 from gemnet.bench.benchmark import measure_together
-from gemnet.core.extras import need
 from gemnet.deploy.about import about_network
-from gemnet.deploy.export import ExportError, export, write_beside
-from gemnet.deploy.int8.choosing import Choice, Quantizer, write_within
-from gemnet.deploy.int8.images import CALIBRATION_BATCH, CALIBRATION_IMAGES, calibration_files, labelled_files, read_batches
-from gemnet.deploy.int8.measuring import Top1, Top1Measure, check_names, network_input, open_network
+from gemnet.deploy.export import ExportError, write_beside
+from gemnet.deploy.int8.choosing import Choice, write_within
+from gemnet.deploy.int8.images import CALIBRATION_IMAGES, calibration_files, labelled_files, read_batches
+from gemnet.deploy.int8.layers import QuantizationError
+from gemnet.deploy.int8.measuring import Top1, Top1Measure, check_names
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
-from gemnet.deploy.int8.onnx_files import WEIGHT_BITS, OnnxQuantizer, open_session
-from gemnet.deploy.int8.openvino_files import ENDING, OpenVinoQuantizer, bytes_of
+from gemnet.deploy.int8.onnx_files import CALIBRATION_BATCH, OnnxQuantizer, network_input, open_session
+from gemnet.deploy.int8.opened import Opened
+from gemnet.deploy.int8.quantizer import Feed
 from gemnet.deploy.int8.report import Report
-from gemnet.deploy.runtimes.table import runtime
+from gemnet.deploy.int8.targets import target
+from gemnet.deploy.runtimes.table import Runtime
 from gemnet.network import GEMNet
 
 SENSITIVITY_IMAGES = 32
 """Calibration images on which the layers are compared one by one."""
-
-
-def quantizer_for(
-    onnx_path: str | Path,
-    images: str | Path,
-    count: int = CALIBRATION_IMAGES,
-    edge: int | None = None,
-    weight_bits: int = WEIGHT_BITS,
-) -> OnnxQuantizer:
-    """Calibrate the ONNX network [B, 3, H, W] at `onnx_path` with `count` images of a folder; as `quantize`."""
-    files = calibration_files(images, count)
-    name, height, width = network_input(open_session(onnx_path), onnx_path)
-    batches = read_batches(files, height, width, edge, CALIBRATION_BATCH, "calibration")
-    return OnnxQuantizer(onnx_path, ({name: batch} for batch in batches), weight_bits)
 
 
 def quantize(
@@ -49,8 +38,10 @@ def quantize(
     images: a folder, flat or a folder a class, of which `count` calibrate; edge: as `read_batches`. Raises DataError for
     images that are missing, too few or broken, QuantizationError for a file that is no such network.
     """
-    Path(destination).parent.mkdir(parents=True, exist_ok=True)
-    quantizer_for(onnx_path, images, count, edge).write(Path(destination))
+    files = calibration_files(images, count)
+    name, height, width = network_input(open_session(onnx_path), onnx_path)
+    batches = read_batches(files, height, width, edge, CALIBRATION_BATCH, "calibration")
+    OnnxQuantizer(onnx_path, ({name: batch} for batch in batches)).write(Path(destination))
 
 
 def export_int8(
@@ -61,24 +52,28 @@ def export_int8(
     data: str | Path | None = None,
     edge: int | None = None,
     max_loss: float = MAX_LOSS,
-    weight_bits: int = WEIGHT_BITS,
+    weight_bits: int | None = None,
+    input_size: tuple[int, int, int] = (3, 224, 224),
+    features: bool = False,
+    origin: Mapping[str, Any] | None = None,
     **how: Any,
 ) -> Report:
     """Write a classifier in int8; with labelled images, keep as few layers float as bring the loss below a limit.
 
     Args:
         model: A GEMNet of timm's kind.
-        path: The file, NAME.onnx, or NAME.xml for OpenVINO.
+        path: The file; its ending says the runtime, one of `gemnet.deploy.int8.targets.TARGETS`.
         calibration: A folder of images like those of training, flat or a folder a class.
         count: How many of them.
         data: Images a folder a class, to compare int8 with float; without them all layers become int8.
         edge: As `read_batches`.
         max_loss: Points of top-1 that may be lost on `data`.
-        weight_bits: 7, or 8 for CPUs that have VNNI; NNCF chooses them for OpenVINO by itself.
-        how: input_size, features, fold, tolerance and origin, as `export.export`, for the float form, which is left nowhere.
-            What goes beside that goes beside the int8 file.
+        weight_bits: For ONNX: 7, by default, or 8 for CPUs that have VNNI.
+        input_size, features, origin: As `gemnet.deploy.export.export`. What goes beside its file goes beside the int8 file.
+        how: tolerance, as there, for the float form, which is left nowhere; its normalisation is folded.
 
     Raises:
+        MissingExtraError: The runtime, or what quantises for it, is not installed.
         ExportError: There are no calibration images, or the path has another ending.
         DataError, QuantizationError: As `quantize` and `top1`.
     """
@@ -86,45 +81,51 @@ def export_int8(
     if calibration is None:
         told = "int8 needs images to find the ranges of the activations"
         raise ExportError(f"{told}: give a folder of some hundred, as those of training, with --calibration FOLDER")
-    if path.suffix not in (".onnx", ENDING):
-        raise ExportError(f"{path}: a file of format int8 ends with .onnx, or with {ENDING} for OpenVINO")
-    if path.suffix == ENDING:
-        need("openvino", "openvino", "nncf")
+    kind = target(path)
+    entry, settings = kind.runtime, {} if weight_bits is None else {"weight_bits": weight_bits}
+    if settings and not kind.weight_bits:
+        raise ExportError(f"{path}: the bits of weights are not for choice in {entry.title}; leave --weight-bits out")
+    channels, height, width = input_size
+    if channels != 3:
+        raise QuantizationError(f"images of {channels} channels cannot be had from a folder of photos; expected 3")
+    kind.check()
     files = calibration_files(calibration, count)  # what is missing is told before the work
     if data is not None:
-        if how.get("features"):
+        if features:
             raise ExportError("--data measures a classifier; leave it out with --features")
         classes = labelled_files(data)[2]
         if len(classes) != model.num_classes:
             raise ExportError(f"{data}: {len(classes)} classes, but the model has {model.num_classes}; expected as many")
         check_names(data, classes, getattr(model, "class_names", None))
+    about = about_network(model, entry, path, input_size, features, False, origin)
+    name = about["input"]["name"]
+
+    def feeds(batch_size: int, some: Sequence[Path] = files) -> Iterator[Feed]:
+        return ({name: batch} for batch in read_batches(some, height, width, edge, batch_size, "calibration"))
+
+    how |= {"input_size": input_size, "features": features, "origin": origin, "fold": True}
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "float.onnx"
-        difference = export(model, plain, "onnx", **how)
-        quantizer: Quantizer
-        name, height, width = network_input(open_session(plain), plain)
-        if path.suffix == ENDING:
-            batches = read_batches(files, height, width, edge, 1, "calibration")
-            onnx, plain = plain, Path(folder) / f"float{ENDING}"
-            quantizer = OpenVinoQuantizer(onnx, ({name: image} for image in batches), plain)
-        else:
-            quantizer = quantizer_for(plain, calibration, count, edge, weight_bits)
-        reference = open_network(plain)
+        made = kind.for_classifier(model, Path(folder), feeds, how, **settings)
+        reference = Opened(entry.open(made.plain), (height, width))
         chosen: Choice[Top1] | None = None
         if data is None:
-            quantizer.write(path)
+            made.quantizer.write(path)
         else:
-            some = read_batches(files[:: max(1, count // SENSITIVITY_IMAGES)], height, width, edge, CALIBRATION_BATCH)
+            some = feeds(SENSITIVITY_IMAGES, files[:: max(1, count // SENSITIVITY_IMAGES)])
             measure = Top1Measure(data, reference, edge)
-            chosen = write_within(quantizer, path, ({name: batch} for batch in some), measure, max_loss)
-        entry = runtime("openvino" if path.suffix == ENDING else "onnx")
-        size = (model.in_chans, height, width)
-        write_beside(entry, path, about_network(model, entry, path, size, bool(how.get("features")), False, how.get("origin")))
-        session, image = open_network(path), {name: np.zeros((1, 3, height, width), np.float32)}
-        timings = measure_together({one: partial(one.run, None, image) for one in (reference, session)}, 30, 5)
+            chosen = write_within(made.quantizer, path, some, measure, max_loss)
+        write_beside(entry, path, about)
+        image = np.zeros((1, 3, height, width), np.float32)
+        calls = {one: partial(one, image) for one in (reference.run, entry.open(path))}
+        before, after = measure_together(calls, 30, 5).values()
         return Report(
-            path, (bytes_of(plain), bytes_of(path)), (timings[reference], timings[session]), difference,
+            path, (_bytes_of(entry, made.plain), _bytes_of(entry, path)), (before, after), made.difference,
             () if chosen is None else (chosen.measured,),
             () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
-            {"weight_bits": weight_bits, "calibration_images": count, "max_loss": max_loss},
+            {"weight_bits": made.quantizer.weight_bits, "calibration_images": count, "max_loss": max_loss},
         )  # fmt: skip
+
+
+def _bytes_of(entry: Runtime, path: Path) -> int:
+    """Bytes of a file and its companions."""
+    return sum(file.stat().st_size for file in entry.files(path))

@@ -15,10 +15,10 @@ from gemnet.core.files import save_text
 from gemnet.deploy.detector_export import SCORE, export_detector, script_for
 from gemnet.deploy.detector_onnx import INPUT
 from gemnet.deploy.export import ExportError
+from gemnet.deploy.int8.average_precision import ApMeasure, AveragePrecision, LabelledPhotos, labelled_photos
 from gemnet.deploy.int8.choosing import write_within
-from gemnet.deploy.int8.graph import QuantizationError
 from gemnet.deploy.int8.images import FEWEST_IMAGES, read_photos, spread
-from gemnet.deploy.int8.measuring import ApMeasure, AveragePrecision, LabelledPhotos, labelled_photos
+from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
 from gemnet.deploy.int8.onnx_files import WEIGHT_BITS, OnnxQuantizer, open_session
 from gemnet.deploy.int8.report import Report

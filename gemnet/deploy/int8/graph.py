@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemnet.deploy.export import ExportError
+from gemnet.deploy.int8.layers import Layer, QuantizationError, Step, int8_steps, kind_of
 
 if TYPE_CHECKING:
     import onnx
@@ -26,24 +25,6 @@ BETWEEN = (
 """Operators that are int8 where they lie between layers."""
 ACTIVATIONS = ("Relu", "Clip")
 """Operators that become part of the convolution before them."""
-
-
-class QuantizationError(ExportError):
-    """A network that cannot be quantised or measured, or settings that do not fit it."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution or linear layer.
-
-    name: of its weights in PyTorch, as "backbone.stem.conv". kind: as "depthwise 3x3". weights: how many. nodes: of the graph,
-    several where a head takes more than one map.
-    """
-
-    name: str
-    kind: str
-    weights: int
-    nodes: tuple[str, ...]
 
 
 class NetworkGraph:
@@ -90,11 +71,8 @@ class NetworkGraph:
         return with_outputs(self.model, self.ends)
 
     def int8_nodes(self, kept_float: Collection[str] = ()) -> list[str]:
-        """Name the nodes that are int8 when the layers of some names stay float: what follows these stays float as well."""
-        return [
-            name for name in self.nodes
-            if (self._of[name] not in kept_float if name in self._of else not self._before[name] & set(kept_float))
-        ]  # fmt: skip
+        """Name the nodes that are int8 when the layers of some names stay float, as `int8_steps`."""
+        return int8_steps(self._steps, kept_float)
 
     def nodes_of(self, layer: Layer) -> list[str]:
         """Name the nodes that a layer is computed by, with the activation that becomes part of it."""
@@ -158,15 +136,14 @@ class NetworkGraph:
         return [user for output in node.output for user in self._users.get(output, [])]
 
     @cached_property
-    def _before(self) -> dict[str, set[str]]:
-        """By node that has no weights, the layers whose outputs come to it without another layer between."""
-        found: dict[str, set[str]] = {}
-        for node in self.model.graph.node:  # in topological order
-            if node.name in self.nodes and node.name not in self._of:
-                makers = [self._maker[value].name for value in node.input if value in self._maker]
-                sets = [{self._of[name]} if name in self._of else found.get(name, set()) for name in makers]
-                found[node.name] = set().union(*sets)
-        return found
+    def _steps(self) -> list[Step]:
+        return [
+            Step(
+                node.name, tuple(self._maker[value].name for value in node.input if value in self._maker),
+                self._of.get(node.name, ""),
+            )
+            for node in self.model.graph.node if node.name in self.nodes
+        ]  # fmt: skip
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
@@ -181,10 +158,5 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
 
 
 def _kind(node: onnx.NodeProto, shape: list[int]) -> str:
-    if node.op_type != "Conv":
-        return "linear"
-    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-    size = "x".join(map(str, shape[2:]))
-    if group > 1:
-        return f"{'depthwise' if shape[1] == 1 else 'grouped'} {size}"
-    return "pointwise" if size == "1x1" else f"convolution {size}"
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return kind_of(shape, groups > 1)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from gemnet.deploy.int8.graph import QuantizationError
+from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.images.folders import class_images
 from gemnet.images.pixels import read_image
 from gemnet.openmmlab.images import DataError, LoadImage, folder_classes, image_files
@@ -21,7 +21,6 @@ from gemnet.openmmlab.images import DataError, LoadImage, folder_classes, image_
 CALIBRATION_IMAGES = 256
 FEWEST_IMAGES = 16
 """Below this many calibration images the ranges of the activations are chance."""
-CALIBRATION_BATCH = 16
 MARGIN = 256 / 224
 """Short edge of an image before the centre crop, relative to the crop: the validation pipeline's."""
 

@@ -8,16 +8,21 @@ Jacob et al., Quantization and Training of Neural Networks for Efficient Integer
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from gemnet.core.extras import need
 from gemnet.core.files import replacing
-from gemnet.deploy.int8.graph import Layer, NetworkGraph, QuantizationError
+from gemnet.deploy.export import export
+from gemnet.deploy.int8.graph import NetworkGraph
+from gemnet.deploy.int8.layers import Layer, QuantizationError, relative_error
+from gemnet.deploy.int8.quantizer import Feed, Feeds, Made
+from gemnet.deploy.runtimes.table import RUNTIMES
+from gemnet.network import GEMNet
 
 if TYPE_CHECKING:
     import onnx
@@ -25,10 +30,17 @@ if TYPE_CHECKING:
 
     Network: TypeAlias = str | Path | InferenceSession
 
-Feed: TypeAlias = Mapping[str, np.ndarray]
-"""What a graph takes, by the names of its inputs."""
+ENTRY = RUNTIMES["onnx"]
 WEIGHT_BITS = 7
 """CPUs without VNNI add two products of 8 bits in 16, which saturates; 7 bits are right everywhere."""
+CALIBRATION_BATCH = 16
+
+
+def for_classifier(model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any], weight_bits: int = WEIGHT_BITS) -> Made:
+    """As `gemnet.deploy.int8.targets.Target.for_classifier`. weight_bits: 7, or 8 for CPUs that have VNNI."""
+    plain = folder / f"float{ENTRY.ending}"
+    difference = export(model, plain, ENTRY.name, **how)
+    return Made(OnnxQuantizer(plain, feeds(CALIBRATION_BATCH), weight_bits), plain, difference)
 
 
 class OnnxQuantizer:
@@ -93,7 +105,7 @@ class OnnxQuantizer:
         found = {}
         for layer in self.graph.layers:
             outputs = self._ends(self._quantised(model, self.graph.nodes_of(layer)), feeds)
-            found[layer.name] = float(np.mean([relative_error(*pair) for pair in zip(outputs, expected)]))
+            found[layer.name] = relative_error(outputs, expected)
         return found
 
     def _quantised(self, model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
@@ -131,12 +143,6 @@ class OnnxQuantizer:
         return [np.concatenate([values.ravel() for values in one]) for one in zip(*outputs)]
 
 
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """Root mean square of a difference, relative to the standard deviation of what is expected."""
-    deviation = float(np.std(expected, dtype=np.float64))
-    return float(np.sqrt(np.mean(np.square(found.astype(np.float64) - expected)))) / max(deviation, 1e-12)
-
-
 def open_session(model: Network) -> InferenceSession:
     """Open a file in onnxruntime on the CPU; a session is given back. Raises QuantizationError for a file that is none."""
     need("export", "onnxruntime")
@@ -150,6 +156,17 @@ def open_session(model: Network) -> InferenceSession:
         return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     except Exception as error:  # each of onnxruntime's errors is a class of its own
         raise QuantizationError(f"{model}: not an ONNX network that can be run ({str(error).splitlines()[0]})") from error
+
+
+def network_input(session: InferenceSession, told: str | Path) -> tuple[str, int, int]:
+    """Name, height and width of the one input, images [B, 3, H, W] with a free batch. Raises QuantizationError for others."""
+    inputs = session.get_inputs()
+    shape: Sequence[Any] = inputs[0].shape if len(inputs) == 1 else ()
+    fits = len(shape) == 4 and not isinstance(shape[0], int) and shape[1] == 3
+    if not fits or not isinstance(shape[2], int) or not isinstance(shape[3], int):
+        found = ", ".join(str(one.shape) for one in inputs)
+        raise QuantizationError(f"{told}: takes {found}; expected images ['batch', 3, height, width], the batch free")
+    return inputs[0].name, shape[2], shape[3]
 
 
 def _of_bytes(content: bytes) -> InferenceSession:

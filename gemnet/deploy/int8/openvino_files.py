@@ -7,19 +7,28 @@ as for onnxruntime, for it is the network's; what a file loses is measured in Op
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from gemnet.core.extras import need
-from gemnet.core.signals import signal_stack_kept
-from gemnet.deploy.int8.graph import Layer, NetworkGraph, QuantizationError
-from gemnet.deploy.int8.onnx_files import Feed, OnnxQuantizer
+from gemnet.deploy.export import export
+from gemnet.deploy.int8.graph import NetworkGraph
+from gemnet.deploy.int8.layers import Layer
+from gemnet.deploy.int8.onnx_files import OnnxQuantizer
+from gemnet.deploy.int8.quantizer import Feed, Feeds, Made
+from gemnet.deploy.runtimes.table import RUNTIMES
+from gemnet.network import GEMNet
 
-ENDING = ".xml"
+ENTRY = RUNTIMES["openvino"]
+
+
+def for_classifier(model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any]) -> Made:
+    """As `gemnet.deploy.int8.targets.Target.for_classifier`. The float form is made from ONNX, whose nodes have names."""
+    source, plain = folder / "float.onnx", folder / f"float{ENTRY.ending}"
+    difference = export(model, source, "onnx", **how)
+    return Made(OpenVinoQuantizer(source, feeds(1), plain), plain, difference)
 
 
 class OpenVinoQuantizer:
@@ -31,12 +40,12 @@ class OpenVinoQuantizer:
         float_file: Where the float form for OpenVINO is written, which int8 is compared with.
 
     Raises:
-        MissingExtraError: openvino or nncf is not installed.
         QuantizationError: The file is no network that can be run.
     """
 
+    weight_bits = 8
+
     def __init__(self, source: str | Path, feeds: Iterable[Feed], float_file: Path) -> None:
-        need("openvino", "openvino", "nncf")
         import openvino
 
         self._source, self._feeds = source, [{name: np.array(value) for name, value in feed.items()} for feed in feeds]
@@ -73,54 +82,5 @@ class OpenVinoQuantizer:
         return OnnxQuantizer(self._source, self._feeds).errors(feeds)
 
 
-class OpenVinoSession:
-    """A file of OpenVINO on the CPU that answers as a session of onnxruntime does."""
-
-    def __init__(self, path: str | Path) -> None:
-        need("openvino", "openvino")
-        import openvino
-
-        with signal_stack_kept():
-            self._model = openvino.Core().compile_model(str(path), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-
-    def get_inputs(self) -> Sequence[Any]:
-        """Names and shapes; a free dimension has a name instead of a number."""
-        return [_value(one) for one in self._model.inputs]
-
-    def get_outputs(self) -> Sequence[Any]:
-        """As `get_inputs`."""
-        return [_value(one) for one in self._model.outputs]
-
-    def get_modelmeta(self) -> Any:
-        """No texts: OpenVINO's files are described beside them."""
-        return SimpleNamespace(custom_metadata_map={})
-
-    def run(self, names: Sequence[str] | None, feed: Feed) -> list[np.ndarray]:
-        """The outputs, all for None."""
-        found = self._model(dict(feed), share_inputs=True, share_outputs=False)
-        return [found[one] for one in (self._model.outputs if names is None else names)]
-
-
-def open_openvino(path: str | Path) -> OpenVinoSession:
-    """Open a file in OpenVINO. Raises QuantizationError for a file that is none."""
-    if not Path(path).is_file():
-        raise QuantizationError(f"{path}: no such file; expected a network of OpenVINO")
-    try:
-        return OpenVinoSession(path)
-    except RuntimeError as error:
-        raise QuantizationError(f"{path}: not a network that OpenVINO can run ({str(error).splitlines()[0]})") from error
-
-
-def bytes_of(path: Path) -> int:
-    """Bytes of a file, and of the weights that OpenVINO's files have beside them."""
-    weights = path.with_suffix(".bin")
-    return path.stat().st_size + (weights.stat().st_size if path.suffix == ENDING and weights.is_file() else 0)
-
-
 def _computes(operation: Any) -> bool:
     return operation.get_type_name() not in ("Constant", "Parameter", "Result")
-
-
-def _value(one: Any) -> Any:
-    shape = [f"dim{place}" if side.is_dynamic else side.get_length() for place, side in enumerate(one.partial_shape)]
-    return SimpleNamespace(name=one.get_any_name(), shape=shape)

@@ -15,7 +15,7 @@ DATA, PAGE = "docs/results/int8.jsonl", "docs/results/int8.md"
 COMMAND = "gemnet export ... --to int8 --record NAME"
 MARKS, LAYER_MARKS = marks("int8 files", COMMAND), marks("int8 layers", COMMAND)
 HEAD = ("network", "runtime", "weights", "measured on", "float", "int8", "lost", "float layers", "file", "times as fast")
-MOST = 8
+MOST = 4
 """Layers of a network on the page; the record has all."""
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gemnet.bench.benchmark import Timing
-from gemnet.deploy.int8.graph import Layer
-from gemnet.deploy.int8.measuring import AveragePrecision, Top1
+from gemnet.deploy.int8.layers import Layer
+from gemnet.deploy.int8.measuring import Top1
 from gemnet.deploy.int8.mixed_precision import Trial
+from gemnet.deploy.int8.targets import target
+
+if TYPE_CHECKING:
+    from gemnet.deploy.int8.average_precision import AveragePrecision
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report, for JSON; latency as the ratio alone, which says more than the milliseconds of one machine."""
         return {
-            "file": self.path.name, "runtime": "openvino" if self.path.suffix == ".xml" else "onnxruntime",
+            "file": self.path.name, "runtime": target(self.path).runtime.title,
             "bytes": {"float": self.sizes[0], "int8": self.sizes[1]},
             "times_as_fast": round(self.latencies[0].median / self.latencies[1].median, 3), **(self.settings or {}),
             "measured": [measured_json(one) for one in self.measured],

@@ -25,7 +25,10 @@ MODULES = {
     "litert-torch": "litert_torch",
 }  # fmt: skip
 """By distribution, the module where it has another name."""
-WITH = {"cv2": "mmcv", "llvmlite": "numba", "onnx_ir": "onnxscript", "ai_edge_litert": "litert_torch"}
+WITH = {
+    "cv2": "mmcv", "llvmlite": "numba", "onnx_ir": "onnxscript", "torchao": "executorch",
+    **dict.fromkeys(("ai_edge_litert", "ai_edge_quantizer"), "litert_torch"),
+}  # fmt: skip
 """Modules that come with another one."""
 ROOMS = {
     "gemnet": (),

@@ -11,9 +11,9 @@ from made_detectors import write_detector
 from gemnet.core.errors import DataError
 from gemnet.deploy.detector_export import export_detector
 from gemnet.deploy.detector_onnx import OnnxDetector
+from gemnet.deploy.int8.average_precision import LabelledPhotos
 from gemnet.deploy.int8.detectors import Photos, photos_for, quantize_detector
-from gemnet.deploy.int8.graph import QuantizationError
-from gemnet.deploy.int8.measuring import LabelledPhotos
+from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.images.pixels import read_image
 
 

@@ -10,14 +10,22 @@ import pytest
 import torch
 from torch import nn
 
+from gemnet.core.extras import MissingExtraError
 from gemnet.deploy.int8.choosing import write_within
-from gemnet.deploy.int8.graph import NetworkGraph, QuantizationError
+from gemnet.deploy.int8.graph import NetworkGraph
+from gemnet.deploy.int8.layers import QuantizationError, Step, int8_steps
 from gemnet.deploy.int8.mixed_precision import Trial, fewest_float
 from gemnet.deploy.int8.onnx_files import OnnxQuantizer
 from gemnet.deploy.int8.records import PAGE, read_rows, written_page
+from gemnet.deploy.runtimes.table import RUNTIMES
 
 ROOT = Path(__file__).parents[3]
 BROKEN = "depthwise"
+LAYERS = [
+    ("stem", "convolution 3x3", 216), ("depthwise", "depthwise 3x3", 72), ("pointwise", "pointwise", 64),
+    ("classifier", "linear", 32),
+]  # fmt: skip
+"""Name, kind and number of weights."""
 
 
 class Network(nn.Module):
@@ -75,10 +83,7 @@ class Disturbed:
 
 def test_the_layers_are_named_as_in_pytorch_with_their_kinds(files):
     layers = NetworkGraph(files / "sound.onnx").layers
-    assert [(layer.name, layer.kind, layer.weights) for layer in layers] == [
-        ("stem", "convolution 3x3", 216), ("depthwise", "depthwise 3x3", 72), ("pointwise", "pointwise", 64),
-        ("classifier", "linear", 32),
-    ]  # fmt: skip
+    assert [(layer.name, layer.kind, layer.weights) for layer in layers] == LAYERS
 
 
 def test_the_layer_that_int8_breaks_is_the_most_sensitive_and_stays_float(files, feeds, tmp_path):
@@ -98,6 +103,66 @@ def test_the_layer_that_int8_breaks_is_the_most_sensitive_and_stays_float(files,
     weights = {value.name: value.data_type for value in onnx.load(tmp_path / "int8.onnx").graph.initializer}
     assert weights["depthwise.weight"] == onnx.TensorProto.FLOAT
     assert "stem.weight" not in weights
+
+
+def executorch(network, feeds, folder):
+    skip_unless_installed("executorch")
+    from gemnet.deploy.int8.executorch_files import ExecutorchQuantizer
+
+    return ExecutorchQuantizer(network, feeds)
+
+
+def litert(network, feeds, folder):
+    skip_unless_installed("litert")
+    from gemnet.deploy.int8.litert_files import LitertQuantizer
+
+    source = folder / "float.tflite"
+    RUNTIMES["litert"].write(network, torch.zeros(2, 3, 12, 12), source, {})
+    return LitertQuantizer(source, network, ({"images": image[None]} for feed in feeds for image in feed["images"]))
+
+
+def skip_unless_installed(name):
+    try:
+        RUNTIMES[name].check()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("quantizer_of", [executorch, litert])
+def test_it_stays_float_in_other_runtimes_too(quantizer_of, feeds, tmp_path):
+    torch.manual_seed(0)
+    network, ending = Network(broken=True).eval(), RUNTIMES[quantizer_of.__name__].ending
+    images = np.concatenate([feed["images"] for feed in feeds])
+    expected = network(torch.from_numpy(images)).detach().numpy()
+    quantizer, run = quantizer_of(network, feeds, tmp_path), RUNTIMES[quantizer_of.__name__].open
+    assert [(layer.name, layer.kind, layer.weights) for layer in quantizer.layers] == LAYERS
+    errors = quantizer.errors(feeds)
+    assert set(sorted(errors, key=errors.get)[-2:]) == {BROKEN, "pointwise"}
+    folder = tmp_path / "written"
+    chosen = write_within(quantizer, folder / f"int8{ending}", feeds, lambda path: Disturbed(run(path)(images)[0], expected), 6)
+    precisions = {layer.name: layer.precision for layer in chosen.layers}
+    assert (precisions[BROKEN], precisions["stem"]) == ("float", "int8")
+    assert chosen.trials[0].lost > 6 >= chosen.measured.lost > 0
+    assert [file.name for file in folder.iterdir()] == [f"int8{ending}"]
+    quantizer.write(tmp_path / f"all{ending}", list(precisions))
+    np.testing.assert_allclose(run(tmp_path / f"all{ending}")(images)[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ([], ["first", "relu", "join", "second"]),
+        (["first"], ["second"]),
+        (["second"], ["first", "relu", "join"]),
+        (["first", "second"], []),
+    ],
+)
+def test_what_lies_between_layers_is_int8_where_all_before_it_are(kept, expected):
+    steps = [
+        Step("resize", ()), Step("first", ("resize",), "first"), Step("relu", ("first",)), Step("join", ("relu", "resize")),
+        Step("second", ("join",), "second"), Step("boxes", ("second",)),
+    ]  # fmt: skip
+    assert int8_steps(steps, kept) == expected
 
 
 def test_with_all_layers_float_nothing_is_lost(files, feeds, tmp_path):

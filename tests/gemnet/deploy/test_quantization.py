@@ -18,17 +18,19 @@ import pytest
 import torch
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
-from mmpretrain.models import ClsDataPreprocessor
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from gemnet import Architecture, Cell
+from gemnet.core.extras import MissingExtraError
 from gemnet.deploy.classifier_runner import prepare
 from gemnet.deploy.export import ExportError, beside, export
 from gemnet.deploy.int8.classifiers import export_int8, quantize
-from gemnet.deploy.int8.graph import QuantizationError
 from gemnet.deploy.int8.images import calibration_files, read_batches
+from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.deploy.int8.measuring import top1
+from gemnet.deploy.int8.targets import TARGETS, target
+from gemnet.fusion import fused
 from gemnet.network import GEMNet
 from gemnet.openmmlab.engine import load_config
 from gemnet.openmmlab.images import DataError
@@ -72,6 +74,15 @@ def model(digits):
     return train(digits)
 
 
+def weighted(model):
+    """Name, kind and number of weights of each layer in its folded form."""
+    for name, module in fused(model).named_modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+            size = "x".join(map(str, getattr(module, "kernel_size", ())))
+            kind = {"": "linear", "1x1": "pointwise"}.get(size, f"convolution {size}")
+            yield name, f"depthwise {size}" if getattr(module, "groups", 1) > 1 else kind, module.weight.numel()
+
+
 @pytest.fixture(scope="module")
 def files(model, digits, tmp_path_factory):
     """The float file and the int8 file."""
@@ -103,14 +114,35 @@ def test_the_script_beside_an_int8_file_gives_the_files_own_answer(model, digits
     assert done.stdout.split("\t")[:2] == [str(photo), str(answers(tmp_path / "int8.onnx", pixels)[0])]
 
 
-def test_an_int8_file_for_openvino_is_nearly_as_often_right(model, digits, tmp_path):
-    pytest.importorskip("nncf", reason='NNCF is not installed: pip install "gemnet[openvino]"')
-    found = export_int8(model, tmp_path / "int8.xml", digits / "train", data=digits / "val", input_size=SIZE)
+def skip_unless_installed(ending):
+    try:
+        target(f"int8{ending}").check()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("ending", [one.runtime.ending for one in TARGETS if one.runtime.name != "onnx"])
+def test_an_int8_file_for_another_runtime_is_small_nearly_as_often_right_and_has_a_script(ending, model, digits, tmp_path):
+    skip_unless_installed(ending)
+    path = tmp_path / f"int8{ending}"
+    found = export_int8(model, path, digits / "train", 64, digits / "val", input_size=SIZE)
     assert found.top1.reference > 0.8
     assert found.top1.lost <= 1
-    assert {file.name for file in tmp_path.iterdir()} == {"int8.xml", "int8.bin", *beside("int8.xml")}
-    with pytest.raises(KeyboardInterrupt):  # not a segmentation fault
-        os.kill(os.getpid(), signal.SIGINT)
+    assert found.sizes[1] < 0.5 * found.sizes[0]
+    assert found.settings["weight_bits"] == 8
+    expected = {name: kind for name, kind, _ in weighted(model)}
+    assert {layer.name: layer.kind for layer in found.layers} == expected
+    assert [layer for layer in found.layers if not 0 < layer.error < 1] == []
+    entry = target(path).runtime
+    assert {file.name for file in tmp_path.iterdir()} == {*(file.name for file in entry.files(path)), *beside(path.name)}
+    photo, (described, script) = next((digits / "val/3").iterdir()), beside(path.name)
+    done = subprocess.run([sys.executable, tmp_path / script, photo], capture_output=True, text=True, check=True)
+    pixels = prepare(Image.open(photo), json.loads((tmp_path / described).read_text(encoding="utf-8"))["preprocessing"])
+    (logits,) = entry.open(path)(pixels)
+    assert done.stdout.split("\t")[:2] == [str(photo), str(logits[0].argmax())]
+    if ending == ".xml":
+        with pytest.raises(KeyboardInterrupt):  # not a segmentation fault
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_int8_is_measured_on_a_folder_of_the_models_own_classes_alone(model, files, digits, tmp_path):
@@ -176,6 +208,8 @@ def test_top1_is_the_share_of_right_and_of_equal_answers(batch_size, files, digi
 
 @pytest.mark.parametrize("shape", [(300, 410), (260, 250), (90, 64)])
 def test_images_are_read_as_the_validation_pipeline_reads_them(shape, tmp_path):
+    from mmpretrain.models import ClsDataPreprocessor  # not beside the transformers that LiteRT's converter brings
+
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image.png")
     config = load_config(str(ROOT / "configs/gemnet_a_imagenet.py"))
@@ -212,7 +246,7 @@ def test_a_broken_image_is_named_and_leaves_no_file(files, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"07\.png: not an image that can be decoded"):
         quantize(files[0], out / "int8.onnx", tmp_path, count=16)
-    assert not list(out.iterdir())
+    assert not out.exists()
 
 
 def test_images_to_measure_with_that_do_not_fit_are_told(files, tmp_path):
@@ -261,6 +295,21 @@ def test_a_model_is_written_in_int8_and_compared_with_float(model, digits, tmp_p
         export_int8(model, tmp_path / "m.pt", digits / "train")
     with pytest.raises(ExportError, match="leave it out with --features"):
         export_int8(model, tmp_path / "m.onnx", digits / "train", data=digits / "val", features=True)
+
+
+def test_what_a_runtime_does_not_offer_or_lacks_is_told(model, digits, tmp_path, monkeypatch):
+    with pytest.raises(ExportError, match=r"m\.bin: a file of format int8 ends with \.onnx for ONNX Runtime, "):
+        export_int8(model, tmp_path / "m.bin", digits / "train")
+    with pytest.raises(ExportError, match=r"m\.pte: the bits of weights are not for choice in ExecuTorch; leave --weight-bits"):
+        export_int8(model, tmp_path / "m.pte", digits / "train", weight_bits=8)
+    with pytest.raises(QuantizationError, match="images of 1 channels cannot be had from a folder of photos; expected 3"):
+        export_int8(model, tmp_path / "m.onnx", digits / "train", input_size=(1, 16, 16))
+    monkeypatch.setattr("gemnet.core.extras.find_spec", lambda name: None)
+    for module in ("litert_torch", "ai_edge_litert"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r'is not installed; .* pip install "gemnet\[litert\]"'):
+        export_int8(model, tmp_path / "m.tflite", digits / "train")
+    assert not list(tmp_path.iterdir())
 
 
 def test_features_are_written_in_int8(model, digits, tmp_path):
