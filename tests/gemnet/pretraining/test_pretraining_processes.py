@@ -18,14 +18,14 @@ from gemnet.pretraining.settings import RATE, Choice
 
 EPOCHS = 4
 ALIKE = {"model.backbone.norm_cfg.type": "gemnet.SyncBN", "optim_wrapper.optimizer.type": "SGD", RATE: 0.02}
-"""With which processes train as one: normalisation over all, and an optimiser that does not blow up what is lost in rounding."""
+"""With which processes train as one: normalisation over all, and an optimiser that does not amplify rounding."""
 
 
 def command(photos, own, place, batch, **options):
     given = [f"{key}={value}" for key, value in small(epochs=EPOCHS, batch_size=batch, **options).items()]
     return [
-        sys.executable, "-m", "gemnet", "pretrain", str(photos), "--teacher", own, "--teacher-size", str(SIZE), "--processes", "2",
-        "--work-dir", str(place), "--cfg-options", *given,
+        sys.executable, "-m", "gemnet", "pretrain", str(photos), "--teacher", own, "--teacher-size", str(SIZE),
+        "--processes", "2", "--work-dir", str(place), "--cfg-options", *given,
     ]  # fmt: skip
 
 
