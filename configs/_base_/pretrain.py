@@ -4,7 +4,7 @@
 _base_ = "../gemnet_a_imagenet.py"
 custom_imports = dict(imports=["gemnet.registry", "gemnet.pretraining.parts"])
 
-pretraining = dict(teacher="efficientnet_lite0", views=2, teacher_size=None, features=False, batch_power=0.5)
+pretraining = dict(teacher="efficientnet_lite0", views=2, teacher_size=None, features=True, batch_power=0.5)
 # what the command does unless it is told otherwise; the learning rate follows the batch to the power of batch_power
 epochs = 10
 batch_size = 128

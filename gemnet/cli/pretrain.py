@@ -16,6 +16,7 @@ stopped it. In the work directory afterwards:
   pretrain.py          the whole config
 """
 
+from argparse import BooleanOptionalAction
 from pathlib import Path
 
 from gemnet.cli.arguments import number, whole
@@ -31,7 +32,9 @@ def main(call: Call) -> int:
         "folders", nargs="+", metavar="FOLDER", help="of images, with the folders below; of train and val: train"
     )
     parser.add_argument("--teacher", help="name, or MODEL@FILE; default: the config's, efficientnet_lite0")
-    parser.add_argument("--features", action="store_true", default=None, help="learn the teacher's pooled features, too")
+    parser.add_argument(
+        "--features", action=BooleanOptionalAction, help="learn the teacher's pooled features, too; default: yes"
+    )
     parser.add_argument("--supervised", action="store_true", default=None, help="learn labels, and ask no teacher")
     parser.add_argument("--model", default="gemnet_a", help="what learns, also a model of timm's; default: %(default)s")
     parser.add_argument("--cell", metavar="FILE", help="a searched cell, in place of the model's")

@@ -98,7 +98,8 @@ class Peer:
         names = ("teacher", "config", "options", "views", "teacher_size", "seed", "minutes")
         if lacking := [name for name in names if name not in told]:
             raise UserError(f"{file}: does not tell how it was made, as {lacking[0]}")
-        return Choice(self.images, model=self.model, processes=1, **{name: told[name] for name in names})
+        features = bool(told.get("features"))
+        return Choice(self.images, model=self.model, features=features, processes=1, **{name: told[name] for name in names})
 
     def start(self) -> Start:
         """With its weights, which are made where they are missing; what was stopped goes on."""

@@ -25,7 +25,7 @@ def command(photos, own, place, batch, **options):
     given = [f"{key}={value}" for key, value in small(epochs=EPOCHS, batch_size=batch, **options).items()]
     return [
         sys.executable, "-m", "gemnet", "pretrain", str(photos), "--teacher", own, "--teacher-size", str(SIZE),
-        "--processes", "2", "--work-dir", str(place), "--cfg-options", *given,
+        "--processes", "2", "--no-features", "--work-dir", str(place), "--cfg-options", *given,
     ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def of_training(process):
 @pytest.mark.slow  # two processes, three times
 def test_two_processes_train_as_one_with_the_doubled_batch_also_after_one_was_killed(photos, own, tmp_path):
     options = small(epochs=EPOCHS, batch_size=4, **ALIKE)
-    pretrain(Choice([str(photos)], own, options=options, teacher_size=SIZE), str(tmp_path / "one"))
+    pretrain(Choice([str(photos)], own, options=options, teacher_size=SIZE, features=False), str(tmp_path / "one"))
     two = command(photos, own, tmp_path / "two", 2, **ALIKE)
     with subprocess.Popen(two, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 300
@@ -63,7 +63,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch_also_after_one_was_ki
     assert result.returncode == 0, result.stderr
     assert "resumed epoch: " in (tmp_path / "two/train.log").read_text()
     still = small(epochs=1, batch_size=4, **{**ALIKE, RATE: 1e-9})
-    pretrain(Choice([str(photos)], own, options=still, teacher_size=SIZE), str(tmp_path / "start"))
+    pretrain(Choice([str(photos)], own, options=still, teacher_size=SIZE, features=False), str(tmp_path / "start"))
     one, both, start = (
         tmp_path / name / f"epoch_{last}.pth" for name, last in (("one", EPOCHS), ("two", EPOCHS), ("start", 1))
     )

@@ -128,7 +128,9 @@ def test_what_is_recorded_is_not_measured_again(comparison, tmp_path, monkeypatc
             pass
     before = path.read_text()
     assert len(before.splitlines()) == 3
-    monkeypatch.setattr(comparison, "measure", lambda task, display, place: row(start="scratch", way=task.way, seed=task.seed))
+    monkeypatch.setattr(
+        comparison, "measure", lambda task, display, place: row("test_resnet", way=task.way, epochs=0, seed=task.seed)
+    )
     with run.open_record(path, tmp_path / "work") as record:
         comparison.run(planned, record, QUIET)
     assert path.read_text().startswith(before)
@@ -196,6 +198,7 @@ def test_the_peer_is_pretrained_as_the_weights_of_ours_tell():
     choice = tasks.Peer("mobilenetv1_100", ("tiny",), Path("work")).choice()
     assert (choice.model, choice.folders, choice.teacher) == ("mobilenetv1_100", ("tiny",), "efficientnet_lite2")
     assert (choice.views, choice.teacher_size, choice.seed, choice.minutes) == (2, 128, 0, 62.0)
+    assert choice.features is False
 
 
 @pytest.mark.slow  # trains for seconds
