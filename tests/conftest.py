@@ -10,19 +10,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WHOLE = [
-    "api", "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks", "beside_compiled_operators",
-    "cell_benchmark", "cell_recipe", "chance", "classification", "commands", "comparison", "constraints", "cost",
-    "damaged_encoder", "detection_classes", "detection_tools", "detector_export", "detector_export_errors",
-    "detector_search", "detectors", "device_export", "device_record", "device_times", "distributed", "doc_examples",
-    "documentation", "embedding", "ended_by_signals", "endurance", "equality", "executor", "export", "exported",
-    "extending_pages", "extras", "fusion", "guided_counts", "house", "importing", "input_sizes", "int8_detectors",
-    "int8_layers", "landmarks", "mmcv_ops_module", "mmdet_detectors", "mmdet_tools", "mobile_operators", "model_table",
-    "network", "operators", "own_detector", "own_encoder", "own_modules", "own_operators", "packaged_configs", "packaging",
-    "parts", "pictures", "pipeline", "predict", "predictor", "prepared_data", "pretraining", "printed", "processes",
-    "proxy", "quantization", "ray_executor", "reach", "recipe", "report", "report_in_a_browser", "reproduce_tool",
-    "retraining", "retrying", "runner", "runtimes", "search_tool", "svge_decoding", "svge_extrapolation", "svge_model",
-    "svge_optimisation", "svge_tables", "svge_training", "tabular_evaluator", "timed", "timm_train", "tools", "transfer",
-    "trial", "videos",
+    "api", "asking", "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks",
+    "beside_compiled_operators", "cell_benchmark", "cell_recipe", "chance", "classification", "commands", "comparison",
+    "constraints", "cost", "damaged_encoder", "detection_classes", "detection_tools", "detector_export",
+    "detector_export_errors", "detector_runtimes", "detector_search", "detectors", "device_export", "device_record",
+    "device_times", "distributed", "doc_examples", "documentation", "embedding", "ended_by_signals", "endurance",
+    "equality", "executor", "export", "exported", "extending_pages", "extras", "fusion", "guided_counts", "house",
+    "importing", "input_sizes", "int8_detectors", "int8_layers", "landmarks", "mmcv_ops_module", "mmdet_detectors",
+    "mmdet_tools", "mobile_operators", "model_table", "network", "operators", "own_detector", "own_encoder", "own_modules",
+    "own_operators", "pace", "packaged_configs", "packaging", "parts", "pictures", "pipeline", "predict", "predictor",
+    "prepared_data", "pretraining", "pretraining_processes", "printed", "processes", "proxy", "quantization",
+    "ray_executor", "reach", "recipe", "report", "report_in_a_browser", "reproduce_tool", "retraining", "retrying",
+    "runner", "runtimes", "search_tool", "svge_decoding", "svge_extrapolation", "svge_model", "svge_optimisation",
+    "svge_tables", "svge_training", "tabular_evaluator", "timed", "timm_train", "tools", "transfer", "trial", "videos",
 ]  # fmt: skip
 """Files, test_NAME.py, that start processes, train, search, build detectors, compile or export. All others are unit tests."""
 

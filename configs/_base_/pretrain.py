@@ -4,6 +4,8 @@
 _base_ = "../gemnet_a_imagenet.py"
 custom_imports = dict(imports=["gemnet.registry", "gemnet.pretraining.parts"])
 
+pretraining = dict(teacher="efficientnet_lite0", views=2, teacher_size=None, features=True, batch_power=0.5)
+# what the command does unless it is told otherwise; the learning rate follows the batch to the power of batch_power
 epochs = 10
 batch_size = 128
 image_size = 64
@@ -15,7 +17,7 @@ model = dict(
 )
 load_image = dict(type="LoadImageFromFile", _scope_="gemnet", on_error="skip")
 cut = dict(type="gemnet.CutView", scale=image_size)
-pack = dict(type="PackInputs", algorithm_keys=("teacher_classes", "teacher_scores"))
+pack = dict(type="PackInputs", algorithm_keys=("teacher_classes", "teacher_scores", "teacher_features"))
 dataset = dict(
     type="gemnet.TeacherViews", ann_file="", targets="", images=0, kept=0, views=[0], pipeline=[load_image, cut, pack]
 )

@@ -8,8 +8,10 @@ examples:
   gemnet train configs/retinanet_gemnet_a.py --amp --auto-scale-lr
   gemnet train configs/faster_rcnn_mnasnet_130.py --pretrained      torchvision's weights, shorter schedule
   gemnet train configs/retinanet_gemnet_a.py --cfg-options data_root=photos epochs=12 batch_size=4
+  gemnet train configs/retinanet_gemnet_a.py --amp --estimate       what it would cost on this machine
 """
 
+from gemnet.cli.arguments import whole
 from gemnet.cli.calling import Call
 from gemnet.cli.running import explained, reported
 from gemnet.core.options import named
@@ -39,6 +41,15 @@ def main(call: Call) -> int:
         "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="set by dist_train.sh and slurm_train.sh"
     )
     parser.add_argument(
+        "--estimate",
+        type=whole(1),
+        nargs="?",
+        const=0,
+        metavar="IMAGES",
+        help="time a few steps, tell how long the training would take, and train nothing; IMAGES: of an epoch, where data_root "
+        "has a part of them",
+    )
+    parser.add_argument(
         "--cfg-options",
         nargs="+",
         metavar="KEY=VALUE",
@@ -51,6 +62,11 @@ def main(call: Call) -> int:
         from gemnet.openmmlab.distributed import leave_processes
 
         options = named(args.cfg_options)
+        if args.estimate is not None:
+            from gemnet.openmmlab.pace import estimate
+
+            print(estimate(args.config, args.amp, args.pretrained, options, args.estimate or None))
+            return
         engine.train(
             args.config, args.work_dir, args.resume, args.amp, args.auto_scale_lr, args.pretrained, args.launcher, options
         )

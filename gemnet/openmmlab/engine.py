@@ -281,6 +281,19 @@ def use_checkpoint(config: Config, resume: str) -> None:
     config.resume, config.load_from = True, f"{RESUME}{found[0]}"
 
 
+def training_config(
+    config: str, work_dir: str | None, amp: bool, pretrained: str | None, options: Mapping[str, Any] | None
+) -> Config:
+    """The config of a training; see `train`."""
+    settings = load_config(config, None, work_dir)
+    if pretrained is not None:
+        use_pretrained(settings, None if pretrained == "library" else pretrained)
+    merge(settings, options)
+    if amp:
+        use_amp(settings)
+    return settings
+
+
 def train(
     config: str,
     work_dir: str | None = None,
@@ -296,12 +309,7 @@ def train(
     resume: a checkpoint to go on from, or 'auto', the last complete one in the work directory, if any. pretrained: a
     checkpoint of the backbone, or 'library' for its own. launcher: none, pytorch, slurm.
     """
-    settings = load_config(config, None, work_dir)
-    if pretrained is not None:
-        use_pretrained(settings, None if pretrained == "library" else pretrained)
-    merge(settings, options)
-    if amp:
-        use_amp(settings)
+    settings = training_config(config, work_dir, amp, pretrained, options)
     if auto_scale_lr:
         if "base_batch_size" not in settings.get("auto_scale_lr", {}):
             raise ConfigError(f"{config}: --auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from gemnet.core.errors import UserError
 from gemnet.openmmlab import engine
 
 
-def train_to_log(config: Path, log: Path, processes: int = 1, options: Mapping[str, Any] | None = None) -> None:
+def train_to_log(
+    config: Path, log: Path, processes: int = 1, options: Mapping[str, Any] | None = None, keep: Sequence[int] = ()
+) -> None:
     """Train by a config in its folder, from the last checkpoint there on if there is one.
 
     Args:
@@ -25,6 +27,7 @@ def train_to_log(config: Path, log: Path, processes: int = 1, options: Mapping[s
         log: What the libraries print is appended to it.
         processes: That train together.
         options: Of the config (dotted keys).
+        keep: Open files that several processes keep open, as a lock.
 
     Raises:
         UserError: Several processes end with an error, which the log tells.
@@ -42,7 +45,7 @@ def train_to_log(config: Path, log: Path, processes: int = 1, options: Mapping[s
     ]  # fmt: skip
     with open(log, "a", encoding="utf-8") as file:
         quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        with subprocess.Popen(command, stdout=file, env=quiet) as process:
+        with subprocess.Popen(command, stdout=file, env=quiet, pass_fds=keep) as process:
             try:
                 code = process.wait()
             except BaseException:

@@ -17,7 +17,7 @@ from gemnet.core.errors import UserError
 from gemnet.openmmlab.registry import HOOKS, LOOPS
 
 WARM_UP = (0.05, 500)
-"""The learning rate rises for this share of the run, or for so many iterations if they are fewer."""
+"""The share of the run in which the learning rate rises, or so many iterations if they are fewer, unless a config says else."""
 FLOOR = 0.01
 """The share of the learning rate that is left at the end."""
 FIRST = 0.02
@@ -50,6 +50,7 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         patience: After so many validations in a row without a better figure the run comes to its end: what lies before its last
             `LAST` share is left out. 0 never.
         metric: The validation's figure that patience looks at.
+        warm_up: The share of the run in which the learning rate rises, or so many iterations if they are fewer.
 
     Raises:
         UserError: There is neither a number of epochs nor of seconds above 0, or patience is below 0.
@@ -64,6 +65,7 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         validations: int = 10,
         patience: int = 0,
         metric: str = AP,
+        warm_up: tuple[float, int] = WARM_UP,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs)
         if seconds is not None and not 0 < seconds < math.inf:
@@ -71,6 +73,7 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         if type(patience) is not int or patience < 0:
             raise UserError(f"train_cfg.patience={patience!r}: expected a number of validations, 0 for never")
         self.seconds, self.validations, self.patience, self.metric = seconds, validations, patience, metric
+        self.warm_up = warm_up
         self.share = 0.0
         self.began = time.monotonic()
 
@@ -146,7 +149,7 @@ class TimedTrainLoop(EpochBasedTrainLoop):
         self.share = min(1.0, float(share) + self._skipped)
 
     def _set_rate(self) -> None:
-        warm = min(1.0, max((self.share + 1e-4) / WARM_UP[0], (self._iter + 1) / WARM_UP[1]))
+        warm = min(1.0, max((self.share + 1e-4) / self.warm_up[0], (self._iter + 1) / self.warm_up[1]))
         factor = warm * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * self.share)) / 2)
         for group in self.runner.optim_wrapper.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

@@ -1,34 +1,33 @@
-"""A teacher's answers to views of images, on the disk: each is asked once, and a run that was stopped goes on."""
+"""A teacher's answers to views of images, as they lie on the disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from gemnet.core.errors import DataError, UserError
-from gemnet.core.files import save_text
-from gemnet.core.machine import cores
-from gemnet.images.pixels import ImageError, read_image
-from gemnet.pretraining.teachers import Teacher
-from gemnet.pretraining.views import View, cut, random_view, whole_view
+from gemnet.core.errors import DataError
+from gemnet.pretraining.views import View, random_view, whole_view
 
 KEPT = 32
 """Classes of an answer that are kept; the rest of the probability is shared by all others."""
-BATCH = 64
 WHOLE = -1
 """The number of the view that is the middle of an image."""
 
 
-def record_type(kept: int) -> np.dtype:
-    """Of an answer: the likeliest classes, and their probabilities. An image that cannot be read has 0 for all of them."""
-    return np.dtype([("classes", "<u2", (kept,)), ("scores", "<f2", (kept,))])
+def record_type(kept: int, features: int = 0) -> np.dtype:
+    """Of an answer: the likeliest classes, their probabilities, and pooled features, if any.
+
+    An image that cannot be read has 0 for all of them.
+    """
+    pooled = [("features", "<f2", (features,))] if features else []
+    return np.dtype([("classes", "<u2", (kept,)), ("scores", "<f2", (kept,)), *pooled])
 
 
 def view_of(shape: tuple[int, int], seed: int, image: int, number: int) -> View:
@@ -37,79 +36,41 @@ def view_of(shape: tuple[int, int], seed: int, image: int, number: int) -> View:
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Answers to views of a list of images.
+class Question:
+    """What a teacher is asked, and on what its answers depend.
 
     Attributes:
-        folder: Where they lie: `asked.json`, and `view_N.bin` a view.
-        images: How many images the list has.
-        kept: Classes an answer has.
-    """
-
-    folder: Path
-    images: int
-    kept: int
-
-    def file(self, number: int) -> Path:
-        """Of a view."""
-        return self.folder / f"view_{'whole' if number == WHOLE else number}.bin"
-
-    def read(self, number: int) -> np.ndarray:
-        """The answers [images] to a view, of `record_type`. Raises DataError where they are not whole."""
-        kind = record_type(self.kept)
-        try:
-            found = np.memmap(self.file(number), kind, "r")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.file(number)}: cannot be read ({error}); remove it, and ask again") from error
-        if len(found) != self.images:
-            raise DataError(f"{self.file(number)}: has {len(found)} of {self.images} answers; ask again with the same command")
-        return found
-
-
-def ask(
-    teacher: Teacher,
-    images: Sequence[str],
-    numbers: Sequence[int],
-    cache: Path,
-    seed: int = 0,
-    size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Targets:
-    """Ask a teacher about views of images, but for what the cache has.
-
-    Args:
-        teacher: Whom.
+        teacher: Its name, digest, mean and std.
         images: Paths, in an order that stays.
-        numbers: Of the views; `WHOLE` is the middle of each image.
-        cache: A folder; the answers lie in one below it that is named by all that they depend on.
         seed: Of the views.
-        size: Height and width of what the teacher sees; None for what it was trained with.
-        progress: Is told how many answers of how many there are.
-
-    Raises:
-        UserError: The disk is full or cannot be written; what was asked stays.
-        DataError: No image can be read.
+        size: Height and width of what the teacher sees.
+        kept: Classes an answer has.
+        features: Pooled features an answer has; 0 for none.
     """
-    size = size or teacher.size
-    kept = min(KEPT, teacher.classes)
-    asked = {
-        "teacher": teacher.name, "digest": teacher.digest, "mean": teacher.mean, "std": teacher.std, "size": size,
-        "seed": seed, "kept": kept, "images": len(images),
-        "list": hashlib.sha256("\n".join(map(_identity, images)).encode()).hexdigest()[:16],
-    }  # fmt: skip
-    text = json.dumps(asked, indent=1)
-    targets = Targets(cache / hashlib.sha256(text.encode()).hexdigest()[:16], len(images), kept)
-    done, total = 0, len(images) * len(numbers)
-    try:
-        targets.folder.mkdir(parents=True, exist_ok=True)
-        save_text(targets.folder / "asked.json", text + "\n")
-        with ThreadPoolExecutor(max(1, min(8, cores()))) as pool:
-            for number in numbers:
-                done = _ask_view(teacher, images, number, targets, seed, size, pool, done, total, progress)
-    except OSError as error:
-        remedy = "make room or name another --cache, then go on with the same command"
-        raise UserError(f"{error.filename or targets.folder}: {error.strerror}; {remedy}") from error
-    return targets
+
+    teacher: tuple[str, str, tuple[float, ...], tuple[float, ...]]
+    images: Sequence[str]
+    seed: int
+    size: int
+    kept: int
+    features: int = 0
+
+    @cached_property
+    def text(self) -> str:
+        """All that the answers depend on, as JSON."""
+        name, digest, mean, std = self.teacher
+        asked = {
+            "teacher": name, "digest": digest, "mean": mean, "std": std, "size": self.size, "seed": self.seed,
+            "kept": self.kept, "images": len(self.images),
+            "list": hashlib.sha256("\n".join(map(_identity, self.images)).encode()).hexdigest()[:16],
+            **({"features": self.features} if self.features else {}),
+        }  # fmt: skip
+        return json.dumps(asked, indent=1)
+
+    def targets(self, cache: Path) -> Targets:
+        """Where the answers lie in a cache: a folder named by all that they depend on."""
+        name = hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        return Targets(cache / name, len(self.images), self.kept, self.features)
 
 
 def _identity(path: str) -> str:
@@ -121,47 +82,46 @@ def _identity(path: str) -> str:
     return f"{path} {state.st_size} {state.st_mtime_ns}"
 
 
-def _ask_view(
-    teacher: Teacher,
-    images: Sequence[str],
-    number: int,
-    targets: Targets,
-    seed: int,
-    size: int,
-    pool: ThreadPoolExecutor,
-    done: int,
-    total: int,
-    progress: Callable[[int, int], None] | None,
-) -> int:
-    kind = record_type(targets.kept)
-    with open(targets.file(number), "ab") as file:
-        there = min(file.tell() // kind.itemsize, len(images))
-        file.truncate(there * kind.itemsize)  # an answer that a full disk or a kill has cut off
-        done += there
-        for start in range(there, len(images), BATCH):
-            batch = range(start, min(start + BATCH, len(images)))
-            views = list(pool.map(lambda image: _view(images[image], number, seed, image, size), batch))
-            file.write(_answers(teacher, views, kind, size).tobytes())
-            file.flush()
-            done += len(batch)
-            if progress:
-                progress(done, total)
-    return done
+@dataclass(frozen=True)
+class Targets:
+    """Answers to views of a list of images.
 
+    Attributes:
+        folder: Where they lie: `asked.json`, and `view_N.bin` a view.
+        images: How many images the list has.
+        kept: Classes an answer has.
+        features: Pooled features an answer has; 0 for none.
+    """
 
-def _view(path: str, number: int, seed: int, image: int, size: int) -> np.ndarray | None:
-    """What the teacher sees of an image; None where that cannot be read."""
-    try:
-        pixels = read_image(path)
-    except ImageError:
-        return None
-    return cut(pixels, view_of(pixels.shape[:2], seed, image, number), size)
+    folder: Path
+    images: int
+    kept: int
+    features: int = 0
 
+    @property
+    def kind(self) -> np.dtype:
+        """Of an answer."""
+        return record_type(self.kept, self.features)
 
-def _answers(teacher: Teacher, views: Sequence[np.ndarray | None], kind: np.dtype, size: int) -> np.ndarray:
-    blank = np.zeros((size, size, 3), np.uint8)
-    scores, classes = teacher(np.stack([blank if view is None else view for view in views])).topk(kind["scores"].shape[0])
-    found = np.zeros(len(views), kind)
-    found["classes"], found["scores"] = classes.numpy(), scores.numpy()
-    found[[view is None for view in views]] = 0
-    return found
+    def file(self, number: int) -> Path:
+        """Of a view."""
+        return self.folder / f"view_{'whole' if number == WHOLE else number}.bin"
+
+    def there(self, numbers: Sequence[int]) -> int:
+        """How many answers to these views are on the disk."""
+        sizes = [file.stat().st_size if (file := self.file(number)).is_file() else 0 for number in numbers]
+        return sum(min(size // self.kind.itemsize, self.images) for size in sizes)
+
+    def size(self, views: int) -> int:
+        """Bytes of the answers to so many views."""
+        return views * self.images * self.kind.itemsize
+
+    def read(self, number: int) -> np.ndarray:
+        """The answers [images] to a view, of `kind`. Raises DataError where they are not whole."""
+        try:
+            found = np.memmap(self.file(number), self.kind, "r")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.file(number)}: cannot be read ({error}); remove it, and ask again") from error
+        if len(found) != self.images:
+            raise DataError(f"{self.file(number)}: has {len(found)} of {self.images} answers; ask again with the same command")
+        return found

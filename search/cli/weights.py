@@ -5,11 +5,13 @@ record keeps what has ended: the same command goes on with what is missing.
 
 examples:
   gemnet compare-weights photos/ --models gemnet_a gemnet_a@scratch
+  gemnet compare-weights photos/ --peer mobilenetv1_100 --images tiny_imagenet/train --labels 1 0.1 --jobs 2 --write
   gemnet compare-weights photos/ --models gemnet_a mobilenetv1_100@weights.safetensors --epochs 1 5 20 --labels 1 0.1 --write
   gemnet compare-weights photos/ --models gemnet_a@mine.safetensors --ways nearest linear --record mine.jsonl
   gemnet compare-weights table --write                               the tables of docs/results/pretrained.md
 
-photos/ has train/<class>/ and val/<class>/.
+photos/ has train/<class>/ and val/<class>/. The first seed of all comes first, cheap measurements before dear ones. Then the
+peer is pretrained, as GEMNet-A's weights were. A training that was stopped goes on from its last epoch.
 """
 
 from __future__ import annotations
@@ -46,18 +48,39 @@ def main(call: Call) -> int:
     parser.add_argument("--labels", type=number(above=0), nargs="+", default=[1.0], help="shares of them; default: 1")
     parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--image-size", type=whole(8), default=128, help="height and width in pixels; default: 128")
+    parser.add_argument(
+        "--peer", metavar="MODEL", help="a model of timm's that is pretrained as GEMNet-A's weights, and compared"
+    )
+    parser.add_argument("--images", nargs="+", default=[], metavar="FOLDER", help="that GEMNet-A's weights were pretrained on")
+    parser.add_argument("--cache", help="of the teacher's answers to them; default: in the work directory")
+    parser.add_argument("--jobs", type=whole(1), default=1, help="measurements at a time, a thread each; default: 1")
     parser.add_argument("--work-dir", type=Path, default=Path(WORK_DIR), help="locked meanwhile; default: %(default)s")
     COMMAND.add_arguments(parser)
     args = parser.parse_args(call.arguments)
     if any(share > 1 for share in args.labels):
         parser.error("--labels: expected shares of at most 1")
 
+    if bool(args.peer) != bool(args.images):
+        parser.error("--peer needs --images, and --images --peer")
+
     def plan() -> Callable[[Any, Any], object]:
         from search.experiments.transfer import run, tasks
 
         starts = [tasks.parse_start(given) for given in args.models]
-        planned = tasks.tasks(starts, args.ways, args.epochs, args.labels, args.seeds)
-        return lambda store, display: run.Comparison(args.data, args.image_size).run(planned, store, display)
+        peer = None
+        if args.peer:
+            starts.append(tasks.parse_start(f"{args.peer}@{tasks.SCRATCH}"))
+            peer = tasks.Peer(args.peer, tuple(args.images), args.work_dir / f"pretrain_{args.peer}", args.cache)
+        comparison = run.Comparison(args.data, args.image_size)
+
+        def work(store: Any, display: Any) -> None:
+            first = tasks.tasks(starts, args.ways, args.epochs, args.labels, args.seeds[:1])
+            comparison.run(first, store, display, args.jobs, args.work_dir)
+            more = [*starts, peer.start()] if peer else starts
+            planned = tasks.tasks(more, args.ways, args.epochs, args.labels, args.seeds)
+            comparison.run(planned, store, display, args.jobs, args.work_dir)
+
+        return work
 
     return COMMAND.run(call, args, plan)
 

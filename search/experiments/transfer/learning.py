@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from gemnet.core.errors import UserError
+from gemnet.core.files import replacing
 from gemnet.pretraining.views import cut, random_view
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -106,8 +109,14 @@ def tune(
     seed: int,
     recipe: Recipe | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> float:
-    """Train all weights on random crops, mirrored or not; returns the accuracy on the test images after the last epoch.
+    checkpoint: Path | None = None,
+) -> tuple[float, float]:
+    """Train all weights on random crops, mirrored or not.
+
+    checkpoint: a file, written after each epoch, from which the same call goes on; it is removed at the end.
+
+    Returns:
+        The accuracy on the test images after the last epoch, and the CPU seconds of calls before that were stopped.
 
     Raises:
         UserError: The loss is not finite.
@@ -121,7 +130,14 @@ def tune(
     steps, total = len(train.labels) // batch, epochs * (len(train.labels) // batch)
     generator = torch.Generator().manual_seed(seed)
     network.train()
-    for epoch in range(epochs):
+    began, before, first = time.process_time(), 0.0, 0
+    if checkpoint is not None and checkpoint.is_file():
+        held = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(held["network"])
+        optimizer.load_state_dict(held["optimizer"])
+        generator.set_state(held["generator"])
+        first, before = held["epoch"], held["cpu_seconds"]
+    for epoch in range(first, epochs):
         order = torch.randperm(len(train.labels), generator=generator)
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
@@ -137,7 +153,15 @@ def tune(
                 progress(epoch * steps + step + 1, total)
         if not math.isfinite(loss.item()):
             raise UserError(f"the loss became {loss.item()} in epoch {epoch + 1} of {epochs}")
-    return accuracy(network, test)
+        if checkpoint is not None and epoch + 1 < epochs:
+            spent = before + time.process_time() - began
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
+            with replacing(checkpoint) as temporary:
+                torch.save({**state, "epoch": epoch + 1, "cpu_seconds": spent}, temporary)
+    found = accuracy(network, test)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return found, before
 
 
 @torch.inference_mode()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from gemnet.core.machine import processor
 from search.core.display import Display
 from search.core.json_lines import Format, Store
+from search.core.processes import RemoteBars, in_processes
+from search.core.threads import torch_threads
 from search.core.types import SearchError
 from search.evaluation.data import ImageFolder
 from search.experiments.lines import Fields, checked_fields, open_lines
@@ -25,6 +30,8 @@ FIELDS: Fields = {
     "machine": str,
 }  # fmt: skip
 """What a line of the record has."""
+TELL_SECONDS = 300.0
+"""How often a training in a process of its own tells how far it is."""
 
 
 def parse(row: Any) -> dict[str, Any]:
@@ -61,29 +68,90 @@ class Comparison:
     """
 
     def __init__(self, root: Path, size: int) -> None:
-        self.name, self.size = root.name or root.resolve().name, size
-        self.train, self.test = (_read(root / part, size) for part in ("train", "val"))
-        if self.train.classes != self.test.classes:
-            raise SearchError(f"{root}: train has the classes {self.train.classes}, val {self.test.classes}; expected the same")
+        self.root, self.name, self.size = root, root.name or root.resolve().name, size
+        self._folders = [ImageFolder(root / part, size) for part in ("train", "val")]
+        train, test = (folder.classes for folder in self._folders)
+        if train != test:
+            raise SearchError(f"{root}: train has the classes {train}, val {test}; expected the same")
+        self.counts = tuple(len(folder.labels) for folder in self._folders)
         self._features: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @cached_property
+    def train(self) -> Images:
+        """The images to learn from."""
+        return _read(self._folders[0])
+
+    @cached_property
+    def test(self) -> Images:
+        """The images to test with."""
+        return _read(self._folders[1])
 
     def key(self, task: Task) -> tuple[Any, ...]:
         """By which the record knows a measurement here."""
         return self.name, self.size, *task.key
 
-    def run(self, tasks: Sequence[Task], record: Store[dict[str, Any]], display: Display) -> None:
-        """Do what the record lacks. Interrupted, it has what had ended; the same call goes on."""
+    def run(
+        self, tasks: Sequence[Task], record: Store[dict[str, Any]], display: Display, jobs: int = 1, place: Path | None = None
+    ) -> None:
+        """Do what the record lacks, `jobs` at a time, a thread each. Interrupted, the same call goes on.
+
+        place: Of the checkpoints, from which a training that was stopped goes on; None for none.
+        """
         missing = [task for task in tasks if self.key(task) not in record.rows]
         if len(missing) < len(tasks):
             display.line(f"{len(tasks) - len(missing)} of {len(tasks)} measurements are in the record")
-        for number, task in enumerate(missing, 1):
-            row = self.measure(task, display)
-            record.add(row)
-            display.line(f"{number} of {len(missing)}, {task.title}: {row['accuracy']:.1%} in {row['seconds']:.0f} s")
+        left = {self.key(task): task for task in missing}
+        with closing(self._rows(missing, jobs, place, display)) as rows:  # on Ctrl-C, processes end at once
+            for number, row in enumerate(rows, 1):
+                record.add(row)
+                task = left.pop(key(row))
+                told = f"{number} of {len(missing)}, {task.title}: {row['accuracy']:.1%} in {row['seconds']:.0f} s"
+                display.line(f"{told}; {self.remaining(list(left.values()), record.rows.values())}")
 
-    def measure(self, task: Task, display: Display | None = None) -> dict[str, Any]:
-        """The row of a measurement."""
+    def _rows(
+        self, tasks: Sequence[Task], jobs: int, place: Path | None, display: Display
+    ) -> Generator[dict[str, Any], None, None]:
+        if jobs == 1:
+            for task in tasks:
+                with torch_threads(1):
+                    yield self.measure(task, display, place)
+            return
+        told: dict[str, float] = {}
+
+        def tell(title: str, done: int, total: int, note: str) -> None:
+            if time.monotonic() - told.get(title, -TELL_SECONDS) >= TELL_SECONDS:
+                told[title] = time.monotonic()
+                display.line(f"{title}: {done} of {total} steps")
+
+        yield from in_processes(
+            _measured, [(self.root, self.size, task, place) for task in tasks], jobs, "compare-weights", tell
+        )
+
+    def remaining(self, tasks: Sequence[Task], rows: Iterable[Mapping[str, Any]]) -> str:
+        """The CPU time that measurements will take, by those of the same images that are recorded, for people."""
+        if not tasks:
+            return "all is measured"
+        rates: dict[str, float] = {}
+        for row in sorted(rows, key=lambda row: row["way"] == "tuned"):  # a training tells more than a pass does
+            if (row["data"], row["image_size"]) == (self.name, self.size) and row["way"] in ("nearest", "tuned"):
+                rate = row["cpu_seconds"] / self._passes(row["way"], row["epochs"], row["labels"])
+                tuned = row["way"] == "tuned"
+                rates[row["model"]] = rate if tuned else max(rate, rates.get(row["model"], 0.0))  # features are kept: 0 s
+        if not rates:
+            return "the CPU time that remains is told when one has ended"
+        usual = sum(rates.values()) / len(rates)
+        seconds = sum(rates.get(task.start.model, usual) * self._passes(task.way, task.epochs, task.labels) for task in tasks)
+        return f"about {seconds / 3600:.1f} CPU hours remain for {len(tasks)}"
+
+    def _passes(self, way: str, epochs: int, labels: float) -> float:
+        """The cost of a measurement, in images that are trained with; one that is only looked at costs a third."""
+        train, test = self.counts
+        return epochs * labels * train + test / 3 if way == "tuned" else (train + test) / 3
+
+    def measure(self, task: Task, display: Display | RemoteBars | None = None, place: Path | None = None) -> dict[str, Any]:
+        """The row of a measurement. place: as `run` has it."""
         began, before = time.monotonic(), time.process_time()
+        spent = 0.0
         train = self.train.part(task.labels, task.seed)
         if task.way in FROZEN:
             found, tested = self._of(task.start, task.seed, train)
@@ -94,14 +162,15 @@ class Comparison:
             share = share_right(answers, self.test.labels)
         else:
             network = task.start.build(len(train.classes), task.seed)
+            checkpoint = place / f"{self.name}_{self.size}_{task.file}.pth" if place else None
             with (display or Display(quiet=True)).progress(task.title) as progress:
-                share = tune(network, train, self.test, task.epochs, task.seed, progress=progress)
+                share, spent = tune(network, train, self.test, task.epochs, task.seed, None, progress, checkpoint)
         model, start, way, epochs, labels, seed = task.key
         return {
             "data": self.name, "image_size": self.size, "model": model, "start": start, "way": way, "epochs": epochs,
             "labels": labels, "seed": seed, "accuracy": round(share, 5), "train_images": len(train.labels),
             "test_images": len(self.test.labels), "seconds": round(time.monotonic() - began, 1),
-            "cpu_seconds": round(time.process_time() - before, 1), "machine": processor(),
+            "cpu_seconds": round(spent + time.process_time() - before, 1), "machine": processor(),
         }  # fmt: skip
 
     def _of(self, start: Start, seed: int, train: Images) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,7 +183,17 @@ class Comparison:
         return every if train.rows is None else every[train.rows], tested
 
 
-def _read(folder: Path, size: int) -> Images:
-    found = ImageFolder(folder, size)
-    pixels, labels = found.read(np.arange(len(found.labels)))
-    return Images(pixels, labels, found.classes)
+@cache
+def _comparison(root: Path, size: int) -> Comparison:
+    return Comparison(root, size)
+
+
+def _measured(root: Path, size: int, task: Task, place: Path | None) -> dict[str, Any]:
+    """A measurement in a process of its own, which reads the images once."""
+    with torch_threads(1), threadpool_limits(1):
+        return _comparison(root, size).measure(task, RemoteBars(), place)
+
+
+def _read(folder: ImageFolder) -> Images:
+    pixels, labels = folder.read(np.arange(len(folder.labels)))
+    return Images(pixels, labels, folder.classes)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import safetensors
 import timm
 import torch
 from torch import nn
@@ -16,6 +19,9 @@ from gemnet.checkpoints.reading import read_state_dict
 from gemnet.core.errors import UserError
 from gemnet.model_table import MODELS, shipped_weights, weights_file
 from gemnet.weights import WeightsError
+
+if TYPE_CHECKING:
+    from gemnet.pretraining.settings import Choice
 
 SCRATCH = "scratch"
 FROZEN = ("nearest", "linear")
@@ -65,6 +71,46 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """A model that is pretrained as the weights of ours were, on the same images, to be compared with them.
+
+    Attributes:
+        model: One of timm's names.
+        images: The folders.
+        place: Where its weights go.
+        cache: Of the teacher's answers; None for `answers` in `place`.
+        like: The model of ours whose weights tell the teacher, views, seed and minutes.
+    """
+
+    model: str
+    images: tuple[str, ...]
+    place: Path
+    cache: str | None = None
+    like: str = "gemnet_a"
+
+    def choice(self) -> Choice:
+        """What is trained, as the weights of ours tell of themselves. Raises UserError where they do not."""
+        from gemnet.pretraining.settings import Choice
+
+        file = weights_file(self.like)
+        with safetensors.safe_open(file, "pt") as held:
+            told = json.loads((held.metadata() or {}).get("gemnet", "{}"))
+        names = ("teacher", "config", "options", "views", "teacher_size", "seed", "minutes")
+        if lacking := [name for name in names if name not in told]:
+            raise UserError(f"{file}: does not tell how it was made, as {lacking[0]}")
+        features = bool(told.get("features"))
+        return Choice(self.images, model=self.model, features=features, processes=1, **{name: told[name] for name in names})
+
+    def start(self) -> Start:
+        """With its weights, which are made where they are missing; what was stopped goes on."""
+        from gemnet.pretraining.run import pretrain
+        from gemnet.pretraining.writing import WEIGHTS
+
+        pretrain(self.choice(), str(self.place), self.cache)
+        return Start(self.model, self.place / WEIGHTS)
+
+
+@dataclass(frozen=True)
 class Task:
     """A measurement.
 
@@ -86,6 +132,11 @@ class Task:
     def key(self) -> tuple[str, str, str, int, float, int]:
         """By which the record knows it, beside the data."""
         return self.start.model, self.start.name, self.way, self.epochs, self.labels, self.seed
+
+    @property
+    def file(self) -> str:
+        """A name for its files."""
+        return "_".join(map(str, self.key))
 
     @property
     def title(self) -> str:
@@ -118,7 +169,7 @@ def parse_start(given: str) -> Start:
 def tasks(
     starts: Sequence[Start], ways: Sequence[str], epochs: Sequence[int], labels: Sequence[float], seeds: Sequence[int]
 ) -> list[Task]:
-    """All measurements, seed by seed, the short ones first: what is stopped early is a comparison all the same."""
+    """All measurements, seed by seed, the cheap ones first: what is stopped early is a comparison all the same."""
     frozen = [
         Task(start, way, 0, share, seed)
         for seed in seeds
@@ -127,11 +178,11 @@ def tasks(
         for way in ways
         if way in FROZEN
     ]
+    trainings = sorted(((length, share) for length in epochs for share in labels), key=lambda pair: (pair[0] * pair[1], pair))
     tuned = [
         Task(start, "tuned", length, share, seed)
         for seed in seeds
-        for length in sorted(epochs)
-        for share in sorted(labels)
+        for length, share in trainings
         for start in starts
         if "tuned" in ways
     ]

@@ -81,6 +81,15 @@ def test_it_validates_near_the_start_then_at_equal_shares_and_at_the_end(tmp_pat
     assert hook.validated[1:] == [0.25, 0.5, 0.75, 1.0]
 
 
+def test_the_learning_rate_rises_for_as_long_as_the_config_says(tmp_path):
+    hook = Noted()
+    run(tmp_path, hook, warm_up=(0.5, 1000))
+    rates = [rate for _, rate in hook.rates]
+    assert len(rates) == 16
+    assert rates.index(max(rates)) in (5, 6, 7)  # before the half, for the cosine falls meanwhile
+    assert rates[:5] == sorted(rates[:5])
+
+
 def test_a_run_that_was_stopped_goes_on_and_ends_in_the_same_weights(tmp_path):
     whole, before, after = Noted(), Noted(stop=2), Noted()
     expected = run(tmp_path / "whole", whole)

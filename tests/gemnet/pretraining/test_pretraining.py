@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +11,22 @@ import pytest
 import safetensors
 import timm
 import torch
+from made_photos import CLASSES, SIZE, small
 from PIL import Image
 from torch.nn import functional
 
 import gemnet  # noqa: F401 - registers the models
 from gemnet.checkpoints.reading import WeightsError, read_checkpoint
 from gemnet.core.errors import DataError, UserError
-from gemnet.images.pixels import read_image
+from gemnet.core.locks import locked
 from gemnet.openmmlab.engine import load_config
-from gemnet.pretraining import targets as targets_module
-from gemnet.pretraining.parts import CutView, TeacherViews, answer_loss
+from gemnet.pretraining import images
+from gemnet.pretraining.estimate import estimate
+from gemnet.pretraining.parts import TeacherViews, answer_loss, feature_loss
 from gemnet.pretraining.run import pretrain
-from gemnet.pretraining.targets import WHOLE, Targets, ask, record_type
+from gemnet.pretraining.settings import Choice, settled
 from gemnet.pretraining.teachers import PACKAGES, load_teacher
 from gemnet.pretraining.views import RATIO, SCALE, View, cut, random_view, whole_view
-
-CLASSES, SIZE = 40, 32
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(9):
-        coarse = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        place = folder / ("a" if number % 2 else "b")
-        place.mkdir(exist_ok=True)
-        Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(place / f"{number}.png")
-    (folder / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xffbroken")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A small classifier of timm's with weights of its own: MODEL@FILE."""
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("teacher") / "small.pth"
-    torch.save(timm.create_model("mobilenetv3_small_050", num_classes=CLASSES).state_dict(), file)
-    return f"mobilenetv3_small_050@{file}"
-
-
-@pytest.fixture(scope="module")
-def teacher(own):
-    return load_teacher(own)
-
-
-def files(photos):
-    return sorted(str(path) for path in photos.rglob("*.*"))
 
 
 def test_a_view_follows_from_its_numbers_and_lies_in_the_image():
@@ -95,80 +66,6 @@ def test_a_teacher_answers_as_timm_with_its_own_normalisation(teacher):
     )
 
 
-def test_answers_are_the_likeliest_classes_of_the_view_that_the_student_is_shown(teacher, photos, tmp_path):
-    images = files(photos)
-    found = ask(teacher, images, [0, 1, WHOLE], tmp_path, seed=5, size=SIZE)
-    for number in (0, 1, WHOLE):
-        answers = found.read(number)
-        for index, path in enumerate(images):
-            if path.endswith("broken.jpg"):
-                assert not answers[index]["scores"].any()
-                continue
-            shown = CutView(SIZE, seed=5).transform({"img": read_image(path), "image": index, "view": number})["img"]
-            scores, classes = teacher(shown[None])[0].topk(32)
-            assert answers[index]["scores"].astype(float) == pytest.approx(scores.numpy(), abs=1e-3)
-            assert answers[index]["classes"][0] == classes[0]
-
-
-def test_a_teacher_is_asked_once_and_a_stopped_run_goes_on(teacher, photos, tmp_path, monkeypatch):
-    images = files(photos)
-    whole = ask(teacher, images, [0, 1], tmp_path / "whole", size=SIZE)
-    monkeypatch.setattr(targets_module, "BATCH", 4)
-    calls = []
-
-    def count(done, total):
-        calls.append((done, total))
-        if done == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ask(teacher, images, [0, 1], tmp_path / "cut", size=SIZE, progress=count)
-    (file,) = (tmp_path / "cut").rglob("view_0.bin")
-    with open(file, "ab") as half:
-        half.write(b"half an answer")
-    calls.clear()
-    found = ask(teacher, images, [0, 1], tmp_path / "cut", size=SIZE, progress=lambda done, total: calls.append((done, total)))
-    assert calls[0] == (10, 20)  # the first eight were there
-    for number in (0, 1):
-        expected, got = whole.read(number), found.read(number)
-        assert got["scores"] == pytest.approx(expected["scores"], abs=1e-3)
-    calls.clear()
-    ask(teacher, images, [0, 1], tmp_path / "cut", size=SIZE, progress=lambda done, total: calls.append(done))
-    assert calls == []
-
-
-def test_another_teacher_size_seed_or_list_is_asked_anew(teacher, own, photos, tmp_path):
-    images = files(photos)[:3]
-    first = ask(teacher, images, [0], tmp_path, size=SIZE)
-    torch.manual_seed(1)
-    torch.save(timm.create_model("mobilenetv3_small_050", num_classes=CLASSES).state_dict(), tmp_path / "other.pth")
-    other = load_teacher(f"mobilenetv3_small_050@{tmp_path / 'other.pth'}")
-    folders = {
-        ask(other, images, [0], tmp_path, size=SIZE).folder, ask(teacher, images, [0], tmp_path, size=64).folder,
-        ask(teacher, images, [0], tmp_path, seed=1, size=SIZE).folder,
-        ask(teacher, images[:2], [0], tmp_path, size=SIZE).folder,
-    }  # fmt: skip
-    assert len(folders | {first.folder}) == 5
-    assert ask(teacher, images, [0], tmp_path, size=SIZE).folder == first.folder
-
-
-def test_a_full_disk_is_told_and_the_same_command_goes_on(teacher, photos, tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device", "answers/view_0.bin")
-
-    monkeypatch.setattr(targets_module, "_answers", full)
-    with pytest.raises(UserError, match=r"view_0.bin: No space left on device; make room or name another --cache"):
-        ask(teacher, files(photos), [0], tmp_path, size=SIZE)
-
-
-def test_answers_that_are_not_whole_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"view_0.bin: cannot be read"):
-        Targets(tmp_path, 3, 4).read(0)
-    np.zeros(2, record_type(4)).tofile(tmp_path / "view_0.bin")
-    with pytest.raises(DataError, match="has 2 of 3 answers; ask again"):
-        Targets(tmp_path, 3, 4).read(0)
-
-
 def test_the_loss_is_the_cross_entropy_with_the_whole_answer():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 12, generator=generator)
@@ -185,15 +82,8 @@ def test_the_loss_is_the_cross_entropy_with_the_whole_answer():
 @pytest.fixture(scope="module")
 def done(photos, own, tmp_path_factory):
     place = tmp_path_factory.mktemp("pretrained") / "work"
-    options = {
-        "epochs": 2,
-        "image_size": SIZE,
-        "batch_size": 4,
-        "train_dataloader.num_workers": 0,
-        "val_dataloader.num_workers": 0,
-    }
-    settings = {"teacher": own, "options": options, "teacher_size": SIZE, "views": 2}
-    result = pretrain([str(photos)], str(place), **settings)
+    settings = Choice([str(photos)], own, options=small(), teacher_size=SIZE, views=2)
+    result = pretrain(settings, str(place))
     return place, result, settings
 
 
@@ -229,21 +119,21 @@ def test_the_student_is_shown_each_view_of_each_readable_image(done):
     assert 32 / CLASSES - 0.01 < float(answer.sum()) < 1.01
 
 
-def test_the_same_command_is_not_trained_again_and_another_one_is_refused(done, photos):
+def test_the_same_command_is_not_trained_again_and_another_one_is_refused(done):
     place, result, settings = done
     before = (place / "weights.safetensors").stat().st_mtime_ns
-    assert pretrain([str(photos)], str(place), **settings) == result
+    assert pretrain(settings, str(place)) == result
     assert (place / "weights.safetensors").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"has a training with other settings \(views 2, now 3\)"):
-        pretrain([str(photos)], str(place), **{**settings, "views": 3})
+        pretrain(replace(settings, views=3), str(place))
 
 
-def test_a_run_that_lost_its_end_goes_on_to_the_same_weights(done, photos):
+def test_a_run_that_lost_its_end_goes_on_to_the_same_weights(done):
     place, result, settings = done
     expected = (place / "weights.safetensors").read_bytes()
     (place / "result.json").unlink()
     (place / "weights.safetensors").unlink()
-    again = pretrain([str(photos)], str(place), **settings)
+    again = pretrain(settings, str(place))
     assert (place / "weights.safetensors").read_bytes() == expected
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
 
@@ -258,13 +148,25 @@ def test_a_teacher_that_is_not_to_be_had_is_told_with_the_remedy(tmp_path, monke
         load_teacher("gemnet")
 
 
+class Code:
+    """Makes a file where a pickle is read as Python reads it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
 def test_weights_that_do_not_fit_or_want_to_run_code_are_refused(own, tmp_path):
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"not a checkpoint of resnet18: .* weights do not fit, as conv1.weight"):
         load_teacher(f"resnet18@{tmp_path / 'other.pth'}")
-    torch.save({"a": Path("code")}, tmp_path / "code.pth")
-    with pytest.raises(WeightsError):
-        load_teacher(f"resnet18@{tmp_path / 'code.pth'}")
+    torch.save({"conv1.weight": Code(tmp_path / "ran")}, tmp_path / "code.pth")
+    for model in ("resnet18", "gemnet_a"):
+        with pytest.raises(WeightsError, match=r"code\.pth"):
+            load_teacher(f"{model}@{tmp_path / 'code.pth'}")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_package_of_another_network_is_refused(tmp_path, monkeypatch):
@@ -301,14 +203,13 @@ def test_a_package_of_the_network_fills_it_in_order(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_is_refused(settings, message, photos, tmp_path):
     with pytest.raises(UserError, match=message):
-        pretrain([str(photos)], str(tmp_path), **settings)
+        pretrain(Choice([str(photos)], **settings), str(tmp_path))
 
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet"])
 def test_a_model_of_timms_learns_as_well_and_its_weights_are_timms(model, photos, own, tmp_path):
-    options = {"image_size": SIZE, "batch_size": 4, "epochs": 1}
-    options |= {"train_dataloader.num_workers": 0, "val_dataloader.num_workers": 0}
-    result = pretrain([str(photos)], str(tmp_path), own, model, options=options, teacher_size=SIZE, views=1)
+    options = small(epochs=1)
+    result = pretrain(Choice([str(photos)], own, model, options=options, teacher_size=SIZE, views=1), str(tmp_path))
     assert result["model"] == model
     fresh = timm.create_model(model, num_classes=CLASSES)
     trained = timm.create_model(model, num_classes=CLASSES, checkpoint_path=str(tmp_path / "weights.safetensors")).eval()
@@ -325,14 +226,132 @@ def test_a_model_of_timms_learns_as_well_and_its_weights_are_timms(model, photos
 def test_one_image_is_too_few(own, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="1 images: expected 2 or more"):
-        pretrain([str(tmp_path)], str(tmp_path / "work"), own)
+        pretrain(Choice([str(tmp_path)], own), str(tmp_path / "work"))
 
 
 def test_a_training_within_minutes_tells_its_progress(photos, own, tmp_path, capsys):
-    options = {"image_size": SIZE, "batch_size": 4, "train_dataloader.num_workers": 0, "val_dataloader.num_workers": 0}
-    result = pretrain([str(photos)], str(tmp_path / "work"), own, options=options, teacher_size=SIZE, views=1, minutes=0.05)
+    choice = Choice([str(photos)], own, options=small(), teacher_size=SIZE, views=1, minutes=0.05)
+    result = pretrain(choice, str(tmp_path / "work"))
     error = capsys.readouterr().err
-    assert "training on 1 x cpu: 0.05 minutes, in epochs of 1 views of 9 images" in error
+    assert "training on 1 x cpu: 0.05 minutes, in epochs of 1 views of 8 images, batches of 4, learning rate" in error
     assert re.search(r"0:0\d of 0:03, epoch \d+: validation agreement \d+\.\d{3}\n", error)
     assert result["epochs"] >= 1
     assert not list((tmp_path / "work").glob("evaluation*"))
+
+
+def test_a_checkpoint_of_a_training_here_teaches_and_that_of_another_cell_is_refused(done, tmp_path):
+    place, _, _ = done
+    teacher, images = load_teacher(f"gemnet_a@{place / 'epoch_2.pth'}"), np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    assert teacher.classes == CLASSES
+    assert teacher.features == 1032
+    assert torch.allclose(teacher(images), load_teacher(f"gemnet_a@{place / 'weights.safetensors'}")(images), atol=1e-3)
+    with pytest.raises(WeightsError, match=r"not a checkpoint of gemnet_b: \d+ of \d+ weights do not fit"):
+        load_teacher(f"gemnet_b@{place / 'epoch_2.pth'}")
+
+
+def test_features_that_differ_in_place_and_scale_alone_are_learned():
+    wanted = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    assert feature_loss(3 * wanted + 7, wanted).item() == pytest.approx(0, abs=1e-4)
+    assert feature_loss(-wanted, wanted).item() == pytest.approx(2, abs=1e-4)
+
+
+def test_features_are_learned_beside_answers_and_the_projection_stays_out_of_the_weights(photos, own, tmp_path):
+    choice = Choice([str(photos)], own, options=small(epochs=1), teacher_size=SIZE, views=1, features=True)
+    assert pretrain(choice, str(tmp_path))["features"] is True
+    checkpoint = read_checkpoint(tmp_path / "epoch_1.pth")["state_dict"]
+    assert checkpoint["head.projection.weight"].shape == (load_teacher(own).features, 1032)
+    assert re.search(r"loss_answers: \d.*loss_features: \d", "".join(file.read_text() for file in tmp_path.glob("*/*.log")))
+    timm.create_model("gemnet_a", num_classes=CLASSES, checkpoint_path=str(tmp_path / "weights.safetensors"))
+
+
+def test_labels_are_learned_by_the_same_command(labels, tmp_path):
+    choice = Choice([str(labels)], config="gemnet::pretrain_supervised.py", options=small(), supervised=True)
+    result = pretrain(choice, str(tmp_path))
+    assert 0 <= result["accuracy"] <= 1
+    assert (result["train"], result["held_out"], result["classes"], result["epochs"]) == (12, 4, 2, 2)
+    timm.create_model("gemnet_a", num_classes=2, checkpoint_path=str(tmp_path / "weights.safetensors"))
+    assert pretrain(choice, str(tmp_path)) == result
+
+
+def test_without_val_a_share_of_the_labelled_images_is_held_out(labels):
+    found = images.labelled([str(labels / "train")], 3)
+    assert found == images.labelled([str(labels / "train")], 3)
+    assert (len(found.train), len(found.val)) == (11, 1)
+    assert not set(found.train) & set(found.val)
+    assert found.classes == ["blue", "red"]
+
+
+def test_val_is_never_trained_on_and_tests_where_its_classes_are_the_teachers(labels):
+    assert {Path(path).parts[-3] for path in images.unlabelled([str(labels)])} == {"train"}
+    assert images.tested([str(labels)], ["red", "green"]) == []
+    found = images.tested([str(labels)], ["red", "green", "blue"])
+    assert {(Path(path).parts[-3], Path(path).parts[-2], label) for path, label in found} == {
+        ("val", "blue", 2), ("val", "red", 0)
+    }  # fmt: skip
+
+
+def test_a_test_set_of_the_teachers_classes_is_measured(labels, own, tmp_path, monkeypatch):
+    names = ["blue", "red", *map(str, range(CLASSES - 2))]
+    monkeypatch.setattr("gemnet.pretraining.run.class_names", lambda teacher: names)
+    choice = Choice([str(labels)], own, "test_resnet", options=small(epochs=1), teacher_size=SIZE, views=1)
+    result = pretrain(choice, str(tmp_path))
+    assert result["top1"] in (0, 0.25, 0.5, 0.75, 1)
+    assert result["images"] == 12
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [(["train", "val"], "2 folders: expected one with --supervised"), (["train/red"], "0 classes; expected a folder for each")],
+)
+def test_folders_without_classes_are_refused(labels, folders, message):
+    with pytest.raises(UserError, match=message):
+        images.labelled([str(labels / folder) for folder in folders], 0)
+
+
+def test_a_batch_of_more_than_all_views_is_refused(photos, own, tmp_path):
+    choice = Choice([str(photos)], own, options=small(batch_size=64), teacher_size=SIZE, views=1)
+    with pytest.raises(UserError, match="batches of 64 of 8 views: give a smaller --batch-size"):
+        pretrain(choice, str(tmp_path))
+
+
+def test_a_config_of_the_other_kind_is_refused():
+    with pytest.raises(UserError, match=r"expected one that inherits gemnet::pretrain_supervised.py"):
+        settled(Choice(["photos"], supervised=True))
+    with pytest.raises(UserError, match=r"expected one that inherits gemnet::pretrain.py"):
+        settled(Choice(["photos"], config="gemnet::gemnet_a_imagenet.py"))
+
+
+def test_the_learning_rate_follows_the_batch_of_all_processes_unless_it_is_given():
+    def rate(config, **changes):
+        return settled(Choice(["photos"], config=f"gemnet::{config}.py", **changes))[1].optim_wrapper.optimizer.lr
+
+    assert rate("pretrain") == 0.0014
+    assert rate("pretrain_imagenet", processes=8) == pytest.approx(0.0014 * 8**0.5)
+    assert rate("pretrain_supervised", supervised=True, processes=8) == pytest.approx(0.8)
+    assert rate("pretrain", processes=4, options={"optim_wrapper.optimizer.lr": 0.003}) == 0.003
+
+
+def test_the_recipe_of_imagenet_is_what_its_page_tells():
+    choice, config = settled(Choice(["imagenet"], config="gemnet::pretrain_imagenet.py", processes=8))
+    assert (choice.teacher, choice.views, choice.teacher_size) == ("tf_efficientnetv2_s.in21k_ft_in1k", 10, 300)
+    assert (config.train_cfg.max_epochs, config.image_size, config.train_dataloader.batch_size) == (30, 224, 128)
+    assert config.train_dataloader.dataset.pipeline[1].scale == 224
+    assert list(config.train_cfg.warm_up) == [1 / 60, 100_000]
+
+
+def test_a_second_command_in_one_work_directory_is_refused(photos, own, tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="in use by another process; wait for it, stop it, or name another"):
+        pretrain(Choice([str(photos)], own), str(tmp_path))
+
+
+def test_an_estimate_tells_room_and_time_and_leaves_nothing(photos, labels, own, tmp_path):
+    choice = Choice([str(photos)], own, "test_resnet", options=small(), teacher_size=SIZE, views=3, features=True)
+    told = estimate(choice, tmp_path / "answers")
+    assert re.search(r"answers: 3 views of 10 images, 0\.00 GB; [\d,]+ GB are free", told)
+    assert re.search(r"asking: \S+ images/s on this CPU; 30 answers are missing: 1 minutes on 1; 1 minutes on 8 such", told)
+    assert re.search(r"student: \S+ images/s on this CPU; training on 1 x cpu: 2 epochs of 3 views of 9 images", told)
+    supervised = Choice([str(labels)], config="gemnet::pretrain_supervised.py", options=small(), supervised=True)
+    assert re.fullmatch(
+        r"student: \S+ images/s on this CPU; training on 1 x cpu: 2 epochs of 12 images, .*", estimate(supervised, tmp_path)
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -128,11 +128,120 @@ def test_what_is_recorded_is_not_measured_again(comparison, tmp_path, monkeypatc
             pass
     before = path.read_text()
     assert len(before.splitlines()) == 3
-    monkeypatch.setattr(comparison, "measure", lambda task, display: row(start="scratch", way=task.way, seed=task.seed))
+    monkeypatch.setattr(
+        comparison, "measure", lambda task, display, place: row("test_resnet", way=task.way, epochs=0, seed=task.seed)
+    )
     with run.open_record(path, tmp_path / "work") as record:
         comparison.run(planned, record, QUIET)
     assert path.read_text().startswith(before)
     assert len(path.read_text().splitlines()) == 4
+
+
+def test_the_first_seed_comes_first_and_the_cheap_trainings_before_the_dear_ones():
+    planned = tasks.tasks([start()], ["tuned"], [1, 5, 20], [1.0, 0.1], [0, 1])
+    assert [(task.epochs, task.labels) for task in planned[:6]] == [
+        (1, 0.1),
+        (5, 0.1),
+        (1, 1.0),
+        (20, 0.1),
+        (5, 1.0),
+        (20, 1.0),
+    ]
+    assert [task.seed for task in planned] == [0] * 6 + [1] * 6
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_last_epoch_to_the_same_accuracy(comparison, tmp_path, monkeypatch):
+    task = tasks.Task(start(), "tuned", 4, 1.0, 0)
+    alone = comparison.measure(task)
+
+    rates = iter(range(1000))
+
+    def interrupted(done, warmup):
+        if next(rates) == 2:
+            raise KeyboardInterrupt
+        return real_rate(done, warmup)
+
+    real_rate = learning._rate
+    monkeypatch.setattr(learning, "_rate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        comparison.measure(task, place=tmp_path)
+    (file,) = tmp_path.glob("photos_32_*.pth")
+    assert torch.load(file, weights_only=True)["epoch"] >= 1
+    monkeypatch.undo()
+    again = comparison.measure(task, place=tmp_path)
+    assert again["accuracy"] == alone["accuracy"]
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.slow  # starts processes
+def test_two_processes_measure_what_one_does(photos, comparison, tmp_path, capsys):
+    planned = tasks.tasks([start()], ["nearest", "tuned"], [1], [1.0], [0, 1])
+    with run.open_record(tmp_path / "record.jsonl", tmp_path / "work") as record:
+        comparison.run(planned, record, Display(), 2, tmp_path / "work")
+        found = {key: row["accuracy"] for key, row in record.rows.items()}
+    assert found == {comparison.key(task): comparison.measure(task)["accuracy"] for task in planned}
+    assert "all is measured" in capsys.readouterr().out
+
+
+def test_the_time_that_remains_follows_from_what_is_recorded(comparison):
+    planned = [tasks.Task(start(), "tuned", epochs, 1.0, 0) for epochs in (1, 5)]
+    assert comparison.counts == (24, 12)
+    assert comparison.remaining(planned, []) == "the CPU time that remains is told when one has ended"
+    assert comparison.remaining([], []) == "all is measured"
+    passed = row(model="test_resnet", way="nearest", epochs=0, cpu_seconds=12 * 3600.0)  # of 36 images, as 12 trained ones
+    assert comparison.remaining(planned, [passed]) == "about 152.0 CPU hours remain for 2"  # 6 x 24 + 2 x 12 / 3 images
+    trained = row(model="test_resnet", epochs=2, cpu_seconds=52 * 60.0)
+    assert comparison.remaining(planned, [trained, passed]) == "about 2.5 CPU hours remain for 2"
+
+
+def test_the_peer_is_pretrained_as_the_weights_of_ours_tell():
+    choice = tasks.Peer("mobilenetv1_100", ("tiny",), Path("work")).choice()
+    assert (choice.model, choice.folders, choice.teacher) == ("mobilenetv1_100", ("tiny",), "efficientnet_lite2")
+    assert (choice.views, choice.teacher_size, choice.seed, choice.minutes) == (2, 128, 0, 62.0)
+    assert choice.features is False
+
+
+@pytest.mark.slow  # trains for seconds
+def test_the_command_pretrains_the_peer_once_and_measures_it_beside_the_others(photos, tmp_path, monkeypatch):
+    import gemnet.pretraining.run as pretraining
+    from gemnet.pretraining.settings import Choice
+
+    teacher = tmp_path / "teacher.pth"
+    torch.save(timm.create_model("mobilenetv3_small_050", num_classes=40).state_dict(), teacher)
+    options = {
+        "epochs": 1,
+        "image_size": 32,
+        "batch_size": 8,
+        "train_dataloader.num_workers": 0,
+        "val_dataloader.num_workers": 0,
+    }
+    choice = Choice([str(photos)], f"mobilenetv3_small_050@{teacher}", "test_resnet", options=options, teacher_size=32)
+    monkeypatch.setattr(tasks.Peer, "choice", lambda peer: choice)
+    record = tmp_path / "record.jsonl"
+    arguments = [str(photos), "--models", "test_efficientnet@scratch", "--peer", "test_resnet", "--images", str(photos)]
+    arguments += [
+        "--ways",
+        "nearest",
+        "--seeds",
+        "0",
+        "--image-size",
+        "32",
+        "--record",
+        str(record),
+        "--work-dir",
+        str(tmp_path),
+    ]
+    assert command.main(Call(arguments, "tools", "compare_weights.py", tmp_path)) == 0
+    found = [(row["model"], row["start"] == "scratch") for row in map(json.loads, record.read_text().splitlines())]
+    assert found == [("test_efficientnet", True), ("test_resnet", True), ("test_resnet", False)]
+    monkeypatch.setattr(pretraining, "train_to_log", None)  # it is done
+    assert command.main(Call(arguments, "tools", "compare_weights.py", tmp_path)) == 0
+
+
+def test_a_peer_without_images_is_refused(photos, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command.main(Call([str(photos), "--peer", "test_resnet"], "tools", "compare_weights.py", tmp_path))
+    assert "--peer needs --images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", [{"accuracy": 1.5}, {"accuracy": True}, {"seed": "0"}, {"model": None}])

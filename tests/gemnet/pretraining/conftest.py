@@ -1,0 +1,49 @@
+"""A few made photos, with labels and without, and a small teacher."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from made_photos import CLASSES
+from PIL import Image
+
+from gemnet.pretraining.teachers import load_teacher
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(9):
+        coarse = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        place = folder / ("a" if number % 2 else "b")
+        place.mkdir(exist_ok=True)
+        Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(place / f"{number}.png")
+    (folder / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xffbroken")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A small classifier of timm's with weights of its own: MODEL@FILE."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("teacher") / "small.pth"
+    torch.save(timm.create_model("mobilenetv3_small_050", num_classes=CLASSES).state_dict(), file)
+    return f"mobilenetv3_small_050@{file}"
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Photos of two classes that differ in their colour, 12 to train on and 4 to test with."""
+    folder, generator = tmp_path_factory.mktemp("labels"), np.random.default_rng(0)
+    for part, count in (("train", 6), ("val", 2)):
+        for label, colour in {"blue": (40, 60, 200), "red": (200, 60, 40)}.items():
+            (folder / part / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(generator.normal(colour, 25, (48, 48, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / label / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(own):
+    return load_teacher(own)
