@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import os
 import signal
@@ -8,6 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads that wait
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; the tools would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):  # writes its grammar once, before workers read it side by side
+    from yapf.yapflib import yapf_api  # noqa: F401
 
 WHOLE = [
     "api", "asking", "averaging", "backbone", "benchmark", "benchmark_conversion", "benchmark_networks",
