@@ -52,11 +52,9 @@ def load(path: str, threads: int = 0) -> "Run":
     network.opt.num_threads = threads or network.opt.num_threads
     assert network.load_param(path) == network.load_model(path.removesuffix(".param") + ".ncnn.bin") == 0, "no ncnn network"
 
-    outputs = sorted(network.output_names(), key=lambda name: int(name.strip("out")))  # out0, out1, ..., in any order
-
     def run(images: np.ndarray) -> list[np.ndarray]:
         extractor = network.create_extractor()
         extractor.input(network.input_names()[0], ncnn.Mat(np.ascontiguousarray(images[0])).clone())
-        return [np.array(extractor.extract(name)[1])[None] for name in outputs]
+        return [np.array(extractor.extract(name)[1])[None] for name in sorted(network.output_names())]
 
     return run

@@ -209,12 +209,14 @@ def test_a_library_that_is_not_installed_is_told_with_its_extra(module, detector
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("a.py", "--num-classes", 3), "--num-classes is not for detectors"),
+        (("detector.py", "--num-classes", 3), "--num-classes is not for detectors"),
         (("a.py", "--to", "coreml"), "--to coreml: is not offered; expected onnx, openvino, ncnn"),
-        (("gemnet_a", "a.onnx", "--cfg-options", "image_size=64"), "are for detectors: give a work directory or a config"),
+        (("gemnet_a", "a.onnx", "--cfg-options", "image_size=64"), "--cfg-options is for a work directory or a config"),
+        (("gemnet_a", "a.onnx", "--record", "a"), "--record for detectors: give one"),
     ],
 )
-def test_arguments_that_do_not_go_together_are_told(arguments, message, capsys):
+def test_arguments_that_do_not_go_together_are_told(arguments, message, detector, monkeypatch, capsys):
+    monkeypatch.chdir(Path(detector[0]).parent)
     with pytest.raises(SystemExit) as stopped:
         command(*arguments)
     assert stopped.value.code == 2
