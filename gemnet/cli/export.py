@@ -95,7 +95,7 @@ def main(call: Call) -> int:
     detectors.add_argument("--record", metavar="NAME", help="put the figures under this name into docs/export.md")
     add_custom_imports(parser)
     args = parser.parse_args(call.arguments)
-    of_training = args.model.endswith(".py") or Path(args.model).is_dir() or "/" in args.model
+    of_training = _is_config(args.model) or Path(args.model).is_dir() or "/" in args.model
     if not of_training and (args.cfg_options or (args.record and args.to != "int8")):
         parser.error("--cfg-options is for a work directory or a config, --record for detectors: give one")
     int8_export.check_arguments(parser, args)
@@ -106,6 +106,8 @@ def main(call: Call) -> int:
 
 def _export_trained(call: Call, parser: ArgumentParser, args: Namespace) -> int:
     """The exit code of the command for a work directory or a config."""
+    if args.to != "int8" and args.to not in RUNTIMES:
+        parser.error(f"--to {args.to}: is not offered; expected {', '.join(RUNTIMES)} or int8")
     found: list[TrainedClassifier | None] = []
 
     def task() -> None:
@@ -118,8 +120,7 @@ def _export_trained(call: Call, parser: ArgumentParser, args: Namespace) -> int:
         import_custom(args.custom_imports)
         found.append(trained_classifier(args.model, args.checkpoint, named(args.cfg_options)))
 
-    code = _reported(task, args.model) if args.model.endswith(".py") or Path(args.model).is_dir() else 0
-    if code:
+    if (_is_config(args.model) or Path(args.model).is_dir()) and (code := _reported(task, args.model)):
         return code
     if not found or found[0] is None:
         return _export_detector(call, parser, args)
@@ -128,8 +129,16 @@ def _export_trained(call: Call, parser: ArgumentParser, args: Namespace) -> int:
         parser.error(f"--{told[0].replace('_', '-')} is what the config of {args.model} says; leave it out")
     if args.record and args.to != "int8":
         parser.error("--record is for detectors and int8")
-    folder = Path("work_dirs") / Path(args.model.rpartition("::")[2]).stem if args.model.endswith(".py") else Path(args.model)
-    return _export_classifier(call, args, str(folder / found[0].name), found[0])
+    return _export_classifier(call, args, str(_folder(args.model) / found[0].name), found[0])
+
+
+def _is_config(model: str) -> bool:
+    return model.endswith(".py")
+
+
+def _folder(model: str) -> Path:
+    """Where files of a work directory or of a config go unless they are named."""
+    return Path("work_dirs") / Path(model.rpartition("::")[2]).stem if _is_config(model) else Path(model)
 
 
 def _export_classifier(call: Call, args: Namespace, named_after: str, trained: TrainedClassifier | None = None) -> int:
@@ -177,12 +186,9 @@ def _export_detector(call: Call, parser: ArgumentParser, args: Namespace) -> int
     others = [name for name, value in vars(args).items() if name not in allowed and value != parser.get_default(name)]
     if others:
         parser.error(f"--{others[0].replace('_', '-')} is not for detectors, which become what their config says")
-    if not int8 and args.to not in RUNTIMES:
-        parser.error(f"--to {args.to}: is not offered; expected {', '.join(RUNTIMES)} or int8")
-    of_config = args.model.endswith(".py")
-    name = Path(args.model.rpartition("::")[2]).stem
-    folder = Path("work_dirs") / name if of_config else Path(args.model)
-    out = Path(args.out) if args.out else folder / ("detector.int8.onnx" if int8 else f"detector{RUNTIMES[args.to].ending}")
+    of_config = _is_config(args.model)
+    name = "detector.int8.onnx" if int8 else f"detector{RUNTIMES[args.to].ending}"
+    out = Path(args.out) if args.out else _folder(args.model) / name
 
     def task() -> None:
         from gemnet.core.extras import need

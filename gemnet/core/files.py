@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename == str(temporary):
             error.filename = str(target)
         raise
+
+
+@contextmanager
+def made_apart(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own beside `path`; what is in that at the end goes to `path` and beside it.
+
+    Where the block raises, nothing of it is left, and what was there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".export", dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    with folder:
+        yield Path(folder.name) / path.name
+        for file in Path(folder.name).iterdir():
+            os.replace(file, path.with_name(file.name))
 
 
 _KINDS = {

@@ -22,7 +22,7 @@ from gemnet.core.files import save_text
 from gemnet.deploy import detector_steps
 from gemnet.deploy.about import script_of, text_of
 from gemnet.deploy.detector_steps import detected
-from gemnet.deploy.detectors import Exportable, OneStage
+from gemnet.deploy.detectors import Exportable, OneStage, scores_and_deltas
 from gemnet.deploy.export import LARGEST_BATCH, METADATA, beside
 from gemnet.deploy.preprocessing import Preprocessing
 from gemnet.deploy.proof import Found
@@ -58,18 +58,11 @@ class AllBoxes(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images [B, 3, H, W], normalised -> boxes [B, N, 4], x1, y1, x2, y2 in their pixels, and scores [B, N, classes]."""
         head, coder = self.head, self.head.bbox_coder
-        logits, deltas = head(self.neck(self.backbone(images)))[:2]
-        scores = torch.cat([_rows(one, head.cls_out_channels) for one in logits], 1)
-        scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[..., :-1]
-        moves = torch.cat([_rows(one, coder.encode_size) for one in deltas], 1)
+        levels = [scores_and_deltas(head, *maps) for maps in zip(*head(self.neck(self.backbone(images)))[:2])]
+        scores, moves = (torch.cat(values, 1) for values in zip(*levels))
         priors = self.priors.expand(moves.shape[0], -1, -1)
         boxes = coder.decode(priors.reshape(-1, self.priors.shape[1]), moves.reshape(-1, coder.encode_size))
         return boxes.reshape(-1, self.priors.shape[0], 4), scores
-
-
-def _rows(values: Tensor, length: int) -> Tensor:
-    """[B, positions x anchors, length] of [B, anchors x length, h, w]."""
-    return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, length)
 
 
 def of_one_size(steps: Preprocessing) -> Preprocessing:

@@ -24,8 +24,9 @@ import gemnet
 from gemnet.annotations.coco import read_coco
 from gemnet.cell import Cell
 from gemnet.core.errors import DataError
+from gemnet.core.files import made_apart
 from gemnet.deploy.detectors import exportable
-from gemnet.deploy.export import METADATA, ExportError, made_apart, quiet
+from gemnet.deploy.export import METADATA, ExportError, quiet
 from gemnet.deploy.preprocessing import preprocessing
 from gemnet.deploy.proof import Agreement, Found, Limits, compare
 from gemnet.deploy.runtimes.table import Runtime, runtime
@@ -127,7 +128,7 @@ def export_detector(
             agreement = prove(predictor, exported, limits, photos)
         if agreement.mistake:
             raise ExportError(f"{out}: not written, for it does not find what the detector finds: {agreement.mistake}")
-        size = sum(one.stat().st_size for one in entry.files(file))
+        size = entry.bytes_of(file)
     return ExportedDetector(out, out.with_name(runner.name), agreement, source, size, time.monotonic() - began, about)
 
 

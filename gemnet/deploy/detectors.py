@@ -239,9 +239,7 @@ def _level(
     head: Any, logits: Tensor, deltas: Tensor, priors: Tensor, most: int, count: int, limit: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As `_candidates`, of one level that has `count` boxes at most."""
-    logits = logits.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, head.cls_out_channels))
-    scores = logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
-    deltas = deltas.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, head.bbox_coder.encode_size))
+    scores, deltas = scores_and_deltas(head, logits, deltas)
     priors = priors.expand(deltas.shape[0], -1, -1)
     classes = scores.shape[2]
     if count > most:  # the best pairs of box and class are of the boxes with the best classes
@@ -252,6 +250,13 @@ def _level(
         least = _with_zeros(scores.flatten(1)[..., None], 0 if count > most else most)[..., 0].topk(most).values[:, -1]
         scores = torch.where(scores >= least[:, None, None], scores, 0)
     return _decoded(head.bbox_coder, priors, deltas, limit), scores
+
+
+def scores_and_deltas(head: Any, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a level's maps [B, ., h, w] the scores [B, n, C] and what moves the priors [B, n, d]."""
+    logits = logits.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, head.cls_out_channels))
+    deltas = deltas.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, head.bbox_coder.encode_size))
+    return logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1], deltas
 
 
 def _with_zeros(values: Tensor, count: int) -> Tensor:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ from torch import Tensor, nn
 
 from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.core.errors import DataError
-from gemnet.core.files import save_text
+from gemnet.core.files import made_apart, save_text
 from gemnet.deploy.about import PIXELS, about_network, script_of, text_of
 from gemnet.deploy.classifier_runner import prepare
 from gemnet.deploy.runtimes.table import ExportError, Run, Runtime, runtime
@@ -254,23 +252,6 @@ def write_beside(entry: Runtime, path: Path, about: Mapping[str, Any]) -> list[P
         return [described]
     save_text(script, script_of(entry, described.name))
     return [described, script]
-
-
-@contextmanager
-def made_apart(path: Path) -> Iterator[Path]:
-    """A path of the same name in a folder of its own beside `path`; what is in that at the end goes to `path` and beside it.
-
-    Where the block raises, nothing of it is left, and what was there before stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=".export", dir=path.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    with folder:
-        yield Path(folder.name) / path.name
-        for file in Path(folder.name).iterdir():
-            os.replace(file, path.with_name(file.name))
 
 
 def _tuple(outputs: Any) -> tuple[Tensor, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from gemnet.core.files import made_apart
 from gemnet.deploy.int8.mixed_precision import Trial, fewest_float
 from gemnet.deploy.int8.quantizer import Feed, Quantizer
 from gemnet.deploy.int8.report import LayerReport, layer_reports
@@ -54,9 +53,8 @@ def write_within(
     """
     errors = quantizer.errors(feeds)
     found: dict[int, Measurement] = {}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # a file may have others beside it
-        temporary, written = Path(folder) / path.name, -1
+    with made_apart(path) as temporary:  # a file may have others beside it
+        written = -1
 
         def lost(kept: Collection[str]) -> float:
             nonlocal written
@@ -69,6 +67,4 @@ def write_within(
             quantizer.write(temporary, kept)
         if len(kept) not in found:
             found[len(kept)] = measure(temporary)
-        for file in Path(folder).iterdir():
-            os.replace(file, path.with_name(file.name))
     return Choice(found[len(kept)], layer_reports(quantizer.layers, errors, kept), tuple(trials))

@@ -23,7 +23,6 @@ from gemnet.deploy.int8.opened import Opened
 from gemnet.deploy.int8.quantizer import Feed
 from gemnet.deploy.int8.report import Report
 from gemnet.deploy.int8.targets import target
-from gemnet.deploy.runtimes.table import Runtime
 from gemnet.network import GEMNet
 
 SENSITIVITY_IMAGES = 32
@@ -119,13 +118,8 @@ def export_int8(
         calls = {one: partial(one, image) for one in (reference.run, entry.open(path))}
         before, after = measure_together(calls, 30, 5).values()
         return Report(
-            path, (_bytes_of(entry, made.plain), _bytes_of(entry, path)), (before, after), made.difference,
+            path, (entry.bytes_of(made.plain), entry.bytes_of(path)), (before, after), made.difference,
             () if chosen is None else (chosen.measured,),
             () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
             {"weight_bits": made.quantizer.weight_bits, "calibration_images": count, "max_loss": max_loss},
         )  # fmt: skip
-
-
-def _bytes_of(entry: Runtime, path: Path) -> int:
-    """Bytes of a file and its companions."""
-    return sum(file.stat().st_size for file in entry.files(path))

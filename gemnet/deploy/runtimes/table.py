@@ -87,6 +87,10 @@ class Runtime:
         path = Path(path)
         return [path, *(path.with_suffix(ending) for ending in self.companions)]
 
+    def bytes_of(self, path: str | Path) -> int:
+        """Bytes of the file at `path` and its companions."""
+        return sum(file.stat().st_size for file in self.files(path))
+
     def check(self, to_write: bool = True) -> None:
         """Warn of each library whose release is not among the tested ones.
 

@@ -1,9 +1,6 @@
 """An exported detector finds what the detector finds, on photos of any size, in batches of any size, with onnxruntime alone."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from alone import assert_finds_alone
 from made_detection import photo
 from made_detectors import CELL, CLASSES, PARTS, write_detector
 from PIL import Image
@@ -146,40 +144,13 @@ def test_what_was_compared_is_told(exported):
     assert f"{found.path}: {found.path.stat().st_size / 1e6:.1f} MB" in str(found)
 
 
-ALONE = """
-import runpy, sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "torchvision", "gemnet", "mmdet", "mmcv", "mmengine", "cv2", "timm", "onnx"}:
-            raise ImportError(name)
-sys.meta_path.insert(0, Blocked())
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 def test_the_script_beside_it_has_30_lines_and_finds_the_boxes_without_torch_and_gemnet(exported, tmp_path):
     predictor, found, _ = exported
     text = found.runner.read_text(encoding="utf-8")
     assert found.runner.name == "run_model.py"
     assert len(text.splitlines()) <= 30
     place = photo(tmp_path / "p #1 'é'.jpg", 0, exif=_turned())
-    command = [sys.executable, "-c", ALONE, str(found.runner), str(place), "--draw", str(tmp_path / "drawn")]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PYTHONUTF8": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, encoding="utf-8", check=True)
-    lines = [line.split("\t") for line in ended.stdout.splitlines()]
-    own = predictor(place)
-    expected = [
-        [str(place), CLASSES[label], f"{score:.3f}", *(f"{value:.1f}" for value in box)]
-        for box, score, label in zip(own.boxes, own.scores, own.labels)
-        if score >= 0.4
-    ]
-    assert len(expected) > 2
-    assert [line[:2] for line in lines] == [line[:2] for line in expected]
-    numbers = [[list(map(float, line[2:])) for line in rows] for rows in (lines, expected)]
-    np.testing.assert_allclose(*numbers, atol=0.11)
-    with Image.open(tmp_path / "drawn" / f"{place.stem}.png") as drawn:
-        assert drawn.size == (own.size[1], own.size[0])
+    assert_finds_alone(found.runner, place, tmp_path, predictor, 0.4)
 
 
 def _turned():

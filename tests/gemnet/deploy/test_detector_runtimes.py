@@ -1,9 +1,6 @@
 """A detector of one stage finds its own boxes in each runtime, with NumPy beside the network."""
 
 import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from alone import assert_finds_alone
 from made_detection import photo
 from made_detectors import CELL, CLASSES, write_detector
-from PIL import Image
 from torchvision.ops import batched_nms
 
 from gemnet.cli.calling import Call
@@ -31,7 +28,6 @@ SIZES = ((80, 96), (96, 64), (50, 96), (200, 150), (97, 33), (640, 40), (5, 7))
 """Widths and heights of photos: upright, lying, larger, odd, thin, tiny. The first fills the square that RetinaNet's become."""
 OTHERS = [name for name in RUNTIMES if name != "onnx"]
 QUICK = ("openvino", "torchscript")
-BLOCKED = {"torch", "torchvision", "gemnet", "mmdet", "mmcv", "mmengine", "cv2", "timm", "onnx"}
 
 
 @pytest.fixture(scope="module")
@@ -63,40 +59,9 @@ def test_it_finds_the_detectors_boxes_on_photos_of_any_size_and_its_script_does_
         *(file.name for file in entry.files(out)), f"model{entry.ending}.json", "detector_steps.py", script,
     }  # fmt: skip
     assert len((tmp_path / script).read_text(encoding="utf-8").splitlines()) <= 40
-    alone(name, found.runner, photos[0], tmp_path / "drawn", Predictor(engine.load_config(detector[0]), detector[1], "cpu"))
-
-
-def alone(name, runner, place, drawn, predictor):
-    """Run the script where this package and, if the runtime is not torch's, torch are missing; compare with the detector."""
-    blocked = BLOCKED - ({"torch", "onnx"} if name in ("torchscript", "torch.export", "executorch") else set())
-    code = f"""
-import runpy, sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ImportError(name)
-sys.meta_path.insert(0, Blocked())
-del sys.argv[0]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])  # where Python looks for the modules beside a script
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONUTF8": "1"}
-    command = [sys.executable, "-c", code, str(runner), str(place), "--draw", str(drawn)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=drawn.parent)
-    assert ended.returncode == 0, ended.stderr
-    lines = [line.split("\t") for line in ended.stdout.splitlines() if line.startswith(str(place))]
-    own = predictor(place)
-    expected = [
-        [str(place), CLASSES[label], f"{score:.3f}", *(f"{value:.1f}" for value in box)]
-        for box, score, label in zip(own.boxes, own.scores, own.labels)
-        if score >= 0.4
-    ]
-    assert len(expected) > 2
-    assert sorted(line[1] for line in lines) == sorted(line[1] for line in expected)
-    numbers = [[list(map(float, line[2:])) for line in rows] for rows in (lines, expected)]
-    np.testing.assert_allclose(*numbers, atol=0.11)
-    with Image.open(drawn / f"{place.stem}.png") as image:
-        assert image.size == (own.size[1], own.size[0])
+    needed = ("torch", "onnx") if name in ("torchscript", "torch.export", "executorch") else ()
+    predictor = Predictor(engine.load_config(detector[0]), detector[1], "cpu")
+    assert_finds_alone(found.runner, photos[0], tmp_path, predictor, 0.4, needed)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from made_folders import write_colours
 from made_photos import CLASSES
 from PIL import Image
 
@@ -34,14 +35,7 @@ def own(tmp_path_factory):
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory):
     """Photos of two classes that differ in their colour, 12 to train on and 4 to test with."""
-    folder, generator = tmp_path_factory.mktemp("labels"), np.random.default_rng(0)
-    for part, count in (("train", 6), ("val", 2)):
-        for label, colour in {"blue": (40, 60, 200), "red": (200, 60, 40)}.items():
-            (folder / part / label).mkdir(parents=True)
-            for number in range(count):
-                pixels = np.clip(generator.normal(colour, 25, (48, 48, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / part / label / f"{number}.png")
-    return folder
+    return write_colours(tmp_path_factory.mktemp("labels"), {"train": 6, "val": 2}, 48)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from made_folders import write_colours
 from safetensors.torch import save_file
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -35,14 +35,7 @@ def row(model="gemnet_a", start="scratch", way="tuned", epochs=1, accuracy=0.5, 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Two classes that differ in their colour."""
-    place, generator = tmp_path_factory.mktemp("data") / "photos", np.random.default_rng(0)
-    for part, count in (("train", 12), ("val", 6)):
-        for label, colour in {"blue": (40, 60, 200), "red": (200, 60, 40)}.items():
-            (place / part / label).mkdir(parents=True)
-            for number in range(count):
-                pixels = np.clip(generator.normal(colour, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(place / part / label / f"{number}.png")
-    return place
+    return write_colours(tmp_path_factory.mktemp("data") / "photos", {"train": 12, "val": 6}, 32)
 
 
 @pytest.fixture(scope="module")
