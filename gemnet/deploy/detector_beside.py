@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,22 +65,24 @@ class AllBoxes(nn.Module):
         return boxes.reshape(-1, self.priors.shape[0], 4), scores
 
 
-def of_one_size(steps: Preprocessing) -> Preprocessing:
-    """The steps with images always filled up to the same size, which is `largest`.
+def of_one_size(steps: Preprocessing, photos: Iterable[tuple[int, int]]) -> tuple[Preprocessing, tuple[int, int]]:
+    """The steps with all images filled up to one size, and this size, width and height.
 
-    Where MMDetection fills up lying and upright photos differently, it becomes a square: the divisor is its side.
+    Where photos, given by width and height, all become images of one size, it is this. Where MMDetection fills them up
+    differently, as lying and upright ones, it is a square, whose side is then the divisor.
     """
-    if not steps.keep_ratio or (steps.fill_size is not None and min(steps.fill_size) >= max(steps.scale)):
-        return steps
-    side = math.ceil(max(*steps.scale, *(steps.fill_size or (0,))) / steps.divisor) * steps.divisor
-    return replace(steps, divisor=side)
+    sizes = {steps.filled(*photo) for photo in photos}
+    if len(sizes) == 1:
+        return steps, sizes.pop()
+    side = math.ceil(max(steps.largest) / steps.divisor) * steps.divisor
+    return replace(steps, divisor=side), (side, side)
 
 
-def network_of(detector: Exportable, steps: Preprocessing) -> AllBoxes:
-    """The part of a detector that a runtime computes. steps: `of_one_size`. Raises UserError for a detector of two stages."""
+def network_of(detector: Exportable, size: tuple[int, int]) -> AllBoxes:
+    """The part of a detector that a runtime computes. Raises UserError for a detector of two stages."""
     if not isinstance(detector, OneStage):
         raise UserError("a detector of two stages chooses its proposals within the network: only --to onnx takes it")
-    return AllBoxes(detector, steps.largest).eval()
+    return AllBoxes(detector, size).eval()
 
 
 def about_network(about: Mapping[str, Any], entry: Runtime, path: Path, network: AllBoxes) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -124,7 +125,8 @@ def export_detector(
         photos = [photos[index * len(photos) // min(count, len(photos))] for index in range(min(count, len(photos)))]
         about: Mapping[str, Any] = _about(predictor, settings, checkpoint, score)
         with quiet():
-            runner, about, exported, limits = (_with_graph if to == "onnx" else _with_steps)(predictor, about, entry, file)
+            write = _with_graph if to == "onnx" else _with_steps
+            runner, about, exported, limits = write(predictor, about, entry, file, photos)
             agreement = prove(predictor, exported, limits, photos)
         if agreement.mistake:
             raise ExportError(f"{out}: not written, for it does not find what the detector finds: {agreement.mistake}")
@@ -132,7 +134,7 @@ def export_detector(
     return ExportedDetector(out, out.with_name(runner.name), agreement, source, size, time.monotonic() - began, about)
 
 
-def _with_graph(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path) -> Written:
+def _with_graph(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path, photos: Sequence[Path]) -> Written:
     """Write a detector whose file does everything."""
     from gemnet.deploy.detector_onnx import OnnxDetector, write_onnx
 
@@ -145,16 +147,28 @@ def _with_graph(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, 
     return runner, about, OnnxDetector(path), detector.limits
 
 
-def _with_steps(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path) -> Written:
-    """Write a detector whose file is the network; `predictor` then fills up images as the steps beside the file do."""
+def _with_steps(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path, photos: Sequence[Path]) -> Written:
+    """Write a detector whose file is the network; `predictor` then fills up images as the steps beside the file do.
+
+    photos: From whose shapes the size of the network's images follows, as `of_one_size` has it.
+    """
     from gemnet.deploy.detector_beside import NetworkDetector, about_network, network_of, of_one_size, write_network
 
-    steps = of_one_size(preprocessing(predictor.pipeline.transforms, predictor.model.data_preprocessor))
+    own = preprocessing(predictor.pipeline.transforms, predictor.model.data_preprocessor)
+    steps, size = of_one_size(own, _sizes(photos))
     predictor.model.data_preprocessor.pad_size_divisor = steps.divisor
-    network = network_of(exportable(predictor.model, steps.largest), steps)
+    network = network_of(exportable(predictor.model, size), size)
     about = about_network({**about, "preprocessing": steps.described()}, entry, path, network)
     runner = write_network(network, about, entry, path)
     return runner, about, NetworkDetector(entry, path, about), network.limits
+
+
+def _sizes(photos: Sequence[Path]) -> Iterator[tuple[int, int]]:
+    """Widths and heights of the photos that can be read."""
+    for path in photos:
+        with suppress(DataError):
+            height, width = read_image(path).shape[:2]
+            yield width, height
 
 
 def script_for(name: str) -> str:

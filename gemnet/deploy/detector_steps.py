@@ -34,7 +34,7 @@ def prepared(photo: np.ndarray, about: dict) -> tuple[np.ndarray, list[int], lis
     steps, (high, wide) = about["preprocessing"], about["input"]["shape"][2:]
     sides, new = (photo.shape[1], photo.shape[0]), steps["scale"]
     if steps["keep_ratio"]:
-        ratio = min(max(new) / max(sides), min(new) / min(sides))
+        ratio = min(max(new) / max(sides), min(new) / min(sides), wide / sides[0], high / sides[1])  # into the network's size
         new = [max(1, int(side * ratio + 0.5)) for side in sides]
     pixels = _resized(photo, *new)[..., :: -1 if steps["order"] == "BGR" else 1]
     limit = [max(pair) for pair in zip(new, steps["fill_size"] or new)]

@@ -46,6 +46,15 @@ class Preprocessing:
         """For JSON."""
         return {**asdict(self), "interpolation": "bilinear"}
 
+    def filled(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels of the network's input for a photo of that size alone."""
+        new = list(self.scale)
+        if self.keep_ratio:
+            ratio = min(max(new) / max(width, height), min(new) / min(width, height))
+            new = [max(1, int(side * ratio + 0.5)) for side in (width, height)]
+        wide, high = (math.ceil(max(pair) / self.divisor) * self.divisor for pair in zip(new, self.fill_size or new))
+        return wide, high
+
     @property
     def largest(self) -> tuple[int, int]:
         """Two sides, in pixels, that the network's input never exceeds, lying or upright."""

@@ -86,6 +86,25 @@ def test_the_json_tells_what_an_app_needs(scripted):
     assert scores.shape == (3, sum(about["boxes"]["levels"]), 3)
 
 
+def test_photos_of_one_shape_have_a_network_of_their_size_with_the_detectors_own_boxes(detector, tmp_path):
+    lying = [photo(tmp_path / f"{index}.png", index, (96, 64)) for index in range(2)]
+    fitted = {"image_size": [96, 64]}  # as `gemnet detect` fits images into the shape of most photos
+    found = export_detector(*detector, tmp_path / "model.pt", list(map(str, lying)), fitted, 0.4, to="torchscript")
+    assert found.about["input"]["shape"] == ["batch", 3, 64, 96]
+    predictor = Predictor(engine.load_config(detector[0], fitted), detector[1], "cpu")
+    assert_finds_alone(found.runner, lying[1], tmp_path, predictor, 0.4, ("torch", "onnx"))
+    for size in ((64, 96), (10, 200), (300, 7)):
+        pixels = np.full((size[1], size[0], 3), 90, np.uint8)
+        images, limit, factor = prepared(pixels, found.about)
+        assert images.shape == (1, 3, 64, 96)
+        assert limit[0] <= 96
+        assert limit[1] <= 64
+        resized = np.divide(size, factor)  # the photo's own pixels, which lie in what boxes are cut to
+        assert np.allclose(resized, np.round(resized))
+        assert (np.round(resized) <= limit).all()
+        assert np.round(resized).min() >= 1
+
+
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 @pytest.mark.parametrize("size", [(96, 64), (50, 96), (333, 250), (97, 33), (64, 4), (5, 7), (1, 1)])
 def test_pixels_are_resized_as_by_opencv_to_the_last_bit(size, order):
