@@ -11,7 +11,10 @@ _base_ = "./_base_/pretrain.py"
 pretraining = dict(teacher="tf_efficientnetv2_s.in21k_ft_in1k", views=10, teacher_size=300)
 epochs = 30
 image_size = 224
-train_cfg = dict(warm_up=(1 / 60, 100_000))
-train_dataloader = dict(num_workers=12)
-val_dataloader = dict(num_workers=4)
+recipe = dict(epochs=epochs, image_size=image_size)
+cut = dict(scale=image_size)
+dataset = dict(pipeline=[{{_base_.load_image}}, dict(type="gemnet.CutView", scale=image_size), {{_base_.pack}}])
+train_cfg = dict(max_epochs=epochs, warm_up=(1 / 60, 100_000))
+train_dataloader = dict(num_workers=12, dataset=dataset)
+val_dataloader = dict(num_workers=4, dataset=dataset)
 test_dataloader = val_dataloader
