@@ -80,7 +80,8 @@ def _fold_all(model: nn.Module) -> nn.Module:
         model = inner
     if isinstance(model, torch.jit.ScriptModule):
         raise UserError("a scripted or traced model cannot be fused; fuse the model, then script it")
-    folded = copy.deepcopy(model).eval()
+    folded = copy.deepcopy(model)
+    folded.eval()  # which returns nothing in some of mmdet's backbones
     own = _within_own_operators(folded)
     for unit in folded.modules():
         if isinstance(unit, UNITS) and unit not in own and type(unit.bn) is not nn.Identity:

@@ -16,6 +16,7 @@ examples:
   gemnet export gemnet_b features.pt --to torchscript --features --input-size 320 320 --checkpoint detector.pth
   gemnet export gemnet mine.pt2 --to torch.export --cell best_cell.json --target-macs 300e6 --num-classes 10
   gemnet export work_dirs/photos --to int8                    the detector in int8, as work_dirs/photos/detector.int8.onnx
+  gemnet export work_dirs/photos detector.tflite --to int8    in int8 for LiteRT
   gemnet export gemnet_a int8.onnx --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train
   gemnet export gemnet_a int8.onnx --to int8 --checkpoint gemnet_a.pth --calibration data/imagenet/train \\
     --calibration-images 512 --data data/imagenet/val      loses at most a point, or layers stay float

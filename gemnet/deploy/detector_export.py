@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from torch import nn
 
 import gemnet
 from gemnet.annotations.coco import read_coco
@@ -44,15 +45,27 @@ SCORE = 0.3
 """Below this score boxes are left out by the script where nothing better is known."""
 FORMAT, VERSION = "gemnet.detector", 1
 
-Written: TypeAlias = "tuple[Path, Mapping[str, Any], Any, Limits]"
-"""The script, the JSON, what finds boxes with the file that was written, and what decides which boxes are kept."""
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the script, the JSON, what finds boxes with the file, and what decides which are kept.
+
+    network: What the file computes, where that is the network alone.
+    """
+
+    runner: Path
+    about: Mapping[str, Any]
+    detector: Any
+    limits: Limits
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True)
 class ExportedDetector:
     """What was written, and how its boxes agree with the model's on the photos of `source`.
 
-    size: bytes of the file and its companions; seconds: of the whole export; about: the JSON in the file, or beside it.
+    size: bytes of the file and its companions; seconds: of the whole export; about: the JSON in the file, or beside it;
+    network: what the file computes, where that is the network alone.
     """
 
     path: Path
@@ -62,6 +75,7 @@ class ExportedDetector:
     size: int
     seconds: float
     about: Mapping[str, Any]
+    network: nn.Module | None = None
 
     def __str__(self) -> str:
         return "\n".join(
@@ -123,15 +137,16 @@ def export_detector(
             print(f"{config}: no checkpoint is given: its weights are random", file=sys.stderr)
         photos, source = (given, "given with --images") if given else _photos(settings, Path(made))
         photos = [photos[index * len(photos) // min(count, len(photos))] for index in range(min(count, len(photos)))]
-        about: Mapping[str, Any] = _about(predictor, settings, checkpoint, score)
+        about = _about(predictor, settings, checkpoint, score)
         with quiet():
             write = _with_graph if to == "onnx" else _with_steps
-            runner, about, exported, limits = write(predictor, about, entry, file, photos)
-            agreement = prove(predictor, exported, limits, photos)
+            written = write(predictor, about, entry, file, photos)
+            agreement = prove(predictor, written.detector, written.limits, photos)
         if agreement.mistake:
             raise ExportError(f"{out}: not written, for it does not find what the detector finds: {agreement.mistake}")
         size = entry.bytes_of(file)
-    return ExportedDetector(out, out.with_name(runner.name), agreement, source, size, time.monotonic() - began, about)
+    runner, seconds = out.with_name(written.runner.name), time.monotonic() - began
+    return ExportedDetector(out, runner, agreement, source, size, seconds, written.about, written.network)
 
 
 def _with_graph(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path, photos: Sequence[Path]) -> Written:
@@ -144,7 +159,7 @@ def _with_graph(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, 
     write_onnx(detector, steps, {METADATA: json.dumps(about, ensure_ascii=False)}, path)
     runner = path.with_name(f"run_{path.stem}.py")
     runner.write_text(script_for(path.name), encoding="utf-8")
-    return runner, about, OnnxDetector(path), detector.limits
+    return Written(runner, about, OnnxDetector(path), detector.limits)
 
 
 def _with_steps(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, path: Path, photos: Sequence[Path]) -> Written:
@@ -160,7 +175,7 @@ def _with_steps(predictor: Predictor, about: Mapping[str, Any], entry: Runtime, 
     network = network_of(exportable(predictor.model, size), size)
     about = about_network({**about, "preprocessing": steps.described()}, entry, path, network)
     runner = write_network(network, about, entry, path)
-    return runner, about, NetworkDetector(entry, path, about), network.limits
+    return Written(runner, about, NetworkDetector(entry, path, about), network.limits, network)
 
 
 def _sizes(photos: Sequence[Path]) -> Iterator[tuple[int, int]]:

@@ -207,7 +207,8 @@ def _limits(test: dict[str, Any]) -> Limits:
 
 def _folded(module: nn.Module) -> Any:
     """A copy in evaluation mode with each batch normalisation in the convolution before it, as `gemnet.fusion.fused` does."""
-    module = copy.deepcopy(module).eval().cpu().double()
+    module = copy.deepcopy(module).cpu().double()
+    module.eval()  # which returns nothing in some of mmdet's backbones
     for unit in module.modules():
         if isinstance(unit, ConvModule):  # RTMDet's heads share convolutions, each with a normalisation of its own
             unit.conv = copy.deepcopy(unit.conv)

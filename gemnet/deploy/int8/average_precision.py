@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gemnet.annotations.coco import read_coco
-from gemnet.deploy.detector_onnx import OnnxDetector
 from gemnet.deploy.int8.measuring import check_names
 from gemnet.detection.own_detector.measures import figures
 from gemnet.images.pixels import read_image
 from gemnet.openmmlab.images import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gemnet.deploy.proof import Found
+
+    Detector: TypeAlias = "Callable[[np.ndarray], list[Found]]"
 
 
 @dataclass(frozen=True)
@@ -57,23 +62,29 @@ class AveragePrecision:
 class ApMeasure:
     """Measures detectors' files on photos with boxes, beside the float file, which is run once.
 
+    Args:
+        photos: With their boxes.
+        reference: The float file.
+        classes: Their names, in the order of the labels.
+        opened: Opens a file: photos uint8 [B, H, W, 3] in RGB -> what is found on each.
+
     Raises:
-        DataError: The boxes are of other classes than the float file's.
+        DataError: The boxes are of other classes.
     """
 
-    def __init__(self, photos: LabelledPhotos, reference: Path) -> None:
-        self.photos = photos
-        detector = OnnxDetector(reference)
-        about = json.loads(detector.session.get_modelmeta().custom_metadata_map.get("gemnet", "{}"))
-        check_names(photos.name, [one["name"] for one in photos.content["categories"]], about.get("classes"))
-        self._reference = self._figures(detector)
+    def __init__(
+        self, photos: LabelledPhotos, reference: Path, classes: Sequence[str], opened: Callable[[Path], Detector]
+    ) -> None:
+        self.photos, self._opened = photos, opened
+        check_names(photos.name, [one["name"] for one in photos.content["categories"]], classes)
+        self._reference = self._figures(opened(reference))
 
     def __call__(self, model: Path) -> AveragePrecision:
         """Raises DataError that names a photo that cannot be read."""
-        ap, ap50 = self._figures(OnnxDetector(model))
+        ap, ap50 = self._figures(self._opened(model))
         return AveragePrecision(len(self.photos.content["images"]), ap, ap50, *self._reference, self.photos.name)
 
-    def _figures(self, detector: OnnxDetector) -> tuple[float, float]:
+    def _figures(self, detector: Detector) -> tuple[float, float]:
         """AP and AP50 by pycocotools."""
         content = dict(self.photos.content)
         numbers = [one["id"] for one in content["categories"]]

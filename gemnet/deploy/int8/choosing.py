@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ def write_within(
             nonlocal written
             quantizer.write(temporary, kept)
             written, found[len(kept)] = len(kept), measure(temporary)
+            told = f"{len(errors) - len(kept)} of {len(errors)} layers in int8"
+            print(f"{told}: {found[len(kept)].lost:.2f} points lost", file=sys.stderr)
             return found[len(kept)].lost
 
         kept, trials = fewest_float(errors, lost, max_loss)

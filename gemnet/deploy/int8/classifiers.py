@@ -12,7 +12,7 @@ import numpy as np
 
 from gemnet.bench.benchmark import measure_together
 from gemnet.deploy.about import about_network
-from gemnet.deploy.export import ExportError, write_beside
+from gemnet.deploy.export import ExportError, Features, export, write_beside
 from gemnet.deploy.int8.choosing import Choice, write_within
 from gemnet.deploy.int8.images import CALIBRATION_IMAGES, calibration_files, labelled_files, read_batches
 from gemnet.deploy.int8.layers import QuantizationError
@@ -23,6 +23,7 @@ from gemnet.deploy.int8.opened import Opened
 from gemnet.deploy.int8.quantizer import Feed
 from gemnet.deploy.int8.report import Report
 from gemnet.deploy.int8.targets import target
+from gemnet.fusion import fused
 from gemnet.network import GEMNet
 
 SENSITIVITY_IMAGES = 32
@@ -80,10 +81,8 @@ def export_int8(
     if calibration is None:
         told = "int8 needs images to find the ranges of the activations"
         raise ExportError(f"{told}: give a folder of some hundred, as those of training, with --calibration FOLDER")
-    kind = target(path)
-    entry, settings = kind.runtime, {} if weight_bits is None else {"weight_bits": weight_bits}
-    if settings and not kind.weight_bits:
-        raise ExportError(f"{path}: the bits of weights are not for choice in {entry.title}; leave --weight-bits out")
+    kind = target(path, weight_bits)
+    entry = kind.runtime
     channels, height, width = input_size
     if channels != 3:
         raise QuantizationError(f"images of {channels} channels cannot be had from a folder of photos; expected 3")
@@ -104,22 +103,25 @@ def export_int8(
 
     how |= {"input_size": input_size, "features": features, "origin": origin, "fold": True}
     with tempfile.TemporaryDirectory() as folder:
-        made = kind.for_classifier(model, Path(folder), feeds, how, **settings)
-        reference = Opened(entry.open(made.plain), (height, width))
+        plain = Path(folder) / f"float{entry.ending}"
+        difference = export(model, plain, entry.name, **how)
+        module = fused((Features(model) if features else model).eval())
+        quantizer = kind.quantizer(module, plain, feeds, weight_bits)
+        reference = Opened(entry.open(plain), (height, width))
         chosen: Choice[Top1] | None = None
         if data is None:
-            made.quantizer.write(path)
+            quantizer.write(path)
         else:
             some = feeds(SENSITIVITY_IMAGES, files[:: max(1, count // SENSITIVITY_IMAGES)])
             measure = Top1Measure(data, reference, edge)
-            chosen = write_within(made.quantizer, path, some, measure, max_loss)
+            chosen = write_within(quantizer, path, some, measure, max_loss)
         write_beside(entry, path, about)
         image = np.zeros((1, 3, height, width), np.float32)
         calls = {one: partial(one, image) for one in (reference.run, entry.open(path))}
         before, after = measure_together(calls, 30, 5).values()
         return Report(
-            path, (entry.bytes_of(made.plain), entry.bytes_of(path)), (before, after), made.difference,
+            path, (entry.bytes_of(plain), entry.bytes_of(path)), (before, after), difference,
             () if chosen is None else (chosen.measured,),
             () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
-            {"weight_bits": made.quantizer.weight_bits, "calibration_images": count, "max_loss": max_loss},
+            {"weight_bits": quantizer.weight_bits, "calibration_images": count, "max_loss": max_loss},
         )  # fmt: skip

@@ -1,29 +1,43 @@
-"""A whole detector in int8: backbone, neck and head; what is done to pixels and to boxes stays float."""
+"""A whole detector in int8: backbone, neck and head; what is done to pixels and to boxes stays float.
+
+It is what `gemnet.deploy.detector_export` makes for the runtime: for ONNX Runtime one file that does everything, for the others
+the network with steps beside it.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
 
 from gemnet.bench.benchmark import measure_together
 from gemnet.core.errors import DataError
 from gemnet.core.files import save_text
-from gemnet.deploy.detector_export import SCORE, export_detector, script_for
-from gemnet.deploy.detector_onnx import INPUT
-from gemnet.deploy.export import ExportError
+from gemnet.deploy.detector_beside import NetworkDetector, write_steps
+from gemnet.deploy.detector_export import SCORE, ExportedDetector, export_detector, script_for
+from gemnet.deploy.detector_onnx import INPUT, OnnxDetector
+from gemnet.deploy.detector_steps import prepared
+from gemnet.deploy.export import ExportError, quiet
 from gemnet.deploy.int8.average_precision import ApMeasure, AveragePrecision, LabelledPhotos, labelled_photos
 from gemnet.deploy.int8.choosing import write_within
 from gemnet.deploy.int8.images import FEWEST_IMAGES, read_photos, spread
 from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
-from gemnet.deploy.int8.onnx_files import WEIGHT_BITS, OnnxQuantizer, open_session
+from gemnet.deploy.int8.quantizer import Feed
 from gemnet.deploy.int8.report import Report
+from gemnet.deploy.int8.targets import target
 from gemnet.images.folders import image_files
 from gemnet.openmmlab import engine
+
+if TYPE_CHECKING:
+    from gemnet.deploy.int8.average_precision import Detector
 
 CALIBRATION_PHOTOS = 64
 SENSITIVITY_PHOTOS = 4
@@ -83,42 +97,62 @@ def photos_for(
 
 
 def quantize_detector(
-    source: Path, path: Path, photos: Photos, max_loss: float = MAX_LOSS, weight_bits: int = WEIGHT_BITS
+    source: ExportedDetector, path: Path, photos: Photos, max_loss: float = MAX_LOSS, weight_bits: int | None = None
 ) -> Report:
     """Write an exported detector in int8; with labelled photos, keep as few layers float as bring the loss of AP below a limit.
 
     Args:
-        source: The float file, as `export_detector` writes it.
+        source: The float form for the same runtime, in a folder where further files may be put.
         path: The int8 file. It takes and gives the same.
         photos: What calibrates and measures.
         max_loss: Points of AP that may be lost on the photos that choose.
-        weight_bits: 7, or 8 for CPUs that have VNNI.
+        weight_bits: For ONNX: 7, by default, or 8 for CPUs that have VNNI.
 
     Raises:
         DataError: A photo cannot be read, or the boxes are of other classes than the detector's.
-        QuantizationError: The file is no network that can be run.
+        ExportError: The network cannot be quantised, or the path has another ending.
     """
-    measure = None if photos.choosing is None else ApMeasure(photos.choosing, source)
-    feeds = ({INPUT: photo} for photo in read_photos(photos.calibration, "calibration"))
-    quantizer = OnnxQuantizer(source, feeds, weight_bits)
+    kind, plain, about = target(path, weight_bits), source.path, dict(source.about)
+    entry = kind.runtime
+
+    def opened(file: Path) -> Detector:
+        return OnnxDetector(file) if source.network is None else NetworkDetector(entry, file, about)
+
+    def measured_on(labelled: LabelledPhotos) -> ApMeasure:
+        return ApMeasure(labelled, plain, about["classes"], opened)
+
+    def feeds(batch_size: int, some: Sequence[Path] = photos.calibration, title: str = "calibration") -> Iterator[Feed]:
+        read = read_photos(some, title)
+        if source.network is None:  # photos of any sizes, which are not put together
+            return ({INPUT: photo} for photo in read)
+        return ({about["input"]["name"]: batch} for batch in _batches((prepared(one, about)[0] for (one,) in read), batch_size))
+
+    measure = None if photos.choosing is None else measured_on(photos.choosing)
+    with quiet():
+        quantizer = kind.quantizer(source.network or nn.Identity(), plain, feeds, weight_bits)
     chosen = None
     measured: list[AveragePrecision] = []
     if measure is None:
         quantizer.write(path)
     else:
-        some = [{INPUT: photo} for photo in read_photos(spread(photos.calibration, SENSITIVITY_PHOTOS))]
+        some = feeds(1, spread(photos.calibration, SENSITIVITY_PHOTOS), "photos")
         chosen = write_within(quantizer, path, some, measure, max_loss)
         measured.append(chosen.measured)
         if photos.telling is not None:
-            measured.append(ApMeasure(photos.telling, source)(path))
-    photo = {INPUT: next(read_photos(photos.calibration[:1]))}
-    sessions = [open_session(one) for one in (source, path)]
-    timings = measure_together({one: partial(one.run, None, photo) for one in sessions}, 15, 3)
+            measured.append(measured_on(photos.telling)(path))
+    (image,) = next(feeds(1, photos.calibration[:1])).values()
+    before, after = measure_together({one: partial(entry.open(one), image) for one in (plain, path)}, 15, 3).values()
     return Report(
-        path, (source.stat().st_size, path.stat().st_size), (timings[sessions[0]], timings[sessions[1]]), None, tuple(measured),
+        path, (entry.bytes_of(plain), entry.bytes_of(path)), (before, after), None, tuple(measured),
         () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
-        {"weight_bits": weight_bits, "calibration_images": len(photos.calibration), "max_loss": max_loss},
+        {"weight_bits": quantizer.weight_bits, "calibration_images": len(photos.calibration), "max_loss": max_loss},
     )  # fmt: skip
+
+
+def _batches(images: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Put images [1, 3, H, W] together, so many at a time."""
+    while some := list(islice(images, size)):
+        yield np.concatenate(some)
 
 
 def export_int8_detector(
@@ -135,7 +169,7 @@ def export_int8_detector(
 
     Args:
         config, checkpoint, images, options, score: As `export_detector` takes them; the float file is left nowhere.
-        path: The int8 file, NAME.onnx.
+        path: The int8 file; its ending says the runtime, one of `gemnet.deploy.int8.targets.TARGETS`.
         photos: As `quantize_detector`.
         how: max_loss and weight_bits, as `quantize_detector`.
 
@@ -143,12 +177,16 @@ def export_int8_detector(
         UserError: As `export_detector` and `quantize_detector`.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
-        raise ExportError(f"{path}: a detector's file ends with .onnx")
+    kind = target(path, how.get("weight_bits"))
+    kind.check()
+    entry = kind.runtime
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "float.onnx"
-        least = SCORE if score is None else score
-        print(export_detector(config, checkpoint, plain, images, options, least).agreement)
-        report = quantize_detector(plain, path, photos, **how)
-    save_text(path.with_name(f"run_{path.stem}.py"), script_for(path.name))
+        plain, least = Path(folder) / f"float{entry.ending}", SCORE if score is None else score
+        exported = export_detector(config, checkpoint, plain, images, options, least, to=entry.name)
+        print(exported.agreement)
+        report = quantize_detector(exported, path, photos, **how)
+    if exported.network is None:
+        save_text(path.with_name(f"run_{path.stem}.py"), script_for(path.name))
+    else:
+        write_steps({**exported.about, "files": [file.name for file in entry.files(path)]}, entry, path)
     return report

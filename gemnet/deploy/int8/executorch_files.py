@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,12 +18,10 @@ import torch
 from torch import nn
 
 from gemnet.core.files import replacing
-from gemnet.deploy.export import Features, export, quiet
-from gemnet.deploy.int8.layers import Layer, QuantizationError, Step, int8_steps, kind_of, relative_error
-from gemnet.deploy.int8.quantizer import Feed, Feeds, Made
+from gemnet.deploy.export import LARGEST_BATCH, quiet
+from gemnet.deploy.int8.layers import Layer, QuantizationError, Step, int8_steps, kind_of
+from gemnet.deploy.int8.quantizer import Feed, Feeds, errors_alone
 from gemnet.deploy.runtimes.table import RUNTIMES
-from gemnet.fusion import fused
-from gemnet.network import GEMNet
 
 ENTRY = RUNTIMES["executorch"]
 WEIGHTED = ("aten.conv2d.default", "aten.linear.default")
@@ -37,12 +35,9 @@ MARK = "quantization_annotation"
 """Under which a node of a graph is told how it is quantised."""
 
 
-def for_classifier(model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any]) -> Made:
-    """As `gemnet.deploy.int8.targets.Target.for_classifier`."""
-    plain = folder / f"float{ENTRY.ending}"
-    difference = export(model, plain, ENTRY.name, **how)
-    module = fused(Features(model) if how.get("features") else model)
-    return Made(ExecutorchQuantizer(module, feeds(CALIBRATION_BATCH)), plain, difference)
+def quantizer(module: nn.Module, plain: Path, feeds: Feeds) -> ExecutorchQuantizer:
+    """As `gemnet.deploy.int8.targets.Target.quantizer`."""
+    return ExecutorchQuantizer(module, feeds(CALIBRATION_BATCH))
 
 
 class ExecutorchQuantizer:
@@ -61,18 +56,17 @@ class ExecutorchQuantizer:
     def __init__(self, module: nn.Module, feeds: Iterable[Feed]) -> None:
         batches = _tensors(feeds)
         first = next(batches)
-        free = ({0: torch.export.Dim("batch", min=1, max=65536)},)
+        free = ({0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)},)
         with quiet(), torch.no_grad():
             program = torch.export.export(module, (first,), dynamic_shapes=free, strict=False)
             self._graph: torch.fx.GraphModule = program.module()
             self._example = first[:1]
             if not self.layers:
                 raise QuantizationError("the network has no convolution and no linear layer to quantise")
-            observed = self._observed(int8_steps(self._steps))
-            observed(first)
+            self._observed = self._with_observers()
+            self._observed(first)
             for batch in batches:
-                observed(batch)
-        self._observers = {_source(node).name: observed.get_submodule(node.target) for node in _observations(observed)}
+                self._observed(batch)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -93,17 +87,13 @@ class ExecutorchQuantizer:
             ENTRY.write(self._quantised(int8_steps(self._steps, kept_float)), self._example, temporary, {})
 
     def errors(self, feeds: Iterable[Feed]) -> dict[str, float]:
-        """Quantise one layer after the other, each alone, and compare what leaves the network with float.
-
-        It is computed in PyTorch, with the values rounded as in int8. Returns, by layer, the `relative_error`.
-        """
+        """As `errors_alone`, computed in PyTorch, with the values rounded as in int8."""
         images = list(_tensors(feeds))
-        expected = _outputs(self._graph, images)
-        found = {}
-        for layer in self.layers:
-            alone = self._quantised([step.name for step in self._steps if step.layer == layer.name])
-            found[layer.name] = relative_error(_outputs(alone, images), expected)
-        return found
+
+        def alone(layer: Layer) -> list[np.ndarray]:
+            return _outputs(self._quantised([step.name for step in self._steps if step.layer == layer.name]), images)
+
+        return errors_alone(self.layers, _outputs(self._graph, images), alone)
 
     @cached_property
     def _steps(self) -> list[Step]:
@@ -123,18 +113,23 @@ class ExecutorchQuantizer:
         """A copy of the graph in which the nodes of these names are int8, by the ranges of the calibration."""
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-        observed = self._observed(nodes)
-        for node in _observations(observed):
-            observed.set_submodule(node.target, self._observers[_source(node).name])
-        return convert_pt2e(observed)
+        graph = copy.deepcopy(self._observed)
+        for observer in _observations(graph):
+            (observed,) = observer.args
+            for user in list(observer.users):
+                if observed.name not in nodes and user.name not in nodes:
+                    user.replace_input_with(observer, observed)
+        graph.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or bool(node.users))
+        graph.recompile()
+        return convert_pt2e(graph)
 
-    def _observed(self, nodes: Collection[str]) -> torch.fx.GraphModule:
-        """A copy of the graph with observers of what is to be known where the nodes of these names are to be int8."""
+    def _with_observers(self) -> torch.fx.GraphModule:
+        """A copy of the graph with observers of what is to be known where all that can be int8 is to be."""
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
         from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-        annotate = quantizer.annotate
+        annotate, nodes = quantizer.annotate, int8_steps(self._steps)
 
         def annotate_some(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:  # its own filter lets all concatenations pass
             annotate(graph)
@@ -171,13 +166,6 @@ def _observations(graph: torch.fx.GraphModule) -> list[Node]:
 
     calls = [node for node in graph.graph.nodes if node.op == "call_module"]
     return [node for node in calls if isinstance(graph.get_submodule(node.target), ObserverBase)]
-
-
-def _source(node: Node) -> Node:
-    """What an observer observes, through other observers."""
-    while node.op == "call_module":
-        node = node.args[0]
-    return node
 
 
 def _outputs(graph: nn.Module, images: Iterable[torch.Tensor]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -20,24 +20,18 @@ import numpy as np
 from torch import nn
 
 from gemnet.core.files import replacing
-from gemnet.deploy.export import Features, export
-from gemnet.deploy.int8.layers import Layer, QuantizationError, Step, int8_steps, kind_of, relative_error
-from gemnet.deploy.int8.quantizer import Feed, Feeds, Made
+from gemnet.deploy.int8.layers import Layer, QuantizationError, Step, int8_steps, kind_of
+from gemnet.deploy.int8.quantizer import Feed, Feeds, errors_alone
 from gemnet.deploy.runtimes.table import RUNTIMES
-from gemnet.fusion import fused
-from gemnet.network import GEMNet
 
 ENTRY = RUNTIMES["litert"]
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operators with weights: each set of weights is a layer."""
 
 
-def for_classifier(model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any]) -> Made:
-    """As `gemnet.deploy.int8.targets.Target.for_classifier`."""
-    plain = folder / f"float{ENTRY.ending}"
-    difference = export(model, plain, ENTRY.name, **how)
-    module = fused(Features(model) if how.get("features") else model)
-    return Made(LitertQuantizer(plain, module, feeds(1)), plain, difference)
+def quantizer(module: nn.Module, plain: Path, feeds: Feeds) -> LitertQuantizer:
+    """As `gemnet.deploy.int8.targets.Target.quantizer`."""
+    return LitertQuantizer(plain, module, feeds(1))
 
 
 @dataclass(frozen=True)
@@ -97,20 +91,16 @@ class LitertQuantizer:
             self._write(temporary, int8_steps(self._operators, kept_float))
 
     def errors(self, feeds: Iterable[Feed]) -> dict[str, float]:
-        """Quantise one layer after the other, each alone, and compare what leaves the network with float.
-
-        Returns:
-            By layer, the `relative_error`.
-        """
+        """How much each layer's quantisation alone disturbs what leaves the network, as `errors_alone`."""
         images = np.concatenate([value for feed in feeds for value in feed.values()])
-        expected = ENTRY.open(self._source)(images)
-        found = {}
         with tempfile.TemporaryDirectory() as folder:
-            alone = Path(folder) / f"alone{ENTRY.ending}"
-            for layer in self.layers:
-                self._write(alone, layer.nodes)
-                found[layer.name] = relative_error(ENTRY.open(alone)(images), expected)
-        return found
+            file = Path(folder) / f"alone{ENTRY.ending}"
+
+            def alone(layer: Layer) -> list[np.ndarray]:
+                self._write(file, layer.nodes)
+                return ENTRY.open(file)(images)
+
+            return errors_alone(self.layers, ENTRY.open(self._source)(images), alone)
 
     def _write(self, path: Path, operators: Collection[str]) -> None:
         """Write the file with the operators of these names in int8."""

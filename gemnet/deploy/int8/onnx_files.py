@@ -8,21 +8,19 @@ Jacob et al., Quantization and Training of Neural Networks for Efficient Integer
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from torch import nn
 
 from gemnet.core.extras import need
 from gemnet.core.files import replacing
-from gemnet.deploy.export import export
 from gemnet.deploy.int8.graph import NetworkGraph
-from gemnet.deploy.int8.layers import Layer, QuantizationError, relative_error
-from gemnet.deploy.int8.quantizer import Feed, Feeds, Made
-from gemnet.deploy.runtimes.table import RUNTIMES
-from gemnet.network import GEMNet
+from gemnet.deploy.int8.layers import Layer, QuantizationError
+from gemnet.deploy.int8.quantizer import Feed, Feeds, errors_alone
 
 if TYPE_CHECKING:
     import onnx
@@ -30,17 +28,14 @@ if TYPE_CHECKING:
 
     Network: TypeAlias = str | Path | InferenceSession
 
-ENTRY = RUNTIMES["onnx"]
 WEIGHT_BITS = 7
 """CPUs without VNNI add two products of 8 bits in 16, which saturates; 7 bits are right everywhere."""
 CALIBRATION_BATCH = 16
 
 
-def for_classifier(model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any], weight_bits: int = WEIGHT_BITS) -> Made:
-    """As `gemnet.deploy.int8.targets.Target.for_classifier`. weight_bits: 7, or 8 for CPUs that have VNNI."""
-    plain = folder / f"float{ENTRY.ending}"
-    difference = export(model, plain, ENTRY.name, **how)
-    return Made(OnnxQuantizer(plain, feeds(CALIBRATION_BATCH), weight_bits), plain, difference)
+def quantizer(module: nn.Module, plain: Path, feeds: Feeds, weight_bits: int = WEIGHT_BITS) -> OnnxQuantizer:
+    """As `gemnet.deploy.int8.targets.Target.quantizer`. weight_bits: 7, or 8 for CPUs that have VNNI."""
+    return OnnxQuantizer(plain, feeds(CALIBRATION_BATCH), weight_bits)
 
 
 class OnnxQuantizer:
@@ -94,19 +89,13 @@ class OnnxQuantizer:
             open_session(temporary)
 
     def errors(self, feeds: Iterable[Feed]) -> dict[str, float]:
-        """Quantise one layer after the other, each alone, and compare what leaves the network with float.
-
-        Returns:
-            By layer, the root mean square of the error relative to the standard deviation of the float values, mean over the
-            tensors that leave the network.
-        """
+        """How much each layer's quantisation alone disturbs what leaves the network, as `errors_alone`."""
         feeds, model = list(feeds), self.graph.with_ends()
-        expected = self._ends(model, feeds)
-        found = {}
-        for layer in self.graph.layers:
-            outputs = self._ends(self._quantised(model, self.graph.nodes_of(layer)), feeds)
-            found[layer.name] = relative_error(outputs, expected)
-        return found
+
+        def alone(layer: Layer) -> list[np.ndarray]:
+            return self._ends(self._quantised(model, self.graph.nodes_of(layer)), feeds)
+
+        return errors_alone(self.layers, self._ends(model, feeds), alone)
 
     def _quantised(self, model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
         """A copy of a graph in which some nodes are int8."""

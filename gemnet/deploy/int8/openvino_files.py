@@ -7,28 +7,30 @@ as for onnxruntime, for it is the network's; what a file loses is measured in Op
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from gemnet.deploy.export import export
+from gemnet.deploy.export import LARGEST_BATCH, quiet
 from gemnet.deploy.int8.graph import NetworkGraph
 from gemnet.deploy.int8.layers import Layer
 from gemnet.deploy.int8.onnx_files import OnnxQuantizer
-from gemnet.deploy.int8.quantizer import Feed, Feeds, Made
+from gemnet.deploy.int8.quantizer import Feed, Feeds
 from gemnet.deploy.runtimes.table import RUNTIMES
-from gemnet.network import GEMNet
-
-ENTRY = RUNTIMES["openvino"]
 
 
-def for_classifier(model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any]) -> Made:
-    """As `gemnet.deploy.int8.targets.Target.for_classifier`. The float form is made from ONNX, whose nodes have names."""
-    source, plain = folder / "float.onnx", folder / f"float{ENTRY.ending}"
-    difference = export(model, source, "onnx", **how)
-    return Made(OpenVinoQuantizer(source, feeds(1), plain), plain, difference)
+def quantizer(module: nn.Module, plain: Path, feeds: Feeds) -> OpenVinoQuantizer:
+    """As `gemnet.deploy.int8.targets.Target.quantizer`. It reads the network from ONNX, whose nodes have names."""
+    (example,) = next(feeds(2)).values()
+    source = plain.with_name("named.onnx")
+    free = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}
+    with quiet(), torch.no_grad():
+        RUNTIMES["onnx"].write(module, torch.from_numpy(example), source, free)
+    return OpenVinoQuantizer(source, feeds(1))
 
 
 class OpenVinoQuantizer:
@@ -37,7 +39,6 @@ class OpenVinoQuantizer:
     Args:
         source: The float file, ONNX.
         feeds: The calibration images, as the graph takes them.
-        float_file: Where the float form for OpenVINO is written, which int8 is compared with.
 
     Raises:
         QuantizationError: The file is no network that can be run.
@@ -45,13 +46,12 @@ class OpenVinoQuantizer:
 
     weight_bits = 8
 
-    def __init__(self, source: str | Path, feeds: Iterable[Feed], float_file: Path) -> None:
+    def __init__(self, source: str | Path, feeds: Iterable[Feed]) -> None:
         import openvino
 
         self._source, self._feeds = source, [{name: np.array(value) for name, value in feed.items()} for feed in feeds]
         self.graph = NetworkGraph(source)
         self._model = openvino.Core().read_model(str(source))
-        openvino.save_model(self._model, str(float_file), compress_to_fp16=False)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
-from gemnet.deploy.int8.layers import Layer
+from gemnet.deploy.int8.layers import Layer, relative_error
 
 Feed: TypeAlias = Mapping[str, np.ndarray]
 """What a graph takes, by the names of its inputs."""
@@ -32,13 +33,21 @@ class Quantizer(Protocol):
         """Write the file with the layers of these names in float."""
 
     def errors(self, feeds: Iterable[Feed]) -> dict[str, float]:
-        """By layer, how much its quantisation alone disturbs what leaves the network."""
+        """By layer, how much its quantisation alone disturbs what leaves the network, as `errors_alone`."""
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a classifier became: its quantiser, calibrated; its float file, and how far that is from the model, relative."""
+def errors_alone(
+    layers: Sequence[Layer], expected: Sequence[np.ndarray], outputs: Callable[[Layer], Sequence[np.ndarray]]
+) -> dict[str, float]:
+    """Quantise one layer after the other, each alone, and compare what leaves the network with float.
 
-    quantizer: Quantizer
-    plain: Path
-    difference: float
+    Args:
+        layers: Of the network.
+        expected: What leaves the float network, all values of a tensor in one array.
+        outputs: What leaves the network in which one layer is int8.
+
+    Returns:
+        By layer, the `relative_error`.
+    """
+    steps = track(layers, "layers, one by one", console=Console(stderr=True))
+    return {layer.name: relative_error(outputs(layer), expected) for layer in steps}

@@ -5,16 +5,16 @@ A runtime more is one entry of TARGETS and one module with what `Target` says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
+
+from torch import nn
 
 from gemnet.core.extras import need
-from gemnet.deploy.int8.quantizer import Feeds, Made
+from gemnet.deploy.int8.quantizer import Feeds, Quantizer
 from gemnet.deploy.runtimes.table import RUNTIMES, ExportError, Runtime
-from gemnet.network import GEMNet
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Target:
         if self.quantizing:
             need(self.runtime.extra, *self.quantizing)
 
-    def for_classifier(self, model: GEMNet, folder: Path, feeds: Feeds, how: Mapping[str, Any], **settings: Any) -> Made:
-        """Calibrate a classifier, or the maps of a backbone.
+    def quantizer(self, module: nn.Module, plain: Path, feeds: Feeds, weight_bits: int | None = None) -> Quantizer:
+        """Calibrate a network.
 
         Args:
-            model: A GEMNet of timm's kind.
-            folder: Where the float file goes.
+            module: In evaluation mode, normalisation folded: images to a tensor, or to several.
+            plain: Its float file for the runtime, in a folder where further files may be put, as long as the quantiser is used.
             feeds: The calibration images.
-            how: As `gemnet.deploy.export.export` takes it, for the float form.
-            settings: weight_bits, where they can be chosen.
+            weight_bits: Where they can be chosen, see `target`; None leaves the choice to the quantiser.
 
         Raises:
-            ExportError: The network cannot be exported or quantised.
+            ExportError: The network cannot be quantised.
             DataError: An image cannot be read.
         """
-        module = import_module(f"gemnet.deploy.int8.{self.runtime.name}_files")
-        return cast(Made, module.for_classifier(model, folder, feeds, how, **settings))
+        files = import_module(f"gemnet.deploy.int8.{self.runtime.name}_files")
+        settings = {} if weight_bits is None else {"weight_bits": weight_bits}
+        return cast(Quantizer, files.quantizer(module, plain, feeds, **settings))
 
 
 TARGETS = (
@@ -63,10 +63,15 @@ TARGETS = (
 )
 
 
-def target(path: str | Path) -> Target:
-    """The runtime that a file's ending says. Raises ExportError for another ending, with those that are offered."""
+def target(path: str | Path, weight_bits: int | None = None) -> Target:
+    """The runtime that a file's ending says.
+
+    Raises ExportError for another ending, with those that are offered, and where the bits of weights are not for choice.
+    """
     found = next((one for one in TARGETS if one.runtime.ending == Path(path).suffix), None)
     if found is None:
         told = ", ".join(f"{one.runtime.ending} for {one.runtime.title}" for one in TARGETS)
         raise ExportError(f"{path}: a file of format int8 ends with {told}")
+    if weight_bits is not None and not found.weight_bits:
+        raise ExportError(f"{path}: the bits of weights are not for choice in {found.runtime.title}; leave --weight-bits out")
     return found

@@ -24,10 +24,10 @@ from sklearn.datasets import load_digits
 from gemnet import Architecture, Cell
 from gemnet.core.extras import MissingExtraError
 from gemnet.deploy.classifier_runner import prepare
-from gemnet.deploy.export import ExportError, beside, export
+from gemnet.deploy.export import ExportError, Features, beside, export
 from gemnet.deploy.int8.classifiers import export_int8, quantize
 from gemnet.deploy.int8.images import calibration_files, read_batches
-from gemnet.deploy.int8.layers import QuantizationError
+from gemnet.deploy.int8.layers import QuantizationError, relative_error
 from gemnet.deploy.int8.measuring import top1
 from gemnet.deploy.int8.targets import TARGETS, target
 from gemnet.fusion import fused
@@ -128,7 +128,7 @@ def test_an_int8_file_for_another_runtime_is_small_nearly_as_often_right_and_has
     found = export_int8(model, path, digits / "train", 64, digits / "val", input_size=SIZE)
     assert found.top1.reference > 0.8
     assert found.top1.lost <= 1
-    assert found.sizes[1] < 0.5 * found.sizes[0]
+    assert found.sizes[1] < 0.6 * found.sizes[0]
     assert found.settings["weight_bits"] == 8
     expected = {name: kind for name, kind, _ in weighted(model)}
     assert {layer.name: layer.kind for layer in found.layers} == expected
@@ -312,11 +312,17 @@ def test_what_a_runtime_does_not_offer_or_lacks_is_told(model, digits, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
-def test_features_are_written_in_int8(model, digits, tmp_path):
-    report = export_int8(model, tmp_path / "maps.onnx", digits / "train", 16, input_size=SIZE, features=True)
-    session = onnxruntime.InferenceSession(str(tmp_path / "maps.onnx"))
-    maps = session.run(None, {"images": np.zeros((2, *SIZE), np.float32)})
+@pytest.mark.parametrize("ending", [one.runtime.ending for one in TARGETS])
+def test_features_are_written_in_int8(ending, model, digits, tmp_path):
+    skip_unless_installed(ending)
+    path = tmp_path / f"maps{ending}"
+    report = export_int8(model, path, digits / "train", 16, input_size=SIZE, features=True)
+    images = np.random.default_rng(0).standard_normal((2, *SIZE), np.float32)
+    maps = target(path).runtime.open(path)(images)
     assert [m.shape for m in maps] == [(2, 16, 16, 16), (2, 64, 8, 8), (2, 128, 4, 4), (2, 512, 4, 4)]
+    with torch.no_grad():
+        expected = [one.numpy() for one in Features(model)(torch.from_numpy(images))]
+    assert 0 < relative_error(maps, expected) < 0.3
     assert "top-1" not in str(report)
 
 
