@@ -142,7 +142,7 @@ def measure(args: Namespace, call: Call) -> None:
 def measure_runtimes(args: Namespace, call: Call) -> None:
     """Measure and print the runtimes beside each other."""
     from gemnet.bench.runtimes import measuring, pages
-    from gemnet.bench.runtimes.networks import NETWORKS
+    from gemnet.bench.runtimes.networks import DETECTORS, NETWORKS
     from gemnet.deploy.runtimes.table import RUNTIMES, runtime
     from search.core.display import Display
 
@@ -150,7 +150,13 @@ def measure_runtimes(args: Namespace, call: Call) -> None:
     pythons = measuring.pythons(args.python)
     with Display().progress("runtimes") as progress:
         measured, left_out = measuring.measure(
-            runtimes, args.repeats, pythons, args.models or NETWORKS, args.resolution, progress
+            runtimes,
+            args.repeats,
+            pythons,
+            args.models or NETWORKS,
+            args.resolution,
+            () if args.models else DETECTORS,
+            progress,
         )
     for _, table in pages.tables(measured):
         print(f"{table}\n")

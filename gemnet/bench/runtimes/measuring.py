@@ -15,15 +15,15 @@ from typing import Any
 
 import gemnet
 from gemnet.bench.benchmark import RESOLUTION
-from gemnet.bench.runtimes.networks import NETWORKS, PEER, WRITING
+from gemnet.bench.runtimes.networks import DETECTOR_SIDE, NETWORKS, PEER, WRITING
 from gemnet.bench.runtimes.process import WARM_UP
 from gemnet.core.errors import UserError
 from gemnet.core.machine import cores, processor
 from gemnet.deploy.runtimes.table import runtime
 
 THREADS = (1, 2)
-KIND = "network"
-"""Of the rows: whole detectors may have rows of their own beside them."""
+KIND, DETECTOR = "network", "detector"
+"""Of the rows."""
 PROFILED = "onnx"
 """The runtime whose profiler tells the time of each node."""
 
@@ -53,6 +53,7 @@ def measure(
     python: Mapping[str, str] | None = None,
     names: Sequence[str] = NETWORKS,
     resolution: int = RESOLUTION,
+    detectors: Sequence[str] = (),
     progress: Progress = lambda done, total, note: None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Write networks for runtimes, compare each file with eager, and time a runtime's networks in rounds.
@@ -63,6 +64,7 @@ def measure(
         python: By runtime, the Python that has it, where it is another.
         names: Of networks, as `gemnet.bench.benchmark.build` takes them.
         resolution: Height and width of the images.
+        detectors: Configs of detectors that are compared in the same way, among themselves, at DETECTOR_SIDE.
         progress: Told how far it is.
 
     Returns:
@@ -70,22 +72,23 @@ def measure(
         as the data file holds them; and by runtime why it is left out. Raises UserError for a runtime that is not offered.
     """
     threads = [count for count in THREADS if count <= cores()]
-    share = WRITING * len(names) + (len(threads) + 1) * (WARM_UP + rounds)
-    about = {"machine": processor(), "date": date.today().isoformat(), "rounds": rounds, "resolution": resolution}
+    share = WRITING * (len(names) + len(detectors)) + (len(threads) * (1 + bool(detectors)) + 1) * (WARM_UP + rounds)
+    about = {"machine": processor(), "date": date.today().isoformat(), "rounds": rounds}
     measured: dict[str, Any] = {"rows": []}
     left_out: dict[str, str] = {}
     for index, name in enumerate(runtimes):
         told = partial(_tell, progress, index * share, len(runtimes) * share, runtime(name).title)
         with tempfile.TemporaryDirectory(prefix="runtimes") as folder:
-            common = {"runtime": name, "folder": folder, "resolution": resolution}
-            child = _Child((python or {}).get(name, sys.executable), common, told)
+            child = _Child((python or {}).get(name, sys.executable), {"runtime": name, "folder": folder}, told)
             try:
-                rows, version = _runtime(child, names, rounds, threads)
-                measured["rows"] += [{"runtime": name, "version": version, **about, **row} for row in rows]
+                rows, version = _runtime(child, KIND, names, resolution, rounds, threads)
+                both = rows + (_runtime(child, DETECTOR, detectors, DETECTOR_SIDE, rounds, threads)[0] if detectors else [])
+                measured["rows"] += [{"runtime": name, "version": version, **about, **row} for row in both]
                 pair = [row["name"] for row in rows if row["name"] in (names[0], PEER) and "refused" not in row]
                 if name == PROFILED and len(pair) == 2:
-                    found, _ = child.run({"task": "profile", "names": pair, "rounds": rounds}, 1)
-                    measured["nodes"] = {"version": version, **about, "networks": found}
+                    profile = {"task": "profile", "names": pair, "rounds": rounds, "resolution": resolution}
+                    found, _ = child.run(profile, 1)
+                    measured["nodes"] = {"version": version, **about, "resolution": resolution, "networks": found}
             except LeftOut as error:
                 left_out[name] = str(error)
         told(share)
@@ -96,15 +99,15 @@ def _tell(progress: Progress, before: int, total: int, note: str, done: int) -> 
     progress(before + done, total, note)
 
 
-def _runtime(child: _Child, names: Sequence[str], rounds: int, threads: Sequence[int]) -> tuple[list[dict[str, Any]], str]:
-    """The rows of a runtime, and its version."""
-    written, version = child.run({"task": "write", "names": names})
+def _runtime(
+    child: _Child, kind: str, names: Sequence[str], resolution: int, rounds: int, threads: Sequence[int]
+) -> tuple[list[dict[str, Any]], str]:
+    """The rows of a runtime and a kind, and its version."""
+    written, version = child.run({"task": "write", "names": names, "resolution": resolution})
     taken = [name for name in names if "refused" not in written[name]]
-    times = {
-        count: child.run({"task": "time", "names": taken, "threads": count, "rounds": rounds}, count)[0]
-        for count in (threads if taken else ())
-    }
-    rows = [{"kind": KIND, "name": name, **written[name]} for name in names]
+    task = {"task": "time", "names": taken, "rounds": rounds, "resolution": resolution}
+    times = {count: child.run({**task, "threads": count}, count)[0] for count in (threads if taken else ())}
+    rows = [{"kind": kind, "name": name, "resolution": resolution, **written[name]} for name in names]
     for row in rows:
         if row["name"] in taken:
             row["seconds"] = {str(count): found[row["name"]] for count, found in times.items()}

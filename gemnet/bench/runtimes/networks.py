@@ -1,7 +1,11 @@
-"""The networks that are compared, with random weights, and their files: written for a runtime, read again, beside eager."""
+"""The networks that are compared, with random weights, and their files: written for a runtime, read again, beside eager.
+
+A name with :: is a detector's config, see `gemnet.bench.runtimes.detectors`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +27,12 @@ from gemnet.network import GEMNet
 PEER = "torchvision/mnasnet1_3"
 """The network whose time is 1 in the tables."""
 NETWORKS = (*ours(), PEER, "timm/mobilenetv1_100", "timm/mobilenetv4_conv_small", "timm/efficientnet_b0")
+DETECTORS = (
+    "gemnet::own_detector_small.py", "gemnet::rtmdet_gemnet_a.py", "gemnet::retinanet_gemnet_a.py",
+    "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
+)  # fmt: skip
+DETECTOR_SIDE = 320
+"""Height and width of their images: a phone's."""
 WRITING = 20
 """Rounds of timing in whose time a network is written, about: for the ETA."""
 SEED = 0
@@ -87,15 +97,16 @@ def images(resolution: int) -> Iterator[Tensor]:
 
 def file_of(folder: Path, entry: Runtime, name: str) -> Path:
     """Where the network `name` is written for a runtime."""
-    return folder / f"{name.replace('/', '_')}{entry.ending}"
+    return folder / f"{re.sub('[/:.]', '_', name)}{entry.ending}"
 
 
 def write(entry: Runtime, names: Sequence[str], folder: Path, resolution: int, done: Callable[[int], object]) -> dict[str, Any]:
     """Write networks for a runtime, and read and run them again. done: called after each, with WRITING.
 
     Returns:
-        by name `bytes` of the files and `difference`, the largest of an output from eager's with normalisation not yet folded,
-        in parts of the largest output of the image; or `refused`, why the runtime does not take it. Raises MissingExtraError.
+        by name `bytes` of the files and `difference`, the largest of an output from eager's, in parts of the largest output of
+        the image; or `refused`, why the runtime does not take it. Normalisation is not yet folded in eager, but in detectors it
+        is. Raises MissingExtraError.
     """
     entry.check()
     found: dict[str, Any] = {}
@@ -110,21 +121,35 @@ def write(entry: Runtime, names: Sequence[str], folder: Path, resolution: int, d
 
 
 def _written(entry: Runtime, name: str, path: Path, resolution: int) -> dict[str, Any]:
-    model = network(name, resolution)
     compared_on = list(images(resolution))
-    expected = [model(one).numpy() for one in compared_on]
+    if "::" in name:
+        from gemnet.bench.runtimes.detectors import detector  # which needs OpenMMLab
+
+        model = exported = detector(name, resolution, SEED, SETTLED_ON)
+    else:
+        model = network(name, resolution)
+    expected = [[output.numpy() for output in _all(model(one))] for one in compared_on]
+    if "::" not in name:
+        exported = folded(model, resolution)
     example = torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(SEED))
     with quiet():
-        entry.write(folded(model, resolution), example, path, {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)})
+        entry.write(exported, example, path, {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)})
     run = entry.open(path)
     apart = max(_difference(run, one, outputs) for one, outputs in zip(compared_on, expected))
     return {"bytes": entry.bytes_of(path), "difference": apart}
 
 
-def _difference(run: Run, image: Tensor, expected: np.ndarray) -> float:
-    (found,) = run(image.numpy())
-    if found.shape != expected.shape:
-        raise ExportError(f"the output has the shape {found.shape}, eager's {expected.shape}")
-    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
-        raise ExportError("the output is not finite (NaN or infinity)")
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def _all(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _difference(run: Run, image: Tensor, outputs: Sequence[np.ndarray]) -> float:
+    worst = 0.0
+    for found, expected in zip(run(image.numpy()), outputs, strict=True):
+        if found.size != expected.size:  # ncnn leaves out an axis of one
+            raise ExportError(f"the output has the shape {found.shape}, eager's {expected.shape}")
+        if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+            raise ExportError("the output is not finite (NaN or infinity)")
+        apart = np.abs(found.reshape(expected.shape) - expected)
+        worst = max(worst, float(apart.max() / np.abs(expected).max()))
+    return worst

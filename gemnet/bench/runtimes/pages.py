@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gemnet.bench.benchmark import RESOLUTION
-from gemnet.bench.runtimes.measuring import KIND, THREADS
-from gemnet.bench.runtimes.networks import NETWORKS, PEER
+from gemnet.bench.runtimes.measuring import DETECTOR, KIND, THREADS
+from gemnet.bench.runtimes.networks import DETECTOR_SIDE, NETWORKS, PEER
 from gemnet.bench.runtimes.nodes import KINDS
 from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
@@ -18,7 +18,9 @@ from gemnet.deploy.runtimes.table import RUNTIMES
 
 DATA, PAGE = "docs/results/runtimes.json", "docs/results/runtimes.md"
 COMMAND = "tools/benchmark.py runtimes --write"
-SPEED_MARKS, FILE_MARKS, NODE_MARKS = (marks(name, COMMAND) for name in ("runtimes", "files", "nodes"))
+SPEED_MARKS, FILE_MARKS, DETECTOR_MARKS, NODE_MARKS = (
+    marks(name, COMMAND) for name in ("runtimes", "files", "detector files", "nodes")
+)
 GLUE = ("concatenation", "addition", "reordering")
 """Kinds of nodes that compute nothing: they copy, add, or turn."""
 
@@ -115,8 +117,9 @@ def write(root: Path, measured: Mapping[str, Any]) -> None:
 
 def tables(data: Mapping[str, Any]) -> list[tuple[tuple[str, str], str]]:
     """The tables of the data file's content, each with the marks that it stands between."""
-    rows = [row for row in data["rows"] if row["kind"] == KIND]
+    rows, detectors = ([row for row in data["rows"] if row["kind"] == kind] for kind in (KIND, DETECTOR))
     found = [(SPEED_MARKS, speed_table(rows)), (FILE_MARKS, file_table(rows))] if rows else []
+    found += [(DETECTOR_MARKS, f"{file_table(detectors)}\n\n{_circumstances(detectors)}")] if detectors else []
     return found + ([(NODE_MARKS, node_table(data["nodes"]))] if "nodes" in data else [])
 
 
@@ -125,14 +128,18 @@ def _circumstances(rows: Sequence[Mapping[str, Any]]) -> str:
     found: dict[str, list[str]] = {}
     for row in rows:
         where = f"{row['machine']}, {row['date']}, medians of {row['rounds']} rounds"
-        where += "" if row["resolution"] == RESOLUTION else f", at {row['resolution']}x{row['resolution']}"
+        where += (
+            ""
+            if row["resolution"] == (RESOLUTION if row["kind"] == KIND else DETECTOR_SIDE)
+            else f", at {row['resolution']}x{row['resolution']}"
+        )
         of_these, title = found.setdefault(where, []), f"{RUNTIMES[row['runtime']].title} {row['version']}"
         of_these += [title] * (title not in of_these)
     return "\n\n".join(f"{', '.join(titles)}: {where}." for where, titles in found.items())
 
 
 def _short(name: str) -> str:
-    return name.rpartition("/")[2]
+    return name.rpartition("/")[2].rpartition("::")[2].partition("_8xb")[0].removesuffix(".py")
 
 
 def _ms(seconds: Mapping[str, float]) -> str:

@@ -56,6 +56,31 @@ def test_a_file_is_compared_with_eager_and_weighed(form, tmp_path):
     assert 0 <= found["difference"] < 1e-5
 
 
+@pytest.mark.parametrize("name", ["gemnet::own_detector_small.py", "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py"])
+def test_of_a_detector_all_boxes_are_computed_and_compared_in_the_same_way(name, tmp_path):
+    assert name in networks.DETECTORS
+    found = networks.write(RUNTIMES["torchscript"], [name], tmp_path, SIDE, lambda done: None)[name]
+    assert 0 <= found["difference"] < 1e-5
+    model = torch.jit.load(networks.file_of(tmp_path, RUNTIMES["torchscript"], name))
+    boxes, scores = model(torch.randn(1, 3, SIDE, SIDE))
+    positions = sum((SIDE // stride) ** 2 for stride in (8, 16, 32))
+    assert (boxes.shape, scores.shape) == ((1, positions, 4), (1, positions, 80))
+
+
+def test_detectors_have_rows_and_a_table_of_their_own(python):
+    written = {
+        "version": "7.0",
+        "found": {name: {"bytes": 10**6, "difference": 1e-6, **TIMES} for name in (SMALL, "gemnet::d.py")},
+    }
+    measured, _ = measuring.measure(["torchscript"], 2, {"torchscript": python(written)}, [SMALL], SIDE, ["gemnet::d.py"])
+    assert [(row["kind"], row["name"], row["resolution"]) for row in measured["rows"]] == [
+        ("network", SMALL, SIDE), ("detector", "gemnet::d.py", networks.DETECTOR_SIDE),
+    ]  # fmt: skip
+    tables = dict(pages.tables(measured))
+    assert "| TorchScript | d | 1.0 | 1e-06 | 2.0 (1.0 - 9.0) |" in tables[pages.DETECTOR_MARKS]
+    assert "gemnet::d" not in tables[pages.SPEED_MARKS] + tables[pages.FILE_MARKS]
+
+
 class Odd(nn.Module):
     def __init__(self, what):
         super().__init__()
@@ -150,7 +175,7 @@ def test_what_is_not_installed_or_breaks_is_left_out_with_its_reason_and_the_res
     }
     steps = []
     measured, left_out = measuring.measure(
-        [*given, "openvino"], 2, {**given, "openvino": "/bin/false"}, [SMALL], SIDE, lambda *step: steps.append(step)
+        [*given, "openvino"], 2, {**given, "openvino": "/bin/false"}, [SMALL], SIDE, (), lambda *step: steps.append(step)
     )
     assert left_out == {
         "onnx": "onnxruntime is not installed, or name the Python that has it: --python onnx=PATH",
@@ -244,7 +269,7 @@ def test_the_page_has_what_the_data_file_has():
     data = json.loads((ROOT / pages.DATA).read_text(encoding="utf-8"))
     page = (ROOT / pages.PAGE).read_text(encoding="utf-8")
     assert all(f"{start}\n{table}\n{end}" in page for (start, end), table in pages.tables(data))
-    assert {row["name"] for row in data["rows"]} == set(networks.NETWORKS)
+    assert {row["name"] for row in data["rows"]} == {*networks.NETWORKS, *networks.DETECTORS}
 
 
 def test_the_command_tells_a_runtime_that_is_not_offered(capsys):
