@@ -148,16 +148,9 @@ def measure_runtimes(args: Namespace, call: Call) -> None:
 
     runtimes = [runtime(name).name for name in args.runtimes or RUNTIMES]
     pythons = measuring.pythons(args.python)
+    names, detectors = (args.models, ()) if args.models else (NETWORKS, DETECTORS)
     with Display().progress("runtimes") as progress:
-        measured, left_out = measuring.measure(
-            runtimes,
-            args.repeats,
-            pythons,
-            args.models or NETWORKS,
-            args.resolution,
-            () if args.models else DETECTORS,
-            progress,
-        )
+        measured, left_out = measuring.measure(runtimes, args.repeats, pythons, names, args.resolution, detectors, progress)
     for _, table in pages.tables(measured):
         print(f"{table}\n")
     for name, reason in left_out.items():

@@ -121,16 +121,15 @@ def write(entry: Runtime, names: Sequence[str], folder: Path, resolution: int, d
 
 
 def _written(entry: Runtime, name: str, path: Path, resolution: int) -> dict[str, Any]:
-    compared_on = list(images(resolution))
     if "::" in name:
         from gemnet.bench.runtimes.detectors import detector  # which needs OpenMMLab
 
-        model = exported = detector(name, resolution, SEED, SETTLED_ON)
+        model = detector(name, resolution, SEED, SETTLED_ON)
     else:
         model = network(name, resolution)
+    compared_on = list(images(resolution))
     expected = [[output.numpy() for output in _all(model(one))] for one in compared_on]
-    if "::" not in name:
-        exported = folded(model, resolution)
+    exported = model if "::" in name else folded(model, resolution)
     example = torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(SEED))
     with quiet():
         entry.write(exported, example, path, {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)})

@@ -128,11 +128,8 @@ def _circumstances(rows: Sequence[Mapping[str, Any]]) -> str:
     found: dict[str, list[str]] = {}
     for row in rows:
         where = f"{row['machine']}, {row['date']}, medians of {row['rounds']} rounds"
-        where += (
-            ""
-            if row["resolution"] == (RESOLUTION if row["kind"] == KIND else DETECTOR_SIDE)
-            else f", at {row['resolution']}x{row['resolution']}"
-        )
+        usual = RESOLUTION if row["kind"] == KIND else DETECTOR_SIDE
+        where += "" if row["resolution"] == usual else f", at {row['resolution']}x{row['resolution']}"
         of_these, title = found.setdefault(where, []), f"{RUNTIMES[row['runtime']].title} {row['version']}"
         of_these += [title] * (title not in of_these)
     return "\n\n".join(f"{', '.join(titles)}: {where}." for where, titles in found.items())
