@@ -66,6 +66,33 @@ def measure_together(
     return {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
 
 
+PAUSE = 0.15
+"""Seconds in which the threads of what ran before go to sleep: those of ONNX Runtime wait awake, and take a core meanwhile."""
+BURST = 5
+"""Passes in a row of which a round counts the median."""
+
+
+def measure_in_bursts(
+    calls: Mapping[Name, Callable[[], object]], rounds: int, warm_up: int = 1, told: Callable[[int], object] = lambda done: None
+) -> dict[Name, Timing]:
+    """Time calls side by side that have threads of their own: in each round each rests, runs once uncounted, then BURST times.
+
+    told: Called after each round with 1. The timings are of the rounds' medians.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, found {rounds}")
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
+    for index in range(warm_up + rounds):
+        for name, call in calls.items():
+            time.sleep(PAUSE)
+            call()
+            timing = measure_together({name: call}, BURST, 0)[name]
+            if index >= warm_up:
+                seconds[name].append(timing.median)
+        told(1)
+    return {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
+
+
 MEASURED, PAGE = "configs/benchmark.json", "docs/results/speed.md"
 MARKS = marks("models", "tools/benchmark.py models --write")
 RESOLUTION = 224

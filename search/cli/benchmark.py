@@ -28,7 +28,7 @@ from gemnet.cli.calling import Call
 from gemnet.cli.running import reported
 from gemnet.core.machine import cores
 
-REPEATS, ROUNDS = 10, 60
+REPEATS, ROUNDS = 10, 15
 
 
 def main(call: Call) -> int:
@@ -55,7 +55,7 @@ def main(call: Call) -> int:
     parser.add_argument(
         "--repeats",
         type=whole(1),
-        help=f"timed passes of each model, or runs of each command (default: {REPEATS}; {ROUNDS} for runtimes)",
+        help=f"timed passes of each model, or runs of each command (default: {REPEATS}; for runtimes {ROUNDS} bursts)",
     )
     parser.add_argument(
         "--settings", nargs="+", metavar="COLUMN", help="columns of the table of models, by name (default: all)"

@@ -60,7 +60,7 @@ def measure(
 
     Args:
         runtimes: Their names.
-        rounds: In each, each network of a runtime runs once, on one image; once for each of THREADS, in its own process.
+        rounds: In each, each network of a runtime has a burst of passes, on one image; each of THREADS has its own process.
         python: By runtime, the Python that has it, where it is another.
         names: Of networks, as `gemnet.bench.benchmark.build` takes them.
         resolution: Height and width of the images.

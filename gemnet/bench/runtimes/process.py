@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from gemnet.bench.benchmark import measure_together
+from gemnet.bench.benchmark import measure_in_bursts
 from gemnet.bench.runtimes import nodes
 from gemnet.bench.runtimes.networks import file_of, write
 from gemnet.core.extras import MissingExtraError
 from gemnet.deploy.runtimes.table import Runtime, runtime
 
-WARM_UP = 5
+WARM_UP = 1
 """Rounds that do not count."""
 
 
@@ -36,13 +36,10 @@ def time(
     threads: int,
     rounds: int,
 ) -> dict[str, dict[str, float]]:
-    """Seconds of a pass of one image (median, fastest, slowest) by network: in each round each runs once."""
+    """Seconds of a pass of one image (median, fastest, slowest) by network, as `measure_in_bursts`."""
     image = np.random.default_rng(0).standard_normal((1, 3, resolution, resolution), np.float32)
-    calls: dict[str | None, Callable[[], object]] = {
-        name: partial(entry.open(file_of(folder, entry, name), threads), image) for name in names
-    }
-    timings = measure_together({**calls, None: lambda: done(1)}, rounds, WARM_UP)
-    return {name: asdict(timing) for name, timing in timings.items() if name is not None}
+    calls = {name: partial(entry.open(file_of(folder, entry, name), threads), image) for name in names}
+    return {name: asdict(timing) for name, timing in measure_in_bursts(calls, rounds, WARM_UP, done).items()}
 
 
 def profile(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gemnet.bench.benchmark import measure_together
+from gemnet.bench.benchmark import measure_in_bursts
 from gemnet.deploy.about import about_network
 from gemnet.deploy.export import ExportError, Features, export, write_beside
 from gemnet.deploy.int8.choosing import Choice, write_within
@@ -28,6 +28,8 @@ from gemnet.network import GEMNet
 
 SENSITIVITY_IMAGES = 32
 """Calibration images on which the layers are compared one by one."""
+ROUNDS = 10
+"""In which both files are timed."""
 
 
 def quantize(
@@ -118,7 +120,7 @@ def export_int8(
         write_beside(entry, path, about)
         image = np.zeros((1, 3, height, width), np.float32)
         calls = {one: partial(one, image) for one in (reference.run, entry.open(path))}
-        before, after = measure_together(calls, 30, 5).values()
+        before, after = measure_in_bursts(calls, ROUNDS).values()
         return Report(
             path, (entry.bytes_of(plain), entry.bytes_of(path)), (before, after), difference,
             () if chosen is None else (chosen.measured,),

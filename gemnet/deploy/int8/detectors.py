@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from gemnet.bench.benchmark import measure_together
+from gemnet.bench.benchmark import measure_in_bursts
 from gemnet.core.errors import DataError
 from gemnet.core.files import save_text
 from gemnet.deploy.detector_beside import NetworkDetector, write_steps
@@ -27,6 +27,7 @@ from gemnet.deploy.detector_steps import prepared
 from gemnet.deploy.export import ExportError, quiet
 from gemnet.deploy.int8.average_precision import ApMeasure, AveragePrecision, LabelledPhotos, labelled_photos
 from gemnet.deploy.int8.choosing import write_within
+from gemnet.deploy.int8.classifiers import ROUNDS
 from gemnet.deploy.int8.images import FEWEST_IMAGES, read_photos, spread
 from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
@@ -141,7 +142,7 @@ def quantize_detector(
         if photos.telling is not None:
             measured.append(measured_on(photos.telling)(path))
     (image,) = next(feeds(1, photos.calibration[:1])).values()
-    before, after = measure_together({one: partial(entry.open(one), image) for one in (plain, path)}, 15, 3).values()
+    before, after = measure_in_bursts({one: partial(entry.open(one), image) for one in (plain, path)}, ROUNDS).values()
     return Report(
         path, (entry.bytes_of(plain), entry.bytes_of(path)), (before, after), None, tuple(measured),
         () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,

@@ -119,7 +119,8 @@ class ExecutorchQuantizer:
             for user in list(observer.users):
                 if observed.name not in nodes and user.name not in nodes:
                     user.replace_input_with(observer, observed)
-        graph.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or bool(node.users))
+            if not observer.users:
+                graph.graph.erase_node(observer)
         graph.recompile()
         return convert_pt2e(graph)
 
