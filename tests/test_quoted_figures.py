@@ -25,61 +25,6 @@ TENTH_AND_ALL = (10, 100)
 BIASES = (200, 500, 1000, 2000)
 
 
-def own_detector():
-    """What the index tells of the small detector, from the record of its trainings and of its speed."""
-    trained = [row for row in read("docs/results/own_detector.jsonl") if row["budget"] == 1800]
-    first = {(row["data"], row["method"]): row for row in trained if not row["seed"]}
-    methods = read("docs/results/own_detector_speed.json")["methods"]
-    ours, yolo = methods["gemnet_a"], methods["yolo11n"]
-    ratios = [yolo["seconds"]["median"] / methods[name]["seconds"]["median"] for name in ("gemnet_a", "gemnet_small")]
-    aps, seeds = {}, {}
-    for of_set, name in first:
-        values = [row["AP"] for row in trained if (row["data"], row["method"]) == (of_set, name)]
-        aps[of_set, name] = (spread(values, 3) if len(values) > 1 else f"{values[0]:.3f}").replace("0.", ".")
-        seeds[of_set, name] = ("", "one seed", "two seeds", "three seeds")[len(values)]
-    small, peer = aps["bccd", "gemnet_small"], aps["bccd", "yolo11n"]
-    assert seeds["bccd", "gemnet_small"] == seeds["bccd", "yolo11n"]
-    assert seeds["raccoon", "gemnet_small"] == seeds["raccoon", "yolo11n"]
-    return (
-        f"| ≥ .85 | {first['bccd', 'gemnet_a']['AP50']:.3f}, one seed |".replace(" 0.", " ."),
-        f"| ahead | the small one: {small} beside YOLO11n's {peer} on BCCD, {seeds['bccd', 'yolo11n']}, "
-        f"{aps['raccoon', 'gemnet_small']} beside {aps['raccoon', 'yolo11n']} on raccoon, {seeds['raccoon', 'yolo11n']}; the "
-        f"default from its weights: {aps['raccoon', 'gemnet_a_pretrained']} on raccoon, "
-        f"{seeds['raccoon', 'gemnet_a_pretrained']}; from scratch: {aps['bccd', 'gemnet_a']} beside SSDLite's "
-        f"{aps['bccd', 'ssdlite320']} on BCCD, {seeds['bccd', 'ssdlite320']};",
-        f"| ≥ 1.25 | {ratios[1]:.2f} by the small one, with AP {small} beside {peer}; {ratios[0]:.2f} by the default | by the "
-        f"small one, {seeds['bccd', 'yolo11n']} |",
-        f"it has {ours['macs'] / 1e9:.2f} G MACs at 320 pixels, YOLO11n {yolo['macs'] / 1e9:.2f} G.",
-    )
-
-
-def test_pages_quote_what_the_shipped_weights_bring_a_detector():
-    trained = [row for row in read("docs/results/own_detector.jsonl") if row["data"] == "bccd"]
-    short = {(row["method"], row["seed"]): row["AP"] for row in trained if row["budget"] == 600}
-    start, scratch = ([short[name, seed] for seed in range(3)] for name in ("gemnet_a_pretrained", "gemnet_a"))
-    gains = [first - second for first, second in zip(start, scratch)]
-    assert min(gains) > 0
-    long = next(row["AP"] for row in trained if (row["method"], row["seed"], row["budget"]) == ("gemnet_a", 0, 1800))
-    aps = [spread(values, 3).replace("0.", ".") for values in (start, scratch)]
-    gain = [f"{value:.3f}"[1:] for value in (statistics.mean(gains), statistics.stdev(gains) / math.sqrt(3))]
-    assert_quotes(
-        "docs/results/pretrained.md",
-        f"its test AP is {aps[0]} from the weights and {aps[1]} from scratch.",
-        f"ahead on each seed, by {gain[0]} on average; the standard error of that is {gain[1]}.",
-        f"leads further, to {long:.3f}".replace(" 0.", " ."),
-    )
-    small = {row["budget"]: [] for row in trained}
-    for row in trained:
-        small[row["budget"]] += [row["AP"]] if row["method"] == "gemnet_small" else []
-    assert_quotes(
-        "docs/own-detector.md",
-        f"test AP {small[1800][0]:.3f} beside {long:.3f}, one seed each,".replace(" 0.", " ."),
-        f"is ahead, {statistics.mean(start):.3f} beside {statistics.mean(small[600]):.3f} (".replace(" 0.", " ."),
-    )
-    assert_quotes("docs/own-detector.md", f"gains {statistics.mean(gains):.2f}".replace(" 0.", " ."))
-    assert_quotes(INDEX, f"| {aps[0]}; {aps[1]} from scratch after 600, {long:.3f} after 1,800 |".replace(" 0.", " ."))
-
-
 def test_the_index_names_the_goals_that_are_missed():
     missed = [line.split(" | ")[0] for line in overview.overview(ROOT).splitlines() if overview.MISSED in line]
     assert missed == [
@@ -109,7 +54,6 @@ def test_the_index_quotes_other_goals():
         f"| {', '.join(map(speed_against_peer, settings))} | yes |",
         f"| < 0.248 | {svge('enas', 'gaussian process RMSE')} | yes |",
         f"| > 0.968 | {svge('enas', 'gaussian process Pearson')} | yes |",
-        *own_detector(),
         "| > 99.9 % | 100.00 % on each | yes |",
     )
 
@@ -450,19 +394,6 @@ def test_the_page_of_searches_has_the_trials_figures():
 def test_the_page_of_classifiers_quotes_what_was_quantised():
     ours = read("configs/tiny_imagenet.json")[0]
     assert_quotes(comparison.PAGE, f"(seed {ours['seeds'][0]}) lost 0.25 of its {ours['top1'][0]:.2f} points.")
-
-
-def test_the_page_of_detectors_quotes_how_near_the_paper_they_are():
-    excess = {row["name"]: zoo.excess(row) for row in read(zoo.MEASURED)}
-    baselines = max(abs(value) for name, values in excess.items() if "gemnet" not in name for value in values)
-    ours = [value for name, values in excess.items() if "gemnet" in name for value in values]
-    assert len(ours) == 8
-    assert max(ours) <= 1
-    assert_quotes(
-        zoo.PAGE,
-        f"The baselines come out within {baselines:.1f} % of the paper's",
-        "None of GEMNet's eight figures is more than 1 % above it.",
-    )
 
 
 def test_readme_quotes_its_six_results():

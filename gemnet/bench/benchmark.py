@@ -38,6 +38,11 @@ class Timing:
     fastest: float
     slowest: float
 
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Timing:
+        """Of the seconds of each repeat."""
+        return cls(sorted(seconds)[len(seconds) // 2], min(seconds), max(seconds))
+
     def rate(self, items: int) -> str:
         """Items a second: median (slowest - fastest)."""
         return f"{items / self.median:,.1f}/s ({items / self.slowest:,.1f} - {items / self.fastest:,.1f})"
@@ -63,7 +68,7 @@ def measure_together(
                 wait()
             if i >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
+    return {name: Timing.of(taken) for name, taken in seconds.items()}
 
 
 PAUSE = 0.15
@@ -85,12 +90,11 @@ def measure_in_bursts(
     for index in range(warm_up + rounds):
         for name, call in calls.items():
             time.sleep(PAUSE)
-            call()
-            timing = measure_together({name: call}, BURST, 0)[name]
+            timing = measure(call, BURST, 1)
             if index >= warm_up:
                 seconds[name].append(timing.median)
         told(1)
-    return {name: Timing(sorted(s)[len(s) // 2], min(s), max(s)) for name, s in seconds.items()}
+    return {name: Timing.of(taken) for name, taken in seconds.items()}
 
 
 MEASURED, PAGE = "configs/benchmark.json", "docs/results/speed.md"

@@ -1,7 +1,4 @@
-"""The networks that are compared, with random weights, and their files: written for a runtime, read again, beside eager.
-
-A name with :: is a detector's config, see `gemnet.bench.runtimes.detectors`.
-"""
+"""The networks that are compared, with random weights, and their files: written for a runtime, read again, beside eager."""
 
 from __future__ import annotations
 
@@ -45,15 +42,27 @@ STEPS = {"short_edge": 256, "interpolation": "bicubic", "mean": [0.485, 0.456, 0
 
 
 def network(name: str, resolution: int) -> nn.Module:
-    """The network `name`, as `gemnet.bench.benchmark.build` takes it, in evaluation mode: the same weights in each process."""
+    """The network `name`, in evaluation mode: the same weights in each process.
+
+    name: As `gemnet.bench.benchmark.build` takes it; with ::, a detector's config, of which it is the network, already folded.
+    """
+
+    def settle(model: nn.Module, run: Callable[[Tensor], object]) -> None:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = 1.0
+                module.train()
+        run(torch.randn(SETTLED_ON, 3, resolution, resolution))
+        model.eval()
+
     torch.manual_seed(SEED)
+    if "::" in name:
+        from gemnet.bench.runtimes.detectors import detector  # which needs OpenMMLab
+
+        return detector(name, resolution, settle)
     model = build(name).eval().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = 1.0
-            module.train()
-    model(torch.randn(SETTLED_ON, 3, resolution, resolution))
-    return model.eval()
+    settle(model, model)
+    return model
 
 
 def folded(model: nn.Module, resolution: int) -> nn.Module:
@@ -121,18 +130,12 @@ def write(entry: Runtime, names: Sequence[str], folder: Path, resolution: int, d
 
 
 def _written(entry: Runtime, name: str, path: Path, resolution: int) -> dict[str, Any]:
-    if "::" in name:
-        from gemnet.bench.runtimes.detectors import detector  # which needs OpenMMLab
-
-        model = detector(name, resolution, SEED, SETTLED_ON)
-    else:
-        model = network(name, resolution)
+    model = network(name, resolution)
     compared_on = list(images(resolution))
     expected = [[output.numpy() for output in _all(model(one))] for one in compared_on]
-    exported = model if "::" in name else folded(model, resolution)
     example = torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(SEED))
     with quiet():
-        entry.write(exported, example, path, {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)})
+        entry.write(folded(model, resolution), example, path, {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)})
     run = entry.open(path)
     apart = max(_difference(run, one, outputs) for one, outputs in zip(compared_on, expected))
     return {"bytes": entry.bytes_of(path), "difference": apart}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gemnet.bench.benchmark import measure_in_bursts
 from gemnet.deploy.about import about_network
 from gemnet.deploy.export import ExportError, Features, export, write_beside
 from gemnet.deploy.int8.choosing import Choice, write_within
@@ -21,15 +19,13 @@ from gemnet.deploy.int8.mixed_precision import MAX_LOSS
 from gemnet.deploy.int8.onnx_files import CALIBRATION_BATCH, OnnxQuantizer, network_input, open_session
 from gemnet.deploy.int8.opened import Opened
 from gemnet.deploy.int8.quantizer import Feed
-from gemnet.deploy.int8.report import Report
+from gemnet.deploy.int8.report import Report, beside_float
 from gemnet.deploy.int8.targets import target
 from gemnet.fusion import fused
 from gemnet.network import GEMNet
 
 SENSITIVITY_IMAGES = 32
 """Calibration images on which the layers are compared one by one."""
-ROUNDS = 10
-"""In which both files are timed."""
 
 
 def quantize(
@@ -109,20 +105,17 @@ def export_int8(
         difference = export(model, plain, entry.name, **how)
         module = fused((Features(model) if features else model).eval())
         quantizer = kind.quantizer(module, plain, feeds, weight_bits)
-        reference = Opened(entry.open(plain), (height, width))
         chosen: Choice[Top1] | None = None
         if data is None:
             quantizer.write(path)
         else:
             some = feeds(SENSITIVITY_IMAGES, files[:: max(1, count // SENSITIVITY_IMAGES)])
-            measure = Top1Measure(data, reference, edge)
+            measure = Top1Measure(data, Opened(entry.open(plain), (height, width)), edge)
             chosen = write_within(quantizer, path, some, measure, max_loss)
         write_beside(entry, path, about)
         image = np.zeros((1, 3, height, width), np.float32)
-        calls = {one: partial(one, image) for one in (reference.run, entry.open(path))}
-        before, after = measure_in_bursts(calls, ROUNDS).values()
         return Report(
-            path, (entry.bytes_of(plain), entry.bytes_of(path)), (before, after), difference,
+            path, *beside_float(entry, plain, path, image), difference,
             () if chosen is None else (chosen.measured,),
             () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
             {"weight_bits": quantizer.weight_bits, "calibration_images": count, "max_loss": max_loss},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from gemnet.bench.benchmark import measure_in_bursts
 from gemnet.core.errors import DataError
 from gemnet.core.files import save_text
 from gemnet.deploy.detector_beside import NetworkDetector, write_steps
@@ -27,12 +25,11 @@ from gemnet.deploy.detector_steps import prepared
 from gemnet.deploy.export import ExportError, quiet
 from gemnet.deploy.int8.average_precision import ApMeasure, AveragePrecision, LabelledPhotos, labelled_photos
 from gemnet.deploy.int8.choosing import write_within
-from gemnet.deploy.int8.classifiers import ROUNDS
 from gemnet.deploy.int8.images import FEWEST_IMAGES, read_photos, spread
 from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.deploy.int8.mixed_precision import MAX_LOSS
 from gemnet.deploy.int8.quantizer import Feed
-from gemnet.deploy.int8.report import Report
+from gemnet.deploy.int8.report import Report, beside_float
 from gemnet.deploy.int8.targets import target
 from gemnet.images.folders import image_files
 from gemnet.openmmlab import engine
@@ -142,9 +139,8 @@ def quantize_detector(
         if photos.telling is not None:
             measured.append(measured_on(photos.telling)(path))
     (image,) = next(feeds(1, photos.calibration[:1])).values()
-    before, after = measure_in_bursts({one: partial(entry.open(one), image) for one in (plain, path)}, ROUNDS).values()
     return Report(
-        path, (entry.bytes_of(plain), entry.bytes_of(path)), (before, after), None, tuple(measured),
+        path, *beside_float(entry, plain, path, image), None, tuple(measured),
         () if chosen is None else chosen.layers, () if chosen is None else chosen.trials,
         {"weight_bits": quantizer.weight_bits, "calibration_images": len(photos.calibration), "max_loss": max_loss},
     )  # fmt: skip

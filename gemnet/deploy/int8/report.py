@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemnet.bench.benchmark import Timing
+import numpy as np
+
+from gemnet.bench.benchmark import Timing, measure_in_bursts
 from gemnet.deploy.int8.layers import Layer
 from gemnet.deploy.int8.measuring import Top1
 from gemnet.deploy.int8.mixed_precision import Trial
 from gemnet.deploy.int8.targets import target
+from gemnet.deploy.runtimes.table import Runtime
 
 if TYPE_CHECKING:
     from gemnet.deploy.int8.average_precision import AveragePrecision
+
+ROUNDS = 10
+"""In which both files are timed."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,12 @@ class Report:
             "measured": [measured_json(one) for one in self.measured],
             "trials": [asdict(trial) for trial in self.trials], "layers": [asdict(layer) for layer in self.layers],
         }  # fmt: skip
+
+
+def beside_float(entry: Runtime, plain: Path, path: Path, image: np.ndarray) -> tuple[tuple[int, int], tuple[Timing, Timing]]:
+    """Weigh and time both files of a runtime, float and int8, on one image: bytes of each, and seconds of a call of each."""
+    before, after = measure_in_bursts({one: partial(entry.open(one), image) for one in (plain, path)}, ROUNDS).values()
+    return (entry.bytes_of(plain), entry.bytes_of(path)), (before, after)
 
 
 def measured_json(one: Top1 | AveragePrecision) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from search.spaces.benchmark_files import ENVIRONMENT
 
 METHODS = {
     "gemnet_a": "GEMNet-A with RTMDet's head, from scratch (`gemnet detect --from-scratch`)",
-    "gemnet_a_pretrained": "the same from the weights that ship (`gemnet detect`)",
+    "gemnet_a_pretrained": "GEMNet-A with RTMDet's head, from the weights that ship (`gemnet detect`)",
     "gemnet_small": "its cell in half the MACs, from scratch (`--config gemnet::own_detector_small.py`)",
     "ssdlite320": "torchvision's SSDLite320 with MobileNetV3-Large",
     "rtmdet_tiny": "mmdet's RTMDet-tiny",

@@ -128,12 +128,14 @@ def test_an_int8_file_for_another_runtime_is_small_nearly_as_often_right_and_has
     found = export_int8(model, path, digits / "train", 64, digits / "val", input_size=SIZE)
     assert found.top1.reference > 0.8
     assert found.top1.lost <= 1
-    assert found.sizes[1] < 0.6 * found.sizes[0]
     assert found.settings["weight_bits"] == 8
     expected = {name: kind for name, kind, _ in weighted(model)}
     assert {layer.name: layer.kind for layer in found.layers} == expected
     assert [layer for layer in found.layers if not 0 < layer.error < 1] == []
     entry = target(path).runtime
+    with_weights = entry.files(path)[-1]  # the text of OpenVINO's other file hardly shrinks
+    assert with_weights.stat().st_size < 0.5 * 4 * sum(layer.weights for layer in found.layers)
+    assert found.sizes[1] == entry.bytes_of(path) < found.sizes[0]
     assert {file.name for file in tmp_path.iterdir()} == {*(file.name for file in entry.files(path)), *beside(path.name)}
     photo, (described, script) = next((digits / "val/3").iterdir()), beside(path.name)
     done = subprocess.run([sys.executable, tmp_path / script, photo], capture_output=True, text=True, check=True)
