@@ -50,6 +50,10 @@ MODELS = {
             "gemnet_b", "GEMNet-B", "gemnet_b", macs=563e6, params=4.5e6, source=PAPER, weights=DISTILLED,
             widths=(8, 24, 88, 168, 336), depths=(1, 1, 2, 6, 1), head_width=1040,
         ),
+        ModelEntry(
+            "gemnet_a_small", "GEMNet-A small", "gemnet_a", macs=230e6, params=3e6, source="half of GEMNet-A's",
+            widths=(8, 24, 48, 184, 360), depths=(1, 1, 1, 6, 1), head_width=1048, residual=False,
+        ),
     )
 }  # fmt: skip
 """The models that ship, then those that are registered."""

@@ -61,16 +61,16 @@ def test_mmdetection_builds_it_by_its_name_and_by_its_short_name(model):
         backbone = MMDET_MODELS.build({"type": "gemnet.GEMNet", "arch": arch, "out_indices": (2, 3)})
         assert backbone.out_channels == model.stage_channels[2:4]
     assert out_channels("c", (2, 3)) == list(model.stage_channels[2:4])
-    with pytest.raises(UserError, match=r"arch='z': expected 'a' or 'b' or 'c'"):
+    with pytest.raises(UserError, match=r"arch='z': expected 'a' or 'b' or 'a_small' or 'c'"):
         MMDET_MODELS.build({"type": "gemnet.GEMNet", "arch": "z"})
 
 
 def test_export_benchmark_and_trial_offer_it(model):
     assert create("gemnet_c", features=True).architecture == model
-    with pytest.raises(ExportError, match="expected gemnet_a, gemnet_b, gemnet_c or gemnet"):
+    with pytest.raises(ExportError, match="expected gemnet_a, gemnet_b, gemnet_a_small, gemnet_c or gemnet"):
         create("gemnet_z")
     cost = gemnet.network_cost(model)
-    assert benchmark.ours() == ["timm/gemnet_a", "timm/gemnet_b", "timm/gemnet_c"]
+    assert benchmark.ours() == ["timm/gemnet_a", "timm/gemnet_b", "timm/gemnet_a_small", "timm/gemnet_c"]
     assert benchmark.cost("timm/gemnet_c") == (cost.params, cost.macs)
     assert shipped_cells() == {**{name: gemnet.Cell.shipped(name) for name in ("gemnet_a", "gemnet_b")}, "gemnet_c": CELL}
 
@@ -110,11 +110,11 @@ def test_a_model_that_cannot_be_registered_is_refused(given, told):
     with pytest.raises(UserError) as caught:
         gemnet.register_model(**{"cell": "gemnet_a", "macs": 1e8, **given})
     assert told in str(caught.value)
-    assert list(MODELS) == ["gemnet_a", "gemnet_b"]
+    assert list(MODELS) == ["gemnet_a", "gemnet_b", "gemnet_a_small"]
 
 
 def test_an_unknown_model_is_told_with_those_there_are():
-    with pytest.raises(UserError, match="no model is called 'gemnet_z'; expected one of gemnet_a, gemnet_b"):
+    with pytest.raises(UserError, match="no model is called 'gemnet_z'; expected one of gemnet_a, gemnet_b, gemnet_a_small"):
         models.architecture("gemnet_z")
 
 

@@ -63,7 +63,7 @@ def test_they_fit_any_number_of_classes_and_channels_and_features(name):
 
 @pytest.mark.parametrize("name", shipped_weights())
 def test_they_are_not_mistaken_for_weights_of_imagenet(name):
-    (tagged,) = [tag for tag in timm.list_models(f"{name}*", pretrained=True)]
+    (tagged,) = [tag for tag in timm.list_models(f"{name}.*", pretrained=True)]
     assert tagged == f"{name}.{MODELS[name].weights}"
     assert "in1k" not in tagged
     assert "not an ImageNet classifier" in timm.create_model(name).pretrained_cfg["description"]

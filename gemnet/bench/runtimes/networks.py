@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gemnet.bench.benchmark import build, ours
+from gemnet.bench.benchmark import build
 from gemnet.deploy.classifier_runner import prepare
 from gemnet.deploy.export import LARGEST_BATCH, PHOTOS, quiet
 from gemnet.deploy.runtimes.table import ExportError, Run, Runtime
@@ -23,7 +23,9 @@ from gemnet.network import GEMNet
 
 PEER = "torchvision/mnasnet1_3"
 """The network whose time is 1 in the tables."""
-NETWORKS = (*ours(), PEER, "timm/mobilenetv1_100", "timm/mobilenetv4_conv_small", "timm/efficientnet_b0")
+NETWORKS = (
+    "timm/gemnet_a", "timm/gemnet_b", PEER, "timm/mobilenetv1_100", "timm/mobilenetv4_conv_small", "timm/efficientnet_b0",
+)  # fmt: skip
 DETECTORS = (
     "gemnet::own_detector_small.py", "gemnet::rtmdet_gemnet_a.py", "gemnet::retinanet_gemnet_a.py",
     "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py",

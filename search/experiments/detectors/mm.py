@@ -26,8 +26,8 @@ import gemnet.openmmlab.registry  # noqa: F401 - operators of mmcv that need no 
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.run import predictions_of
-from gemnet.model_table import weights_file
 from gemnet.openmmlab import engine
+from gemnet.openmmlab.addresses import resolve
 from gemnet.openmmlab.timed import AP
 from gemnet.weights import load_weights
 from search.core.processes import in_processes
@@ -38,6 +38,8 @@ from search.experiments.detectors.tasks import IMAGE_SIZE, Task
 SKIPPED = 2
 """Iterations of a warm-up that are not timed: memory is asked for in them, and caches of images filled."""
 GEMNET, SMALL = "gemnet::own_detector.py", "gemnet::own_detector_small.py"
+PRETRAINED = "_pretrained"
+"""Ends the names of methods that start from the weights that ship."""
 RTMDET = "rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
 AUTHORS = {"epochs": 300, "batch": 256, "rate": 0.004, "last": 20, "size": 640}
 """Of RTMDet's recipe for COCO: epochs, batch and learning rate, the last epochs without mixtures, the images' side."""
@@ -92,12 +94,12 @@ class CountHook(Hook):
 def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     """Train as `gemnet detect --image-size 320 --epochs N` does, on one thread and without loading processes.
 
-    By the method's name, GEMNet-A from the weights that ship or from scratch, or the small one, for which there are none.
+    By the method's name, the default or the small one, from the weights that ship or from scratch.
     """
-    config = SMALL if task.method == "gemnet_small" else GEMNET
+    config = _config_of(task.method)
     options: dict[str, Any] = {"image_size": IMAGE_SIZE, "train_cfg.patience": 0}  # the whole budget
     options |= {f"{loader}_dataloader.num_workers": 0 for loader in ("train", "val", "test")}
-    if task.method == "gemnet_a":
+    if not task.method.endswith(PRETRAINED):
         options[training.WEIGHTS] = None
 
     def plan(place: Path, epochs: int) -> dict[str, Any]:
@@ -119,10 +121,15 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     keys = ("batch_size", "learning_rate", "image_size")
     settings = {"optimizer": "AdamW", **{key: planned[key] for key in keys}}
     if planned["weights"] is not None:
-        file = weights_file("gemnet_a")
+        file = Path(resolve(planned["weights"]))
         settings["weights"] = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
     weights = task.work_dir / training.BEST
     return Trained(done, done * prepared.images["train"], cpu, wall, pace, curve, settings, weights)
+
+
+def _config_of(method: str) -> str:
+    """The config of a detector of ours."""
+    return SMALL if method.removesuffix(PRETRAINED) == "gemnet_small" else GEMNET
 
 
 def predict_gemnet(task: Task, prepared: Prepared, trained: Trained) -> list[dict[str, Any]]:
@@ -257,7 +264,7 @@ def untrained(method: str, classes: int) -> nn.Module:
         config.model.bbox_head.num_classes = classes
         config.model.data_preprocessor.pop("batch_augments", None)
     else:
-        config = engine.load_config(SMALL if method == "gemnet_small" else GEMNET)
+        config = engine.load_config(_config_of(method))
         engine.merge(config, {"model.bbox_head.num_classes": classes})
     init_default_scope("mmdet")
     return MODELS.build(config.model)

@@ -240,7 +240,10 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
         (["predict.py", RETINANET, "none.pth", "nothing.jpg"], "nothing.jpg: no such image or folder"),
         (["predict.py", RETINANET, "none.pth", "docs"], "none.pth: no such checkpoint"),
         (["export.py", "gemnet_a", "{tmp}/a.onnx", "--format", "keras"], "'keras' is not offered; expected onnx, openvino"),
-        (["export.py", "gemnet_c", "{tmp}/c.onnx"], "'gemnet_c' is not offered; expected gemnet_a, gemnet_b or gemnet"),
+        (
+            ["export.py", "gemnet_c", "{tmp}/c.onnx"],
+            "'gemnet_c' is not offered; expected gemnet_a, gemnet_b, gemnet_a_small or gemnet",
+        ),
         (["export.py", "gemnet_a", "{tmp}/a.onnx", "--checkpoint", "none.pth"], "none.pth: no such checkpoint"),
         (["convert_checkpoint.py", "configs/model_zoo.json", "{tmp}/a.pth"], "model_zoo.json: not a checkpoint that can be"),
         (["overfit.py", "--data", "nowhere"], "nowhere/annotations/instances_train2017.json"),
@@ -259,7 +262,10 @@ def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
             ["train.py", RETINANET, "--cfg-options", "model.backbone.type=gemnet.GEMNed", "work_dir={tmp}"],
             "the config: gemnet.GEMNed is not in the .* registry",
         ),
-        (["train.py", RETINANET, "--cfg-options", "model.backbone.arch=c", "work_dir={tmp}"], "expected 'a' or 'b'"),
+        (
+            ["train.py", RETINANET, "--cfg-options", "model.backbone.arch=c", "work_dir={tmp}"],
+            "expected 'a' or 'b' or 'a_small'",
+        ),
     ],
 )
 def test_a_careless_command_gets_one_clear_message(command, message, monkeypatch, capsys, tmp_path):

@@ -145,7 +145,7 @@ def test_what_no_output_needs_is_not_built():
     [
         ({}, "expected one of the two"),
         ({"arch": "a", "cell": "gemnet_a"}, "expected one of the two"),
-        ({"arch": "c"}, "expected 'a' or 'b'"),
+        ({"arch": "c"}, "expected 'a' or 'b' or 'a_small'"),
         ({"arch": "a", "out_indices": (1, 6)}, "from 0 to 5"),
         ({"arch": "a", "out_indices": (1, -7)}, "out_indices=-7.*from 0 to 5"),
         ({"arch": "a", "out_indices": (5, -1)}, "rising"),

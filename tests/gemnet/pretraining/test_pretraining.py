@@ -196,7 +196,7 @@ def test_a_package_of_the_network_fills_it_in_order(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "gemnet_z"}, "expected one of gemnet_a, gemnet_b, or a name of timm's"),
+        ({"model": "gemnet_z"}, "expected one of gemnet_a, gemnet_b, gemnet_a_small, or a name of timm's"),
         ({"model": "test_resnet", "cell": "gemnet_a"}, "model 'test_resnet': has no cell"),
         ({"views": 0}, "expected 1 or more"),
     ],
