@@ -123,7 +123,8 @@ def test_mixed_precision_gives_the_loss_of_full_precision(name):
     model.train()
     if name.startswith("faster_rcnn"):
         model.roi_head.bbox_sampler.num = 32
-    data = batch(model, size=64, boxes=((8.0, 8.0, 40.0, 50.0), (30.0, 16.0, 60.0, 44.0)))
+    # 128: of one pixel, PyTorch's 3x3 convolution of stride 2 has no sure gradient in bfloat16 on CPUs: some weights' is NaN
+    data = batch(model, size=128, boxes=((8.0, 8.0, 40.0, 50.0), (30.0, 16.0, 60.0, 44.0)))
     torch.manual_seed(0)
     full, _ = model.parse_losses(model(**data, mode="loss"))
     torch.manual_seed(0)
