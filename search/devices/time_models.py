@@ -24,6 +24,8 @@ from typing import Any
 
 FORMAT, VERSION = "gemnet.device_times", 1
 WARM_UP = 2
+RESTLESS = 0.1
+"""From this distance between the quartiles of the rounds, in parts of the median, the device is told to be restless."""
 LINES: dict[str, tuple[str, float]] = {
     "onnx": (r"P50 Latency(?: is|:)\s*([0-9.eE+-]+)\s*s", 1e3),
     "litert": (r"Inference \(avg\): ([0-9.eE+-]+)", 1e-3),
@@ -160,8 +162,11 @@ def measured(manifest: dict[str, Any], folder: Path, args: argparse.Namespace) -
                     raise
                 raise Refused(f"{folder / name}: {manifest['runtime']} cannot run it: {error}") from error
             rounds[digest].append(min(passes[WARM_UP:]))
-            print(f"\rround {index + 1} of {args.rounds}: {number + 1} of {len(order)}", end="", file=sys.stderr)
-    print(file=sys.stderr)
+            if sys.stderr.isatty():
+                end = "\n" if (index + 1, number + 1) == (args.rounds, len(order)) else ""
+                print(f"\rround {index + 1} of {args.rounds}: {number + 1} of {len(order)}", end=end, file=sys.stderr)
+        if not sys.stderr.isatty():
+            print(f"round {index + 1} of {args.rounds}", file=sys.stderr)
     return rounds
 
 
@@ -243,6 +248,7 @@ def main(arguments: "list[str] | None" = None) -> int:
             document["runtime_version"] = version
         target = args.out or args.folder / "times.json"
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        spreads = [(entry["median"], entry["spread"]) for entry in document["entries"].values()]
         lines = ",\n".join(f"{json.dumps(digest)}: {json.dumps(entry)}" for digest, entry in document.pop("entries").items())
         part.write_text(json.dumps(document)[:-1] + ',\n"entries": {\n' + lines + "\n}}\n", encoding="utf-8")
         os.replace(part, target)
@@ -253,6 +259,10 @@ def main(arguments: "list[str] | None" = None) -> int:
         print(f"time_models.py: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     print(f"{target}: times of {len(rounds)} networks, {manifest['runtime']}, {args.threads} threads")
+    unrest = statistics.median(spread / median for median, spread in spreads)
+    if unrest > RESTLESS:
+        told = f"half of the times differ by over {unrest:.0%} between the quartiles of the rounds"
+        print(f"time_models.py: {told}: the device was busy or hot; time again, or with more --rounds", file=sys.stderr)
     return 0
 
 

@@ -156,6 +156,21 @@ def test_times_come_back_through_adb(device):
         assert (entries[digest]["runs"], entries[digest]["spread"]) == (60, 0)
 
 
+def test_a_device_that_was_restless_is_told(device):
+    logs = device / "logs"
+    logs.mkdir()
+    for entry in manifest_of(device)["entries"].values():
+        for index, seconds in enumerate((0.010, 0.012, 0.014)):
+            (logs / f"{Path(entry['file']).stem}.{index}.txt").write_text(f"P50 Latency: {seconds} s\n")
+    ended = run(sys.executable, device / "time_models.py", "--from-logs", logs)
+    assert ended.returncode == 0, ended.stderr
+    assert "half of the times differ by over 17% between the quartiles of the rounds: the device was busy" in ended.stderr
+    for entry in manifest_of(device)["entries"].values():
+        (logs / f"{Path(entry['file']).stem}.2.txt").unlink()
+        (logs / f"{Path(entry['file']).stem}.1.txt").write_text("P50 Latency: 0.0101 s\n")
+    assert run(sys.executable, device / "time_models.py", "--from-logs", logs).stderr == ""
+
+
 def test_a_benchmark_that_fails_on_the_device_is_told_with_what_it_said(device):
     (device.parent / "onnxruntime_perf_test").write_text("#!/bin/sh\necho no such operator >&2\nexit 3\n")
     ended = through_adb(device)
