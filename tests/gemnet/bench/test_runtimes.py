@@ -269,7 +269,8 @@ def test_the_page_has_what_the_data_file_has():
     data = json.loads((ROOT / pages.DATA).read_text(encoding="utf-8"))
     page = (ROOT / pages.PAGE).read_text(encoding="utf-8")
     assert all(f"{start}\n{table}\n{end}" in page for (start, end), table in pages.tables(data))
-    assert {row["name"] for row in data["rows"] if row["kind"] == "network"} == set(networks.NETWORKS)
+    for runtime in RUNTIMES:
+        assert [row["name"] for row in data["rows"] if row["runtime"] == runtime] == [*networks.NETWORKS, *networks.DETECTORS]
 
 
 def test_the_command_tells_a_runtime_that_is_not_offered(capsys):
