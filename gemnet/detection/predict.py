@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from gemnet.core.errors import DataError, UserError
+from gemnet.core.progress import tracked
 from gemnet.detection.prediction_files import Results, draw, find_images, save_picture
 from gemnet.detection.predictor import Predictor
 from gemnet.detection.videos import is_video
@@ -68,7 +66,7 @@ def predict(
     failed = 0
     try:
         with _stopped_by_signals(), Results(folder) as results:
-            for path, name in track(images, "images", console=Console(stderr=True), disable=len(images) < 3):
+            for path, name in tracked(images, "images", least=3):
                 failed += not _predict_one(predictor, path, name, results, score_threshold, pictures)
             for source, target in targets:
                 failed += not _watch_one(

@@ -12,10 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from gemnet.core.errors import DataError, UserError
+from gemnet.core.progress import tracked
 from gemnet.detection.prediction_files import Mark, Results, draw_on
 from gemnet.detection.predictor import Predictor
 from gemnet.detection.videos import Frame, Video, VideoWriter, is_camera
@@ -119,7 +118,7 @@ def _frames(video: Video, seconds: float | None) -> Iterator[Frame]:
         total = None if total is None else min(total, round(seconds * video.rate))
     if video.live:
         print(f"predict: {video.source}: watching; Ctrl-C ends and keeps what was done", file=sys.stderr, flush=True)
-    for frame in track(video, video.source, total=total, console=Console(stderr=True)):
+    for frame in tracked(video, video.source, total):
         if seconds is not None and frame.seconds >= seconds:
             return
         yield frame

@@ -26,6 +26,7 @@ from gemnet.core.errors import UserError
 from gemnet.core.files import save_text
 from gemnet.core.locks import lock
 from gemnet.core.machine import cores
+from gemnet.core.progress import Progress
 from gemnet.core.telling import tell
 from gemnet.images.pixels import ImageError, read_image
 from gemnet.pretraining.targets import KEPT, Question, Targets, view_of
@@ -36,7 +37,6 @@ BATCH = 64
 WAIT = 0.5
 """Seconds between looks at a view that another process asks about."""
 LARGEST = float(np.finfo(np.float16).max)
-Progress = Callable[[int, int], None]
 
 
 def question(
@@ -114,7 +114,7 @@ def _helper(name: str, device: str, asked: Question, numbers: Sequence[int], cac
 
 
 def _help(name: str, device: str, asked: Question, numbers: Sequence[int], cache: Path, count: int, parent: int) -> None:
-    def watch(done: int, total: int) -> None:
+    def watch(done: int, total: int, note: str = "") -> None:
         if os.getppid() != parent:
             sys.exit(1)
 

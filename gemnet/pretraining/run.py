@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import numpy as np
 import timm.data
 import torch
 from mmengine.config import Config
-from rich.console import Console
-from rich.progress import Progress
 
 from gemnet.core.errors import DataError, UserError
 from gemnet.core.files import save_text
 from gemnet.core.locks import locked
 from gemnet.core.machine import processor
 from gemnet.core.plans import earlier_plan
+from gemnet.core.progress import progress
 from gemnet.core.telling import printable, tell
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.launching import train_to_log
@@ -159,16 +158,12 @@ def _asked(
     teacher: Teacher, choice: Choice, images: Sequence[str], held_out: Sequence[str], cache: Path, gpus: int
 ) -> tuple[Targets, Targets]:
     """The answers to the views of all images, and to the whole ones that are held out."""
-    with Progress(console=Console(stderr=True)) as bar:
-
-        def shown(name: str) -> Callable[[int, int], None]:
-            task = bar.add_task(name, total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
-
-        size, features = choice.teacher_size, bool(choice.features)
-        views, others = range(choice.views or 1), [f"cuda:{number}" for number in range(1, gpus)]
-        own = ask(teacher, images, views, cache, choice.seed, size, shown("asking the teacher"), features, others)
-        whole = ask(teacher, held_out, [WHOLE], cache, choice.seed, size, shown("held-out images"), features)
+    size, features = choice.teacher_size, bool(choice.features)
+    views, others = range(choice.views or 1), [f"cuda:{number}" for number in range(1, gpus)]
+    with progress("asking the teacher") as shown:
+        own = ask(teacher, images, views, cache, choice.seed, size, shown, features, others)
+    with progress("held-out images") as shown:
+        whole = ask(teacher, held_out, [WHOLE], cache, choice.seed, size, shown, features)
     return own, whole
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from gemnet.cell import Cell
 from gemnet.complexity import CellStatistics
 from gemnet.core.errors import UserError
+from gemnet.core.progress import Progress
 from gemnet.cost import Cost
 from gemnet.operators import INPUT
 from search.core.kept import kept_settings
@@ -297,12 +298,6 @@ class Predictor:
     def summary(self, x: EncodedCells) -> dict[str, float]:
         """What a round's record tells of the predictor and the N cells that it is trained on, by name."""
         return {}
-
-
-class Progress(Protocol):
-    """Told how far a long piece of work has come."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True)

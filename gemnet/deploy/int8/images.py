@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import CenterCrop
 from mmengine.dataset import Compose
-from rich.console import Console
-from rich.progress import track
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from gemnet.core.progress import tracked
 from gemnet.deploy.int8.layers import QuantizationError
 from gemnet.images.folders import class_images
 from gemnet.images.pixels import read_image
@@ -78,7 +76,7 @@ def read_batches(
     pipeline = Compose([LoadImage(), resize, CenterCrop(crop_size=(width, height))])
     mean, std = (255 * np.array(values, np.float32) for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     starts = range(0, len(files), batch_size)
-    for start in track(starts, title, console=Console(stderr=True), disable=len(starts) < 3):
+    for start in tracked(starts, title, least=3):
         images = [pipeline({"img_path": str(file)})["img"] for file in files[start : start + batch_size]]
         yield np.ascontiguousarray(((np.stack(images)[..., ::-1] - mean) / std).transpose(0, 3, 1, 2))
 
@@ -88,5 +86,5 @@ def read_photos(files: Sequence[Path], title: str = "photos") -> Iterator[np.nda
 
     Raises DataError that names a photo that cannot be read.
     """
-    for file in track(files, title, console=Console(file=sys.stderr), disable=len(files) < 3):
+    for file in tracked(files, title, least=3):
         yield read_image(file)[None]

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
+from gemnet.core.progress import tracked
 from gemnet.deploy.int8.layers import Layer, relative_error
 
 Feed: TypeAlias = Mapping[str, np.ndarray]
@@ -49,5 +48,4 @@ def errors_alone(
     Returns:
         By layer, the `relative_error`.
     """
-    steps = track(layers, "layers, one by one", console=Console(stderr=True))
-    return {layer.name: relative_error(outputs(layer), expected) for layer in steps}
+    return {layer.name: relative_error(outputs(layer), expected) for layer in tracked(layers, "layers, one by one")}
