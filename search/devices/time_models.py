@@ -248,7 +248,8 @@ def main(arguments: "list[str] | None" = None) -> int:
             document["runtime_version"] = version
         target = args.out or args.folder / "times.json"
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        spreads = [(entry["median"], entry["spread"]) for entry in document["entries"].values()]
+        timed = [entry for entry in document["entries"].values() if entry["median"]]
+        unrest = statistics.median([entry["spread"] / entry["median"] for entry in timed] or [0.0])
         lines = ",\n".join(f"{json.dumps(digest)}: {json.dumps(entry)}" for digest, entry in document.pop("entries").items())
         part.write_text(json.dumps(document)[:-1] + ',\n"entries": {\n' + lines + "\n}}\n", encoding="utf-8")
         os.replace(part, target)
@@ -259,7 +260,6 @@ def main(arguments: "list[str] | None" = None) -> int:
         print(f"time_models.py: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     print(f"{target}: times of {len(rounds)} networks, {manifest['runtime']}, {args.threads} threads")
-    unrest = statistics.median(spread / median for median, spread in spreads)
     if unrest > RESTLESS:
         told = f"half of the times differ by over {unrest:.0%} between the quartiles of the rounds"
         print(f"time_models.py: {told}: the device was busy or hot; time again, or with more --rounds", file=sys.stderr)
