@@ -1,5 +1,5 @@
 # A smaller and faster one: the network of half GEMNet-A's MACs, with neck and head of 48 channels instead of 64.
-# `gemnet detect photos/ --config gemnet::own_detector_small.py` trains it; there are no weights for its backbone.
+# `gemnet detect photos/ --config gemnet::own_detector_small.py` trains it.
 _base_ = "./_base_/own_detector.py"
 model = dict(
     backbone=dict(arch="a_small"),

@@ -52,7 +52,7 @@ MODELS = {
         ),
         ModelEntry(
             "gemnet_a_small", "GEMNet-A small", "gemnet_a", macs=230e6, params=3e6, source="half of GEMNet-A's",
-            widths=(8, 24, 48, 184, 360), depths=(1, 1, 1, 6, 1), head_width=1048, residual=False,
+            weights=DISTILLED, widths=(8, 24, 48, 184, 360), depths=(1, 1, 1, 6, 1), head_width=1048, residual=False,
         ),
     )
 }  # fmt: skip

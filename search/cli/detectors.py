@@ -27,7 +27,7 @@ from gemnet.cli.running import explained, reported
 from gemnet.core.errors import UserError
 from search.cli.recorded import STOPPED
 
-METHODS = ("gemnet_a", "gemnet_a_pretrained", "gemnet_small", "ssdlite320", "rtmdet_tiny", "yolo11n")
+METHODS = ("gemnet_a", "gemnet_a_pretrained", "gemnet_small", "gemnet_small_pretrained", "ssdlite320", "rtmdet_tiny", "yolo11n")
 BUDGET = 1800.0
 RECORD = "docs/results/own_detector.jsonl"
 WORK_DIR = "work_dirs/compare_detectors"

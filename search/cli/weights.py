@@ -41,7 +41,7 @@ def main(call: Call) -> int:
         default=["gemnet_a", "gemnet_a@scratch", "gemnet_b", "gemnet_b@scratch"],
         metavar="MODEL",
         help="gemnet_a has the weights that ship, MODEL@scratch has none, MODEL@FILE those of a file; "
-        "default: both models of ours, with and without",
+        "default: GEMNet-A and GEMNet-B, with and without",
     )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     parser.add_argument("--epochs", type=whole(1), nargs="+", default=[1, 5, 20], help="of the trainings; default: 1 5 20")

@@ -38,6 +38,8 @@ from search.experiments.detectors.tasks import IMAGE_SIZE, Task
 SKIPPED = 2
 """Iterations of a warm-up that are not timed: memory is asked for in them, and caches of images filled."""
 GEMNET, SMALL = "gemnet::own_detector.py", "gemnet::own_detector_small.py"
+PRETRAINED = "_pretrained"
+"""Ends the names of methods that start from the weights that ship."""
 RTMDET = "rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
 AUTHORS = {"epochs": 300, "batch": 256, "rate": 0.004, "last": 20, "size": 640}
 """Of RTMDet's recipe for COCO: epochs, batch and learning rate, the last epochs without mixtures, the images' side."""
@@ -92,12 +94,12 @@ class CountHook(Hook):
 def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     """Train as `gemnet detect --image-size 320 --epochs N` does, on one thread and without loading processes.
 
-    By the method's name, the default or the small one; `_pretrained` from the weights that ship, others from scratch.
+    By the method's name, the default or the small one, from the weights that ship or from scratch.
     """
     config = _config_of(task.method)
     options: dict[str, Any] = {"image_size": IMAGE_SIZE, "train_cfg.patience": 0}  # the whole budget
     options |= {f"{loader}_dataloader.num_workers": 0 for loader in ("train", "val", "test")}
-    if not task.method.endswith("_pretrained"):
+    if not task.method.endswith(PRETRAINED):
         options[training.WEIGHTS] = None
 
     def plan(place: Path, epochs: int) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
 
 def _config_of(method: str) -> str:
     """The config of a detector of ours."""
-    return SMALL if method == "gemnet_small" else GEMNET
+    return SMALL if method.removesuffix(PRETRAINED) == "gemnet_small" else GEMNET
 
 
 def predict_gemnet(task: Task, prepared: Prepared, trained: Trained) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ METHODS = {
     "gemnet_a": "GEMNet-A with RTMDet's head, from scratch (`gemnet detect --from-scratch`)",
     "gemnet_a_pretrained": "GEMNet-A with RTMDet's head, from the weights that ship (`gemnet detect`)",
     "gemnet_small": "GEMNet-A small, from scratch (`--config gemnet::own_detector_small.py --from-scratch`)",
+    "gemnet_small_pretrained": "GEMNet-A small, from the weights that ship (`--config gemnet::own_detector_small.py`)",
     "ssdlite320": "torchvision's SSDLite320 with MobileNetV3-Large",
     "rtmdet_tiny": "mmdet's RTMDet-tiny",
     "yolo11n": "YOLO11n of the package ultralytics",
