@@ -30,10 +30,22 @@ WHOLE = [
 ]  # fmt: skip
 """Files, test_NAME.py, that start processes, train, search, build detectors, compile or export. All others are unit tests."""
 
+LONG = {
+    "detection_tools": ["two_processes"], "detector_export": ["exported"], "detectors": ["measured"],
+    "device_export": ["folder"], "executor": ["driver"], "guided_counts": ["trained"], "int8_detectors": ["exported"],
+    "own_detector": ["done"], "ray_executor": ["cluster"], "search_tool": ["finished"], "svge_decoding": ["learned"],
+    "svge_extrapolation": ["proposals", "model"], "svge_model": ["learned"], "svge_optimisation": ["model"],
+    "svge_prediction": ["model"], "svge_tables": ["model"],
+}  # fmt: skip
+"""Fixtures that take three seconds or longer, by file: tests that ask for one are `long`, as are those that are marked so."""
+
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") not in WHOLE and item.get_closest_marker("slow") is None:
+        name = item.path.stem.removeprefix("test_")
+        if {*LONG.get(name, ())} & {*item.fixturenames} and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.long)
+        if name not in WHOLE and not any(item.get_closest_marker(length) for length in ("long", "slow")):
             item.add_marker(pytest.mark.unit)
 
 

@@ -91,6 +91,7 @@ def test_each_command_is_there_and_takes_the_arguments_and_settings_that_a_page_
                     doc_commands.check(line, block.treatment if page not in RUN_BY else NOT_RUN)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [page for page in HERE if has(page, RUN)])
 def test_a_page_runs(page, tmp_path, searches):
     run_page(page, tmp_path, Reader(page, tmp_path, searches).shell, slow=False)
@@ -116,6 +117,7 @@ def table_of(page: str, name: str) -> list[str]:
     return [found for row in rows for found in re.findall(r"`([^`]+)`", row)]
 
 
+@pytest.mark.long
 def test_the_page_on_records_names_what_a_search_writes_down(searches, tmp_path):
     page = "docs/records.md"
     small_search = Reader(page, tmp_path, searches).folder / "work_dirs/digits"
@@ -188,6 +190,7 @@ def messages() -> list[str]:
     return re.findall(r"(?m)^\| `(.+?)` \|", text)
 
 
+@pytest.mark.long
 def test_the_messages_that_troubleshooting_quotes_stand_in_the_code():
     of_system = {f"{os.strerror(number)}; {remedy}" for number, remedy in REMEDIES.items()}
     files = [file for room in ("gemnet", "search") for file in (ROOT / room).rglob("*.py")]

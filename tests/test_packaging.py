@@ -116,6 +116,7 @@ def installed(distributions, tmp_path_factory):
     return run
 
 
+@pytest.mark.long
 def test_the_wheels_models_and_configs_are_used_from_another_directory(installed):
     (installed.away / "mine.py").write_text('_base_ = ["gemnet::retinanet_gemnet_a.py"]\n')
     (installed.away / "read.py").write_text(

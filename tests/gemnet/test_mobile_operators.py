@@ -184,6 +184,7 @@ def test_a_network_of_all_kinds_is_fitted_as_exactly_as_any(model):
     assert cost == network_cost(model.architecture)
 
 
+@pytest.mark.long
 def test_a_network_of_all_kinds_scripts_traces_and_exports_for_any_batch_and_size(model):
     free = {2: torch.export.Dim("height", min=33, max=512), 3: torch.export.Dim("width", min=33, max=512)}
     exported = torch.export.export(model, (X,), dynamic_shapes=({0: torch.export.Dim("batch", max=64), **free},)).module()

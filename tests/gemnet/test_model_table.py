@@ -127,6 +127,7 @@ def test_every_entry_is_within_its_budget_and_its_cell_ships():
         assert gemnet.Cell.shipped(entry.cell)
 
 
+@pytest.mark.long
 def test_the_page_on_models_does_what_it_says(tmp_path, capsys):
     page = run_page("docs/extending/model.md", tmp_path)
     told = capsys.readouterr().out

@@ -115,6 +115,7 @@ def test_any_input_size_works_and_odd_maps_round_up(network, size):
         assert feature.shape[2:] == tuple(-(-side // 2 ** (i + 1)) for side in size)
 
 
+@pytest.mark.long
 def test_torchscript_trace_and_fx_agree_with_eager(network, images):
     with torch.no_grad():
         eager = network(images)
@@ -150,7 +151,11 @@ def can_compile():
 
 
 @pytest.mark.parametrize(
-    "backend", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("eager", "aot_eager")), "inductor"]
+    "backend",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("eager", "aot_eager")),
+        pytest.param("inductor", marks=pytest.mark.long),
+    ],
 )  # the last goes through the others
 def test_torch_compile_agrees_with_eager_in_one_graph(network, images, backend):
     if backend == "inductor" and not can_compile():

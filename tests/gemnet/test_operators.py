@@ -65,6 +65,7 @@ def test_a_cell_with_own_operators_costs_what_its_module_does(random_cell):
         assert cell_cost(cell, channels, width, size) == measured(module, channels, *size)
 
 
+@pytest.mark.long
 def test_the_operators_that_ship_cost_by_counting_what_their_formulas_say():
     for name, operator in operators.BUILT_IN.items():
         by_counting = gemnet.counting.CountedCost(name, operator.build)
@@ -74,6 +75,7 @@ def test_the_operators_that_ship_cost_by_counting_what_their_formulas_say():
             assert by_counting.count(*shape) == operator.cost(*shape)
 
 
+@pytest.mark.long
 def test_a_network_of_own_operators_fits_a_budget_as_exactly_as_any():
     for name in ("made_se3x3", "made_rounded3x3"):
         fitted = gemnet.fit(Cell(("input", name, "conv1x1"), ((0, 1), (0, 2), (1, 2))), 60e6, 1.5e6)
@@ -82,6 +84,7 @@ def test_a_network_of_own_operators_fits_a_budget_as_exactly_as_any():
         assert measured(network, 3, 224, 224) == fitted.cost == network_cost(fitted.architecture)
 
 
+@pytest.mark.long
 def test_timm_builds_a_network_of_own_operators_that_trains_scripts_traces_and_exports():
     model = timm.create_model("gemnet", cell=Cell(*CELL), target_macs=40e6, num_classes=5, residual=True)
     model(torch.randn(2, 3, 64, 64)).sum().backward()
@@ -295,6 +298,7 @@ def test_own_operators_have_colours_of_their_own_whatever_else_is_registered(tmp
     assert alone in (tmp_path / "cell.svg").read_text()
 
 
+@pytest.mark.long
 def test_the_page_on_operators_does_what_it_says(tmp_path, capsys):
     page = run_page("docs/extending/operator.md", tmp_path)
     fitted, model = page["fitted"], page["model"]

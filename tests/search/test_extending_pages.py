@@ -27,6 +27,7 @@ def quick(monkeypatch):
         yield
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_on_extending_a_search_runs(page, tmp_path, capsys):
     from search.cli.command import search_command

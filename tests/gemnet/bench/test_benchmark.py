@@ -34,6 +34,7 @@ def outputs(name, setting):
     return step(name, setting, resolution=64)()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "how"), [(OURS, "onnxruntime"), (PEER, "onnxruntime"), (PEER, "folded")])
 def test_however_a_model_runs_it_computes_what_eager_computes(name, how):
     torch.testing.assert_close(outputs(name, Setting(2, how=how)), outputs(name, Setting(2)), rtol=1e-4, atol=1e-5)
@@ -44,6 +45,7 @@ def tiny(name):
     return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+@pytest.mark.long
 def test_a_compiled_model_computes_what_eager_computes(monkeypatch):
     if not can_compile():
         pytest.skip("torch.compile's inductor needs a C++ compiler and Python.h, and they were not found")
@@ -51,6 +53,7 @@ def test_a_compiled_model_computes_what_eager_computes(monkeypatch):
     torch.testing.assert_close(outputs("", Setting(2, how="compiled")), outputs("", Setting(2)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_more_models_of_one_class_are_compiled_than_dynamo_allows_one_model(monkeypatch):
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **settings: compiler(model, backend="eager", **settings))
@@ -92,6 +95,7 @@ def test_models_are_timed_side_by_side_in_every_setting():
     assert rows[-1].endswith("median of 1, at 64x64")
 
 
+@pytest.mark.long
 def test_memory_is_that_of_training():
     measured = measure_models([PEER], 1, settings=[Setting(2), Setting(2, training=True)], resolution=64)
     assert measured["models"][0]["training_memory"] > 0

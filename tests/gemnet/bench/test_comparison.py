@@ -23,6 +23,7 @@ def options(tmp_path):
     return {**found, "val_evaluator.topk": 1, "train_dataloader.batch_size": 8, "train_cfg.max_epochs": 2}
 
 
+@pytest.mark.long
 def test_the_networks_of_the_tiny_imagenet_configs_cost_the_same_within_5_percent(options):
     costs = [comparison.cost(config, options) for config in CONFIGS]
     macs = [cost["macs"] for cost in costs]
@@ -33,6 +34,7 @@ def test_the_networks_of_the_tiny_imagenet_configs_cost_the_same_within_5_percen
     assert (costs[1]["macs"], costs[1]["params"]) == (whole.macs, whole.params)
 
 
+@pytest.mark.long
 def test_a_config_is_trained_once_and_its_result_is_read_again(tmp_path, options, monkeypatch, capsys):
     options["model.backbone.target_macs"] = 100e6
     options["model.backbone.target_params"] = None

@@ -45,6 +45,7 @@ def written(form, folder, names=(SMALL,)):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["torchscript", "onnx"])
 def test_a_file_is_compared_with_eager_and_weighed(form, tmp_path):
     try:
@@ -56,6 +57,7 @@ def test_a_file_is_compared_with_eager_and_weighed(form, tmp_path):
     assert 0 <= found["difference"] < 1e-5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["gemnet::own_detector_small.py", "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py"])
 def test_of_a_detector_all_boxes_are_computed_and_compared_in_the_same_way(name, tmp_path):
     assert name in networks.DETECTORS
@@ -102,6 +104,7 @@ def test_a_network_that_a_runtime_refuses_has_its_reason(what, reason, monkeypat
     assert found[SMALL]["difference"] < 1e-5
 
 
+@pytest.mark.long
 def test_networks_are_timed_in_rounds(tmp_path):
     written("torchscript", tmp_path, [SMALL, OTHER])
     done = []
@@ -139,6 +142,7 @@ def test_the_nodes_of_a_profile_are_summed_by_kind():
     assert found["depthwise convolution"]["macs"] == 8 * 25 * 9
 
 
+@pytest.mark.long
 def test_onnx_runtimes_profiler_knows_all_convolutions_of_a_network(tmp_path):
     pytest.importorskip("onnxruntime")
     written("onnx", tmp_path)

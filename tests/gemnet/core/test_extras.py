@@ -82,6 +82,7 @@ def imports(path):
     return [names - set(sys.stdlib_module_names) - {"gemnet", "search"} for names in found]
 
 
+@pytest.mark.long
 def test_a_room_imports_what_the_core_and_its_extras_bring_and_all_that_is_imported_is_brought():
     wrong = []
     for path in (file for package in ("gemnet", "search") for file in (ROOT / package).rglob("*.py")):
@@ -141,6 +142,7 @@ def run_without_extras(lines, cwd):
     return json.loads(result.stdout)[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("extra", LACKING)
 def test_a_command_whose_extra_is_missing_names_it_in_one_line(extra, tmp_path):
     for line, (code, told) in zip(LACKING[extra], run_without_extras(LACKING[extra], tmp_path)):
@@ -150,6 +152,7 @@ def test_a_command_whose_extra_is_missing_names_it_in_one_line(extra, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_the_core_alone_exports_converts_and_fits(tmp_path):
     lines = [
         "export gemnet_a a.pt --format torchscript",

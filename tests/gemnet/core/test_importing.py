@@ -55,6 +55,7 @@ def test_data_sets_of_mmdet_are_imported_without_a_word():
     assert run("import gemnet.openmmlab, mmdet.datasets") == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("release", "expected"), [("4.40.0", True), ("5.1.0", False)])
 def test_mmpretrain_leaves_out_its_models_of_texts_where_transformers_is_too_new_for_them(release, expected, tmp_path):
     pytest.importorskip("mmpretrain")

@@ -42,6 +42,7 @@ def detector(request, tmp_path_factory, settled):
     return write_detector(tmp_path_factory.mktemp(request.param), request.param, settled)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OTHERS])
 def test_it_finds_the_detectors_boxes_on_photos_of_any_size_and_its_script_does_alone(name, detector, photos, tmp_path):
     entry = RUNTIMES[name]
@@ -86,6 +87,7 @@ def test_the_json_tells_what_an_app_needs(scripted):
     assert scores.shape == (3, sum(about["boxes"]["levels"]), 3)
 
 
+@pytest.mark.long
 def test_photos_of_one_shape_have_a_network_of_their_size_with_the_detectors_own_boxes(detector, tmp_path):
     lying = [photo(tmp_path / f"{index}.png", index, (96, 64)) for index in range(2)]
     fitted = {"image_size": [96, 64]}  # as `gemnet detect` fits images into the shape of most photos

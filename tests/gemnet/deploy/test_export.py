@@ -108,6 +108,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 OWN_PYTORCH = ("torchscript", "torch.export", "executorch")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", RUNTIMES)
 def test_the_script_beside_a_file_answers_without_this_package(form, model, tmp_path):
     skip_unless_installed(form)
@@ -243,6 +244,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_the_tool_takes_a_detectors_maps_and_a_chosen_network(tool, checkpoints, tmp_path):
     out, images = tmp_path / "out.pt", torch.randn(1, 3, 64, 64)
     network = create("gemnet_a", checkpoints / "classifier.pth", 3).eval()
@@ -279,6 +281,7 @@ def test_the_converter_tells_what_it_took(tool, checkpoints, tmp_path):
 ANY_SIZE = [(1, 33, 33), (3, 64, 64), (2, 97, 131), (5, 40, 211)]
 
 
+@pytest.mark.long
 @every_format(of_maps="torchscript", forms=tuple(name for name, entry in RUNTIMES.items() if entry.free_size))
 def test_height_and_width_may_be_free(form, features, model, tmp_path):
     skip_unless_installed(form)
@@ -306,6 +309,7 @@ def test_a_size_that_torch_export_cannot_leave_free_is_told(model, tmp_path):
         export(model, tmp_path / "model.pt2", "torch.export", (3, 0, 64))
 
 
+@pytest.mark.long
 def test_every_format_holds_the_names_of_the_classes_that_the_checkpoint_has(tmp_path):
     names = ("blau, hell", "größe")
     checkpoint = tmp_path / "epoch_1.pth"

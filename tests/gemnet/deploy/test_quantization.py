@@ -105,6 +105,7 @@ def test_a_network_with_another_activation_answers_alike_in_int8(digits, tmp_pat
     assert not any(node.op_type == "BatchNormalization" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
 
 
+@pytest.mark.long
 def test_the_script_beside_an_int8_file_gives_the_files_own_answer(model, digits, tmp_path):
     export_int8(model, tmp_path / "int8.onnx", digits / "train", 32, input_size=SIZE)
     described, script = (tmp_path / name for name in beside("int8.onnx"))
@@ -121,6 +122,7 @@ def skip_unless_installed(ending):
         pytest.skip(str(error))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [one.runtime.ending for one in TARGETS if one.runtime.name != "onnx"])
 def test_an_int8_file_for_another_runtime_is_small_nearly_as_often_right_and_has_a_script(ending, model, digits, tmp_path):
     skip_unless_installed(ending)
@@ -286,6 +288,7 @@ def test_networks_that_do_not_fit_are_told(files, digits, tmp_path):
     assert not (tmp_path / "int8.onnx").exists()
 
 
+@pytest.mark.long
 def test_a_model_is_written_in_int8_and_compared_with_float(model, digits, tmp_path):
     report = export_int8(model, tmp_path / "int8.onnx", digits / "train", 64, digits / "val", input_size=SIZE)
     assert {file.name for file in tmp_path.iterdir()} == {"int8.onnx", *beside("int8.onnx")}
@@ -314,6 +317,7 @@ def test_what_a_runtime_does_not_offer_or_lacks_is_told(model, digits, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [one.runtime.ending for one in TARGETS])
 def test_features_are_written_in_int8(ending, model, digits, tmp_path):
     skip_unless_installed(ending)
@@ -328,6 +332,7 @@ def test_features_are_written_in_int8(ending, model, digits, tmp_path):
     assert "top-1" not in str(report)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

@@ -198,6 +198,7 @@ def test_a_trained_checkpoint_is_tested_and_predicts(two_processes, coco, tmp_pa
             assert len(found["box"]) == 4
 
 
+@pytest.mark.long
 def test_a_killed_run_resumed_ends_in_the_weights_of_one_left_alone(coco, tmp_path):
     arguments = options(coco, **{"train_dataloader.num_workers": 1, "train_cfg.max_epochs": 3, "train_cfg.val_interval": 3})
     alone, killed = tmp_path / "alone", tmp_path / "killed"
@@ -214,6 +215,7 @@ def test_a_killed_run_resumed_ends_in_the_weights_of_one_left_alone(coco, tmp_pa
     assert furthest(alone / "epoch_3.pth", killed / "epoch_3.pth") == 0
 
 
+@pytest.mark.long
 def test_mixed_precision_trains_on_the_cpu(coco, tmp_path):
     config = "configs/faster_rcnn_gemnet_a.py"
     short = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 1}
@@ -312,6 +314,7 @@ def test_a_broken_image_stops_training_and_is_named_even_by_a_worker(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.long
 def test_the_overfit_proof_leaves_figures_and_pictures(coco, tmp_path):
     run(
         "overfit.py", "configs/faster_rcnn_gemnet_b.py", "--data", coco, "--work-dir", tmp_path, "--images", 2,

@@ -301,6 +301,7 @@ def test_names_in_any_script_are_read_and_told(name, tmp_path):
     assert str(error.value).startswith(f"{path}: not an image")
 
 
+@pytest.mark.long
 def test_a_photo_of_108_megapixels_is_read_and_a_bomb_is_not(tmp_path):
     with warnings.catch_warnings(record=True) as told:
         assert image_size(bilevel(12_000, 9_000)) == (9_000, 12_000)

@@ -152,6 +152,7 @@ def test_each_of_two_runs_within_a_second_has_its_log(trained, tmp_path):
         assert re.findall(r"the (\w+) run", log(tmp_path / name)) == [name]
 
 
+@pytest.mark.long
 def test_two_processes_validate_both_weights_on_all_images(trained, tmp_path):
     root, _ = trained
     command = ["tools/dist_train.sh", CONFIG, "2", "--work-dir", str(tmp_path), "--cfg-options"]

@@ -238,6 +238,7 @@ def test_a_trained_checkpoint_travels_to_timm_and_back(trained, tmp_path):
 SMALL = ("test_dataloader.dataset.pipeline.1.scale=36", "test_dataloader.dataset.pipeline.2.crop_size=32")
 
 
+@pytest.mark.long
 def test_a_work_directory_is_exported_and_its_script_tells_what_mmpretrain_does(trained, tmp_path):
     photo = tmp_path / "photo.png"
     Image.effect_noise((50, 41), 90).convert("RGB").save(photo)

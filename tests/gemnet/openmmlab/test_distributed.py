@@ -183,6 +183,7 @@ def retinanet_of_two(rank, file, results):
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 def test_two_processes_have_the_losses_and_gradients_of_one_with_the_doubled_batch(tmp_path):
     results = in_two(retinanet_of_two, str(tmp_path / "meet"))
     logged, gradients = retinanet_step()

@@ -151,12 +151,14 @@ def run(*command, code=0):
     return result
 
 
+@pytest.mark.long
 def test_a_tool_that_imports_mmdets_models_first_runs_through_python_m_gemnet(config, tmp_path):
     tool = "mmdet::tools/analysis_tools/browse_dataset.py"
     run("-m", "gemnet", tool, config, "--output-dir", tmp_path / "seen", "--not-show")
     assert len(list((tmp_path / "seen").iterdir())) == 2
 
 
+@pytest.mark.long
 def test_a_program_that_reads_the_config_before_it_builds_gets_the_operators_without_it(config, checkpoint, image):
     code = (
         "import sys; from mmdet.apis import DetInferencer; from mmdet.structures.mask import structures as s; "

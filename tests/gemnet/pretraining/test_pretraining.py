@@ -229,6 +229,7 @@ def test_one_image_is_too_few(own, tmp_path):
         pretrain(Choice([str(tmp_path)], own), str(tmp_path / "work"))
 
 
+@pytest.mark.long
 def test_a_training_within_minutes_tells_its_progress(photos, own, tmp_path, capsys):
     choice = Choice([str(photos)], own, options=small(), teacher_size=SIZE, views=1, minutes=0.05)
     result = pretrain(choice, str(tmp_path / "work"))
@@ -290,6 +291,7 @@ def test_val_is_never_trained_on_and_tests_where_its_classes_are_the_teachers(la
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_test_set_of_the_teachers_classes_is_measured(labels, own, tmp_path, monkeypatch):
     names = ["blue", "red", *map(str, range(CLASSES - 2))]
     monkeypatch.setattr("gemnet.pretraining.run.class_names", lambda teacher: names)
@@ -344,6 +346,7 @@ def test_a_second_command_in_one_work_directory_is_refused(photos, own, tmp_path
         pretrain(Choice([str(photos)], own), str(tmp_path))
 
 
+@pytest.mark.long
 def test_an_estimate_tells_room_and_time_and_leaves_nothing(photos, labels, own, tmp_path):
     choice = Choice([str(photos)], own, "test_resnet", options=small(), teacher_size=SIZE, views=3, features=True)
     told = estimate(choice, tmp_path / "answers")

@@ -117,6 +117,7 @@ def done_in(work_dir):
         return 0
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_cleanly_with_one_line_that_says_how_to_go_on(tmp_path):
     process = start_tool(*command(tmp_path / "w", options=[*SMALL, ALONE]))
     while process.poll() is None and done_in(tmp_path / "w") < 1:
@@ -196,6 +197,7 @@ def test_a_loss_that_is_no_number_is_recorded_and_told(tmp_path):
     assert "--retry-failed tries them again" in result.stderr
 
 
+@pytest.mark.long
 def test_svge_is_an_encoder_by_its_name_on_the_command_line(tmp_path):
     of_the_default = ("encoder.iterations", "encoder.dim")
     options = [
@@ -209,6 +211,7 @@ def test_svge_is_an_encoder_by_its_name_on_the_command_line(tmp_path):
     gemnet.Cell.load(tmp_path / "w/best_cell.json")
 
 
+@pytest.mark.long
 def test_a_bound_on_milliseconds_is_met_by_every_model_that_is_trained(tmp_path):
     options = [*SMALL, "search.rounds=1", "search.latency.resolution=32", "search.latency.repeats=2", "model.target_macs=50e6"]
     result = search(tmp_path / "w", options=[*options, "search.max_latency_ms=1e4"])

@@ -61,6 +61,7 @@ def test_a_line_is_called_as_the_search_was(tmp_path, monkeypatch):
         assert shell_line("status") == "python -m gemnet search status"
 
 
+@pytest.mark.long
 def test_the_line_of_python_builds_the_cell_from_where_the_search_was_started(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     settings = {**WHOLE, "model": {"target_macs": 463123456.0, "residual": True}, "search": {"top": 1}}

@@ -3,6 +3,7 @@
 import json
 import statistics
 
+import pytest
 from quoting import ROOT, assert_quotes
 
 from search.devices.assessment import assessed
@@ -12,6 +13,7 @@ RECORD = "docs/results/device_times.json"
 PAGE = "docs/devices.md"
 
 
+@pytest.mark.long
 def test_the_page_has_the_figures_of_the_committed_times():
     times = read_times(ROOT / RECORD)
     told, crossed = assessed(times, 50), assessed(times)

@@ -73,6 +73,7 @@ def test_a_measured_cell_costs_what_was_measured_whatever_the_order_of_its_nodes
     assert read_times(file).milliseconds[digest] == entry["median"]
 
 
+@pytest.mark.long
 def test_other_cells_are_priced_near_their_time(good, file):
     cost = table_cost(file)
     others = [cell for digest, cell in cells(60).items() if digest not in good["entries"]]
@@ -193,6 +194,7 @@ def search201(data, directory, file, rounds, callbacks=()):
     return run_search(settings, directory, QUIET, callbacks=callbacks)
 
 
+@pytest.mark.long
 def test_a_whole_search_on_a_table_with_a_measured_column_goes_on_as_it_would_have(made201, tmp_path):
     file = csv_of(tmp_path / "latency.csv", range(300))
     whole = search201(made201, tmp_path / "whole", file, 2)
@@ -245,6 +247,7 @@ def test_what_is_wrong_in_a_column_is_told_with_file_line_and_remedy(made201, tm
         build_cost(None, {}, type="table", space=NasBench201Space(made201), file=str(tmp_path / "bad.csv"), column="pixel")
 
 
+@pytest.mark.long
 def test_a_search_that_trains_counts_the_milliseconds_of_a_device(tmp_path):
     model = {"target_macs": 40e6, "target_params": None}
     times = document(20, model)

@@ -50,6 +50,7 @@ def test_isomorphic_cells_embed_alike_and_no_vector_is_longer_than_1(encoder):
     assert encoder.metrics["private share"] == pytest.approx(1 - (vectors**2).sum(1).mean(), abs=0.05)
 
 
+@pytest.mark.long
 def test_no_cosines_of_few_numbers_follow_the_kernel_further_than_the_bound(encoder):
     """The best ones for one Gram matrix are sought by gradient: they come near to the bound, and not above."""
     cells = drawn(8, 400)

@@ -139,6 +139,7 @@ class Slow(Scripted):
         return Evaluation(0.5, (0.5,), False, 1.0)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("nobody_connected")
 def test_an_address_that_does_not_answer_is_told_at_once(evaluator):
     with socket.socket() as taken:

@@ -149,6 +149,7 @@ def colliding(tmp_path_factory):
     del sys.modules[path.stem]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_operators", [1, 40])
 def test_a_collision_of_codes_changes_nothing(monkeypatch, colliding, num_operators):
     # 40 operators overflow their places in the first iteration's sums as well.

@@ -218,6 +218,7 @@ def test_options_that_do_not_go_together_are_told(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_search_whose_extra_is_missing_names_it_in_one_line(tmp_path):
     hidden = sorted(set(EXTRAS["search"]) - set(EXTRAS["detection"]))
     code = f"""

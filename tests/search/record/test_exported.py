@@ -178,6 +178,7 @@ def test_a_file_that_is_missing_or_no_text_is_told(tmp_path, capsys):
     assert "binary.jsonl: not UTF-8 text at byte 128: no exported record" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_damaged_records_end_in_a_message_whatever_was_damaged(work_dir, tmp_path):
     path = tmp_path / "a.jsonl"
     write_export(read_study(work_dir), path)

@@ -368,6 +368,7 @@ def browser(page, directory, action):
     return run
 
 
+@pytest.mark.long
 @NEEDS_BROWSER
 def test_a_real_browser_opens_the_report_and_runs_its_script(work_dir, tmp_path):
     from PIL import Image

@@ -192,6 +192,7 @@ def test_params_and_macs_of_the_real_table_are_counted_exactly(real_macro):
     assert cost.macs.tolist() == [flops[stack_of(cell)] for cell in real_macro.to_cells(real_macro.table.cells)]
 
 
+@pytest.mark.long
 def test_predictors_and_searches_work_on_the_real_table(real_macro, tmp_path):
     assert taus(real_macro) > 0.8
     settings = load_settings(CONFIG, {"space.data": str(real_macro.table.source), **SMALL})

@@ -98,6 +98,7 @@ def test_a_search_finds_the_best_cells_of_a_table(made201, tmp_path):
         assert r.cost == r.params / 1e6 == table.params[row] / 1e6
 
 
+@pytest.mark.long
 def test_test_accuracies_never_influence_a_search(tmp_path, monkeypatch):
     def essence(name, test):
         np.savez(tmp_path / "nasbench201.npz", **compact201(cifar10_test=test))
@@ -134,6 +135,7 @@ def test_parts_that_do_not_fit_together_are_refused(made101):
         evaluator_of({**settings, "proxy": {"type": "oracle"}}, space)
 
 
+@pytest.mark.long
 def test_the_tool_ends_with_a_drawn_cell_a_report_and_its_test_accuracy_and_no_line_that_builds_it(
     made201, tmp_path, monkeypatch, capsys
 ):
@@ -170,6 +172,7 @@ def test_a_search_that_asks_for_the_time_of_a_benchmarks_cell_says_that_none_is_
     assert "gemnet builds no network of it" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_search_on_the_real_nasbench101_finds_more_than_chance(real101, tmp_path):
     settings = settings_for(real101.table.source, "nasbench101", **{"search.start": 30, "search.batch": 20})
     records = run_search(settings, tmp_path / "run", Display(quiet=True))

@@ -122,6 +122,7 @@ def first_seed(seed):
     return int(np.random.default_rng(seed).integers(2**62))
 
 
+@pytest.mark.long
 def test_checked_decodings_are_the_nearest_of_those_drawn(quick, graphs):
     mean = quick.embed(graphs)
     found = decode_verified(quick, mean, seed=3, times=2, attempts=5)

@@ -275,6 +275,7 @@ def test_a_readout_counts_the_places_that_it_knows():
     )
 
 
+@pytest.mark.long
 def test_the_kernel_loss_makes_cosines_follow_the_kernel(graphs):
     kernel = wl_gram(graphs)[np.triu_indices(len(graphs), 1)]
     found = {}

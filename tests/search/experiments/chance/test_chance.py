@@ -61,6 +61,7 @@ def small(monkeypatch):
     tasks._named.cache_clear()
 
 
+@pytest.mark.long
 def test_every_search_begins_with_the_same_cells_and_its_curves_rise(tables, small, tmp_path):
     planned = tasks.tasks(["nasbench201"], None, 1, 3, str(tables))
     assert [task.method for task in planned] == list(reversed(tasks.METHODS))
@@ -189,6 +190,7 @@ def test_a_search_with_other_settings_is_another_one():
         tasks.tasks(["digits"], ["luck"], 1, 0, None)
 
 
+@pytest.mark.long
 def test_the_command_runs_records_goes_on_and_renews_the_page(tables, small, tmp_path, capsys):
     for name in ("tools", "configs", "docs/results"):
         (tmp_path / name).mkdir(parents=True)

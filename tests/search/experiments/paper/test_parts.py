@@ -302,6 +302,7 @@ def test_evolution_prefers_the_children_of_the_best(folder):
     assert sorted(rows) == list(range(10))
 
 
+@pytest.mark.long
 def test_every_part_has_units_a_table_and_a_picture_of_made_results(tmp_path):
     for part in PARTS.values():
         results = [Result(u, made_figures(part, u), 1.0) for u in part.units([0, 1], False)]

@@ -26,6 +26,7 @@ def test_the_page_shows_the_record(rows):
     assert f"{table.MARKS[0]}\n{table.table(rows)}\n{table.MARKS[1]}" in page
 
 
+@pytest.mark.long
 def test_the_command_counts_the_record_and_the_page_anew(tmp_path, rows, capsys):
     for folder in ("docs/results", "tools", "configs"):
         (tmp_path / folder).mkdir(parents=True)

@@ -105,6 +105,7 @@ def test_a_cell_without_a_network_within_the_macs_is_told_before_any_training(pr
     assert not (tmp_path / "results.jsonl").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("benchmark", "cells"), [("nasbench101", [CHAIN, WIDE]), ("enas", [ENAS])])
 def test_networks_are_as_wide_as_the_macs_allow_whatever_the_size_of_the_cell(benchmark, cells, digits):
     evaluator = BenchmarkProxyEvaluator(digits, ProxySettings(macs=1e6, epochs=1), {"benchmark": benchmark})

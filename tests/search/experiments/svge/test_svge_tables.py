@@ -172,6 +172,7 @@ def test_cosines_of_both_encoders_stand_beside_the_kernel(task, model):
     assert len(pictures.kernel(shown).axes) == 2
 
 
+@pytest.mark.long
 def test_a_run_leaves_tables_and_figures_and_does_nothing_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce_svge, "load_task", lambda space, data, limit, settings: made_task(epochs=2))
     monkeypatch.setattr(reproduce_svge, "LARGER", {})
@@ -288,6 +289,7 @@ def test_work_has_the_threads_that_were_given_and_leaves_them_as_they_were(tmp_p
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.long
 def test_extrapolation_records_its_proposals_and_trains_them_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         reproduce_svge, "load_task", lambda space, data, limit, settings: replace(made_task(epochs=20), name="nasbench101")

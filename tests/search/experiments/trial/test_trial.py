@@ -146,6 +146,7 @@ def settings():
 SMALL = Trial(macs=4e5, epochs=2, seeds=(0, 1), candidates=2, random=2, test_per_class=20)
 
 
+@pytest.mark.long
 def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path, settings, made_library, monkeypatch):
     real, added = Store.add, []
 
