@@ -7,7 +7,12 @@ from typing import Any
 
 import timm
 import torchvision
-from timm.models.efficientnet import _gen_mobilenet_v2  # private to timm: no public function takes any width
+from timm.models.efficientnet import (  # private to timm: no public function takes any width
+    _gen_efficientnet,
+    _gen_mobilenet_v1,
+    _gen_mobilenet_v2,
+)
+from timm.models.mobilenetv3 import _gen_mobilenet_v4
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -38,6 +43,11 @@ def set_bn_momentum(model: nn.Module, momentum: float) -> nn.Module:
 
 SCALABLE: dict[str, Callable[[float, int], nn.Module]] = {
     "timm/mobilenetv2_100": lambda width, classes: _gen_mobilenet_v2("mobilenetv2_100", width, num_classes=classes),
+    "timm/mobilenetv1_100": lambda width, classes: _gen_mobilenet_v1("mobilenetv1_100", width, num_classes=classes),
+    "timm/efficientnet_b0": lambda width, classes: _gen_efficientnet("efficientnet_b0", width, num_classes=classes),
+    "timm/mobilenetv4_conv_small": lambda width, classes: _gen_mobilenet_v4(
+        "mobilenetv4_conv_small", width, num_classes=classes
+    ),
     "torchvision/mnasnet1_0": lambda width, classes: torchvision.models.MNASNet(width, num_classes=classes, dropout=0.0),
 }
 """Models that can be had in any width, by name: made with a factor on their channels for a number of classes."""

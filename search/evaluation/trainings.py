@@ -44,18 +44,24 @@ class Trainer:
     display: Display
 
     def run(
-        self, title: str, runs: Mapping[Any, Mapping[str, Any]], job: Callable[[Any, int], Any], evaluator: Evaluator
+        self,
+        title: str,
+        runs: Mapping[Any, Mapping[str, Any]],
+        job: Callable[[Any, int], Any],
+        evaluator: Evaluator,
+        most: int | None = None,
     ) -> dict[Any, dict[str, Any]]:
         """Run what is missing of `runs`, which are described by JSON values; returns the recorded row of each, with the name
         that it has here, whatever it was called when it was recorded.
 
-        job: a name and a place -> what the evaluator takes. Raises SearchError where trainings fail; the others are kept.
+        job: a name and a place -> what the evaluator takes. most: so many of the missing at most, the first ones; what is
+        not recorded then is left out of the rows. Raises SearchError where trainings fail; the others are kept.
         """
         ids, rows = {name: fingerprint(run) for name, run in runs.items()}, self.record.rows
-        missing = [name for name, key in ids.items() if key not in rows]
+        missing = [name for name, key in ids.items() if key not in rows][:most]
         errors: list[str] = []
         with self.display.progress(title) as progress, closing(build_executor(evaluator, **self.executor)) as workers:
-            progress(len(ids) - len(missing), len(ids))
+            progress(sum(key in rows for key in ids.values()), len(ids))
             for outcome in workers.run([job(name, place) for place, name in enumerate(missing)]):
                 outcome = checked_outcome(outcome, evaluator, one_length=False)  # stages of a trial have their own
                 name, note = missing[outcome.key], ""
@@ -68,7 +74,7 @@ class Trainer:
                 progress(sum(key in rows for key in ids.values()), len(ids), note)
         if errors:
             raise SearchError(f"{len(errors)} of {len(ids)} trainings failed, the others are kept; the first: {errors[0]}")
-        return {name: {**rows[key], "name": _words(name)} for name, key in ids.items()}
+        return {name: {**rows[key], "name": _words(name)} for name, key in ids.items() if key in rows}
 
 
 def _checked(row: Any) -> dict[str, Any]:

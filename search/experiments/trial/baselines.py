@@ -28,6 +28,8 @@ STEP, STEPS = 1 / 256, 1024
 BN_MOMENTUM = 0.1
 """Of all networks' normalisation, GEMNet's own being torch's default; see `set_bn_momentum`."""
 DIVISORS = (4, 2, 1)  # of node widths; odd numbers of channels are slow
+CELLS = "cells"
+"""The family of the networks of cells."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Contestant:
             return network_cost(self.architecture, self.shape[1:], self.classes, self.shape[0])
         with torch.device("meta"):
             return counted(self.build().eval(), torch.empty(1, *self.shape))[1]
+
+    @property
+    def family(self) -> str:
+        """What is trained with one recipe: CELLS, or a library's model."""
+        return self.library or CELLS
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,6 +134,10 @@ def _widest(scaled: Callable[[float], Contestant], macs: float) -> Contestant | 
 
     step = bisect.bisect_right(range(1, STEPS), macs, key=cost)
     return scaled(step * STEP) if step and cost(step) >= (1 - TOLERANCE) * macs else None
+
+
+CHAIN = Cell(("input", "sepconv3x3"), ((0, 1),))
+"""The simplest cell that there is beside a 1x1 convolution."""
 
 
 def randwire_cell(

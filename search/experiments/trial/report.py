@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,18 +18,34 @@ from gemnet.core.tables import markdown_table, marks, mean_and_deviation, publis
 from gemnet.drawing.palette import SERIES, save_svg
 from gemnet.drawing.plots import LETTERS, legend_below, page_figure
 from search.evaluation.trainings import deviation
-from search.experiments.trial.trial import RANDOM
+from search.experiments.trial.trial import RANDOM, SHIPPED
 
-PAGE, DATA, GRAPH, RECORD = (
-    "docs/results/trial.md",
-    "docs/results/trial.json",
-    "docs/results/trial.svg",
-    "docs/results/trial.jsonl",
-)
-MARKS = marks("trial", "tools/evaluate_cells.py --write")
+
+class Pages(NamedTuple):
+    """Where a trial is told of below the repository."""
+
+    page: str
+    data: str
+    graph: str
+    record: str
+    marks: tuple[str, str]
+
+
+def _pages(name: str, command: str) -> Pages:
+    page, data, graph, record = (f"docs/results/{name}.{ending}" for ending in ("md", "json", "svg", "jsonl"))
+    return Pages(page, data, graph, record, marks(name, command))
+
+
+TRIAL = _pages("trial", "tools/evaluate_cells.py --write")
+CONVERGED = _pages("converged", "tools/evaluate_cells.py --converged --write")
+PAGE, DATA, GRAPH, RECORD, MARKS = TRIAL
 HEAD = (
     "network | what | params M | MACs M | test accuracy %, mean ± deviation | ahead of random cells, deviations"
     " | proxy accuracy % | CPU ms"
+)
+MARGINS = (
+    "network | what | params M | MACs M | test accuracy %, mean ± deviation | seeds"
+    " | {best} ahead by, % ± standard error | CPU ms"
 )
 ENOUGH = 12
 """Cells from which on a rank correlation is told as more than a hint."""
@@ -69,6 +85,38 @@ def table(trial: Mapping[str, Any]) -> str:
         ahead_by = f"{distances[n['name']]:+.2f}"
         rows.append([n["name"], n["kind"], *cost, _percent(n["accuracies"]), ahead_by, proxy, f"{n['milliseconds']:.2f}"])
     return "\n\n".join([markdown_table(HEAD.split(" | "), rows), _ranks(networks), _circumstances(trial)])
+
+
+def margins(trial: Mapping[str, Any]) -> str:
+    """Markdown: a row a network, the best first; how far the best shipped cell is ahead of each, with the standard error.
+
+    Networks may have different numbers of seeds, as in a trial that is not at its end.
+    """
+    networks = sorted(trial["networks"], key=lambda n: -np.mean(n["accuracies"]))
+    best = next((n for n in networks if n["kind"] == SHIPPED), networks[0])
+    rows = []
+    for n in networks:
+        lead, error = difference(best["accuracies"], n["accuracies"])
+        told = None if n is best else mean_and_deviation(100 * lead, None if error is None else 100 * error, 2)
+        cost = f"{n['params'] / 1e6:.3f}", f"{n['macs'] / 1e6:.2f}"
+        seeds = str(len(n["accuracies"]))
+        rows.append([n["name"], n["kind"], *cost, _percent(n["accuracies"]), seeds, told, f"{n['milliseconds']:.2f}"])
+    recipes = "; ".join(f"{family}: {_values(own)}" for family, own in trial["recipes"].items() if own)
+    chosen = [f"Chosen on held-out training images: {recipes}."] if recipes else []
+    head = MARGINS.format(best=best["name"]).split(" | ")
+    return "\n\n".join([markdown_table(head, rows), *chosen, _circumstances(trial)])
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float | None]:
+    """Of the means, and its standard error; None where one has a single value."""
+    lead = float(np.mean(first) - np.mean(second))
+    if min(len(first), len(second)) < 2:
+        return lead, None
+    return lead, float(np.sqrt(sum(deviation(one) ** 2 / len(one) for one in (first, second))))
+
+
+def _values(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in settings.items())
 
 
 def _ranks(networks: Sequence[Mapping[str, Any]]) -> str:
@@ -117,15 +165,21 @@ def write(trial: Mapping[str, Any], directory: str | os.PathLike[str]) -> None:
     """Write `trial.json`, `trial.md` and `trial.svg` into the work directory."""
     directory = Path(directory)
     save_text(directory / "trial.json", json.dumps(_without_trainings(trial), indent=1) + "\n")
-    save_text(directory / "trial.md", table(trial) + "\n")
+    save_text(directory / "trial.md", table_of(trial) + "\n")
     save_svg(graph(trial), directory / "trial.svg")
 
 
-def write_docs(root: Path, trial: Mapping[str, Any]) -> None:
+def table_of(trial: Mapping[str, Any]) -> str:
+    """`margins` of a trial with a recipe a family, or with too few random cells yet; `table` of others."""
+    few = sum(n["kind"] == RANDOM for n in trial["networks"]) < 2
+    return margins(trial) if few or trial["trial"].get("tune") else table(trial)
+
+
+def write_docs(root: Path, trial: Mapping[str, Any], pages: Pages = TRIAL) -> None:
     """Renew the table, its data, its graph and the record of its trainings below docs/."""
-    publish(root, DATA, _without_trainings(trial), PAGE, MARKS, table(trial))
-    save_svg(graph(trial), root / GRAPH)
-    save_text(root / RECORD, "".join(json.dumps(row) + "\n" for row in trial["trainings"]))
+    publish(root, pages.data, _without_trainings(trial), pages.page, pages.marks, table_of(trial))
+    save_svg(graph(trial), root / pages.graph)
+    save_text(root / pages.record, "".join(json.dumps(row) + "\n" for row in trial["trainings"]))
 
 
 def _without_trainings(trial: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Is a searched cell any good? It and its rivals at equal MACs, trained longer than by the proxy, one recipe, several seeds.
 
-Rivals are the best of some random cells by the proxy, other random cells, a randomly wired one, and the mobile networks of timm
-and torchvision. The accuracy is that on test images that no search has seen, after the last epoch. Every training, the
-proxy's too, is a line in the record; one that is there is not run again, whatever else is asked for.
+Rivals are the best of some random cells by the proxy, other random cells, a chain, a randomly wired one, and the mobile
+networks of timm and torchvision. The accuracy is that on test images that no search has seen, after the last epoch. Every
+training, the proxy's too, is a line in the record; one that is there is not run again, whatever else is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gemnet.bench.benchmark import measure_together
 from gemnet.cell import Cell
@@ -32,12 +31,17 @@ from search.evaluation.data import ProxyData
 from search.evaluation.evaluators import evaluator_of
 from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 from search.evaluation.trainings import Trainer, open_trainings, this_machine
-from search.experiments.trial.baselines import Contestant, of_cell, of_library, randwire_cell
+from search.experiments.trial.baselines import CHAIN, Contestant, of_cell, of_library, randwire_cell
+from search.experiments.trial.evaluator import Training, TrialEvaluator
 from search.experiments.trial.final_data import PerClass, build_final_data
+from search.experiments.trial.recipes import tuned
 from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 
-SHIPPED, CHOSEN, RANDOM, RANDWIRE, KNOWN = "shipped", "best random by the proxy", "random", "RandWire", "well-known"
+SHIPPED, CHOSEN, RANDOM = "shipped", "best random by the proxy", "random"
+SIMPLEST, RANDWIRE, KNOWN = "chain", "RandWire", "well-known"
+ONE, WIRED = "chain of one sepconv3x3", "Watts-Strogatz"
+"""Rivals of whatever search: their names."""
 DRAWS = 64
 """Random cells that are drawn for each one that is wanted, since of some no network can be made."""
 
@@ -55,35 +59,29 @@ class Trial:
     ] = (0, 1, 2)
     candidates: Annotated[int, Setting("random cells of which the best by the proxy takes part", at_least=1)] = 20
     random: Annotated[int, Setting("other random cells that take part", at_least=2)] = 10
+    rivals: Annotated[
+        Sequence[str] | None,
+        Setting("besides random cells; None for Watts-Strogatz and all of the libraries", item=Setting("", str)),
+    ] = None
     train_per_class: PerClass = None
     test_per_class: PerClass = None
     test_root: Annotated[str | None, Setting("folder of test images, of an image folder")] = None
     recipe: Annotated[Mapping[str, Any], Setting("of ProxySettings, instead of those of the search")] = field(
         default_factory=dict
     )
+    tune: Annotated[
+        Mapping[str, Sequence[Any]], Setting("of the recipe, by setting: values tried for each family on held-out images")
+    ] = field(default_factory=dict)
+    tune_epochs: Annotated[int, Setting("of the trainings that choose a recipe", at_least=1)] = 5
+    most: Annotated[int | None, Setting("trainings of this call; None for all that are missing", at_least=1)] = None
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) != len(self.seeds):
             raise SearchError(f"trial: seeds: expected each once, found {list(self.seeds)}")
-
-
-@dataclass(frozen=True)
-class Training:
-    """A job for TrialEvaluator: train `network` with `seed`, that is never stopped early."""
-
-    key: int
-    network: Contestant
-    seed: int
-    early_stop_thresholds: tuple[tuple[int, float], ...] = ()
-
-
-class TrialEvaluator(ProxyEvaluator):
-    """Trains networks as the proxy's are trained, and looks at the test images once, after the last epoch."""
-
-    every_epoch = False
-
-    def build(self, job: Training) -> nn.Module:  # type: ignore[override]  # a trial hands it no other job
-        return job.network.build()
+        known = (ONE, WIRED, *SCALABLE)
+        for name in self.rivals or ():
+            if name not in known:
+                raise SearchError(f"trial: rivals: {name!r} is not offered; expected some of {', '.join(known)}")
 
 
 def run_trial(
@@ -111,20 +109,31 @@ def run_trial(
         proxies = _proxies(settings, networks, proxy, trainer)
         best = max((n for n in networks if n.kind == CHOSEN), key=lambda n: proxies[n.name]["accuracy"])
         trained = {n.name: n for n in networks if n.kind != CHOSEN or n is best}
-        common = {"stage": "test", "data": dict(settings["data"]), **_images(trial), "recipe": recipe}
+        common = {"stage": "test", "data": dict(settings["data"]), **_images(trial)}
+        standing = [n for n in trained.values() if n.kind not in (CHOSEN, RANDOM)]
+        recipes = tuned(standing, recipe, trial.tune, trial.tune_epochs, data, common, trainer)
+        own = {family: build_evaluator(data, **one).settings for family, one in recipes.items()}
         runs = {
-            (name, seed): {**common, "network": n.identity, "seed": seed} for seed in trial.seeds for name, n in trained.items()
+            (name, seed): {**common, "recipe": recipes[n.family], "network": n.identity, "seed": seed}
+            for seed in trial.seeds
+            for name, n in trained.items()
         }
-        tests = trainer.run("Trainings", runs, lambda run, place: Training(place, trained[run[0]], run[1]), evaluator)
-    speeds = latencies(trained.values())
+        tests = trainer.run(
+            "Trainings",
+            runs,
+            lambda run, place: Training(place, trained[run[0]], run[1], own[trained[run[0]].family]),
+            evaluator,
+            trial.most,
+        )
+    of_network = {name: [tests[name, seed] for seed in trial.seeds if (name, seed) in tests] for name in trained}
+    speeds = latencies(trained[name] for name, rows in of_network.items() if rows)
     return {
-        "networks": [
-            _row(n, [tests[name, seed] for seed in trial.seeds], proxies.get(name), speeds[name]) for name, n in trained.items()
-        ],
+        "networks": [_row(trained[name], rows, proxies.get(name), speeds[name]) for name, rows in of_network.items() if rows],
         "trainings": [*proxies.values(), *tests.values()],
         "settings": {name: settings[name] for name in ("seed", "space", "data", "proxy", "model")},
         "trial": {**asdict(trial), "seeds": list(trial.seeds)},
         "recipe": recipe,
+        "recipes": {family: {name: one[name] for name in trial.tune} for family, one in recipes.items()},
         "images": {"train": len(data.train_labels), "test": len(data.val_labels), "size": data.train_images.shape[2]},
         "machine": this_machine(),
         "versions": {"torch": torch.__version__},
@@ -165,6 +174,7 @@ def _networks(
     cells = shipped_cells()
     channels, height, width = data.train_images.shape[1:]
     shape, classes = (channels, height, width), len(data.classes)
+    rivals = (WIRED, *SCALABLE) if trial.rivals is None else trial.rivals
 
     def of(name: str, kind: str, cell: Cell) -> Contestant:
         proxy.cost(cell)  # raises BudgetError as well, where the proxy has no network of it
@@ -174,17 +184,22 @@ def _networks(
         shipped = [of(name, SHIPPED, cell) for name, cell in cells.items()]
         yield from shipped
         known = {n.architecture.cell.digest() for n in shipped if n.architecture is not None}
+        known |= {CHAIN.digest()} if ONE in rivals else set()
         yield from _random_networks(settings["seed"], space, trial, of, known)
-        yield of("Watts-Strogatz", RANDWIRE, randwire_cell(operator=settings["space"]["operators"][-1]))
-        for name in SCALABLE:
-            yield of_library(name, KNOWN, trial.macs, shape, classes)
+        for name in rivals:
+            if name == ONE:
+                yield of(name, SIMPLEST, CHAIN)
+            elif name == WIRED:
+                yield of(name, RANDWIRE, randwire_cell(operator=settings["space"]["operators"][-1]))
+            else:
+                yield of_library(name, KNOWN, trial.macs, shape, classes)
 
     networks: list[Contestant] = []
     with display.progress("Networks of equal MACs") as progress:
         try:
             for network in made():
                 networks.append(network)
-                progress(len(networks), len(cells) + trial.candidates + trial.random + 1 + len(SCALABLE))
+                progress(len(networks), len(cells) + trial.candidates + trial.random + len(rivals))
         except BudgetError as error:
             raise SearchError(f"trial: {error}; another budget: --macs") from None
     return networks

@@ -24,6 +24,7 @@ from search.evaluation.trainings import open_trainings
 from search.experiments.trial import report as trial_report
 from search.experiments.trial.baselines import of_cell, of_library, randwire_cell
 from search.experiments.trial.final_data import build_final_data
+from search.experiments.trial.recipes import held_out
 from search.experiments.trial.trial import Trial, run_trial
 
 ROOT = Path(__file__).parents[4]
@@ -41,11 +42,13 @@ def test_the_network_of_a_cell_has_the_macs_that_are_asked_for_to_5_percent(chan
     assert 0.95 * 4e6 <= network.cost().macs <= 4e6
 
 
-def test_a_librarys_model_has_the_macs_that_are_asked_for_to_5_percent_and_a_first_stride_of_1():
-    network = of_library("torchvision/mnasnet1_0", "well-known", 2e6, (1, 16, 16), 7)
+@pytest.mark.parametrize("name", library.SCALABLE)
+def test_a_librarys_model_has_the_macs_that_are_asked_for_to_5_percent_and_a_first_stride_of_1(name):
+    network = of_library(name, "well-known", 2e6, (1, 16, 16), 7)
     built = network.build().eval()
     assert built(torch.zeros(2, 1, 16, 16)).shape == (2, 7)
-    assert built.layers[0](torch.zeros(2, 1, 16, 16)).shape[2:] == (16, 16)
+    first = next(module for module in built.modules() if isinstance(module, nn.Conv2d))
+    assert first(torch.zeros(2, 1, 16, 16)).shape[2:] == (16, 16)
     assert 0.95 * 2e6 <= network.cost().macs <= 2e6
     assert network.cost().params == sum(p.numel() for p in built.parameters())
 
@@ -190,6 +193,64 @@ def test_trainings_that_fail_are_told_and_the_others_are_kept(tmp_path, settings
     assert len((tmp_path / "trainings.jsonl").read_text().splitlines()) == 7
 
 
+TUNED = {**SMALL.__dict__, "seeds": (0,), "rivals": ("chain of one sepconv3x3", "made/network"), "tune_epochs": 4}
+
+
+def test_each_family_has_the_recipe_that_is_best_on_held_out_training_images(tmp_path, settings, made_library):
+    trial = Trial(**{**TUNED, "tune": {"learning_rate": (1e-9, 0.3), "weight_decay": (0.0, 1e-4)}})
+    found = run_trial(settings, trial, tmp_path, Display(quiet=True))
+    record = [json.loads(line) for line in (tmp_path / "trainings.jsonl").read_text().splitlines()]
+    tried = {row["name"]: row["accuracy"] for row in record if row["stage"] == "tuning"}
+    assert len(tried) == 4 * 4  # choices; two shipped cells, the chain, the library's network
+    of_family = {"cells": ["gemnet_a", "gemnet_b", "chain of one sepconv3x3"], "made/network": ["made/network"]}
+    for family, names in of_family.items():
+        means = {
+            (rate, decay): np.mean([tried[f"{name}, learning_rate={rate:g} weight_decay={decay:g}, seed 0"] for name in names])
+            for rate in (1e-9, 0.3)
+            for decay in (0.0, 1e-4)
+        }
+        chosen = found["recipes"][family]
+        assert means[chosen["learning_rate"], chosen["weight_decay"]] == max(means.values())
+        assert chosen["learning_rate"] == 0.3
+    assert [row for row in record if row["stage"] == "test"] == [row for row in found["trainings"] if row["stage"] == "test"]
+    again = run_trial(settings, trial, tmp_path, Display(quiet=True))
+    assert len((tmp_path / "trainings.jsonl").read_text().splitlines()) == len(record)
+    assert again["recipes"] == found["recipes"]
+    assert "cells: learning_rate 0.3, weight_decay" in trial_report.table_of(found)
+
+
+def test_held_out_images_are_a_tenth_of_each_class_and_none_is_a_test_image(settings):
+    data = build_final_data(settings["data"], test_per_class=20)
+    found = held_out(data)
+    assert torch.bincount(found.val_labels).tolist() == [n // 10 for n in torch.bincount(data.train_labels).tolist()]
+
+    def rows(images, labels):
+        return sorted((label, image.numpy().tobytes()) for image, label in zip(images, labels.tolist()))
+
+    parts = rows(found.train_images, found.train_labels) + rows(found.val_images, found.val_labels)
+    assert sorted(parts) == rows(data.train_images, data.train_labels)
+
+
+def test_a_call_trains_at_most_what_it_is_asked_to_and_the_next_goes_on(tmp_path, settings, made_library):
+    some = Trial(**{**TUNED, "seeds": (0, 1), "most": 3})
+    counts = []
+    for _ in range(4):
+        found = run_trial(settings, some, tmp_path, Display(quiet=True))
+        counts.append([len(n["accuracies"]) for n in found["networks"]])
+        trial_report.write(found, tmp_path)
+    assert "| gemnet_a | shipped |" in (tmp_path / "trial.md").read_text()
+    assert counts[:2] == [[1] * 3, [1] * 6]
+    assert counts[3] == [2] * 5 + [1] * 2
+    assert len(found["networks"]) == 7
+
+
+def test_a_rival_that_is_not_known_is_told_with_those_that_are():
+    with pytest.raises(
+        SearchError, match=r"trial: rivals: 'timm/resnet50' is not offered; expected some of chain of one sepconv3x3,"
+    ):
+        Trial(rivals=("timm/resnet50",))
+
+
 def test_a_budget_that_random_cells_do_not_meet_is_told(tmp_path, settings):
     with pytest.raises(SearchError, match=r"trial: gemnet_a: no network of this cell has .*another budget: --macs"):
         run_trial(settings, Trial(macs=10.0), tmp_path, Display(quiet=True))
@@ -232,6 +293,19 @@ def test_cells_are_told_in_deviations_of_the_random_cells_and_the_proxy_by_its_r
     assert "| gemnet_a | shipped | 1.000 | 20.00 | 91.00 ± 1.41 | +2.33 | 60.00 | 1.50 |" in table
     assert table.index("random 3") < table.index("random 2") < table.index("random 1")
     assert "n = 4 cells, too few to say much (fewer than 12)" in table
+
+
+def test_a_converged_trials_table_tells_by_how_much_the_best_shipped_cell_is_ahead():
+    trial = {**FOUND, "trial": {**FOUND["trial"], "tune": {"learning_rate": [0.1, 0.2]}}}
+    trial["recipes"] = {"cells": {"learning_rate": 0.2}, "timm/mobilenetv2_100": {"learning_rate": 0.1}}
+    trial["networks"] = [*FOUND["networks"], row("Watts-Strogatz", "RandWire", None, 0.93)]
+    table = trial_report.table_of(trial)
+    assert "| gemnet_a ahead by, % ± standard error |" in table
+    assert "| Watts-Strogatz | RandWire | 1.000 | 20.00 | 93.00 | 1 | -2.00 | 1.50 |" in table
+    # by hand: deviations of .0141 and .0283 of two seeds each, errors .01 and .02
+    assert "| random 3 | random | 1.000 | 20.00 | 87.00 ± 2.83 | 2 | 4.00 ± 2.24 | 1.50 |" in table
+    assert "| gemnet_a | shipped | 1.000 | 20.00 | 91.00 ± 1.41 | 2 |  | 1.50 |" in table
+    assert "Chosen on held-out training images: cells: learning_rate 0.2; timm/mobilenetv2_100: learning_rate 0.1." in table
 
 
 def test_the_docs_are_renewed_whole(tmp_path):
