@@ -256,24 +256,24 @@ def prepared_of(folder):
 
 
 @pytest.mark.parametrize(
-    ("options", "cell", "start"),
+    ("config", "options", "cell", "start"),
     [
-        ({}, None, {"type": "Pretrained", "checkpoint": "gemnet://gemnet_a"}),
-        ({training.WEIGHTS: None}, None, None),
-        (
-            {training.WEIGHTS: {"type": "Pretrained", "checkpoint": "mine.pth"}},
-            None,
-            {"type": "Pretrained", "checkpoint": "mine.pth"},
-        ),
-        ({}, "gemnet_b", None),
+        ("own_detector", {}, None, "gemnet://gemnet_a"),
+        ("own_detector_small", {}, None, "gemnet://gemnet_a_small"),
+        ("own_detector", {training.WEIGHTS: None}, None, None),
+        ("own_detector", {training.WEIGHTS: MINE}, None, "mine.pth"),
+        ("own_detector", {}, "gemnet_b", None),
     ],
-    ids=["those that ship", "none", "one's own", "another cell's"],
+    ids=["those that ship", "the small one's", "none", "one's own", "another cell's"],
 )
-def test_a_backbone_starts_from_the_weights_that_ship_unless_it_is_told_otherwise(options, cell, start, tmp_path, monkeypatch):
+def test_a_backbone_starts_from_the_weights_that_ship_unless_it_is_told_otherwise(
+    config, options, cell, start, tmp_path, monkeypatch
+):
     monkeypatch.setattr(training, "measure_pace", lambda *_: Pace(1.0, 0.1))
-    plan = training.planned(prepared_of(tmp_path), tmp_path, "gemnet::own_detector.py", None, 1, 0, cell, options, 1)
-    assert plan["weights"] == ("gemnet://gemnet_a" if not options and cell is None else None)
-    assert load_config(str(tmp_path / training.CONFIG)).model.backbone.get("init_cfg") == start
+    plan = training.planned(prepared_of(tmp_path), tmp_path, f"gemnet::{config}.py", None, 1, 0, cell, options, 1)
+    assert plan["weights"] == (None if options else start)
+    settled = load_config(str(tmp_path / training.CONFIG)).model.backbone.get("init_cfg")
+    assert settled == (start and {"type": "Pretrained", "checkpoint": start})
 
 
 @pytest.mark.parametrize(("slow", "chosen_threads"), [(4, 1), (1, 4)], ids=["busy cores", "free cores"])
