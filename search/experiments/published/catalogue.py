@@ -125,8 +125,8 @@ def published(name: str, **settings: Any) -> nn.Module:
 
     Args:
         name: one of `NETWORKS`.
-        settings: of `GenotypeNetwork` (`channels`, `layers`, `num_classes`, `in_chans`), or of `RandWire` (`channels`, `seed`,
-            `num_classes`, `in_chans`).
+        settings: of `GenotypeNetwork` (`channels`, `layers`, `num_classes`, `in_chans`, `stem_stride`), or of `RandWire`
+            (`channels`, `seed`, `num_classes`, `in_chans`, `stem_stride`).
 
     Raises:
         UserError: for another name; the message lists those that there are.

@@ -124,17 +124,24 @@ class GenotypeNetwork(nn.Module):
         layers: cells in all, two of them reduction cells.
         num_classes: of the classifier.
         in_chans: of the images.
+        stem_stride: of the first convolution; 1 for small images.
     """
 
     def __init__(
-        self, genotype: Genotype, channels: int = 48, layers: int = 14, num_classes: int = 1000, in_chans: int = 3
+        self,
+        genotype: Genotype,
+        channels: int = 48,
+        layers: int = 14,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        stem_stride: int = 2,
     ) -> None:
         super().__init__()
         if channels < 2 or layers < 3:
             raise ValueError(f"expected at least 2 channels and 3 layers, found {channels} and {layers}")
         half = channels // 2
         self.stem0 = nn.Sequential(
-            _conv(in_chans, half, 3, stride=2),
+            _conv(in_chans, half, 3, stride=stem_stride),
             nn.BatchNorm2d(half),
             nn.ReLU(),
             _conv(half, channels, 3, stride=2),

@@ -64,13 +64,16 @@ class RandWire(nn.Module):
         seed: of the three graphs.
         num_classes: of the classifier.
         in_chans: of the images.
+        stem_stride: of the first convolution; 1 for small images.
     """
 
-    def __init__(self, channels: int = 78, seed: int = 0, num_classes: int = 1000, in_chans: int = 3) -> None:
+    def __init__(
+        self, channels: int = 78, seed: int = 0, num_classes: int = 1000, in_chans: int = 3, stem_stride: int = 2
+    ) -> None:
         super().__init__()
         half = channels // 2
         self.stem = nn.Sequential(
-            nn.Conv2d(in_chans, half, 3, 2, 1, bias=False),
+            nn.Conv2d(in_chans, half, 3, stem_stride, 1, bias=False),
             nn.BatchNorm2d(half),
             nn.ReLU(),
             nn.Conv2d(half, channels, 3, 2, 1, bias=False),

@@ -1,4 +1,7 @@
-"""Networks of equal MACs for a trial: of cells, of random graphs, and well-known ones, all ImageNet networks made narrower."""
+"""Networks of equal MACs for a trial: of cells, of random graphs, published and well-known ones.
+
+All are ImageNet networks made narrower, whose first convolution has stride 1.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from gemnet.counting import counted
 from gemnet.library import create_scaled_model, set_bn_momentum
 from gemnet.network import GEMNet
 from search.evaluation.proxy import fitted_model
+from search.experiments.published.catalogue import NETWORKS, published
 
 TOLERANCE = 0.05
 """By which share the MACs of a network may fall short of the budget."""
@@ -28,13 +32,20 @@ STEP, STEPS = 1 / 256, 1024
 BN_MOMENTUM = 0.1
 """Of all networks' normalisation, GEMNet's own being torch's default; see `set_bn_momentum`."""
 DIVISORS = (4, 2, 1)  # of node widths; odd numbers of channels are slow
+LAYERS = (14, 13, 15, 12, 16)
+"""Cells of a genotype's network, the authors' number first."""
+FEWEST, MOST = 2, 256
+"""Channels of a published network."""
 CELLS = "cells"
 """The family of the networks of cells."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A network of the trial: of a cell's `architecture`, or the model `library` (of `gemnet.library.SCALABLE`) times `width`.
+    """A network of the trial.
+
+    It is that of a cell's `architecture`, the model `library` (of `gemnet.library.SCALABLE`) times `width`, or what a paper
+    published (`search.experiments.published`) with `channels` and, of a genotype, `layers` cells.
 
     kind: what it is there for. shape: channels, height and width of the images. classes: how many there are.
     """
@@ -46,11 +57,18 @@ class Contestant:
     architecture: Architecture | None = None
     library: str = ""
     width: float = 1.0
+    published: str = ""
+    channels: int = 0
+    layers: int = 0
 
     def build(self) -> nn.Module:
         """The network, its weights drawn from torch's random state."""
         if self.architecture is not None:
             return GEMNet(self.architecture, self.classes, self.shape[0])
+        if self.published:
+            layers = {"layers": self.layers} if self.layers else {}
+            sizes = {"channels": self.channels, **layers, "num_classes": self.classes, "in_chans": self.shape[0]}
+            return published(self.published, stem_stride=1, **sizes)
         network = create_scaled_model(self.library, self.width, self.classes, self.shape[0])
         return set_bn_momentum(network, BN_MOMENTUM)
 
@@ -63,13 +81,15 @@ class Contestant:
 
     @property
     def family(self) -> str:
-        """What is trained with one recipe: CELLS, or a library's model."""
-        return self.library or CELLS
+        """What is trained with one recipe: CELLS, a library's model, or a published network."""
+        return self.library or self.published or CELLS
 
     @property
     def identity(self) -> dict[str, Any]:
         """JSON values that tell this network from others, however it is called."""
         images = {"shape": list(self.shape), "classes": self.classes}
+        if self.published:
+            return {"published": self.published, "channels": self.channels, "layers": self.layers, **images}
         if self.architecture is None:
             return {"library": self.library, "width": self.width, "bn_momentum": BN_MOMENTUM, **images}
         a = self.architecture
@@ -123,6 +143,26 @@ def of_library(library: str, kind: str, macs: float, shape: tuple[int, int, int]
             f" the narrowest has {replace(base, width=STEP).cost().macs / 1e6:.2f} M"
         )
     return widest
+
+
+def of_published(name: str, kind: str, macs: float, shape: tuple[int, int, int], classes: int) -> Contestant:
+    """A published network with as many channels as come closest below `macs`.
+
+    Channels are whole numbers, and a genotype's are few: where none is close, the network has a cell or two less or more than
+    the authors' 14. Raises BudgetError where none is within TOLERANCE.
+    """
+    base = Contestant(name, kind, shape, classes, published=name)
+    for layers in (0,) if NETWORKS[name].genotype is None else LAYERS:
+
+        @functools.cache
+        def cost(channels: int, layers: int = layers) -> int:
+            return replace(base, channels=channels, layers=layers).cost().macs
+
+        channels = bisect.bisect_right(range(FEWEST, MOST), macs, key=cost) + FEWEST - 1
+        if channels >= FEWEST and cost(channels) >= (1 - TOLERANCE) * macs:
+            return replace(base, channels=channels, layers=layers)
+    asked = f"{macs / 1e6:g} M MACs on images of {shape[1]}x{shape[2]} pixels"
+    raise BudgetError(f"{name}: no number of channels has {asked} within {TOLERANCE:.0%}")
 
 
 def _widest(scaled: Callable[[float], Contestant], macs: float) -> Contestant | None:

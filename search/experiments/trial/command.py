@@ -25,7 +25,8 @@ CONVERGED_CONFIG = "gemnet::search/nasgem_cifar10_folder.py"
 CONVERGED = {
     "macs": 8e6, "epochs": 20, "random": 2,
     "rivals": (
-        ONE, WIRED, "timm/mobilenetv1_100", "timm/efficientnet_b0", "timm/mobilenetv4_conv_small", "torchvision/mnasnet1_0",
+        ONE, WIRED, "randwire", "timm/mobilenetv1_100", "timm/efficientnet_b0", "timm/mobilenetv4_conv_small",
+        "torchvision/mnasnet1_0",
     ),
     "recipe": {"batch_size": 128, "warmup": 0.1, "cutout": 8},
     "tune": {"learning_rate": (0.1, 0.2, 0.4)},

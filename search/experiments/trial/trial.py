@@ -31,7 +31,8 @@ from search.evaluation.data import ProxyData
 from search.evaluation.evaluators import evaluator_of
 from search.evaluation.proxy import ProxyEvaluator, build_evaluator
 from search.evaluation.trainings import Trainer, open_trainings, this_machine
-from search.experiments.trial.baselines import CHAIN, Contestant, of_cell, of_library, randwire_cell
+from search.experiments.published.catalogue import NETWORKS as PUBLISHED
+from search.experiments.trial.baselines import CHAIN, Contestant, of_cell, of_library, of_published, randwire_cell
 from search.experiments.trial.evaluator import Training, TrialEvaluator
 from search.experiments.trial.final_data import PerClass, build_final_data
 from search.experiments.trial.recipes import tuned
@@ -39,7 +40,7 @@ from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 
 SHIPPED, CHOSEN, RANDOM = "shipped", "best random by the proxy", "random"
-SIMPLEST, RANDWIRE, KNOWN = "chain", "RandWire", "well-known"
+SIMPLEST, RANDWIRE, CITED, KNOWN = "chain", "RandWire", "published", "well-known"
 ONE, WIRED = "chain of one sepconv3x3", "Watts-Strogatz"
 """Rivals of whatever search: their names."""
 DRAWS = 64
@@ -78,7 +79,7 @@ class Trial:
     def __post_init__(self) -> None:
         if len(set(self.seeds)) != len(self.seeds):
             raise SearchError(f"trial: seeds: expected each once, found {list(self.seeds)}")
-        known = (ONE, WIRED, *SCALABLE)
+        known = (ONE, WIRED, *PUBLISHED, *SCALABLE)
         for name in self.rivals or ():
             if name not in known:
                 raise SearchError(f"trial: rivals: {name!r} is not offered; expected some of {', '.join(known)}")
@@ -191,6 +192,8 @@ def _networks(
                 yield of(name, SIMPLEST, CHAIN)
             elif name == WIRED:
                 yield of(name, RANDWIRE, randwire_cell(operator=settings["space"]["operators"][-1]))
+            elif name in PUBLISHED:
+                yield of_published(name, CITED, trial.macs, shape, classes)
             else:
                 yield of_library(name, KNOWN, trial.macs, shape, classes)
 

@@ -22,7 +22,7 @@ from search.core.types import SearchError
 from search.evaluation.data import build_data
 from search.evaluation.trainings import open_trainings
 from search.experiments.trial import report as trial_report
-from search.experiments.trial.baselines import of_cell, of_library, randwire_cell
+from search.experiments.trial.baselines import of_cell, of_library, of_published, randwire_cell
 from search.experiments.trial.final_data import build_final_data
 from search.experiments.trial.recipes import held_out
 from search.experiments.trial.trial import Trial, run_trial
@@ -53,6 +53,18 @@ def test_a_librarys_model_has_the_macs_that_are_asked_for_to_5_percent_and_a_fir
     assert network.cost().params == sum(p.numel() for p in built.parameters())
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["bayesnas", "randwire"])
+def test_a_published_network_has_the_macs_that_are_asked_for_to_5_percent_and_a_first_stride_of_1(name):
+    network = of_published(name, "published", 8e6, (1, 32, 32), 7)
+    built = network.build().eval()
+    assert built(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
+    first = next(module for module in built.modules() if isinstance(module, nn.Conv2d))
+    assert first(torch.zeros(2, 1, 32, 32)).shape[2:] == (32, 32)
+    assert 0.95 * 8e6 <= network.cost().macs <= 8e6
+    assert network.family == network.identity["published"] == name
+
+
 @pytest.fixture
 def made_library(monkeypatch):
     """A network that is built in no time in the place of the known ones, which take most of the time."""
@@ -72,6 +84,8 @@ def test_a_budget_that_no_width_meets_is_told(made_library):
         of_library("made/network", "well-known", 1e3, (3, 16, 16), 10)
     with pytest.raises(BudgetError, match=r"chain: no network of this cell has 0\.001 M MACs"):
         of_cell("chain", "shipped", CHAIN, MODEL, 1e3, (3, 16, 16), 10)
+    with pytest.raises(BudgetError, match=r"randwire: no number of channels has 0\.001 M MACs"):
+        of_published("randwire", "published", 1e3, (3, 16, 16), 10)
 
 
 def test_a_randwire_cell_is_networkxs_graph_in_the_order_of_its_nodes():
