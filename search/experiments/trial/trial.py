@@ -35,14 +35,14 @@ from search.experiments.published.catalogue import NETWORKS as PUBLISHED
 from search.experiments.trial.baselines import CHAIN, Contestant, of_cell, of_library, of_published, randwire_cell
 from search.experiments.trial.evaluator import Training, TrialEvaluator
 from search.experiments.trial.final_data import PerClass, build_final_data
-from search.experiments.trial.recipes import tuned
+from search.experiments.trial.recipes import choices, tuned
 from search.spaces.dag import build_space
 from search.steps.candidates import candidate_seed
 
 SHIPPED, CHOSEN, RANDOM = "shipped", "best random by the proxy", "random"
 SIMPLEST, RANDWIRE, CITED, KNOWN = "chain", "RandWire", "published", "well-known"
-ONE, WIRED = "chain of one sepconv3x3", "Watts-Strogatz"
-"""Rivals of whatever search: their names."""
+ONE, WIRED = "chain", "Watts-Strogatz"
+"""Rivals of any search, by name: one sepconv3x3, and a randomly wired cell."""
 DRAWS = 64
 """Random cells that are drawn for each one that is wanted, since of some no network can be made."""
 
@@ -101,6 +101,8 @@ def run_trial(
     data = build_final_data(settings["data"], trial.train_per_class, trial.test_per_class, trial.test_root)
     recipe = {**asdict(proxy.settings), **trial.recipe, "epochs": trial.epochs, "macs": None}
     evaluator = TrialEvaluator(data, build_evaluator(data, **recipe).settings)
+    for choice in choices(trial.tune):
+        build_evaluator(data, **{**recipe, **choice})  # raises for a setting that is none, before anything is trained
     executor = {**settings["executor"], **({} if jobs is None else {"workers": jobs})}
     with open_trainings(directory) as record:
         trainer = Trainer(record, executor, display)

@@ -207,7 +207,7 @@ def test_trainings_that_fail_are_told_and_the_others_are_kept(tmp_path, settings
     assert len((tmp_path / "trainings.jsonl").read_text().splitlines()) == 7
 
 
-TUNED = {**SMALL.__dict__, "seeds": (0,), "rivals": ("chain of one sepconv3x3", "made/network"), "tune_epochs": 4}
+TUNED = {**SMALL.__dict__, "seeds": (0,), "rivals": ("chain", "made/network"), "tune_epochs": 4}
 
 
 def test_each_family_has_the_recipe_that_is_best_on_held_out_training_images(tmp_path, settings, made_library):
@@ -216,7 +216,7 @@ def test_each_family_has_the_recipe_that_is_best_on_held_out_training_images(tmp
     record = [json.loads(line) for line in (tmp_path / "trainings.jsonl").read_text().splitlines()]
     tried = {row["name"]: row["accuracy"] for row in record if row["stage"] == "tuning"}
     assert len(tried) == 4 * 4  # choices; two shipped cells, the chain, the library's network
-    of_family = {"cells": ["gemnet_a", "gemnet_b", "chain of one sepconv3x3"], "made/network": ["made/network"]}
+    of_family = {"cells": ["gemnet_a", "gemnet_b", "chain"], "made/network": ["made/network"]}
     for family, names in of_family.items():
         means = {
             (rate, decay): np.mean([tried[f"{name}, learning_rate={rate:g} weight_decay={decay:g}, seed 0"] for name in names])
@@ -258,9 +258,16 @@ def test_a_call_trains_at_most_what_it_is_asked_to_and_the_next_goes_on(tmp_path
     assert len(found["networks"]) == 7
 
 
+@pytest.mark.parametrize(("tune", "message"), [({"foo": (1, 2)}, "unknown setting 'foo'"), ({"epochs": (1, 0)}, "epochs")])
+def test_a_setting_that_cannot_be_tuned_is_told_before_anything_is_trained(tune, message, tmp_path, settings):
+    with pytest.raises(SearchError, match=message):
+        run_trial(settings, Trial(tune=tune), tmp_path, Display(quiet=True))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_rival_that_is_not_known_is_told_with_those_that_are():
     with pytest.raises(
-        SearchError, match=r"trial: rivals: 'timm/resnet50' is not offered; expected some of chain of one sepconv3x3,"
+        SearchError, match=r"trial: rivals: 'timm/resnet50' is not offered; expected some of chain, Watts-Strogatz,"
     ):
         Trial(rivals=("timm/resnet50",))
 
