@@ -107,6 +107,24 @@ def test_the_index_quotes_what_more_labels_bring():
     )
 
 
+def test_the_index_quotes_shares_of_what_more_labels_reach():
+    def of(row, settings, figure):
+        few, more = (paper("more_labels", row.name, setting, figure)["mean"] for setting in settings)
+        return few / more
+
+    shares = [100 * of(GEMNET, settings, "kendall") for settings in ((4236, 10000), (1563, 15625))]
+    bias = of(COUNTS, (2000, 10000), "bias, %")
+    assert min(shares) >= 99
+    assert bias <= 1.1
+    assert_quotes(
+        INDEX,
+        f"| ≥ 99 % | {shares[0]:.1f} %, {shares[1]:.1f} % | yes |",
+        f"| ≤ 1.1 | {bias:.2f} | yes |",
+        f"{shares[0]:.1f} % of it on NAS-Bench-101 and {shares[1]:.1f} % on NAS-Bench-201;",
+        f"the bias at 2,000 samples is {bias:.2f} times that at 10,000",
+    )
+
+
 def test_the_page_of_the_paper_quotes_table_3():
     at = {
         row: means("table3", row, TENTH_AND_ALL, "kendall")
