@@ -8,11 +8,13 @@ from typing import Any
 
 from gemnet.cli.running import reported
 from gemnet.core.configs import config_path
+from gemnet.core.files import save_text
 from gemnet.core.options import named
 from search.configuration.settings import load_settings
 from search.core.display import Display
 from search.core.json_lines import Store
 from search.core.types import SearchError
+from search.evaluation.trainings import RECORD as TRAININGS_FILE
 from search.evaluation.trainings import TRAININGS, open_trainings
 from search.experiments.trial import report as trial_report
 from search.experiments.trial.trial import ONE, WIRED, Trial, run_trial
@@ -63,12 +65,18 @@ def trial_command(
         trial = Trial(**{**preset, **given, "recipe": recipe, "tune": tune or preset.get("tune", {})})
         if write_to and converged:
             _take_along(write_to / pages.record, directory)
-        results = run_trial(settings, trial, directory, display, jobs)
+        try:
+            results = run_trial(settings, trial, directory, display, jobs)
+        finally:
+            if write_to and converged:
+                _bring_back(directory, write_to / pages.record)
         trial_report.write(results, directory)
         display.line(trial_report.table_of(results))
         display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.svg")
         if write_to:
             trial_report.write_docs(write_to, results, pages)
+            if converged:
+                _bring_back(directory, write_to / pages.record)
             display.line(f"Written: {pages.page}, {pages.data}, {pages.graph}, {pages.record}")
 
     return reported("evaluate_cells", task, str(directory), "stopped; what was trained is recorded, the same command goes on")
@@ -87,3 +95,10 @@ def _take_along(record: Path, directory: Path) -> None:
         for key, row in Store(record, TRAININGS).rows.items():
             if key not in own.rows:
                 own.add(row)
+
+
+def _bring_back(directory: Path, record: Path) -> None:
+    """Keep all that the work directory has beside the page, the trainings that chose the recipes among them."""
+    own = directory / TRAININGS_FILE
+    if own.is_file():
+        save_text(record, own.read_text(encoding="utf-8"))

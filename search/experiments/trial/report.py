@@ -66,6 +66,8 @@ def ahead(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def correlation(networks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Kendall's tau and Spearman's rho of the proxy's accuracy with the mean test accuracy, over the n cells that have both."""
     both = [(n["proxy"], np.mean(n["accuracies"])) for n in networks if n["proxy"] is not None]
+    if len(both) < 2:
+        return {"kendall": 0.0, "spearman": 0.0, "n": len(both)}
     proxy, test = zip(*both)
     return {
         "kendall": float(np.nan_to_num(kendalltau(proxy, test).statistic)),

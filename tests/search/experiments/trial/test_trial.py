@@ -23,6 +23,7 @@ from search.evaluation.data import build_data
 from search.evaluation.trainings import open_trainings
 from search.experiments.trial import report as trial_report
 from search.experiments.trial.baselines import of_cell, of_library, of_published, randwire_cell
+from search.experiments.trial.command import trial_command
 from search.experiments.trial.final_data import build_final_data
 from search.experiments.trial.recipes import held_out
 from search.experiments.trial.trial import Trial, run_trial
@@ -256,6 +257,33 @@ def test_a_call_trains_at_most_what_it_is_asked_to_and_the_next_goes_on(tmp_path
     assert counts[:2] == [[1] * 3, [1] * 6]
     assert counts[3] == [2] * 5 + [1] * 2
     assert len(found["networks"]) == 7
+
+
+def test_a_converged_trial_goes_on_from_the_record_beside_its_page_on_another_machine(tmp_path, made_library, capsys):
+    given = {
+        "macs": 4e5, "epochs": 1, "seeds": (0,), "candidates": 2, "rivals": ("chain",), "test_per_class": 20, "tune_epochs": 1,
+        "recipe": ["cutout=0"], "tune": ["learning_rate=0.1,0.3"],
+    }  # fmt: skip
+    options = ["space.num_nodes=4", "proxy.epochs=1", "proxy.width=4", "data.train_per_class=12", "data.val_per_class=10"]
+    page = tmp_path / trial_report.CONVERGED.page
+    page.parent.mkdir(parents=True)
+    page.write_text("\n".join(trial_report.CONVERGED.marks) + "\n")
+
+    def call(machine, most):
+        where = {"config": str(ROOT / "configs/search/digits.py"), "work_dir": str(tmp_path / machine)}
+        assert not trial_command(
+            {**given, "most": most}, converged=True, jobs=1, cfg_options=options, write_to=tmp_path, **where
+        )
+        lines = (tmp_path / trial_report.CONVERGED.record).read_text().splitlines()
+        return [json.loads(line)["id"] for line in lines]
+
+    first = call("one machine", 1)
+    second = call("another machine", 2)
+    assert second[: len(first)] == first
+    assert len(second) == len(set(second)) == len(first) + 2  # neither proxies nor what chose the recipe again
+    assert page.read_text().count("| shipped |") == 2
+    assert "cells: learning_rate 0." in page.read_text()
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(("tune", "message"), [({"foo": (1, 2)}, "unknown setting 'foo'"), ({"epochs": (1, 0)}, "epochs")])
