@@ -74,6 +74,7 @@ def test_the_wheels_metadata_have_one_version_core_and_extras_and_the_command(di
     ]
 
 
+@pytest.mark.long
 def test_the_sdist_makes_the_same_wheel(distributions, tmp_path):
     wheel, sdist = distributions
     with tarfile.open(sdist) as archive:

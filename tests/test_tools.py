@@ -126,6 +126,7 @@ def test_a_record_is_looked_at_without_torch_and_other_heavy_libraries(work_dir,
     assert {"status": "best cell", "top": "Best of", "export": "1 evaluations"}[action] in text
 
 
+@pytest.mark.long
 def test_a_report_of_an_exported_record_needs_no_torch(tmp_path):
     _, code, imported = ran("search.py", "report", ROOT / RECORD, "--out", tmp_path, heavy=TORCH)
     assert (code, imported) == (0, [])

@@ -124,6 +124,7 @@ def test_a_step_of_training_at_an_odd_size_reaches_every_weight(size, random_cel
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("features", [False, True])
 def test_an_onnx_file_of_an_odd_size_computes_what_eager_does(features, tmp_path):
     cell = gemnet.Cell(("input", "conv1x1", "sepconv3x3", "sepconv5x5"), ((0, 1), (0, 2), (1, 2), (1, 3)))

@@ -285,6 +285,7 @@ def test_a_careless_command_gets_one_clear_message(command, message, monkeypatch
     assert "Traceback" not in error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "message"),
     [

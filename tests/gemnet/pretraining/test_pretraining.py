@@ -256,6 +256,7 @@ def test_features_that_differ_in_place_and_scale_alone_are_learned():
     assert feature_loss(-wanted, wanted).item() == pytest.approx(2, abs=1e-4)
 
 
+@pytest.mark.long
 def test_features_are_learned_beside_answers_and_the_projection_stays_out_of_the_weights(photos, own, tmp_path):
     choice = Choice([str(photos)], own, options=small(epochs=1), teacher_size=SIZE, views=1, features=True)
     assert pretrain(choice, str(tmp_path))["features"] is True

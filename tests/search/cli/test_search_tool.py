@@ -189,6 +189,7 @@ def test_a_directory_of_another_search_is_refused_with_the_settings_that_differ(
     assert "seed: 0 there, 1 here" in result.stderr
 
 
+@pytest.mark.long
 def test_a_loss_that_is_no_number_is_recorded_and_told(tmp_path):
     result = search(tmp_path / "w", options=[*SMALL, "proxy.learning_rate=1e30"])
     assert result.returncode == 1

@@ -105,6 +105,7 @@ def test_networks_of_other_data_sets_are_priced_with_their_classes_and_images(tm
     assert (three.macs - 64 * 120 == (one.macs - 640) // 4).all()
 
 
+@pytest.mark.long
 def test_a_search_and_a_predictor_follow_the_column(tmp_path):
     path = written(tmp_path, leaves_val=REVERSED)
     settings = load_settings(CONFIG, {"space.data": str(path), "space.column": "leaves", **SMALL})

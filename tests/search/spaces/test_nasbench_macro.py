@@ -161,6 +161,7 @@ def test_a_published_file_that_is_broken_is_refused_by_the_name_of_the_stack(tmp
         convert_nasbench_macro(tmp_path / "none.json", target, lambda *_: None)
 
 
+@pytest.mark.long
 def test_a_search_finds_good_stacks(made_macro, tmp_path):
     settings = load_settings(CONFIG, {"space.data": str(made_macro), **SMALL})
     records = run_search(settings, tmp_path / "run", Display(quiet=True))

@@ -67,6 +67,7 @@ def test_the_process_of_a_warm_up_has_ended_and_its_seconds_are_not_the_training
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.long
 def test_a_step_of_ssdlite_changes_all_its_weights(prepared, folder, tmp_path):
     run = ssdlite.Run(tasks.Task("photos", folder, "ssdlite320", 0, 60.0, tmp_path), prepared)
     before = [parameter.clone() for parameter in run.model.parameters()]

@@ -43,6 +43,7 @@ def test_the_network_of_a_cell_has_the_macs_that_are_asked_for_to_5_percent(chan
     assert 0.95 * 4e6 <= network.cost().macs <= 4e6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", library.SCALABLE)
 def test_a_librarys_model_has_the_macs_that_are_asked_for_to_5_percent_and_a_first_stride_of_1(name):
     network = of_library(name, "well-known", 2e6, (1, 16, 16), 7)
@@ -201,6 +202,7 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
     assert {"trial.json", "trial.md", "trial.svg"} <= set(os.listdir(tmp_path))
 
 
+@pytest.mark.long
 def test_trainings_that_fail_are_told_and_the_others_are_kept(tmp_path, settings, made_library):
     trial = Trial(**{**SMALL.__dict__, "recipe": {"learning_rate": 1e30, "warmup": 0.0}})
     with pytest.raises(SearchError, match=r"14 of 14 trainings failed, the others are kept; the first: .*the loss became"):
@@ -211,6 +213,7 @@ def test_trainings_that_fail_are_told_and_the_others_are_kept(tmp_path, settings
 TUNED = {**SMALL.__dict__, "seeds": (0,), "rivals": ("chain", "made/network"), "tune_epochs": 4}
 
 
+@pytest.mark.long
 def test_each_family_has_the_recipe_that_is_best_on_held_out_training_images(tmp_path, settings, made_library):
     trial = Trial(**{**TUNED, "tune": {"learning_rate": (1e-9, 0.3), "weight_decay": (0.0, 1e-4)}})
     found = run_trial(settings, trial, tmp_path, Display(quiet=True))
@@ -246,6 +249,7 @@ def test_held_out_images_are_a_tenth_of_each_class_and_none_is_a_test_image(sett
     assert sorted(parts) == rows(data.train_images, data.train_labels)
 
 
+@pytest.mark.long
 def test_a_call_trains_at_most_what_it_is_asked_to_and_the_next_goes_on(tmp_path, settings, made_library):
     some = Trial(**{**TUNED, "seeds": (0, 1), "most": 3})
     counts = []
@@ -259,6 +263,7 @@ def test_a_call_trains_at_most_what_it_is_asked_to_and_the_next_goes_on(tmp_path
     assert len(found["networks"]) == 7
 
 
+@pytest.mark.long
 def test_a_converged_trial_goes_on_from_the_record_beside_its_page_on_another_machine(tmp_path, made_library, capsys):
     given = {
         "macs": 4e5, "epochs": 1, "seeds": (0,), "candidates": 2, "rivals": ("chain",), "test_per_class": 20, "tune_epochs": 1,
