@@ -31,9 +31,10 @@ WHOLE = [
 """Files, test_NAME.py, that start processes, train, search, build detectors, compile or export. All others are unit tests."""
 
 LONG = {
-    "detection_tools": ["two_processes"], "detector_export": ["exported"], "detectors": ["measured"],
-    "device_export": ["folder"], "executor": ["driver"], "guided_counts": ["trained"], "int8_detectors": ["exported"],
-    "own_detector": ["done"], "ray_executor": ["cluster"], "search_tool": ["finished"], "svge_decoding": ["learned"],
+    "detection_tools": ["two_processes"], "detector_export": ["exported"], "detector_search": ["found"],
+    "detectors": ["measured"], "device_export": ["folder"], "executor": ["driver"], "guided_counts": ["trained"],
+    "int8_detectors": ["exported"], "own_detector": ["done"], "pretraining": ["done"], "quantization": ["model", "files"],
+    "ray_executor": ["cluster"], "report_in_a_browser": ["pages"], "search_tool": ["finished"], "svge_decoding": ["learned"],
     "svge_extrapolation": ["proposals", "model"], "svge_model": ["learned"], "svge_optimisation": ["model"],
     "svge_prediction": ["model"], "svge_tables": ["model"],
 }  # fmt: skip

@@ -186,6 +186,7 @@ def test_a_cell_survives_the_way_through_text_and_file(random_cell, tmp_path):
     assert len(list(tmp_path.iterdir())) == 50  # nothing else is left behind
 
 
+@pytest.mark.long
 def test_the_largest_cell_fits_into_a_file(tmp_path):
     edges = tuple((u, v) for u in range(MAX_NODES) for v in range(u + 1, MAX_NODES))
     cell = Cell(("input", *["sepconv5x5"] * (MAX_NODES - 1)), edges, {"a": "x" * 10**6})

@@ -173,6 +173,7 @@ def candidates(cell, macs, params, max_depth):
             yield multiple, depths, int(HEADS[h]), int(m[h]), int(p[h]), int(a[h] + p[h])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("macs", "params", "fills"),
     [

@@ -156,6 +156,7 @@ def expected(cases):
     return [{training: referred(network, images, training) for training in (False, True)} for network, images in cases]
 
 
+@pytest.mark.long
 def test_eager_folded_fused_and_channels_last_outputs_are_the_references(cases, expected):
     for (original, images), reference in zip(cases, expected):
         network = copy.deepcopy(original).eval()

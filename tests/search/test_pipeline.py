@@ -48,6 +48,7 @@ def test_scores_are_equation_5_of_accuracy_and_analytic_macs(tmp_path):
         assert r.score == pytest.approx(r.accuracy - 0.1 * np.log10(r.macs / 1e6))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["retrain", "finetune"])
 def test_a_search_stopped_at_any_moment_goes_on_to_the_end_of_the_undisturbed_one(tmp_path, mode):
     settings = {**SETTINGS, "predictor": {"type": "mlp", "steps": 10, "mode": mode}}

@@ -26,6 +26,7 @@ def run_in_a_new_python(code):
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "imports",
     [

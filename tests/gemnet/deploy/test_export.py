@@ -64,6 +64,7 @@ def path_of(folder, form):
     return folder / f"model{RUNTIMES[form].ending}"
 
 
+@pytest.mark.long
 @every_format(of_maps="onnx")
 def test_every_format_computes_what_the_model_computes(form, features, model, tmp_path):
     skip_unless_installed(form)
@@ -130,6 +131,7 @@ def test_the_script_beside_a_file_answers_without_this_package(form, model, tmp_
         assert float(share) == pytest.approx(shares[int(label)].item(), abs=1e-3)
 
 
+@pytest.mark.long
 def test_an_onnx_file_is_valid_whole_and_takes_any_batch(model, tmp_path):
     path = tmp_path / "model.onnx"
     export(model, path, "onnx", SIZE)

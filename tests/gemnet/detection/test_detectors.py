@@ -60,6 +60,7 @@ BY_DEFAULT = ("retinanet_mnasnet_130", *(name for name in NAMES if "gemnet" in n
 """Ours and one baseline; all are built and counted below."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in BY_DEFAULT else pytest.mark.slow) for name in NAMES])
 def test_it_is_built_trains_predicts_and_gives_tensors(name):
     model = detector(name)
@@ -88,6 +89,7 @@ def test_it_is_built_trains_predicts_and_gives_tensors(name):
         assert [tuple(o.shape[1:]) for o in levels] == [(81,), (320,)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["retinanet_gemnet_a", "faster_rcnn_gemnet_a"])
 def test_images_without_boxes_train(name):
     model = detector(name).train()

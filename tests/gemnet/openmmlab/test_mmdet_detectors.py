@@ -76,6 +76,7 @@ def batch(model, count, training):
     return model.data_preprocessor({"inputs": images, "data_samples": samples}, training)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "on_gemnet"),
     [

@@ -27,6 +27,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_command_tells_the_time_of_a_whole_training_and_trains_nothing(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = [f"data_root={photos}", "batch_size=2", "image_size=32", "epochs=7", "train_dataloader.num_workers=0"]

@@ -62,6 +62,7 @@ def run(work_dir, hook, pause=0.0, resume=None, metric=None, **loop):
     return runner
 
 
+@pytest.mark.long
 def test_it_ends_with_its_time_and_the_learning_rate_with_it(tmp_path):
     hook = Noted()
     runner = run(tmp_path, hook, pause=0.01, seconds=3.0)

@@ -206,6 +206,7 @@ def test_what_cannot_be_is_refused(settings, message, photos, tmp_path):
         pretrain(Choice([str(photos)], **settings), str(tmp_path))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet"])
 def test_a_model_of_timms_learns_as_well_and_its_weights_are_timms(model, photos, own, tmp_path):
     options = small(epochs=1)
@@ -266,6 +267,7 @@ def test_features_are_learned_beside_answers_and_the_projection_stays_out_of_the
     timm.create_model("gemnet_a", num_classes=CLASSES, checkpoint_path=str(tmp_path / "weights.safetensors"))
 
 
+@pytest.mark.long
 def test_labels_are_learned_by_the_same_command(labels, tmp_path):
     choice = Choice([str(labels)], config="gemnet::pretrain_supervised.py", options=small(), supervised=True)
     result = pretrain(choice, str(tmp_path))

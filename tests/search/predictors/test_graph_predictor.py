@@ -43,6 +43,7 @@ def encoder(space=SPACE, **settings):
     return found
 
 
+@pytest.mark.long
 def test_a_network_ranks_unseen_cells_and_is_equal_for_isomorphic_ones(scores, x):
     y, unseen = (scores - scores.mean()) / scores.std(), x[180:]
     network = train(x[:180], y[:180], seed=0, width=32, layers=2)

@@ -78,6 +78,7 @@ def test_the_lipschitz_constant_bounds_differences_and_eq_13_holds(sample):
     assert bound.variance <= bound.bound == pytest.approx(bound.lipschitz**2 * bound.input_variance)
 
 
+@pytest.mark.long
 def test_cross_validation_predicts_each_score_without_having_seen_it(sample):
     x, scores = sample
     predicted = cross_validated_predictions(MLPPredictor, x[:100], scores[:100], seed=0)

@@ -324,6 +324,7 @@ def read_only(tmp_path):
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.long
 def test_a_search_on_a_disk_that_is_read_only_can_be_worked_with(whole, tmp_path, read_only, capsys):
     shutil.copytree(whole, tmp_path / "w")
     directory = read_only(tmp_path / "w")

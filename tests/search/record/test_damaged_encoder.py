@@ -90,6 +90,7 @@ def test_one_that_is_whole_is_not_trained_again(searches, tmp_path, monkeypatch)
     )
 
 
+@pytest.mark.long
 def test_figures_that_are_no_numbers_cost_the_report_its_surface_alone(searches, tmp_path, capsys):
     shutil.copytree(searches / "whole", tmp_path / "w")
     path = tmp_path / "w/encoder" / DESCRIPTION

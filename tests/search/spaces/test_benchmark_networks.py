@@ -66,6 +66,7 @@ def test_a_network_learns(made101):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 
 
+@pytest.mark.long
 def test_built_networks_of_nasbench101_have_the_stored_params(real101):
     rows = np.random.default_rng(0).integers(len(real101.table), size=120)
     for row, cell in zip(rows, real101.to_cells(real101.table.cells[rows])):

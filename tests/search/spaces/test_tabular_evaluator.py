@@ -85,6 +85,7 @@ def settings_for(path, name="nasbench201", **options):
     return load_settings(CONFIGS / f"{name}.py", {"space.data": str(path), **SMALL, **options})
 
 
+@pytest.mark.long
 def test_a_search_finds_the_best_cells_of_a_table(made201, tmp_path):
     records = run_search(settings_for(made201), tmp_path / "run", Display(quiet=True))
     table = NasBench201Space(made201).table
@@ -113,6 +114,7 @@ def test_test_accuracies_never_influence_a_search(tmp_path, monkeypatch):
     assert one == essence("none", None)
 
 
+@pytest.mark.long
 def test_a_table_has_no_bound_on_macs_but_one_on_cost(made201, tmp_path):
     with pytest.raises(SearchError, match=r"bound the cost of a table's cells by cost\.max"):
         run_search(settings_for(made201, **{"search.max_macs": 1e8}), tmp_path / "run", Display(quiet=True))
@@ -181,6 +183,7 @@ def test_a_search_on_the_real_nasbench101_finds_more_than_chance(real101, tmp_pa
     assert max(first + later) > 0.935
 
 
+@pytest.mark.long
 def test_a_table_without_test_accuracies_ends_in_a_result_all_the_same(tmp_path, capsys):
     np.savez(tmp_path / "nasbench201.npz", **compact201(cifar10_test=None))
     options = {**SMALL, "space.data": str(tmp_path), "search.start": 5, "search.rounds": 0}
