@@ -306,6 +306,7 @@ def test_a_missing_data_set_or_checkpoint_is_told_by_the_tool(command, message, 
     assert len(told) == 1
 
 
+@pytest.mark.long
 def test_a_broken_image_stops_training_and_is_named_even_by_a_worker(tmp_path):
     coco = write_made_coco(tmp_path / "coco")
     (coco / "train2017/000000000004.jpg").write_bytes(b"broken")
