@@ -31,7 +31,9 @@ def main(call: Call) -> int:
     parser.add_argument("--train-per-class", type=whole(1), metavar="N", help="training images a class at most (default: all)")
     parser.add_argument("--test-per-class", type=whole(1), metavar="N", help="test images a class at most (default: all)")
     parser.add_argument("--test-data", metavar="DIR", help="test images of an image folder (default: `test` beside data.root)")
-    rivals = "beside random cells: chain, Watts-Strogatz, randwire, darts, timm/mobilenetv1_100, ...; a wrong name lists all"
+    rivals = (
+        "beside random cells, as chain, randwire, darts; a wrong name lists all; default: Watts-Strogatz, MobileNetV2, MnasNet"
+    )
     parser.add_argument("--rivals", nargs="+", metavar="NETWORK", help=rivals)
     parser.add_argument("--recipe", nargs="+", metavar="KEY=VALUE", help="settings of the longer training")
     tried = "of the recipe, tried for each family of networks on held-out training images, as learning_rate=0.1,0.2"

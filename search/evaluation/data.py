@@ -75,7 +75,7 @@ _LEVELS = torch.arange(256, dtype=torch.float64)
 @takes_settings("data")
 def digits(train_per_class: TrainPerClass = 64, val_per_class: ValPerClass = 50, seed: Seed = 0) -> ProxyData:
     """scikit-learn's digits, a part of that package: 1,797 grey images of 8x8 pixels, 10 classes, 174 to 183 images each."""
-    return _from_arrays("digits", *load_digits(), train_per_class, val_per_class, seed)
+    return from_arrays("digits", *load_digits(), train_per_class, val_per_class, seed)
 
 
 def load_digits() -> tuple[Tensor, np.ndarray, Sequence[str]]:
@@ -100,7 +100,7 @@ def cifar10(
     """
     images, labels, classes = load_cifar10(root, True, download)
     train_per_class = max(1, round(fraction * len(images) / len(classes)))
-    return _from_arrays("cifar10", images, labels, classes, train_per_class, val_per_class, seed)
+    return from_arrays("cifar10", images, labels, classes, train_per_class, val_per_class, seed)
 
 
 def load_cifar10(root: str | os.PathLike[str], train: bool, download: bool) -> tuple[Tensor, Sequence[int], Sequence[str]]:
@@ -164,7 +164,7 @@ def build_data(type: str, **settings: Any) -> ProxyData:
     return DATA_SETS.build(type, {}, settings)
 
 
-def _from_arrays(
+def from_arrays(
     name: str,
     images: Tensor,
     labels: Sequence[int] | np.ndarray,
@@ -173,7 +173,7 @@ def _from_arrays(
     val_per_class: int,
     seed: int,
 ) -> ProxyData:
-    """images: uint8 [N, C, H, W], all that there are; labels: [N]."""
+    """Draw training and validation images of each class. images: uint8 [N, C, H, W], all that there are; labels: [N]."""
     known = np.asarray(labels, np.int64)
     train, val = _draw(name, known, classes, train_per_class, val_per_class, seed)
     targets = torch.from_numpy(known)

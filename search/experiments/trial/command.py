@@ -67,17 +67,15 @@ def trial_command(
             _take_along(write_to / pages.record, directory)
         try:
             results = run_trial(settings, trial, directory, display, jobs)
+            trial_report.write(results, directory)
+            display.line(trial_report.table_of(results))
+            display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.svg")
+            if write_to:
+                trial_report.write_docs(write_to, results, pages)
+                display.line(f"Written: {pages.page}, {pages.data}, {pages.graph}, {pages.record}")
         finally:
             if write_to and converged:
                 _bring_back(directory, write_to / pages.record)
-        trial_report.write(results, directory)
-        display.line(trial_report.table_of(results))
-        display.line(f"\nFiles: {directory}/trial.md, trial.json, trial.svg")
-        if write_to:
-            trial_report.write_docs(write_to, results, pages)
-            if converged:
-                _bring_back(directory, write_to / pages.record)
-            display.line(f"Written: {pages.page}, {pages.data}, {pages.graph}, {pages.record}")
 
     return reported("evaluate_cells", task, str(directory), "stopped; what was trained is recorded, the same command goes on")
 

@@ -10,18 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from search.evaluation.data import ProxyData
+from search.evaluation.data import ProxyData, from_arrays
 from search.evaluation.proxy import build_evaluator
 from search.evaluation.trainings import Trainer
 from search.experiments.trial.baselines import Contestant
 from search.experiments.trial.evaluator import Training, TrialEvaluator
 
 HELD_OUT = 10
-"""Of so many training images of a class one is held out."""
+"""Of so many training images of the smallest class one is held out, and as many of each other."""
 SEED = 0
-"""Of the trainings that choose."""
+"""Of the trainings that choose, and of what is held out."""
 
 
 def choices(tune: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -30,15 +29,10 @@ def choices(tune: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def held_out(data: ProxyData) -> ProxyData:
-    """The training images alone, a tenth of each class as validation images. No test image is looked at."""
-    rng = np.random.default_rng(0)
+    """The training images alone, of each class a tenth of the smallest one as validation images. No test image is looked at."""
     labels = data.train_labels.numpy()
-    rows = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    for_validation = [len(of_class) // HELD_OUT for of_class in rows]
-    val = torch.from_numpy(np.concatenate([of_class[:count] for of_class, count in zip(rows, for_validation)]))
-    train = torch.from_numpy(np.concatenate([of_class[count:] for of_class, count in zip(rows, for_validation)]))
-    images, targets = data.train_images, data.train_labels
-    return ProxyData(data.name, data.classes, images[train], targets[train], images[val], targets[val])
+    share = int(np.bincount(labels).min()) // HELD_OUT
+    return from_arrays(data.name, data.train_images, labels, data.classes, None, share, SEED)
 
 
 def tuned(

@@ -60,10 +60,11 @@ class Trial:
     ] = (0, 1, 2)
     candidates: Annotated[int, Setting("random cells of which the best by the proxy takes part", at_least=1)] = 20
     random: Annotated[int, Setting("other random cells that take part", at_least=2)] = 10
-    rivals: Annotated[
-        Sequence[str] | None,
-        Setting("besides random cells; None for Watts-Strogatz and all of the libraries", item=Setting("", str)),
-    ] = None
+    rivals: Annotated[Sequence[str], Setting("besides random cells, by name", item=Setting("", str))] = (
+        WIRED,
+        "timm/mobilenetv2_100",
+        "torchvision/mnasnet1_0",
+    )
     train_per_class: PerClass = None
     test_per_class: PerClass = None
     test_root: Annotated[str | None, Setting("folder of test images, of an image folder")] = None
@@ -80,7 +81,7 @@ class Trial:
         if len(set(self.seeds)) != len(self.seeds):
             raise SearchError(f"trial: seeds: expected each once, found {list(self.seeds)}")
         known = (ONE, WIRED, *PUBLISHED, *SCALABLE)
-        for name in self.rivals or ():
+        for name in self.rivals:
             if name not in known:
                 raise SearchError(f"trial: rivals: {name!r} is not offered; expected some of {', '.join(known)}")
 
@@ -177,7 +178,6 @@ def _networks(
     cells = shipped_cells()
     channels, height, width = data.train_images.shape[1:]
     shape, classes = (channels, height, width), len(data.classes)
-    rivals = (WIRED, *SCALABLE) if trial.rivals is None else trial.rivals
 
     def of(name: str, kind: str, cell: Cell) -> Contestant:
         proxy.cost(cell)  # raises BudgetError as well, where the proxy has no network of it
@@ -187,9 +187,9 @@ def _networks(
         shipped = [of(name, SHIPPED, cell) for name, cell in cells.items()]
         yield from shipped
         known = {n.architecture.cell.digest() for n in shipped if n.architecture is not None}
-        known |= {CHAIN.digest()} if ONE in rivals else set()
+        known |= {CHAIN.digest()} if ONE in trial.rivals else set()
         yield from _random_networks(settings["seed"], space, trial, of, known)
-        for name in rivals:
+        for name in trial.rivals:
             if name == ONE:
                 yield of(name, SIMPLEST, CHAIN)
             elif name == WIRED:
@@ -204,7 +204,7 @@ def _networks(
         try:
             for network in made():
                 networks.append(network)
-                progress(len(networks), len(cells) + trial.candidates + trial.random + len(rivals))
+                progress(len(networks), len(cells) + trial.candidates + trial.random + len(trial.rivals))
         except BudgetError as error:
             raise SearchError(f"trial: {error}; another budget: --macs") from None
     return networks

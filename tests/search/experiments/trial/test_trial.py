@@ -163,7 +163,10 @@ def settings():
     return load_settings(ROOT / "configs/search/digits.py", options)
 
 
-SMALL = Trial(macs=4e5, epochs=2, seeds=(0, 1), candidates=2, random=2, test_per_class=20)
+SMALL = {
+    "macs": 4e5, "epochs": 2, "seeds": (0, 1), "candidates": 2, "random": 2, "test_per_class": 20,
+    "rivals": ("Watts-Strogatz", "made/network"),
+}  # fmt: skip
 
 
 @pytest.mark.long
@@ -179,8 +182,8 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
 
     monkeypatch.setattr(Store, "add", add)
     with pytest.raises(KeyboardInterrupt):
-        run_trial(settings, SMALL, tmp_path, Display(quiet=True))
-    found = run_trial(settings, SMALL, tmp_path, Display(quiet=True))
+        run_trial(settings, Trial(**SMALL), tmp_path, Display(quiet=True))
+    found = run_trial(settings, Trial(**SMALL), tmp_path, Display(quiet=True))
     trained = [key for key in added if key]
     assert len(trained) == len(set(trained)) == 7 + 2 * 7  # proxies; without the loser and with the library's, two seeds
     networks = {n["name"]: n for n in found["networks"]}
@@ -191,12 +194,12 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
     proxies = [json.loads(line) for line in (tmp_path / "trainings.jsonl").read_text().splitlines()][:7]
     candidates = [row["accuracy"] for row in proxies if row["name"].startswith("candidate")]
     assert [n["proxy"] for n in found["networks"] if n["kind"].startswith("best")] == [max(candidates)]
-    again = run_trial(settings, Trial(**{**SMALL.__dict__, "seeds": (1,)}), tmp_path, Display(quiet=True))
+    again = run_trial(settings, Trial(**{**SMALL, "seeds": (1,)}), tmp_path, Display(quiet=True))
     assert len([key for key in added if key]) == 21  # one of the seeds is there already
     assert [n["accuracies"] for n in again["networks"]] == [n["accuracies"][1:] for n in found["networks"]]
     (tmp_path / "elsewhere").mkdir()  # the rows that a trial used are a record to go on from
     (tmp_path / "elsewhere" / "trainings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found["trainings"]))
-    copied = run_trial(settings, SMALL, tmp_path / "elsewhere", Display(quiet=True))
+    copied = run_trial(settings, Trial(**SMALL), tmp_path / "elsewhere", Display(quiet=True))
     assert len([key for key in added if key]) == 21
     assert [n["accuracies"] for n in copied["networks"]] == [n["accuracies"] for n in found["networks"]]
     trial_report.write(found, tmp_path)
@@ -205,13 +208,13 @@ def test_a_trial_goes_on_where_it_was_stopped_and_trains_nothing_twice(tmp_path,
 
 @pytest.mark.long
 def test_trainings_that_fail_are_told_and_the_others_are_kept(tmp_path, settings, made_library):
-    trial = Trial(**{**SMALL.__dict__, "recipe": {"learning_rate": 1e30, "warmup": 0.0}})
+    trial = Trial(**{**SMALL, "recipe": {"learning_rate": 1e30, "warmup": 0.0}})
     with pytest.raises(SearchError, match=r"14 of 14 trainings failed, the others are kept; the first: .*the loss became"):
         run_trial(settings, trial, tmp_path, Display(quiet=True))
     assert len((tmp_path / "trainings.jsonl").read_text().splitlines()) == 7
 
 
-TUNED = {**SMALL.__dict__, "seeds": (0,), "rivals": ("chain", "made/network"), "tune_epochs": 4}
+TUNED = {**SMALL, "seeds": (0,), "rivals": ("chain", "made/network"), "tune_epochs": 4}
 
 
 @pytest.mark.long
