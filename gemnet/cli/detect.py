@@ -71,6 +71,9 @@ def _train(call: Call) -> int:
         type=whole(0),
         help="end early after so many of the 10 validations without a better AP; 0: never; default: 5",
     )
+    parser.add_argument(
+        "--no-amp", action="store_true", help="compute in float32; default: mixed precision on GPUs, and on CPUs with bfloat16"
+    )
     parser.add_argument("--seed", type=whole(0), default=0, help="of the splits, weights and order; default: 0")
     parser.add_argument("--processes", type=whole(1), help="that train together; default: one a GPU")
     parser.add_argument("--no-export", action="store_true", help="write no detector.onnx, which runs without this package")
@@ -96,6 +99,8 @@ def _train(call: Call) -> int:
         if args.from_scratch or args.pretrained is not None:
             given = None if args.from_scratch else {"type": "Pretrained", "checkpoint": args.pretrained}
             options["model.backbone.init_cfg"] = given
+        if args.no_amp:
+            options["optim_wrapper.type"] = "OptimWrapper"
         if args.patience is not None:
             options["train_cfg.patience"] = args.patience
         cell, told, start = args.cell, (), began

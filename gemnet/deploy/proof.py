@@ -1,8 +1,9 @@
 """Proof that an exported detector finds what its model finds: the boxes of both on the same photos, one by one.
 
 Two computations of the same numbers differ in the last digits. Where a choice hangs on these, as whether a box is above the
-threshold of scores, the 300th or 301st, or overlaps a better one by .6500001, either answer is right: a tie. A box that the
-other has not is taken for a tie only within the differences that the matched boxes show, and ties are counted.
+threshold of scores, the 300th or 301st, overlaps a better one by .6500001, or is the better of two that overlap, either answer
+is right: a tie. A box that the other has not is taken for a tie only within the differences that the matched boxes show, and
+ties are counted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ IOU, SCORE = 0.99, 1e-3
 """A box is the same where it overlaps by more than the one, and its score differs by no more than the other."""
 NEAR = 0.01
 """Pixels between the corners of two boxes that are thinner than a pixel, and the same."""
+MOVED = 0.9
+"""From this overlap on, two boxes without a partner are the same one in two places, a mistake."""
 SMALLEST = 1e-5
 """A difference of scores or overlaps of this size is always possible: some digits of float32."""
 
@@ -83,7 +86,12 @@ def compare(own: Found, other: Found, limits: Limits, name: str = "") -> Agreeme
         for side in (0, 1):
             one, two = sides[side], sides[1 - side]
             for index in list(left[side]):
-                if _tied(one, index, two, limits, tolerance) or _freed(one, index, two, ties[1 - side], limits, tolerance):
+                alone = [*left[1 - side], *ties[1 - side]]
+                if (
+                    _tied(one, index, two, limits, tolerance)
+                    or _outranked(one, index, two, alone, limits, tolerance)
+                    or _freed(one, index, two, ties[1 - side], limits, tolerance)
+                ):
                     left[side].remove(index)
                     ties[side].append(index)
         if sum(map(len, ties)) == before:
@@ -131,6 +139,19 @@ def _tied(one: Found, index: int, two: Found, limits: Limits, tolerance: tuple[f
     better = (two.labels == one.labels[index]) & (two.scores >= score - tolerance[0])
     overlaps = box_iou(one.boxes[index : index + 1].double(), two.boxes[better].double())[0]
     return bool(((overlaps - limits.overlap).abs() <= tolerance[1]).any())
+
+
+def _outranked(
+    one: Found, index: int, two: Found, alone: Sequence[int], limits: Limits, tolerance: tuple[float, float]
+) -> bool:
+    """Whether the other has, in place of this box, one that overlaps it and has the same score: either could be the better.
+
+    Two that overlap by MOVED or more are one that is moved.
+    """
+    rivals = [rival for rival in alone if two.labels[rival] == one.labels[index]]
+    as_good = (two.scores[rivals] - one.scores[index]).abs() <= tolerance[0]
+    overlaps = box_iou(one.boxes[index : index + 1].double(), two.boxes[rivals].double())[0]
+    return bool((as_good & (limits.overlap < overlaps) & (overlaps < MOVED)).any())
 
 
 def _freed(one: Found, index: int, two: Found, ties: Sequence[int], limits: Limits, tolerance: tuple[float, float]) -> bool:

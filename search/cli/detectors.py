@@ -27,7 +27,10 @@ from gemnet.cli.running import explained, reported
 from gemnet.core.errors import UserError
 from search.cli.recorded import STOPPED
 
-METHODS = ("gemnet_a", "gemnet_a_pretrained", "gemnet_small", "gemnet_small_pretrained", "ssdlite320", "rtmdet_tiny", "yolo11n")
+METHODS = (
+    "gemnet_a", "gemnet_a_pretrained", "gemnet_a_bfloat16", "gemnet_small", "gemnet_small_pretrained", "gemnet_small_bfloat16",
+    "ssdlite320", "rtmdet_tiny", "yolo11n",
+)  # fmt: skip
 BUDGET = 1800.0
 RECORD = "docs/results/own_detector.jsonl"
 WORK_DIR = "work_dirs/compare_detectors"

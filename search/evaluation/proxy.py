@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from gemnet.architecture import Architecture
 from gemnet.cell import Cell
 from gemnet.complexity import BudgetError, CellStatistics, fit, network_cost
+from gemnet.core.machine import has_bfloat16
 from gemnet.core.settings import Setting, settings_of
 from gemnet.cost import Cost
 from gemnet.network import GEMNet
+from gemnet.quick_layers import quicken
 from search.core.checks import check, takes_settings
 from search.core.memory import gpu_is_full
 from search.core.types import Evaluation, EvaluationError, Evaluator, Job, SearchError
@@ -27,7 +29,7 @@ from search.evaluation.data import ProxyData
 
 WIDEST = 512
 """A proxy network is at most twice as wide as the model, in steps of 1/256."""
-AMP = ("auto", "on", "off")
+AMP = ("auto", "native", "on", "off")
 
 
 @takes_settings("proxy")
@@ -62,7 +64,9 @@ class ProxySettings:
         int, Setting("side of the square set to the mean colour; less than an image", at_least=0, unit="pixels")
     ] = 0
     # arithmetic
-    amp: Annotated[str, Setting("bfloat16 on GPUs that have it, everywhere, or nowhere", choices=AMP)] = "auto"
+    amp: Annotated[
+        str, Setting("bfloat16 on GPUs that have it, also on CPUs that have it, everywhere, or nowhere", choices=AMP)
+    ] = "auto"
 
 
 class ProxyEvaluator(Evaluator):
@@ -149,9 +153,7 @@ class ProxyEvaluator(Evaluator):
         optimizer = _optimizer(network, s)
         generator = torch.Generator().manual_seed(job.seed)
         rates = iter(_learning_rates(s, s.epochs * data.steps(s.batch_size)))
-        autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=s.amp == "on" or (s.amp == "auto" and _has_bfloat16(device))
-        )
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=_computes_in_bfloat16(s.amp, device))
         curve: list[float] = []
         for epoch in range(1, s.epochs + 1):
             network.train()
@@ -192,8 +194,8 @@ class ProxyEvaluator(Evaluator):
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0  # see `calibrate`
-            elif device.type == "cpu" and type(module) is nn.Conv2d and _Pointwise.is_one(module):
-                module.__class__ = _Pointwise
+        if device.type == "cpu":
+            quicken(network)
         return network.to(device).to(memory_format=torch.channels_last)
 
     def _on(self, device: torch.device) -> _PlacedData:
@@ -303,18 +305,6 @@ class _PlacedData:
         return correct.item() / len(self.val_labels)
 
 
-class _Pointwise(nn.Conv2d):
-    """A 1x1 convolution as the matrix product that it is: on a CPU and small maps faster than as a convolution."""
-
-    @staticmethod
-    def is_one(module: nn.Conv2d) -> bool:
-        """Whether this convolution is such a product."""
-        return (module.kernel_size, module.stride, module.groups, module.bias) == ((1, 1), (1, 1), 1, None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
-
-
 def _optimizer(network: nn.Module, s: ProxySettings) -> torch.optim.Optimizer:
     """No weight decay on batch normalisation and biases, which have one dimension."""
     parameters = list(network.parameters())
@@ -336,8 +326,10 @@ def _learning_rates(s: ProxySettings, steps: int) -> list[float]:
     return rates
 
 
-def _has_bfloat16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+def _computes_in_bfloat16(amp: str, device: torch.device) -> bool:
+    if device.type == "cuda" and amp in ("auto", "native"):
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return amp == "on" or (amp == "native" and has_bfloat16() is True)
 
 
 def build_evaluator(data: ProxyData, model: Mapping[str, Any] | None = None, **settings: Any) -> ProxyEvaluator:

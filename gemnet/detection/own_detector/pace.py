@@ -13,8 +13,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from gemnet.quick_layers import quicken
+
 STEPS = 3
 OBJECTS = 8
+PRECISIONS = {"AmpOptimWrapper": "float16", "gemnet.BFloat16OptimWrapper": "bfloat16"}
+"""What a step is computed in, by the config's type of optim_wrapper; all others: float32."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Pace:
     prediction: float
 
 
+def precision(config: Config) -> str:
+    """What a training by this config computes in: float32, bfloat16 or float16."""
+    return PRECISIONS.get(config.optim_wrapper.get("type"), "float32")
+
+
 def measure_pace(config: Config, device: str) -> Pace:
     """Take a few steps of a config's model, whose parts are complete, at its batch and image size. Images are not loaded."""
     init_default_scope("mmdet")
@@ -33,12 +42,15 @@ def measure_pace(config: Config, device: str) -> Pace:
     model = MODELS.build(config.model).to(device)
     if config.get("channels_last", False):
         model.to(memory_format=torch.channels_last)
+        if device == "cpu":
+            quicken(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    seconds = []
+    dtype, seconds = getattr(torch, precision(config)), []
     for _ in range(STEPS):
         start = time.perf_counter()
         data = model.data_preprocessor(_noise(batch, height, width), True)
-        losses, _ = model.train().parse_losses(model(**data, mode="loss"))
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            losses, _ = model.train().parse_losses(model(**data, mode="loss"))
         optimiser.zero_grad()
         losses.backward()
         optimiser.step()

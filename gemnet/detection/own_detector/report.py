@@ -48,6 +48,7 @@ def write_report(
         ("objects", ", ".join(f"{split} {count:,}" for split, count in prepared.boxes.items())),
         ("detector", f"{plan['params'] / 1e6:.2f} M params, {plan['macs'] / 1e9:.2f} G MACs at {width}x{height}"),
         ("batch, learning rate", f"{plan['batch_size']} x {plan['processes']}, {plan['learning_rate']:g}"),
+        ("computed in", plan.get("precision", "float32")),
         ("training with validation", f"{trained / 60:.1f} minutes"),
     ]
     verdict = "".join(f"<li>{escaped(one['says'])}<small>{escaped(one['evidence'])}</small></li>" for one in result["verdict"])

@@ -118,8 +118,9 @@ def _tell_plan(plan: Mapping[str, Any]) -> None:
     time_ = (
         f"{plan['seconds'] / 60:g} minutes, about {plan['epochs']} epochs" if plan["seconds"] else f"{plan['epochs']} epochs"
     )
-    threads = f" ({plan['threads']} threads)" if plan["device"] == "cpu" else ""
-    tell(f"training on {plan['processes']} x {plan['device']}{threads}: {time_}")
+    how = f"{plan['threads']} threads, " if plan["device"] == "cpu" else ""
+    how += plan.get("precision", "float32")  # an earlier version's has none
+    tell(f"training on {plan['processes']} x {plan['device']} ({how}): {time_}")
     tell(
         f"  images of {width}x{height}, batch {plan['batch_size']}, learning rate {plan['learning_rate']:g}; "
         f"{plan['params'] / 1e6:.1f} M params, {plan['macs'] / 1e9:.2f} G MACs"

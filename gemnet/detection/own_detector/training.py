@@ -16,11 +16,12 @@ from mmengine.config import Config
 from gemnet.checkpoints.reading import read_checkpoint
 from gemnet.core.errors import UserError
 from gemnet.core.files import replacing, save_text
+from gemnet.core.machine import has_bfloat16
 from gemnet.core.plans import earlier_plan
 from gemnet.detection.complexity import detector_cost, total
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import chosen, facts
-from gemnet.detection.own_detector.pace import Pace, measure_pace
+from gemnet.detection.own_detector.pace import Pace, measure_pace, precision
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.launching import to_log, train_to_log
 from gemnet.openmmlab.timed import AP, AP50, ELAPSED
@@ -31,6 +32,8 @@ CELL_PARAMS = 4.5e6
 """Of the model that a cell is fitted to, as the shipped ones at 463 M MACs; its classifier is not part of the detector."""
 WEIGHTS = "model.backbone.init_cfg"
 """The option that says what the backbone starts from; without it a shipped one starts from its weights."""
+PRECISION = "optim_wrapper.type"
+"""The option that says in what arithmetic a step is computed; without it mixed precision where the machine is faster so."""
 STARTING = 6.0
 """Seconds that it takes to build the runner."""
 SAVED = 20.0
@@ -52,8 +55,8 @@ def planned(
 
     Returns:
         What was chosen: command (what the call was), device, processes, image_size, batch_size, learning_rate, epochs (an
-        estimate where there is a time), seconds (of training with validation, or None), params, macs, weights (the address of
-        those that ship, or None), pace.
+        estimate where there is a time), precision, seconds (of training with validation, or None), params, macs, weights (the
+        address of those that ship, or None), pace.
 
     Raises:
         UserError: The work directory has a training of another command.
@@ -78,7 +81,8 @@ def planned(
     if find_spec("tensorboard"):
         settings.vis_backends = [*settings.vis_backends, {"type": "TensorboardVisBackend"}]
         settings.visualizer.vis_backends = settings.vis_backends
-    if device == "cuda":
+    plain = settings.optim_wrapper.type == "OptimWrapper" and PRECISION not in options
+    if plain and (device == "cuda" or has_bfloat16()):
         engine.use_amp(settings)
     engine.complete(settings)
     width, height = settings.image_size
@@ -96,7 +100,7 @@ def planned(
     plan = {
         "command": command, "device": device, "processes": processes, "image_size": list(settings.image_size),
         "batch_size": settings.batch_size, "learning_rate": settings.optim_wrapper.optimizer.lr, "epochs": length,
-        "seconds": seconds, "params": cost.params, "macs": cost.macs, "weights": own,
+        "precision": precision(settings), "seconds": seconds, "params": cost.params, "macs": cost.macs, "weights": own,
         "pace": {"training": pace.training, "prediction": pace.prediction}, "threads": torch.get_num_threads(),
     }  # fmt: skip
     save_text(work_dir / PLAN, json.dumps(plan, indent=1) + "\n")

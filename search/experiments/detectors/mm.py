@@ -23,6 +23,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 import gemnet.openmmlab.registry  # noqa: F401 - operators of mmcv that need no compiler
+from gemnet.core.errors import UserError
+from gemnet.core.machine import has_bfloat16
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.run import predictions_of
@@ -38,8 +40,10 @@ from search.experiments.detectors.tasks import IMAGE_SIZE, Task
 SKIPPED = 2
 """Iterations of a warm-up that are not timed: memory is asked for in them, and caches of images filled."""
 GEMNET, SMALL = "gemnet::own_detector.py", "gemnet::own_detector_small.py"
-PRETRAINED = "_pretrained"
-"""Ends the names of methods that start from the weights that ship."""
+FROM_SCRATCH = ("gemnet_a", "gemnet_small")
+"""The methods of ours that start at random; the others start from the weights that ship."""
+BFLOAT16 = "_bfloat16"
+"""Ends the names of methods of ours that compute in it; the others compute in float32."""
 RTMDET = "rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
 AUTHORS = {"epochs": 300, "batch": 256, "rate": 0.004, "last": 20, "size": 640}
 """Of RTMDet's recipe for COCO: epochs, batch and learning rate, the last epochs without mixtures, the images' side."""
@@ -94,13 +98,18 @@ class CountHook(Hook):
 def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     """Train as `gemnet detect --image-size 320 --epochs N` does, on one thread and without loading processes.
 
-    By the method's name, the default or the small one, from the weights that ship or from scratch.
+    By the method's name, the default or the small one, from the weights that ship or from scratch, in float32 or bfloat16.
+    Raises UserError for bfloat16 on a CPU that only emulates it.
     """
     config = _config_of(task.method)
     options: dict[str, Any] = {"image_size": IMAGE_SIZE, "train_cfg.patience": 0}  # the whole budget
     options |= {f"{loader}_dataloader.num_workers": 0 for loader in ("train", "val", "test")}
-    if not task.method.endswith(PRETRAINED):
+    if task.method in FROM_SCRATCH:
         options[training.WEIGHTS] = None
+    if not task.method.endswith(BFLOAT16):
+        options[training.PRECISION] = "OptimWrapper"
+    elif not has_bfloat16():
+        raise UserError(f"{task.method}: this CPU has no instructions for bfloat16; leave this method out")
 
     def plan(place: Path, epochs: int) -> dict[str, Any]:
         place.mkdir(parents=True, exist_ok=True)
@@ -118,7 +127,7 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     steps = math.ceil(prepared.images["train"] / planned["batch_size"])
     curve = [(one["iteration"] / steps, one["AP"]) for one in training.curves(task.work_dir)[1]]
     done = round(curve[-1][0])  # the last validation ends the run, which may stop early
-    keys = ("batch_size", "learning_rate", "image_size")
+    keys = ("batch_size", "learning_rate", "image_size", "precision")
     settings = {"optimizer": "AdamW", **{key: planned[key] for key in keys}}
     if planned["weights"] is not None:
         file = Path(resolve(planned["weights"]))
@@ -129,7 +138,7 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
 
 def _config_of(method: str) -> str:
     """The config of a detector of ours."""
-    return SMALL if method.removesuffix(PRETRAINED) == "gemnet_small" else GEMNET
+    return SMALL if method.startswith("gemnet_small") else GEMNET
 
 
 def predict_gemnet(task: Task, prepared: Prepared, trained: Trained) -> list[dict[str, Any]]:

@@ -12,10 +12,12 @@ from gemnet.detection.data import Prepared, prepare
 from search.spaces.benchmark_files import ENVIRONMENT
 
 METHODS = {
-    "gemnet_a": "GEMNet-A with RTMDet's head, from scratch (`gemnet detect --from-scratch`)",
-    "gemnet_a_pretrained": "GEMNet-A with RTMDet's head, from the weights that ship (`gemnet detect`)",
-    "gemnet_small": "GEMNet-A small, from scratch (`--config gemnet::own_detector_small.py --from-scratch`)",
-    "gemnet_small_pretrained": "GEMNet-A small, from the weights that ship (`--config gemnet::own_detector_small.py`)",
+    "gemnet_a": "GEMNet-A with RTMDet's head, from scratch (`gemnet detect --no-amp --from-scratch`)",
+    "gemnet_a_pretrained": "GEMNet-A with RTMDet's head, from the weights that ship (`gemnet detect --no-amp`)",
+    "gemnet_a_bfloat16": "the same in bfloat16 (`gemnet detect`)",
+    "gemnet_small": "GEMNet-A small, from scratch (`--config gemnet::own_detector_small.py --no-amp --from-scratch`)",
+    "gemnet_small_pretrained": "GEMNet-A small, from the weights that ship (`--config gemnet::own_detector_small.py --no-amp`)",
+    "gemnet_small_bfloat16": "the same in bfloat16 (`--config gemnet::own_detector_small.py`)",
     "ssdlite320": "torchvision's SSDLite320 with MobileNetV3-Large",
     "rtmdet_tiny": "mmdet's RTMDet-tiny",
     "yolo11n": "YOLO11n of the package ultralytics",

@@ -42,7 +42,7 @@ class Method:
 
 def method(name: str) -> Method:
     """The method of this name; the libraries of others are not imported. Raises UserError for a name that is not known."""
-    if name in ("gemnet_a", "gemnet_a_pretrained", "gemnet_small", "gemnet_small_pretrained"):
+    if name in METHODS and name.startswith("gemnet_"):
         from search.experiments.detectors import mm
 
         return Method(mm.train_gemnet, mm.predict_gemnet)

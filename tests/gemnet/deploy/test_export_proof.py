@@ -89,6 +89,16 @@ def test_a_box_that_overlaps_a_better_one_by_the_threshold_is_a_tie_and_frees_an
     assert (agreed.boxes, agreed.ties, agreed.mistake) == (1, 2, "")
 
 
+def test_two_boxes_that_overlap_and_are_as_good_are_a_tie_whichever_is_kept():
+    other = half_over(BOX, 0.7)
+    agreed = compare(found((*BOX, 0.8, 0)), found((*other, 0.8, 0)), LIMITS)
+    assert (agreed.boxes, agreed.ties, agreed.mistake) == (0, 2, "")
+    assert compare(found((*BOX, 0.8, 0)), found((*other, 0.801, 0)), LIMITS).mistake  # it is better
+    assert compare(found((*BOX, 0.8, 0)), found((*other, 0.8, 1)), LIMITS).mistake  # another class
+    assert compare(found((*BOX, 0.8, 0)), found((*half_over(BOX, 0.3), 0.8, 0)), LIMITS).mistake  # both would be kept
+    assert compare(found((*BOX, 0.8, 0)), found((*half_over(BOX, 0.95), 0.8, 0)), LIMITS).mistake  # it is moved
+
+
 def test_the_same_box_twice_needs_a_partner_each():
     twice = found((*BOX, 0.9, 0), (*BOX, 0.9, 0))
     assert compare(twice, twice, LIMITS).boxes == 2

@@ -20,6 +20,7 @@ from mmdet.registry import DATASETS
 from gemnet.cell import Cell
 from gemnet.checkpoints.class_names import checkpoint_classes
 from gemnet.checkpoints.reading import read_checkpoint
+from gemnet.cli.main import main
 from gemnet.core.errors import DataError, UserError
 from gemnet.detection.complexity import detector_cost, total
 from gemnet.detection.data import Prepared
@@ -70,7 +71,7 @@ def done(photos, tmp_path_factory):
 def test_what_is_going_on_is_told_without_the_libraries_logs(done):
     lines = done.errors.splitlines()
     assert "coco; 3 classes: person, car, cat" in lines[0]
-    assert any(re.fullmatch(r"training on 1 x cpu \(\d+ threads\): 1 epochs", line) for line in lines)
+    assert any(re.fullmatch(r"training on 1 x cpu \(\d+ threads, (float32|bfloat16)\): 1 epochs", line) for line in lines)
     assert any(re.fullmatch(r"0:\d\d of 0:\d\d, epoch 1: validation AP 0\.\d{3}, AP50 0\.\d{3}", line) for line in lines)
     assert "the test: 2 images that training never saw" in lines
     assert "Warning" not in done.errors
@@ -274,6 +275,44 @@ def test_a_backbone_starts_from_the_weights_that_ship_unless_it_is_told_otherwis
     assert plan["weights"] == (None if options else start)
     settled = load_config(str(tmp_path / training.CONFIG)).model.backbone.get("init_cfg")
     assert settled == (start and {"type": "Pretrained", "checkpoint": start})
+
+
+@pytest.mark.parametrize(
+    ("hardware", "options", "wrapper", "precision"),
+    [
+        (True, {}, "gemnet.BFloat16OptimWrapper", "bfloat16"),
+        (False, {}, "OptimWrapper", "float32"),
+        (None, {}, "OptimWrapper", "float32"),
+        (True, {training.PRECISION: "OptimWrapper"}, "OptimWrapper", "float32"),
+        (False, {training.PRECISION: "gemnet.BFloat16OptimWrapper"}, "gemnet.BFloat16OptimWrapper", "bfloat16"),
+    ],
+    ids=["a CPU with bfloat16", "one without", "one that tells nothing", "not wanted", "wanted"],
+)
+def test_a_cpu_with_bfloat16_computes_in_it_unless_it_is_told_otherwise(
+    hardware, options, wrapper, precision, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "measure_pace", lambda *_: Pace(1.0, 0.1))
+    monkeypatch.setattr(training, "has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plan = training.planned(prepared_of(tmp_path), tmp_path, "gemnet::own_detector.py", None, 1, 0, None, options, 1)
+    assert plan["precision"] == precision
+    assert load_config(str(tmp_path / training.CONFIG)).optim_wrapper.type == wrapper
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--no-amp"], {training.PRECISION: "OptimWrapper"}),
+        (["--from-scratch", "--image-size", "64"], {training.WEIGHTS: None, "image_size": 64}),
+        (["--patience", "0", "--cfg-options", "batch_size=2"], {"train_cfg.patience": 0, "batch_size": 2}),
+    ],
+)
+def test_arguments_become_options_of_the_config(arguments, options, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("gemnet.detection.own_detector.run.detect", lambda *_, **given: calls.append(given["options"]))
+    assert main(["detect", "photos", "--work-dir", str(tmp_path), *arguments]) == 0
+    assert calls == [options]
 
 
 @pytest.mark.parametrize(("slow", "chosen_threads"), [(4, 1), (1, 4)], ids=["busy cores", "free cores"])

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gemnet.core.errors import UserError
 from gemnet.openmmlab import schedule
-from gemnet.openmmlab.engine import emulates_bfloat16, load_config, merge, use_pretrained
+from gemnet.openmmlab.engine import load_config, merge, use_pretrained
 from gemnet.openmmlab.images import LoadImage
 
 ROOT = Path(__file__).parents[3]
@@ -349,18 +349,3 @@ def test_a_config_without_our_numbers_is_stretched_all_the_same(tmp_path):
     assert settings.val_evaluator.ann_file == "photos/annotations/instances_val2017.json"
     with pytest.raises(UserError, match=r"image_size=64: nothing in .*plain.py follows this number"):
         load_config(str(path), {"image_size": 64})
-
-
-def test_a_cpu_that_only_emulates_bfloat16_is_known_by_its_flags(tmp_path):
-    file = tmp_path / "cpuinfo"
-    for flags, emulates in (
-        ("flags\t\t: fpu avx2 avx512f", True),
-        ("flags\t\t: fpu avx512f avx512_bf16", False),
-        ("flags\t\t: fpu amx_bf16 amx_tile", False),
-        ("Features\t: fp asimd", True),
-        ("Features\t: fp asimd bf16", False),
-        ("vendor: unknown", False),
-    ):
-        file.write_text(f"processor\t: 0\n{flags}\n")
-        assert emulates_bfloat16(file) is emulates
-    assert emulates_bfloat16(tmp_path / "none") is False

@@ -273,7 +273,7 @@ def test_weight_decay_spares_batch_normalisation_and_biases(digits):
         ({"weight_decay": float("nan")}, "proxy: weight_decay: expected a number from 0, found nan"),
         ({"stem_stride": 3}, "proxy: stem_stride: expected 1 or 2, found 3"),
         ({"flip": "yes"}, "proxy: flip: expected True or False, found 'yes'"),
-        ({"amp": "fp16"}, "proxy: amp: expected one of auto, on, off, found 'fp16'"),
+        ({"amp": "fp16"}, "proxy: amp: expected one of auto, native, on, off, found 'fp16'"),
         ({"shift": 8}, "proxy: shift=8: expected less than the images' 8 pixels"),
         ({"cutout": 9}, "proxy: cutout=9: expected less than the images' 8 pixels"),
     ],

@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_detection import photos, truth, write_coco
 
+from gemnet.core.errors import UserError
 from search.experiments.detectors import mm, record, speed, ssdlite, tasks, training
 from search.experiments.detectors.budget import Pace, cpu_seconds
 
@@ -65,6 +66,13 @@ def test_the_process_of_a_warm_up_has_ended_and_its_seconds_are_not_the_training
     time.sleep(0.3)
     assert cpu_seconds() - told < 0.1
     assert multiprocessing.active_children() == []
+
+
+def test_bfloat16_is_not_emulated(prepared, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(mm, "has_bfloat16", lambda: False)
+    with pytest.raises(UserError, match="gemnet_small_bfloat16: this CPU has no instructions for bfloat16; leave this"):
+        mm.train_gemnet(tasks.Task("photos", folder, "gemnet_small_bfloat16", 0, 60.0, tmp_path), prepared)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.long
