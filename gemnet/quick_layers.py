@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LARGEST, SMALLEST = 3, 16
-"""The kernel up to which, and the pixels of a map from which on, a depthwise convolution's gradient is fast in bfloat16."""
+"""The kernel up to which, and the pixels of a map from which on, a depthwise convolution of stride 1 has a fast gradient in
+bfloat16."""
 
 
 def quicken(network: nn.Module) -> None:
@@ -47,7 +48,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H', W']."""
-        if not torch.is_autocast_enabled(x.device.type) or (max(self.kernel_size) <= LARGEST and x[0, 0].numel() >= SMALLEST):
+        fast = max(self.stride) == 1 and max(self.kernel_size) <= LARGEST and x[0, 0].numel() >= SMALLEST
+        if fast or not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float()).to(x.dtype)

@@ -61,10 +61,13 @@ def test_a_quick_relu_without_gradients_is_torchs_own():
         assert x.tolist() == [0, 2]
 
 
-@pytest.mark.parametrize(("kernel", "size", "half"), [(3, 8, True), (3, 2, False), (5, 8, False), (7, 8, False)])
-def test_a_depthwise_convolution_computes_in_bfloat16_where_its_gradient_is_fast_so(kernel, size, half):
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size", "half"),
+    [(3, 1, 8, True), (3, 2, 8, False), (3, 1, 2, False), (5, 1, 8, False), (7, 1, 8, False)],
+)
+def test_a_depthwise_convolution_computes_in_bfloat16_where_its_gradient_is_fast_so(kernel, stride, size, half):
     torch.manual_seed(0)
-    layer = nn.Conv2d(8, 8, kernel, padding=kernel // 2, groups=8, bias=False)
+    layer = nn.Conv2d(8, 8, kernel, stride, padding=kernel // 2, groups=8, bias=False)
     images = torch.randn(2, 8, size, size)
     exact = layer(images)
     with torch.autocast("cpu", torch.bfloat16):
