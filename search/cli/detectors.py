@@ -81,7 +81,7 @@ def _compare(call: Call) -> int:
 
         need("detection")
         from search.core.display import Display
-        from search.experiments.detectors import record, report, run, tasks, yolo
+        from search.experiments.detectors import pages, record, report, run, tasks, yolo
 
         planned = tasks.tasks(args.data, args.methods, args.seeds, args.budget, Path(args.work_dir), args.yolo_python)
         if any(yolo.is_yolo(one.method) for one in planned):
@@ -92,7 +92,7 @@ def _compare(call: Call) -> int:
             rows = list(store.rows.values())
         display.line(report.table(rows, args.budget))
         if args.write:
-            report.write(call.checkout, rows)
+            pages.write(call.checkout, rows)
         if failed:
             told = f"{len(failed)} of {len(planned)} trainings failed; the same command tries them again"
             raise UserError("\n".join([told, *failed]))
@@ -140,17 +140,17 @@ def _table(call: Call) -> int:
     parser = call.parser(cleandoc(_table.__doc__ or ""))
     _add_record(parser)
     parser.add_argument("--budget", type=number(above=0), help="only of this one, in CPU seconds; default: of each")
-    parser.add_argument("--write", action="store_true", help="renew the tables of docs/results/own_detector.md")
+    parser.add_argument("--write", action="store_true", help="renew the tables of docs/")
     args = parser.parse_args(call.arguments)
 
     def task() -> None:
-        from search.experiments.detectors import record, report
+        from search.experiments.detectors import pages, record, report
 
         with record.open_record(args.record) as store:
             rows = list(store.rows.values())
         print(report.tables(rows) if args.budget is None else report.table(rows, args.budget))
         if args.write:
-            report.write(call.checkout, rows)
+            pages.write(call.checkout, rows)
 
     return reported("compare-detectors table", task, str(args.record), elsewhere="--record")
 
@@ -167,7 +167,7 @@ def _speed(call: Call) -> int:
       gemnet compare-detectors speed --yolo-python yolo/bin/python --write       renews docs/results/own_detector.md
     """
     parser = call.parser(cleandoc(_speed.__doc__ or ""))
-    _add_methods(parser, tuple(name for name in METHODS if not name.endswith("_pretrained")))  # the same network
+    _add_methods(parser, tuple(name for name in METHODS if not name.endswith(("_pretrained", "_bfloat16"))))  # the same network
     parser.add_argument("--rounds", type=whole(1), default=100, help="passes of each network; default: %(default)s")
     parser.add_argument("--work-dir", default=f"{WORK_DIR}/speed", help="where the ONNX files go; default: %(default)s")
     _add_yolo(parser)
@@ -179,12 +179,14 @@ def _speed(call: Call) -> int:
 
         need("detection")
         need("export")
-        from search.experiments.detectors import report, speed
+        from search.experiments.detectors import pages, record, report, speed
 
         speeds = speed.measured(args.methods, Path(args.work_dir), args.yolo_python, args.rounds)
         print(report.speed_table(speeds))
         print(speed.save(Path(args.work_dir), speeds))
         if args.write:
             speed.write(call.checkout, speeds)
+            with record.open_record(call.checkout / RECORD) as store:
+                pages.write(call.checkout, list(store.rows.values()))
 
     return reported("compare-detectors speed", task, args.work_dir, explain=explained)

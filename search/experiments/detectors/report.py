@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from gemnet.core.tables import markdown_table, marks, renew, spread
+from gemnet.core.tables import markdown_table, marks, spread
 from search.experiments.detectors.budget import KEPT
 from search.experiments.detectors.tasks import METHODS
 
@@ -17,6 +16,7 @@ PAGE, RECORD, SPEEDS = (
 )
 COMMAND = "tools/compare_detectors.py table --write"
 MARKS, SPEED_MARKS = marks("own_detector", COMMAND), marks("own_detector_speed", "tools/compare_detectors.py speed --write")
+YOLO = "yolo11n"
 HEAD = ("detector", "AP", "AP50", "seeds", "epochs", "CPU seconds")
 SPEED_HEAD = ("detector", "params M", "MACs G at 320", "images/s", "slowest - fastest round", "of YOLO11n's")
 
@@ -49,10 +49,10 @@ def _of_data(data: str, rows: Sequence[Mapping[str, Any]], budget: float) -> lis
         own = [row for row in rows if row["method"] == method]
         if not own:
             continue
-        of_classes = [_spread([row["classes"][name]["ap"] or 0.0 for row in own]) for name in shown]
+        of_classes = [ap_spread([row["classes"][name]["ap"] or 0.0 for row in own]) for name in shown]
         seconds = _range([row["cpu_seconds"] for row in own])
         seeds = ", ".join(str(row["seed"]) for row in sorted(own, key=lambda row: row["seed"]))
-        entries = [about, _spread([row["AP"] for row in own]), _spread([row["AP50"] for row in own])]
+        entries = [about, ap_spread([row["AP"] for row in own]), ap_spread([row["AP50"] for row in own])]
         lines.append([*entries, seeds, _range([row["epochs"] for row in own]), seconds, *of_classes])
     split = rows[0]["split"]
     objects = sum(one["objects"] for one in rows[0]["classes"].values())
@@ -70,26 +70,35 @@ def speed_table(speeds: Mapping[str, Any]) -> str:
     """Markdown: a row a method, with what was timed and where; from what `speed.measured` gives."""
     rows = []
     timed = speeds["methods"]
-    yolo = next((one for name, one in timed.items() if name.startswith("yolo")), None)
     for name, one in timed.items():
-        ratio = None if yolo is None else f"{yolo['seconds']['median'] / one['seconds']['median']:.2f}"
         seconds = one["seconds"]
         rows.append(
             [
-                METHODS[name], f"{one['params'] / 1e6:.2f}", f"{one['macs'] / 1e9:.2f}", f"{1 / seconds['median']:.1f}",
-                f"{1 / seconds['slowest']:.1f} - {1 / seconds['fastest']:.1f}", ratio,
+                METHODS[name].partition(", from")[0],
+                f"{one['params'] / 1e6:.2f}", f"{one['macs'] / 1e9:.2f}", f"{1 / seconds['median']:.1f}",
+                f"{1 / seconds['slowest']:.1f} - {1 / seconds['fastest']:.1f}",
+                speed_told(speeds, name),
             ]
         )  # fmt: skip
     about = f"{speeds['machine']}, onnxruntime {speeds['onnxruntime']}, {speeds['rounds']} rounds, {speeds['date']}."
     return f"{markdown_table(SPEED_HEAD, rows)}\n\n{about}"
 
 
-def write(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Renew the tables of AP in the page below `root`. Raises UserError where the page has no place for them."""
-    renew(root, PAGE, MARKS, tables(rows))
+def speed_ratio(speeds: Mapping[str, Any], method: str) -> float | None:
+    """Images a second of a method's network, however trained, in multiples of the YOLO's; None where one is not timed."""
+    timed = speeds["methods"]
+    own = method.removesuffix("_pretrained").removesuffix("_bfloat16")
+    return timed[YOLO]["seconds"]["median"] / timed[own]["seconds"]["median"] if {own, YOLO} <= set(timed) else None
 
 
-def _spread(values: Sequence[float]) -> str:
+def speed_told(speeds: Mapping[str, Any], method: str) -> str | None:
+    """The same with two digits."""
+    ratio = speed_ratio(speeds, method)
+    return None if ratio is None else f"{ratio:.2f}"
+
+
+def ap_spread(values: Sequence[float]) -> str:
+    """Mean ± the sample's standard deviation, as .534 ± .010; of a single value itself."""
     return (spread(values, 3) or "").replace("0.", ".")
 
 

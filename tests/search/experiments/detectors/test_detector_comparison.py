@@ -17,7 +17,7 @@ from gemnet.core.tables import between
 from search.cli import detectors as command
 from search.core.display import Display
 from search.core.types import SearchError
-from search.experiments.detectors import record, report, run, tasks, training, yolo
+from search.experiments.detectors import goals, pages, record, report, run, tasks, training, yolo
 from search.experiments.detectors.budget import Pace, at_tenths, cpu_seconds, epochs_within
 from search.experiments.detectors.onnx_cost import onnx_cost
 
@@ -166,27 +166,66 @@ def test_the_table_of_speed_compares_with_the_yolo():
     assert found[3].endswith("| 33.3 | 1.0 - 66.7 | 1.00 |")
 
 
-def test_the_page_has_the_tables_of_the_record_and_of_the_speeds():
-    page = (ROOT / report.PAGE).read_text(encoding="utf-8")
-    made = report.tables(list(record.open_record(ROOT / report.RECORD).rows.values()))
-    assert between(report.MARKS, page, made, report.PAGE) == page
-    if (ROOT / report.SPEEDS).exists():
-        made = report.speed_table(json.loads((ROOT / report.SPEEDS).read_text(encoding="utf-8")))
-        assert between(report.SPEED_MARKS, page, made, report.PAGE) == page
+def test_the_pages_have_the_tables_of_the_record_and_of_the_speeds():
+    rows = list(record.open_record(ROOT / report.RECORD).rows.values())
+    for name, around, table in pages.made(ROOT, rows):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert between(around, text, table, name) == text
 
 
-def test_the_tables_of_a_page_are_renewed_by_the_command(tmp_path, capsys):
+SPEED = {
+    "methods": {
+        name: {"params": 1e6, "macs": 1e9, "seconds": {"median": seconds, "fastest": seconds, "slowest": seconds}}
+        for name, seconds in (("gemnet_a", 0.04), ("gemnet_small", 0.02), ("yolo11n", 0.03))
+    },
+    "rounds": 5, "machine": "a CPU", "onnxruntime": "1", "date": "today",
+}  # fmt: skip
+
+
+def test_a_goal_is_reached_where_the_worst_seed_is_ahead_of_the_others_best():
+    def of(method, *aps, **changes):
+        return [row(method, seed, ap, **changes) for seed, ap in enumerate(aps)]
+
+    rows = [
+        *of("gemnet_a_bfloat16", 0.55, 0.53), *of("yolo11n", 0.52, 0.54), *of("rtmdet_tiny", 0.5),
+        *of("yolo11n", 0.9, data="raccoon"), *of("gemnet_a_bfloat16", 0.1, budget=60),
+    ]  # fmt: skip
+    lines = goals.goals(rows, SPEED).splitlines()
+    assert (
+        "| AP on bccd, the default beside YOLO11n | ahead on every seed | .540 ± .014 (2) | .530 ± .014 (2) | **no** |" in lines
+    )
+    assert "| AP on bccd, the default beside RTMDet-tiny | ahead on every seed | .540 ± .014 (2) | .500 (1) | yes |" in lines
+    assert "| AP on raccoon, the default beside YOLO11n | ahead on every seed |  | .900 (1) | not measured yet |" in lines
+    assert "| AP50 on bccd, the default | ≥ .85 | .800 ± .000 (2) |  | **no** |" in lines
+    assert "| images/s, the small one, of YOLO11n's | ≥ 1.25 | 1.50 | 1.00 | yes |" in lines
+    assert "| images/s, the default, of YOLO11n's | ≥ 1.25 | 0.75 | 1.00 | **no** |" in lines
+    summary = goals.summary(rows, SPEED).splitlines()
+    assert summary[2:] == [
+        f"| {tasks.METHODS['gemnet_a_bfloat16']} | .540 ± .014 (2) |  | 0.75 |",
+        f"| {tasks.METHODS['rtmdet_tiny']} | .500 (1) |  |  |",
+        f"| {tasks.METHODS['yolo11n']} | .530 ± .014 (2) | .900 (1) | 1.00 |",
+    ]
+
+
+def test_the_tables_of_the_pages_are_renewed_by_the_command(tmp_path, capsys):
     for name in ("tools", "configs", "docs/results"):
         (tmp_path / name).mkdir(parents=True)
     page = tmp_path / report.PAGE
-    page.write_text("\n".join(["# Title", *report.MARKS, "The end."]) + "\n")
+    page.write_text("\n".join(["# Title", *report.MARKS, *report.SPEED_MARKS, "The end."]) + "\n")
+    (tmp_path / goals.PAGE).write_text("\n".join(goals.MARKS) + "\n")
+    (tmp_path / goals.GUIDE).write_text("\n".join(goals.SUMMARY_MARKS) + "\n")
+    (tmp_path / report.SPEEDS).write_text(json.dumps(SPEED))
     path = tmp_path / "record.jsonl"
     path.write_text(json.dumps(row()) + "\n")
     call = Call(["table", "--record", str(path), "--write"], "tools", "compare_detectors.py", tmp_path)
     assert command.main(call) == 0
     made = report.table([row()], 1800)
     assert capsys.readouterr().out == f"{made}\n"
-    assert page.read_text() == "\n".join(["# Title", report.MARKS[0], made, report.MARKS[1], "The end."]) + "\n"
+    start, end = report.SPEED_MARKS
+    lines = ["# Title", report.MARKS[0], made, report.MARKS[1], start, report.speed_table(SPEED), end, "The end."]
+    assert page.read_text() == "\n".join(lines) + "\n"
+    assert goals.goals([row()], SPEED) in (tmp_path / goals.PAGE).read_text()
+    assert goals.summary([row()], SPEED) in (tmp_path / goals.GUIDE).read_text()
     path.write_text("[]\n")
     assert command.main(call) == 1
     assert "record.jsonl, line 1: not a training of this comparison" in capsys.readouterr().err
