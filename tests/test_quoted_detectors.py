@@ -6,13 +6,14 @@ import statistics
 from quoting import assert_quotes, read, spread
 
 from gemnet.detection import zoo
+from search.experiments.detectors.goals import DEFAULT, SETS
 from search.experiments.paper.overview import PAGE as INDEX
 
 
-def half_an_hours(of_set: str, method: str) -> list[float]:
-    """AP of all seeds that were trained for 1,800 CPU seconds."""
+def half_an_hours(of_set: str, method: str, figure: str = "AP") -> list[float]:
+    """A figure of all seeds that were trained for 1,800 CPU seconds."""
     rows = read("docs/results/own_detector.jsonl")
-    return [row["AP"] for row in rows if (row["data"], row["method"], row["budget"]) == (of_set, method, 1800)]
+    return [row[figure] for row in rows if (row["data"], row["method"], row["budget"]) == (of_set, method, 1800)]
 
 
 def told(values: list[float]) -> str:
@@ -29,6 +30,28 @@ def test_the_index_tells_why_the_default_detector_is_slower_than_the_yolo_and_th
         f"it has {ours['macs'] / 1e9:.2f} G MACs at 320 pixels, YOLO11n {yolo['macs'] / 1e9:.2f} G.",
         f"neck and head of 48 channels it is {ratio:.2f} times as fast as YOLO11n",
     )
+
+
+def test_the_readme_quotes_the_record_of_the_small_detector():
+    ap, ap50 = (half_an_hours("bccd", DEFAULT, figure) for figure in ("AP", "AP50"))
+    seeds = " (one seed)" if len(ap) == 1 else ""
+    peer = told(half_an_hours("bccd", "yolo11n"))
+    assert_quotes("README.md", f"| AP {told(ap)}, AP50 {told(ap50)}{seeds}; YOLO11n from scratch AP {peer} |")
+
+
+def test_bfloat16_sees_as_many_more_photos_in_the_same_time_as_the_pages_tell():
+    rows = [row for row in read("docs/results/own_detector.jsonl") if row["budget"] == 1800]
+    ratios = []
+    for of_set in SETS:
+        of = {
+            name: [row["images"] / row["cpu_seconds"] for row in rows if (row["data"], row["method"]) == (of_set, name)]
+            for name in ("gemnet_a_pretrained", DEFAULT)
+        }
+        if all(of.values()):
+            ratios.append(statistics.mean(of[DEFAULT]) / statistics.mean(of["gemnet_a_pretrained"]))
+    ratio = f"{statistics.mean(ratios):.1f}"
+    assert_quotes("docs/own-detector.md", f"some {ratio} times as fast")
+    assert_quotes("docs/results/own_detector.md", f"In the same CPU seconds it sees some {ratio} times as many photos.")
 
 
 def test_pages_quote_what_the_shipped_weights_bring_a_detector():
