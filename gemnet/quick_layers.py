@@ -14,12 +14,15 @@ LARGEST, SMALLEST = 3, 16
 bfloat16."""
 
 
-def quicken(network: nn.Module) -> None:
-    """Let the layers of a network compute in those forms. Weights and names stay; other layers too."""
+def quicken(network: nn.Module, products: bool = False) -> None:
+    """Let the layers of a network compute in those forms. Weights and names stay; other layers too.
+
+    Without autocast results and gradients are PyTorch's bit for bit, unless 1x1 convolutions become matrix `products`.
+    """
     for module in network.modules():
         if type(module) is nn.ReLU:
             module.__class__ = QuickReLU
-        elif type(module) is nn.Conv2d and PointwiseConv2d.is_one(module):
+        elif products and type(module) is nn.Conv2d and PointwiseConv2d.is_one(module):
             module.__class__ = PointwiseConv2d
         elif type(module) is nn.Conv2d and DepthwiseConv2d.is_one(module):
             module.__class__ = DepthwiseConv2d

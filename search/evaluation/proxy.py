@@ -195,7 +195,7 @@ class ProxyEvaluator(Evaluator):
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0  # see `calibrate`
         if device.type == "cpu":
-            quicken(network)
+            quicken(network, products=True)
         return network.to(device).to(memory_format=torch.channels_last)
 
     def _on(self, device: torch.device) -> _PlacedData:

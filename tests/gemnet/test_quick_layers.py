@@ -88,11 +88,13 @@ def test_a_quickened_network_has_the_same_weights_and_nearly_the_same_results():
         nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(True), nn.Conv2d(16, 8, 1, bias=False), nn.ReLU(),
         nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1, stride=2, bias=False), nn.ReLU6(),
     )  # fmt: skip
-    quick = copy.deepcopy(plain)
-    quicken(quick)
+    quick, same = copy.deepcopy(plain), copy.deepcopy(plain)
+    quicken(quick, products=True)
+    quicken(same)
     assert [type(layer) for layer in quick] == [
         nn.Conv2d, nn.BatchNorm2d, QuickReLU, PointwiseConv2d, QuickReLU, nn.Conv2d, nn.Conv2d, nn.ReLU6,
     ]  # fmt: skip
     assert list(quick.state_dict()) == list(plain.state_dict())
     images = torch.randn(4, 3, 9, 9)
     torch.testing.assert_close(quick(images), plain(images))
+    assert torch.equal(same(images), plain(images))
