@@ -34,7 +34,7 @@ def test_the_index_tells_why_the_default_detector_is_slower_than_the_yolo_and_th
 
 def test_the_readme_quotes_the_record_of_the_small_detector():
     ap, ap50 = (half_an_hours("bccd", DEFAULT, figure) for figure in ("AP", "AP50"))
-    seeds = " (one seed)" if len(ap) == 1 else ""
+    seeds = {1: " (one seed)", 2: " (two seeds)"}.get(len(ap), "")
     peer = told(half_an_hours("bccd", "yolo11n"))
     assert_quotes("README.md", f"| AP {told(ap)}, AP50 {told(ap50)}{seeds}; YOLO11n from scratch AP {peer} |")
 
