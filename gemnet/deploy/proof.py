@@ -136,9 +136,9 @@ def _tied(one: Found, index: int, two: Found, limits: Limits, tolerance: tuple[f
     least = two.scores.min().item() if len(two.scores) >= limits.most else limits.score
     if score <= least + tolerance[0]:
         return True
-    better = (two.labels == one.labels[index]) & (two.scores >= score - tolerance[0])
-    overlaps = box_iou(one.boxes[index : index + 1].double(), two.boxes[better].double())[0]
-    return bool(((overlaps - limits.overlap).abs() <= tolerance[1]).any())
+    scores, overlaps = _rivals(one, index, two, range(len(two.scores)))
+    near = (overlaps - limits.overlap).abs() <= tolerance[1]
+    return bool((near & (scores >= score - tolerance[0])).any())
 
 
 def _outranked(
@@ -148,17 +148,21 @@ def _outranked(
 
     Two that overlap by MOVED or more are one that is moved.
     """
-    rivals = [rival for rival in alone if two.labels[rival] == one.labels[index]]
-    as_good = (two.scores[rivals] - one.scores[index]).abs() <= tolerance[0]
-    overlaps = box_iou(one.boxes[index : index + 1].double(), two.boxes[rivals].double())[0]
+    scores, overlaps = _rivals(one, index, two, alone)
+    as_good = (scores - one.scores[index]).abs() <= tolerance[0]
     return bool((as_good & (limits.overlap < overlaps) & (overlaps < MOVED)).any())
 
 
 def _freed(one: Found, index: int, two: Found, ties: Sequence[int], limits: Limits, tolerance: tuple[float, float]) -> bool:
     """Whether the other has no such box because a tie of its own suppresses it."""
-    rivals = [rival for rival in ties if two.labels[rival] == one.labels[index]]
-    overlaps = box_iou(one.boxes[index : index + 1].double(), two.boxes[rivals].double())[0]
+    _, overlaps = _rivals(one, index, two, ties)
     return bool((overlaps > limits.overlap - tolerance[1]).any())
+
+
+def _rivals(one: Found, index: int, two: Found, among: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Scores of those boxes of the other that have the class of this one, and their overlaps with it."""
+    places = [place for place in among if two.labels[place] == one.labels[index]]
+    return two.scores[places], box_iou(one.boxes[index : index + 1].double(), two.boxes[places].double())[0]
 
 
 def _told(sides: tuple[Found, Found], left: Sequence[Sequence[int]], name: str) -> str:

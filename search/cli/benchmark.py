@@ -14,7 +14,7 @@ examples:
   gemnet benchmark executors                             two workers beside one
   gemnet benchmark shapes                                which shapes of cells are fast at GEMNet-A's budget
   gemnet benchmark fusion                                what merging sibling convolutions gains (gemnet.fused)
-  gemnet benchmark check --images 100000                 gemnet detect check on so many made photos (3 GB on the disk)
+  gemnet benchmark check --images 100000                 gemnet detect check on so many made photos (5 GB on the disk)
   gemnet benchmark startup --repeats 5                   CPU time of commands and help, beside import torch
   gemnet benchmark profile --models timm/gemnet_b        where its time goes, beside mnasnet1_3; also --training
 """

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from gemnet.quick_layers import quicken
+from gemnet.openmmlab.engine import lay_out
 
 STEPS = 3
 OBJECTS = 8
@@ -40,10 +40,7 @@ def measure_pace(config: Config, device: str) -> Pace:
     width, height = config.image_size
     batch = config.batch_size
     model = MODELS.build(config.model).to(device)
-    if config.get("channels_last", False):
-        model.to(memory_format=torch.channels_last)
-        if device == "cpu":
-            quicken(model)
+    lay_out(model, config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6)
     dtype, seconds = getattr(torch, precision(config)), []
     for _ in range(STEPS):
