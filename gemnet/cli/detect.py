@@ -93,6 +93,7 @@ def _train(call: Call) -> int:
 
         need("detection")
         from gemnet.detection.own_detector.run import detect
+        from gemnet.openmmlab.precision import FLOAT32, OPTION
 
         options = dict(named(args.cfg_options) or {})
         options |= {key: value for key in ("image_size", "batch_size") if (value := getattr(args, key)) is not None}
@@ -100,7 +101,7 @@ def _train(call: Call) -> int:
             given = None if args.from_scratch else {"type": "Pretrained", "checkpoint": args.pretrained}
             options["model.backbone.init_cfg"] = given
         if args.no_amp:
-            options["optim_wrapper.type"] = "OptimWrapper"
+            options[OPTION] = FLOAT32
         if args.patience is not None:
             options["train_cfg.patience"] = args.patience
         cell, told, start = args.cell, (), began

@@ -47,6 +47,9 @@ def main(call: Call) -> int:
     parser.add_argument("--teacher-size", type=whole(32, 1024), help="pixels that the teacher sees; default: its own")
     parser.add_argument("--cache", help="of the teacher's answers; default: answers in the work directory")
     parser.add_argument("--config", help="what is trained; default: gemnet::pretrain.py, or pretrain_supervised.py")
+    parser.add_argument(
+        "--no-amp", action="store_true", help="compute in float32; default: mixed precision on GPUs, and on CPUs with bfloat16"
+    )
     parser.add_argument("--seed", type=whole(0), default=0, help="of views, weights and order; default: 0")
     parser.add_argument("--processes", type=whole(1), help="that train together; default: one a GPU")
     parser.add_argument(
@@ -68,12 +71,15 @@ def main(call: Call) -> int:
         from gemnet.core.extras import need
 
         need("detection")
+        from gemnet.openmmlab.precision import FLOAT32, OPTION
         from gemnet.pretraining.run import pretrain
         from gemnet.pretraining.settings import Choice
 
         options = dict(named(args.cfg_options) or {})
         numbers = ("epochs", "image_size", "batch_size")
         options |= {key: value for key in numbers if (value := getattr(args, key)) is not None}
+        if args.no_amp:
+            options[OPTION] = FLOAT32
         choice = Choice(
             args.folders, args.teacher, args.model, args.cell, config, options, args.views, args.teacher_size, args.features,
             args.supervised, args.seed, args.processes, args.minutes,

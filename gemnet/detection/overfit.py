@@ -24,6 +24,7 @@ from gemnet.drawing.palette import SERIES, save_svg
 from gemnet.drawing.plots import LETTERS, legend_below, page_figure
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.images import DataError
+from gemnet.openmmlab.precision import use_amp
 
 RECORDS = "configs/overfit.json"
 LOSSES = "losses.json"
@@ -134,7 +135,7 @@ def overfit(
     engine.merge(settings, overfit_options(settings, Path(data_root), annotations, images, size, iterations))
     engine.merge(settings, options)
     if amp:
-        engine.use_amp(settings)
+        use_amp(settings)
     settings.dump(folder / "overfit.py")
     runner = engine.build_runner(settings)
     runner.train()

@@ -29,7 +29,6 @@ from gemnet.checkpoints.class_names import classes_of, difference
 from gemnet.checkpoints.meta import checkpoint_meta, recipe_of
 from gemnet.core.configs import config_path, read_config
 from gemnet.core.errors import UserError
-from gemnet.core.machine import has_bfloat16
 from gemnet.core.own_modules import search_working_directory
 from gemnet.model_table import shipped_weights, short_names, weights_address
 from gemnet.openmmlab import averaging, recipe, schedule
@@ -38,6 +37,7 @@ from gemnet.openmmlab.classes import settle_classes
 from gemnet.openmmlab.distributed import init_processes
 from gemnet.openmmlab.images import folder_classes
 from gemnet.openmmlab.overrides import check_options, check_values
+from gemnet.openmmlab.precision import use_amp
 from gemnet.quick_layers import quicken
 from gemnet.weights import WeightsError, load_weights, read_checkpoint
 
@@ -95,18 +95,6 @@ def merge(config: Config, options: Mapping[str, Any] | None) -> None:
         raise ConfigError(f"--cfg-options: {', '.join(options)}: does not fit {config.filename} ({error})") from error
     if not isinstance(config.model, dict):
         raise ConfigError(f"--cfg-options: model={config.model!r}: expected a model's settings, as model.backbone.arch=b")
-
-
-def use_amp(config: Config) -> None:
-    """Mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU."""
-    if torch.cuda.is_available():
-        config.optim_wrapper.type = "AmpOptimWrapper"
-        config.optim_wrapper.setdefault("loss_scale", "dynamic")
-    else:
-        if has_bfloat16() is False and int(os.environ.get("RANK", "0")) == 0:
-            print("--amp: this CPU only emulates bfloat16: about 20 times slower than without --amp", file=sys.stderr)
-        config.optim_wrapper.type = "gemnet.BFloat16OptimWrapper"
-        config.optim_wrapper.pop("loss_scale", None)
 
 
 def use_pretrained(config: Config, checkpoint: str | None) -> None:

@@ -22,6 +22,7 @@ from gemnet.core.progress import progress
 from gemnet.core.telling import printable, tell
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.launching import train_to_log
+from gemnet.openmmlab.precision import precision
 from gemnet.pretraining import images as lists
 from gemnet.pretraining.asking import ask, question
 from gemnet.pretraining.settings import (
@@ -74,6 +75,8 @@ def _pretrain(choice: Choice, settings: Config, place: Path, cache: Path, held: 
     prepare = prepare_labels if choice.supervised else prepare_answers
     told = prepare(choice, settings, place, cache)
     set_lists(settings, place)
+    if plan is not None and (place / CONFIG).is_file():  # it goes on in the arithmetic that it began in, on another machine too
+        settings.optim_wrapper.type = engine.load_config(str(place / CONFIG)).optim_wrapper.type
     settings.dump(place / CONFIG)
     save_text(place / PLAN, json.dumps({"command": choice.command, **told}, indent=1) + "\n")
     tell(training_told(choice, settings, told["train"]))
@@ -81,7 +84,8 @@ def _pretrain(choice: Choice, settings: Config, place: Path, cache: Path, held: 
     checkpoint = engine.latest_checkpoint(place)
     if checkpoint is None:
         raise UserError(f"{place}: the training left no checkpoint; {place / LOG} tells why")
-    done = {**told, "epochs": int(checkpoint.stem.rpartition("_")[2]), "image_size": settings.image_size}
+    epochs = int(checkpoint.stem.rpartition("_")[2])
+    done = {**told, "epochs": epochs, "image_size": settings.image_size, "precision": precision(settings)}
     command = {key: value for key, value in choice.command.items() if key != "folders" and value is not None}
     measured = _measured(choice, place, checkpoint)
     write_weights(place, checkpoint, choice.model, {**command, **done, **measured})
@@ -117,7 +121,7 @@ def training_told(choice: Choice, settings: Config, images: int) -> str:
     seen = f"{images:,} images" if choice.supervised else f"{views} views of {images:,} images"
     length = f"{settings.epochs} epochs" if choice.minutes is None else f"{choice.minutes:g} minutes, in epochs"
     rate = f"batches of {batch:,}, learning rate {settings.optim_wrapper.optimizer.lr:.2g}"
-    return f"training on {choice.processes} x {device}: {length} of {seen}, {rate}"
+    return f"training on {choice.processes} x {device} in {precision(settings)}: {length} of {seen}, {rate}"
 
 
 def prepare_labels(choice: Choice, settings: Config, place: Path, cache: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gemnet.core.errors import UserError
 from gemnet.core.machine import cores
 from gemnet.model_table import MODELS
 from gemnet.openmmlab import engine
+from gemnet.openmmlab.precision import use_fastest
 from gemnet.pretraining.targets import WHOLE, Targets
 
 CONFIG = "pretrain.py"
@@ -98,8 +99,7 @@ def settled(choice: Choice) -> tuple[Choice, Config]:
         loader.pin_memory = device == "cuda"
         if device == "cpu" and cores() < 2:
             loader.num_workers = 0
-    if device == "cuda":
-        engine.use_amp(settings)
+    use_fastest(settings, choice.options)
     if RATE not in choice.options:
         batch, base = processes * settings.train_dataloader.batch_size, settings.auto_scale_lr.base_batch_size
         settings.optim_wrapper.optimizer.lr *= (batch / base) ** own.batch_power

@@ -14,11 +14,10 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from gemnet.openmmlab.engine import lay_out
+from gemnet.openmmlab.precision import precision
 
 STEPS = 3
 OBJECTS = 8
-PRECISIONS = {"AmpOptimWrapper": "float16", "gemnet.BFloat16OptimWrapper": "bfloat16"}
-"""What a step is computed in, by the config's type of optim_wrapper; all others: float32."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,6 @@ class Pace:
 
     training: float
     prediction: float
-
-
-def precision(config: Config) -> str:
-    """What a training by this config computes in: float32, bfloat16 or float16."""
-    return PRECISIONS.get(config.optim_wrapper.get("type"), "float32")
 
 
 def measure_pace(config: Config, device: str) -> Pace:

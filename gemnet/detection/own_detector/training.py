@@ -16,14 +16,14 @@ from mmengine.config import Config
 from gemnet.checkpoints.reading import read_checkpoint
 from gemnet.core.errors import UserError
 from gemnet.core.files import replacing, save_text
-from gemnet.core.machine import has_bfloat16
 from gemnet.core.plans import earlier_plan
 from gemnet.detection.complexity import detector_cost, total
 from gemnet.detection.data import Prepared
 from gemnet.detection.own_detector.choices import chosen, facts
-from gemnet.detection.own_detector.pace import Pace, measure_pace, precision
+from gemnet.detection.own_detector.pace import Pace, measure_pace
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.launching import to_log, train_to_log
+from gemnet.openmmlab.precision import precision, use_fastest
 from gemnet.openmmlab.timed import AP, AP50, ELAPSED
 
 CONFIG, BEST, LOG, PLAN, RESULT = "detector.py", "best.pth", "train.log", "plan.json", "result.json"
@@ -32,8 +32,6 @@ CELL_PARAMS = 4.5e6
 """Of the model that a cell is fitted to, as the shipped ones at 463 M MACs; its classifier is not part of the detector."""
 WEIGHTS = "model.backbone.init_cfg"
 """The option that says what the backbone starts from; without it a shipped one starts from its weights."""
-PRECISION = "optim_wrapper.type"
-"""The option that says in what arithmetic a step is computed; without it mixed precision where the machine is faster so."""
 STARTING = 6.0
 """Seconds that it takes to build the runner."""
 SAVED = 20.0
@@ -81,9 +79,7 @@ def planned(
     if find_spec("tensorboard"):
         settings.vis_backends = [*settings.vis_backends, {"type": "TensorboardVisBackend"}]
         settings.visualizer.vis_backends = settings.vis_backends
-    plain = settings.optim_wrapper.type == "OptimWrapper" and PRECISION not in options
-    if plain and (device == "cuda" or has_bfloat16()):
-        engine.use_amp(settings)
+    use_fastest(settings, options)
     engine.complete(settings)
     width, height = settings.image_size
     with logged(work_dir):

@@ -30,6 +30,7 @@ from gemnet.detection.own_detector import training
 from gemnet.detection.own_detector.run import predictions_of
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.addresses import resolve
+from gemnet.openmmlab.precision import FLOAT32, OPTION
 from gemnet.openmmlab.timed import AP
 from gemnet.weights import load_weights
 from search.core.processes import in_processes
@@ -107,7 +108,7 @@ def train_gemnet(task: Task, prepared: Prepared) -> Trained:
     if task.method in FROM_SCRATCH:
         options[training.WEIGHTS] = None
     if not task.method.endswith(BFLOAT16):
-        options[training.PRECISION] = "OptimWrapper"
+        options[OPTION] = FLOAT32
     elif not has_bfloat16():
         raise UserError(f"{task.method}: this CPU has no instructions for bfloat16; leave this method out")
 

@@ -30,7 +30,7 @@ from gemnet.detection.own_detector.measures import figures
 from gemnet.detection.own_detector.pace import Pace
 from gemnet.detection.own_detector.run import detect
 from gemnet.detection.own_detector.use import predict_on
-from gemnet.openmmlab import engine
+from gemnet.openmmlab import engine, precision
 from gemnet.openmmlab.engine import load_config
 
 ROOT = Path(__file__).parents[3]
@@ -278,24 +278,24 @@ def test_a_backbone_starts_from_the_weights_that_ship_unless_it_is_told_otherwis
 
 
 @pytest.mark.parametrize(
-    ("hardware", "options", "wrapper", "precision"),
+    ("hardware", "options", "wrapper", "told"),
     [
-        (True, {}, "gemnet.BFloat16OptimWrapper", "bfloat16"),
-        (False, {}, "OptimWrapper", "float32"),
-        (None, {}, "OptimWrapper", "float32"),
-        (True, {training.PRECISION: "OptimWrapper"}, "OptimWrapper", "float32"),
-        (False, {training.PRECISION: "gemnet.BFloat16OptimWrapper"}, "gemnet.BFloat16OptimWrapper", "bfloat16"),
+        (True, {}, precision.BFLOAT16, "bfloat16"),
+        (False, {}, precision.FLOAT32, "float32"),
+        (None, {}, precision.FLOAT32, "float32"),
+        (True, {precision.OPTION: precision.FLOAT32}, precision.FLOAT32, "float32"),
+        (False, {precision.OPTION: precision.BFLOAT16}, precision.BFLOAT16, "bfloat16"),
     ],
     ids=["a CPU with bfloat16", "one without", "one that tells nothing", "not wanted", "wanted"],
 )
 def test_a_cpu_with_bfloat16_computes_in_it_unless_it_is_told_otherwise(
-    hardware, options, wrapper, precision, tmp_path, monkeypatch
+    hardware, options, wrapper, told, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(training, "measure_pace", lambda *_: Pace(1.0, 0.1))
-    monkeypatch.setattr(training, "has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: hardware)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     plan = training.planned(prepared_of(tmp_path), tmp_path, "gemnet::own_detector.py", None, 1, 0, None, options, 1)
-    assert plan["precision"] == precision
+    assert plan["precision"] == told
     assert load_config(str(tmp_path / training.CONFIG)).optim_wrapper.type == wrapper
 
 
@@ -303,7 +303,7 @@ def test_a_cpu_with_bfloat16_computes_in_it_unless_it_is_told_otherwise(
     ("arguments", "options"),
     [
         ([], {}),
-        (["--no-amp"], {training.PRECISION: "OptimWrapper"}),
+        (["--no-amp"], {precision.OPTION: precision.FLOAT32}),
         (["--from-scratch", "--image-size", "64"], {training.WEIGHTS: None, "image_size": 64}),
         (["--patience", "0", "--cfg-options", "batch_size=2"], {"train_cfg.patience": 0, "batch_size": 2}),
     ],

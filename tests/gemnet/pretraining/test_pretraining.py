@@ -17,8 +17,10 @@ from torch.nn import functional
 
 import gemnet  # noqa: F401 - registers the models
 from gemnet.checkpoints.reading import WeightsError, read_checkpoint
+from gemnet.cli.main import main
 from gemnet.core.errors import DataError, UserError
 from gemnet.core.locks import locked
+from gemnet.openmmlab import precision
 from gemnet.openmmlab.engine import load_config
 from gemnet.pretraining import images
 from gemnet.pretraining.estimate import estimate
@@ -128,8 +130,9 @@ def test_the_same_command_is_not_trained_again_and_another_one_is_refused(done):
         pretrain(replace(settings, views=3), str(place))
 
 
-def test_a_run_that_lost_its_end_goes_on_to_the_same_weights(done):
+def test_a_run_that_lost_its_end_goes_on_to_the_same_weights(done, monkeypatch):
     place, result, settings = done
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: result["precision"] == "float32")  # as on another machine
     expected = (place / "weights.safetensors").read_bytes()
     (place / "result.json").unlink()
     (place / "weights.safetensors").unlink()
@@ -235,7 +238,8 @@ def test_a_training_within_minutes_tells_its_progress(photos, own, tmp_path, cap
     choice = Choice([str(photos)], own, options=small(), teacher_size=SIZE, views=1, minutes=0.05)
     result = pretrain(choice, str(tmp_path / "work"))
     error = capsys.readouterr().err
-    assert "training on 1 x cpu: 0.05 minutes, in epochs of 1 views of 8 images, batches of 4, learning rate" in error
+    length = "0.05 minutes, in epochs of 1 views of 8 images, batches of 4, learning rate"
+    assert re.search(rf"training on 1 x cpu in (float32|bfloat16): {length}", error)
     assert re.search(r"0:0\d of 0:03, epoch \d+: validation agreement \d+\.\d{3}\n", error)
     assert result["epochs"] >= 1
     assert not list((tmp_path / "work").glob("evaluation*"))
@@ -326,6 +330,24 @@ def test_a_config_of_the_other_kind_is_refused():
         settled(Choice(["photos"], config="gemnet::gemnet_a_imagenet.py"))
 
 
+@pytest.mark.parametrize(
+    ("hardware", "options", "told"),
+    [(True, {}, "bfloat16"), (False, {}, "float32"), (True, {precision.OPTION: precision.FLOAT32}, "float32")],
+    ids=["a CPU with bfloat16", "one without", "not wanted"],
+)
+def test_a_cpu_with_bfloat16_computes_in_it_unless_it_is_told_otherwise(hardware, options, told, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: hardware)
+    assert precision.precision(settled(Choice(["photos"], options=options))[1]) == told
+
+
+def test_no_amp_becomes_an_option_of_the_config(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("gemnet.pretraining.run.pretrain", lambda choice, *_: calls.append(choice.options))
+    assert main(["pretrain", "photos", "--no-amp", "--epochs", "3", "--work-dir", str(tmp_path)]) == 0
+    assert calls == [{"epochs": 3, precision.OPTION: precision.FLOAT32}]
+
+
 def test_the_learning_rate_follows_the_batch_of_all_processes_unless_it_is_given():
     def rate(config, **changes):
         return settled(Choice(["photos"], config=f"gemnet::{config}.py", **changes))[1].optim_wrapper.optimizer.lr
@@ -355,9 +377,8 @@ def test_an_estimate_tells_room_and_time_and_leaves_nothing(photos, labels, own,
     told = estimate(choice, tmp_path / "answers")
     assert re.search(r"answers: 3 views of 10 images, 0\.00 GB; [\d,]+ GB are free", told)
     assert re.search(r"asking: \S+ images/s on this CPU; 30 answers are missing: 1 minutes on 1; 1 minutes on 8 such", told)
-    assert re.search(r"student: \S+ images/s on this CPU; training on 1 x cpu: 2 epochs of 3 views of 9 images", told)
+    student = r"student: \S+ images/s on this CPU; training on 1 x cpu in (float32|bfloat16)"
+    assert re.search(rf"{student}: 2 epochs of 3 views of 9 images", told)
     supervised = Choice([str(labels)], config="gemnet::pretrain_supervised.py", options=small(), supervised=True)
-    assert re.fullmatch(
-        r"student: \S+ images/s on this CPU; training on 1 x cpu: 2 epochs of 12 images, .*", estimate(supervised, tmp_path)
-    )
+    assert re.fullmatch(rf"{student}: 2 epochs of 12 images, .*", estimate(supervised, tmp_path))
     assert list(tmp_path.iterdir()) == []
