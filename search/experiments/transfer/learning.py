@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gemnet.core.errors import UserError
 from gemnet.core.files import replacing
 from gemnet.pretraining.views import cut, random_view
+from gemnet.quick_layers import quicken
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of the channels, in grey levels: what GEMNet's configs normalise with."""
@@ -35,12 +36,14 @@ class Recipe:
         weight_decay: Of all weights with more than one dimension.
         warmup: The share of the steps in which the learning rate rises.
         smoothing: Of the labels.
+        precision: `float32`, or `bfloat16` for mixed precision.
     """
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
     smoothing: float = 0.1
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,15 @@ class Images:
         for label in range(len(self.classes)):
             own = np.flatnonzero(self.labels.numpy() == label)
             chosen += generator.permutation(own)[: max(1, round(share * len(own)))].tolist()
-        rows = torch.tensor(sorted(chosen))
+        return self._of(torch.tensor(sorted(chosen)))
+
+    def without(self, part: Images) -> Images:
+        """The images that are not in a part of these."""
+        left = torch.ones(len(self.labels), dtype=torch.bool)
+        left[part.rows] = False
+        return self._of(left.nonzero().flatten())
+
+    def _of(self, rows: Tensor) -> Images:
         return Images(self.pixels[rows], self.labels[rows], self.classes, rows)
 
 
@@ -129,7 +140,8 @@ def tune(
     batch = min(BATCH, len(train.labels))
     steps, total = len(train.labels) // batch, epochs * (len(train.labels) // batch)
     generator = torch.Generator().manual_seed(seed)
-    network.train()
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    quicken(network.train())
     began, before, first = time.process_time(), 0.0, 0
     if checkpoint is not None and checkpoint.is_file():
         held = torch.load(checkpoint, weights_only=True)
@@ -144,8 +156,9 @@ def tune(
             crops = np.stack([_crop(train.pixels[row], seed, int(row), epoch) for row in rows])
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _rate((epoch * steps + step + 0.5) / total, recipe.warmup)
-            answers = network(normalised(torch.from_numpy(crops).permute(0, 3, 1, 2)))
-            loss = F.cross_entropy(answers, train.labels[rows], label_smoothing=recipe.smoothing)
+            with mixed:
+                answers = network(normalised(torch.from_numpy(crops).permute(0, 3, 1, 2)))
+            loss = F.cross_entropy(answers.float(), train.labels[rows], label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -21,15 +21,17 @@ from search.core.threads import torch_threads
 from search.core.types import SearchError
 from search.evaluation.data import ImageFolder
 from search.experiments.lines import Fields, checked_fields, open_lines
-from search.experiments.transfer.learning import Images, features, linear, nearest, share_right, tune
-from search.experiments.transfer.tasks import FROZEN, Start, Task
+from search.experiments.transfer.learning import Images, Recipe, features, linear, nearest, share_right, tune
+from search.experiments.transfer.tasks import FROZEN, TRIED, Start, Task
 
 FIELDS: Fields = {
     "data": str, "image_size": int, "model": str, "start": str, "way": str, "epochs": int, "labels": (int, float), "seed": int,
-    "accuracy": (int, float), "train_images": int, "test_images": int, "seconds": (int, float), "cpu_seconds": (int, float),
-    "machine": str,
+    "learning_rate": (int, float), "precision": str, "accuracy": (int, float), "train_images": int, "test_images": int,
+    "seconds": (int, float), "cpu_seconds": (int, float), "machine": str,
 }  # fmt: skip
 """What a line of the record has."""
+HELD_OUT = 0.1
+"""The share of the training images by which a learning rate is chosen."""
 TELL_SECONDS = 300.0
 """How often a training in a process of its own tells how far it is."""
 
@@ -44,8 +46,8 @@ def parse(row: Any) -> dict[str, Any]:
 
 def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """By which a measurement is known: the data, then what `Task.key` has."""
-    names = ("data", "image_size", "model", "start", "way", "epochs", "labels", "seed")
-    return tuple(float(row[name]) if name == "labels" else row[name] for name in names)
+    names = ("data", "image_size", "model", "start", "way", "epochs", "labels", "seed", "learning_rate", "precision")
+    return tuple(float(row[name]) if name in ("labels", "learning_rate") else row[name] for name in names)
 
 
 FORMAT = Format(parse, key, ", line {number}: not a measurement of this comparison: {reason}")
@@ -108,6 +110,15 @@ class Comparison:
                 told = f"{number} of {len(missing)}, {task.title}: {row['accuracy']:.1%} in {row['seconds']:.0f} s"
                 display.line(f"{told}; {self.remaining(list(left.values()), record.rows.values())}")
 
+    def best_rates(self, planned: Sequence[Task], rows: Mapping[Any, Mapping[str, Any]]) -> dict[str, float]:
+        """The learning rate with the highest accuracy, of those that were tried with each model and are recorded."""
+        best: dict[str, Task] = {}
+        for task in planned:
+            found = best.setdefault(task.start.model, task)
+            if rows[self.key(task)]["accuracy"] > rows[self.key(found)]["accuracy"]:
+                best[task.start.model] = task
+        return {model: task.learning_rate for model, task in best.items()}
+
     def _rows(
         self, tasks: Sequence[Task], jobs: int, place: Path | None, display: Display
     ) -> Generator[dict[str, Any], None, None]:
@@ -132,11 +143,11 @@ class Comparison:
         if not tasks:
             return "all is measured"
         rates: dict[str, float] = {}
-        for row in sorted(rows, key=lambda row: row["way"] == "tuned"):  # a training tells more than a pass does
-            if (row["data"], row["image_size"]) == (self.name, self.size) and row["way"] in ("nearest", "tuned"):
+        for row in sorted(rows, key=lambda row: row["way"] not in FROZEN):  # a training tells more than a pass does
+            if (row["data"], row["image_size"]) == (self.name, self.size) and row["way"] != "linear":
                 rate = row["cpu_seconds"] / self._passes(row["way"], row["epochs"], row["labels"])
-                tuned = row["way"] == "tuned"
-                rates[row["model"]] = rate if tuned else max(rate, rates.get(row["model"], 0.0))  # features are kept: 0 s
+                frozen = row["way"] in FROZEN
+                rates[row["model"]] = max(rate, rates.get(row["model"], 0.0)) if frozen else rate  # features are kept: 0 s
         if not rates:
             return "the CPU time that remains is told when one has ended"
         usual = sum(rates.values()) / len(rates)
@@ -146,30 +157,35 @@ class Comparison:
     def _passes(self, way: str, epochs: int, labels: float) -> float:
         """The cost of a measurement, in images that are trained with; one that is only looked at costs a third."""
         train, test = self.counts
-        return epochs * labels * train + test / 3 if way == "tuned" else (train + test) / 3
+        return (train + test) / 3 if way in FROZEN else epochs * labels * train + test / 3
 
     def measure(self, task: Task, display: Display | RemoteBars | None = None, place: Path | None = None) -> dict[str, Any]:
         """The row of a measurement. place: as `run` has it."""
         began, before = time.monotonic(), time.process_time()
         spent = 0.0
-        train = self.train.part(task.labels, task.seed)
+        train, test = self.train.part(task.labels, task.seed), self.test
+        if task.way == TRIED:
+            test = train.part(HELD_OUT, task.seed)
+            train = train.without(test)
         if task.way in FROZEN:
             found, tested = self._of(task.start, task.seed, train)
             classes = len(train.classes)
             answers = (
                 linear(found, train.labels, tested) if task.way == "linear" else nearest(found, train.labels, tested, classes)
             )
-            share = share_right(answers, self.test.labels)
+            share = share_right(answers, test.labels)
         else:
             network = task.start.build(len(train.classes), task.seed)
             checkpoint = place / f"{self.name}_{self.size}_{task.file}.pth" if place else None
+            recipe = Recipe(task.learning_rate, precision=task.precision)
             with (display or Display(quiet=True)).progress(task.title) as progress:
-                share, spent = tune(network, train, self.test, task.epochs, task.seed, None, progress, checkpoint)
-        model, start, way, epochs, labels, seed = task.key
+                share, spent = tune(network, train, test, task.epochs, task.seed, recipe, progress, checkpoint)
+        model, start, way, epochs, labels, seed, learning_rate, precision = task.key
         return {
             "data": self.name, "image_size": self.size, "model": model, "start": start, "way": way, "epochs": epochs,
-            "labels": labels, "seed": seed, "accuracy": round(share, 5), "train_images": len(train.labels),
-            "test_images": len(self.test.labels), "seconds": round(time.monotonic() - began, 1),
+            "labels": labels, "seed": seed, "learning_rate": learning_rate, "precision": precision,
+            "accuracy": round(share, 5), "train_images": len(train.labels), "test_images": len(test.labels),
+            "seconds": round(time.monotonic() - began, 1),
             "cpu_seconds": round(spent + time.process_time() - before, 1), "machine": processor(),
         }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import safetensors
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from gemnet.checkpoints.reading import read_state_dict
 from gemnet.core.errors import UserError
+from gemnet.library import create_library_model, set_bn_momentum
 from gemnet.model_table import MODELS, shipped_weights, weights_file
 from gemnet.weights import WeightsError
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 SCRATCH = "scratch"
 FROZEN = ("nearest", "linear")
 """Ways without training the network: the nearest neighbours in its features, and a linear classifier of them."""
+TUNED, TRIED = "tuned", "tried"
+"""Ways of training it: on all images, tested on the test images; on nine tenths of them, tested on the others."""
+BN_MOMENTUM = 0.1
+"""Of the normalisation in torchvision's networks, timm's and ours having it by default; see `set_bn_momentum`."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,12 @@ class Start:
     """A network, and the weights that it starts from.
 
     Attributes:
-        model: One of timm's names, ours among them.
+        model: One of timm's names, ours among them, or `torchvision/NAME`, which is trained without dropout as they are.
         weights: A file; None for none.
     """
 
     model: str
-    weights: Path | None
+    weights: Path | None = None
 
     @cached_property
     def name(self) -> str:
@@ -55,7 +61,7 @@ class Start:
         """
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            network = timm.create_model(self.model, pretrained=False, num_classes=classes)
+            network = self._network(classes)
         if self.weights is not None:
             state, own = read_state_dict(self.weights), network.state_dict()
             head = str(vars(network)["pretrained_cfg"]["classifier"])
@@ -68,6 +74,15 @@ class Start:
                 )
             network.load_state_dict({key: taken[key] for key in own if key in taken}, strict=False)
         return network.to(memory_format=torch.channels_last)
+
+    def _network(self, classes: int) -> nn.Module:
+        if "/" not in self.model:
+            return timm.create_model(self.model, pretrained=False, num_classes=classes)
+        network = set_bn_momentum(create_library_model(self.model, num_classes=classes), BN_MOMENTUM)
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        return network
 
 
 @dataclass(frozen=True)
@@ -116,10 +131,12 @@ class Task:
 
     Attributes:
         start: What it begins with.
-        way: `nearest` or `linear` on frozen features, or `tuned`: all weights are trained.
+        way: `nearest` or `linear` on frozen features, or `tuned` or `tried`: all weights are trained.
         epochs: Of the training; 0 on frozen features.
         labels: The share of each class's training images that has labels.
         seed: Of weights, order and crops, and of the choice of the images.
+        learning_rate: Of the training, at its highest; 0 on frozen features.
+        precision: Of the training, as `learning.Recipe` has it.
     """
 
     start: Start
@@ -127,22 +144,25 @@ class Task:
     epochs: int
     labels: float
     seed: int
+    learning_rate: float = 0.0
+    precision: str = "float32"
 
     @property
-    def key(self) -> tuple[str, str, str, int, float, int]:
+    def key(self) -> tuple[str, str, str, int, float, int, float, str]:
         """By which the record knows it, beside the data."""
-        return self.start.model, self.start.name, self.way, self.epochs, self.labels, self.seed
+        how = self.way, self.epochs, self.labels, self.seed, self.learning_rate, self.precision
+        return self.start.model, self.start.name, *how
 
     @property
     def file(self) -> str:
         """A name for its files."""
-        return "_".join(map(str, self.key))
+        return "_".join(map(str, self.key)).replace("/", "-")
 
     @property
     def title(self) -> str:
         """For people."""
         begin = SCRATCH if self.start.weights is None else "pretrained"
-        how = f"{self.epochs} epochs" if self.way == "tuned" else self.way
+        how = self.way if self.way in FROZEN else f"{self.epochs} epochs, learning rate {self.learning_rate:g}"
         return f"{self.start.model} {begin}, {how}, {self.labels:.0%} of the labels, seed {self.seed}"
 
 
@@ -153,10 +173,14 @@ def parse_start(given: str) -> Start:
         UserError: No such model or file, or no weights ship for it.
     """
     model, _, source = given.partition("@")
+    if model.startswith("torchvision/") and model.removeprefix("torchvision/") in torchvision.models.list_models():
+        if source == SCRATCH:
+            return Start(model)
+        raise UserError(f"{given}: torchvision's models are compared from scratch; expected {model}@{SCRATCH}")
     if model not in MODELS and not timm.is_model(model):
         raise UserError(f"{given}: timm has no model {model!r}; expected MODEL, MODEL@{SCRATCH} or MODEL@FILE")
     if source == SCRATCH:
-        return Start(model, None)
+        return Start(model)
     if not source:
         if model not in shipped_weights():
             raise UserError(f"{given}: no weights ship for {model}; expected {model}@{SCRATCH} or {model}@FILE")
@@ -167,9 +191,18 @@ def parse_start(given: str) -> Start:
 
 
 def tasks(
-    starts: Sequence[Start], ways: Sequence[str], epochs: Sequence[int], labels: Sequence[float], seeds: Sequence[int]
+    starts: Sequence[Start],
+    ways: Sequence[str],
+    epochs: Sequence[int],
+    labels: Sequence[float],
+    seeds: Sequence[int],
+    rates: Mapping[str, float],
+    precision: str,
 ) -> list[Task]:
-    """All measurements, seed by seed, the cheap ones first: what is stopped early is a comparison all the same."""
+    """All measurements, seed by seed, the cheap ones first: what is stopped early is a comparison all the same.
+
+    rates: The learning rate of each model's trainings; needed where they are among the ways. precision: Theirs.
+    """
     frozen = [
         Task(start, way, 0, share, seed)
         for seed in seeds
@@ -180,10 +213,15 @@ def tasks(
     ]
     trainings = sorted(((length, share) for length in epochs for share in labels), key=lambda pair: (pair[0] * pair[1], pair))
     tuned = [
-        Task(start, "tuned", length, share, seed)
+        Task(start, TUNED, length, share, seed, rates[start.model], precision)
         for seed in seeds
         for length, share in trainings
         for start in starts
-        if "tuned" in ways
+        if TUNED in ways
     ]
     return frozen + tuned
+
+
+def tried(models: Iterable[str], rates: Sequence[float], epochs: int, precision: str) -> list[Task]:
+    """The trainings by which the learning rate of each model is chosen, from scratch."""
+    return [Task(Start(model), TRIED, epochs, 1.0, 0, rate, precision) for model in dict.fromkeys(models) for rate in rates]

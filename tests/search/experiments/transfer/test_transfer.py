@@ -22,13 +22,14 @@ from search.core.types import SearchError
 from search.experiments.transfer import learning, report, run, tasks
 
 QUIET, ROOT = Display(quiet=True), Path(__file__).parents[4]
+RATES = {"test_resnet": 0.001}
 
 
 def row(model="gemnet_a", start="scratch", way="tuned", epochs=1, accuracy=0.5, seed=0, **changes):
     return {
         "data": "photos", "image_size": 32, "model": model, "start": start, "way": way, "epochs": epochs, "labels": 1.0,
-        "seed": seed, "accuracy": accuracy, "train_images": 24, "test_images": 12, "seconds": 1.0, "cpu_seconds": 1.0,
-        "machine": "made", **changes,
+        "seed": seed, "learning_rate": 0.001 if epochs else 0.0, "precision": "float32", "accuracy": accuracy,
+        "train_images": 24, "test_images": 12, "seconds": 1.0, "cpu_seconds": 1.0, "machine": "made", **changes,
     }  # fmt: skip
 
 
@@ -48,8 +49,8 @@ def start(model="test_resnet", weights=None):
 
 
 def test_every_way_learns_two_colours_and_the_same_seed_gives_the_same_accuracy(comparison):
-    for way, epochs in (("nearest", 0), ("linear", 0), ("tuned", 40)):
-        task = tasks.Task(start(), way, epochs, 1.0, 0)
+    for way, epochs, rate in (("nearest", 0, 0.0), ("linear", 0, 0.0), ("tuned", 40, 0.001)):
+        task = tasks.Task(start(), way, epochs, 1.0, 0, rate)
         first, again = comparison.measure(task), comparison.measure(task)
         assert first["accuracy"] == again["accuracy"] >= 0.9, way
         assert (first["train_images"], first["test_images"]) == (24, 12)
@@ -105,6 +106,8 @@ def test_weights_go_into_all_but_the_classifier(tmp_path):
         ("no_such_model", "timm has no model 'no_such_model'"),
         ("mobilenetv1_100", "no weights ship for mobilenetv1_100; expected mobilenetv1_100@scratch"),
         ("gemnet_a@nowhere.pth", "nowhere.pth: no such file"),
+        ("torchvision/mnasnet1_3", "are compared from scratch; expected torchvision/mnasnet1_3@scratch"),
+        ("torchvision/no_such@scratch", "timm has no model 'torchvision/no_such'"),
     ],
 )
 def test_a_start_that_is_none_is_refused(given, message):
@@ -113,7 +116,7 @@ def test_a_start_that_is_none_is_refused(given, message):
 
 
 def test_what_is_recorded_is_not_measured_again(comparison, tmp_path, monkeypatch):
-    planned = tasks.tasks([start()], ["nearest", "linear"], [1], [1.0], [0, 1])
+    planned = tasks.tasks([start()], ["nearest", "linear"], [1], [1.0], [0, 1], {}, "float32")
     path = tmp_path / "record.jsonl"
     with run.open_record(path, tmp_path / "work") as record:
         comparison.run(planned[:3], record, QUIET)
@@ -131,7 +134,7 @@ def test_what_is_recorded_is_not_measured_again(comparison, tmp_path, monkeypatc
 
 
 def test_the_first_seed_comes_first_and_the_cheap_trainings_before_the_dear_ones():
-    planned = tasks.tasks([start()], ["tuned"], [1, 5, 20], [1.0, 0.1], [0, 1])
+    planned = tasks.tasks([start()], ["tuned"], [1, 5, 20], [1.0, 0.1], [0, 1], RATES, "float32")
     assert [(task.epochs, task.labels) for task in planned[:6]] == [
         (1, 0.1),
         (5, 0.1),
@@ -143,8 +146,11 @@ def test_the_first_seed_comes_first_and_the_cheap_trainings_before_the_dear_ones
     assert [task.seed for task in planned] == [0] * 6 + [1] * 6
 
 
-def test_a_training_that_was_stopped_goes_on_from_its_last_epoch_to_the_same_accuracy(comparison, tmp_path, monkeypatch):
-    task = tasks.Task(start(), "tuned", 4, 1.0, 0)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_that_was_stopped_goes_on_from_its_last_epoch_to_the_same_accuracy(
+    precision, comparison, tmp_path, monkeypatch
+):
+    task = tasks.Task(start(), "tuned", 4, 1.0, 0, 0.001, precision)
     alone = comparison.measure(task)
 
     rates = iter(range(1000))
@@ -166,9 +172,37 @@ def test_a_training_that_was_stopped_goes_on_from_its_last_epoch_to_the_same_acc
     assert not list(tmp_path.glob("*.pth"))
 
 
+def test_a_rate_is_chosen_on_a_tenth_of_the_training_images_and_the_test_images_are_not_looked_at(comparison, monkeypatch):
+    planned = tasks.tried(["test_resnet", "test_resnet"], [0.0001, 0.001], 20, "float32")
+    assert [(task.learning_rate, task.start.weights, task.way) for task in planned] == [
+        (0.0001, None, "tried"),
+        (0.001, None, "tried"),
+    ]
+    monkeypatch.setitem(vars(comparison), "test", None)
+    rows = {comparison.key(task): comparison.measure(task) for task in planned}
+    assert [(row["train_images"], row["test_images"]) for row in rows.values()] == [(22, 2), (22, 2)]
+    for one, other in ((0.4, 0.6), (0.6, 0.4)):
+        found = {key: {**row, "accuracy": value} for (key, row), value in zip(rows.items(), (one, other))}
+        assert comparison.best_rates(planned, found) == {"test_resnet": 0.0001 if one > other else 0.001}
+
+
+def test_a_part_and_what_is_left_are_the_whole(comparison):
+    part = comparison.train.part(0.25, 1)
+    left = comparison.train.without(part)
+    assert sorted([*part.rows.tolist(), *left.rows.tolist()]) == list(range(24))
+    assert torch.equal(left.pixels, comparison.train.pixels[left.rows])
+
+
+def test_torchvisions_networks_train_as_the_others_do():
+    network = tasks.parse_start("torchvision/mnasnet1_0@scratch").build(3, 0)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+    assert {module.momentum for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {0.1}
+    assert {module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
+
+
 @pytest.mark.slow  # starts processes
 def test_two_processes_measure_what_one_does(photos, comparison, tmp_path, capsys):
-    planned = tasks.tasks([start()], ["nearest", "tuned"], [1], [1.0], [0, 1])
+    planned = tasks.tasks([start()], ["nearest", "tuned"], [1], [1.0], [0, 1], RATES, "float32")
     with run.open_record(tmp_path / "record.jsonl", tmp_path / "work") as record:
         comparison.run(planned, record, Display(), 2, tmp_path / "work")
         found = {key: row["accuracy"] for key, row in record.rows.items()}
@@ -177,7 +211,7 @@ def test_two_processes_measure_what_one_does(photos, comparison, tmp_path, capsy
 
 
 def test_the_time_that_remains_follows_from_what_is_recorded(comparison):
-    planned = [tasks.Task(start(), "tuned", epochs, 1.0, 0) for epochs in (1, 5)]
+    planned = [tasks.Task(start(), "tuned", epochs, 1.0, 0, 0.001) for epochs in (1, 5)]
     assert comparison.counts == (24, 12)
     assert comparison.remaining(planned, []) == "the CPU time that remains is told when one has ended"
     assert comparison.remaining([], []) == "all is measured"
@@ -249,10 +283,25 @@ def test_the_table_has_spreads_and_a_row_a_start():
     rows = [row(accuracy=0.5), row(accuracy=0.6, seed=1), row(start="abc", way="nearest", epochs=0, accuracy=0.75)]
     rows.append(row(labels=0.1, accuracy=0.25))
     lines = report.table(rows).splitlines()
-    assert "| network | start | nearest neighbours | 1 epoch | seeds |" in lines
-    assert "| gemnet_a | scratch |  | 55.0 ± 7.1 | 0, 1 |" in lines
-    assert "| gemnet_a | pretrained abc | 75.0 |  | 0 |" in lines
-    assert [line for line in lines if line.startswith("**")][1].startswith("**photos** at 32 pixels, 10% of the labels")
+    assert "| network | start | learning rate | 1 epoch | seeds |" in lines
+    assert "| gemnet_a | scratch | 0.001 | 55.0 ± 7.1 | 0, 1 |" in lines
+    assert "| network | start | nearest neighbours | seeds |" in lines
+    assert "| gemnet_a | pretrained abc | 75.0 | 0 |" in lines
+    assert [line.partition(":")[0] for line in lines if line.startswith("**")] == [
+        "**photos** at 32 pixels, 100% of the labels",
+        "**photos** at 32 pixels, 100% of the labels, all weights trained in float32",
+        "**photos** at 32 pixels, 10% of the labels, all weights trained in float32",
+    ]
+
+
+def test_rows_of_other_rates_and_precisions_are_not_mixed():
+    rows = [row(), row(seed=1, learning_rate=0.002), row(precision="bfloat16", accuracy=0.7)]
+    rows += [row(way="tried", epochs=5, learning_rate=rate, accuracy=found) for rate, found in ((0.002, 0.4), (0.001, 0.3))]
+    lines = report.table(rows).splitlines()
+    assert "| gemnet_a | scratch | 0.001 | 50.0 | 0 |" in lines
+    assert "| gemnet_a | scratch | 0.002 | 50.0 | 1 |" in lines
+    assert "| gemnet_a | scratch | 0.001 | 70.0 | 0 |" in lines
+    assert lines[lines.index("| network | 0.001 | 0.002 |") + 2] == "| gemnet_a | 30.0 | 40.0 |"
 
 
 def test_the_page_has_the_tables_of_the_record_and_the_weights_are_those_that_ship():
