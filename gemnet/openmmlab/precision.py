@@ -20,14 +20,10 @@ FLOAT16, BFLOAT16 = "AmpOptimWrapper", "gemnet.BFloat16OptimWrapper"
 
 def use_amp(config: Config) -> None:
     """Mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU."""
-    if torch.cuda.is_available():
-        config.optim_wrapper.type = FLOAT16
-        config.optim_wrapper.setdefault("loss_scale", "dynamic")
-    else:
-        if has_bfloat16() is False and int(os.environ.get("RANK", "0")) == 0:
-            print("--amp: this CPU only emulates bfloat16: about 20 times slower than without --amp", file=sys.stderr)
-        config.optim_wrapper.type = BFLOAT16
-        config.optim_wrapper.pop("loss_scale", None)
+    gpu = torch.cuda.is_available()
+    if not gpu and has_bfloat16() is False and int(os.environ.get("RANK", "0")) == 0:
+        print("--amp: this CPU only emulates bfloat16: about 20 times slower than without --amp", file=sys.stderr)
+    _use(config, FLOAT16 if gpu else BFLOAT16)
 
 
 def use_fastest(config: Config, options: Mapping[str, Any]) -> None:
@@ -35,6 +31,20 @@ def use_fastest(config: Config, options: Mapping[str, Any]) -> None:
     plain = config.optim_wrapper.type == FLOAT32 and OPTION not in options
     if plain and (torch.cuda.is_available() or has_bfloat16()):
         use_amp(config)
+
+
+def use_as_begun(config: Config, begun: Config) -> None:
+    """The arithmetic of the config that a run began with, on another machine too; float16 on GPUs alone."""
+    if begun.optim_wrapper.type != FLOAT16 or torch.cuda.is_available():
+        _use(config, begun.optim_wrapper.type)
+
+
+def _use(config: Config, wrapper: str) -> None:
+    config.optim_wrapper.type = wrapper
+    if wrapper == FLOAT16:
+        config.optim_wrapper.setdefault("loss_scale", "dynamic")
+    else:
+        config.optim_wrapper.pop("loss_scale", None)
 
 
 def precision(config: Config) -> str:

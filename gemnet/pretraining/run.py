@@ -22,7 +22,7 @@ from gemnet.core.progress import progress
 from gemnet.core.telling import printable, tell
 from gemnet.openmmlab import engine
 from gemnet.openmmlab.launching import train_to_log
-from gemnet.openmmlab.precision import precision
+from gemnet.openmmlab.precision import precision, use_as_begun
 from gemnet.pretraining import images as lists
 from gemnet.pretraining.asking import ask, question
 from gemnet.pretraining.settings import (
@@ -75,8 +75,8 @@ def _pretrain(choice: Choice, settings: Config, place: Path, cache: Path, held: 
     prepare = prepare_labels if choice.supervised else prepare_answers
     told = prepare(choice, settings, place, cache)
     set_lists(settings, place)
-    if plan is not None and (place / CONFIG).is_file():  # it goes on in the arithmetic that it began in, on another machine too
-        settings.optim_wrapper.type = engine.load_config(str(place / CONFIG)).optim_wrapper.type
+    if plan is not None and (place / CONFIG).is_file():
+        use_as_begun(settings, engine.load_config(str(place / CONFIG)))
     settings.dump(place / CONFIG)
     save_text(place / PLAN, json.dumps({"command": choice.command, **told}, indent=1) + "\n")
     tell(training_told(choice, settings, told["train"]))

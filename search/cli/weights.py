@@ -55,7 +55,12 @@ def main(call: Call) -> int:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     parser.add_argument("--epochs", type=whole(1), nargs="+", default=[1, 5, 20], help="of the trainings; default: 1 5 20")
     parser.add_argument(
-        "--rates", type=number(above=0), nargs="+", default=[0.001], help="learning rates; of several, the best; default: 0.001"
+        "--rates",
+        type=number(above=0),
+        nargs="+",
+        default=[0.001],
+        metavar="RATE",
+        help="learning rates; of several, each network takes its best from scratch; default: 0.001",
     )
     parser.add_argument("--rate-epochs", type=whole(1), default=5, help="of the trainings that choose one; default: 5")
     parser.add_argument(
@@ -92,6 +97,7 @@ def main(call: Call) -> int:
         comparison = run.Comparison(args.data, args.image_size)
         precision = args.precision or ("bfloat16" if has_bfloat16() else "float32")
         models = [start.model for start in starts]
+        tasks.tasks(starts, args.ways, args.epochs, args.labels, args.seeds, dict.fromkeys(models, 0.0), precision)  # checks
 
         def work(store: Any, display: Any) -> None:
             def measure(planned: Sequence[Any]) -> None:

@@ -177,6 +177,8 @@ def write(root: Path, rows: Sequence[Mapping[str, Any]], costs: Mapping[str, Any
 
 
 def read(root: Path) -> dict[str, Any]:
-    """The data file below `root`; without one, that of no networks."""
+    """The data file below `root`. Raises UserError without one."""
     path = root / DATA
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {"networks": []}
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; without --kept the times are measured")
+    return dict(json.loads(path.read_text(encoding="utf-8")))

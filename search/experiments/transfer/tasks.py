@@ -202,7 +202,12 @@ def tasks(
     """All measurements, seed by seed, the cheap ones first: what is stopped early is a comparison all the same.
 
     rates: The learning rate of each model's trainings; needed where they are among the ways. precision: Theirs.
+
+    Raises UserError for frozen features of a network that does not tell them as timm's do.
     """
+    for start in starts:
+        if "/" in start.model and (given := [way for way in ways if way in FROZEN]):
+            raise UserError(f"{start.model}: {given[0]} needs a model of timm's; expected --ways {TUNED}")
     frozen = [
         Task(start, way, 0, share, seed)
         for seed in seeds

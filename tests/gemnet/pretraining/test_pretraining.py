@@ -341,6 +341,20 @@ def test_a_cpu_with_bfloat16_computes_in_it_unless_it_is_told_otherwise(hardware
     assert precision.precision(settled(Choice(["photos"], options=options))[1]) == told
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+@pytest.mark.parametrize("begun", [precision.FLOAT32, precision.FLOAT16, precision.BFLOAT16])
+def test_a_run_goes_on_in_the_arithmetic_that_it_began_in_where_the_machine_has_it(gpu, begun, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    settings, first = (load_config("gemnet::pretrain.py") for _ in range(2))
+    precision.use_fastest(settings, {})
+    assert settings.optim_wrapper.type == (precision.FLOAT16 if gpu else precision.BFLOAT16)
+    first.optim_wrapper.type = begun
+    precision.use_as_begun(settings, first)
+    assert settings.optim_wrapper.type == (precision.BFLOAT16 if begun == precision.FLOAT16 and not gpu else begun)
+    assert ("loss_scale" in settings.optim_wrapper) == (settings.optim_wrapper.type == precision.FLOAT16)
+
+
 def test_no_amp_becomes_an_option_of_the_config(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr("gemnet.pretraining.run.pretrain", lambda choice, *_: calls.append(choice.options))

@@ -193,6 +193,12 @@ def test_a_part_and_what_is_left_are_the_whole(comparison):
     assert torch.equal(left.pixels, comparison.train.pixels[left.rows])
 
 
+def test_frozen_features_of_torchvisions_networks_are_refused():
+    begun = tasks.parse_start("torchvision/mnasnet1_0@scratch")
+    with pytest.raises(UserError, match="torchvision/mnasnet1_0: linear needs a model of timm's; expected --ways tuned"):
+        tasks.tasks([begun], ["linear", "tuned"], [1], [1.0], [0], {begun.model: 0.001}, "float32")
+
+
 def test_torchvisions_networks_train_as_the_others_do():
     network = tasks.parse_start("torchvision/mnasnet1_0@scratch").build(3, 0)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
